@@ -1,0 +1,207 @@
+/* Running an op: inputs enter the tape, shapes are inferred, values computed, and the node recorded. */
+#include "autograd/private.h"
+#include "tensor/par.h"
+#include "tensor/rng.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { FEW = 16, OUTPUTS = 16 };
+
+bool wf_refuse(wf_error *error, const char *format, ...)
+{
+    if (!error || error->text[0]) return false;
+    if (!format) format = "refused without a sentence";
+    va_list values;
+    va_start(values, format);
+    vsnprintf(error->text, sizeof error->text, format, values);
+    va_end(values);
+    return false;
+}
+
+node *node_record(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], wf_var *out, int n_out,
+                  const void *attr)
+{
+    int64_t list_bytes = n_in * (int64_t)sizeof *in;
+    node *n = arena_take(&t->values, (int64_t)sizeof *n + list_bytes + op->attr_size, 16);
+    if (!n) {
+        tape_fail_oom(t, op->name, (int64_t)sizeof *n);
+        return NULL;
+    }
+    n->op = op;
+    n->prev = t->last;
+    n->next = NULL;
+    n->n_in = n_in;
+    n->n_out = n_out;
+    n->in = (wf_var **)(n + 1);
+    for (int i = 0; i < n_in; i++) n->in[i] = in[i];
+    n->out = out;
+    n->attr = (char *)(n + 1) + list_bytes;
+    if (op->attr_size) memcpy((char *)(n + 1) + list_bytes, attr, (size_t)op->attr_size);
+    n->scratch_backward = 0;
+    n->key = n->counter = 0;
+    n->where = t->where;
+    n->needed = false;
+    if (t->last) t->last->next = n;
+    else t->first = n;
+    t->last = n;
+    t->nodes++;
+    for (int i = 0; i < n_out; i++) {
+        out[i].producer = n;
+        if (out[i].value.dtype != WF_I32) out[i].flags |= VAR_WANTS_GRAD;
+    }
+    return n;
+}
+
+/* The outputs as vars side by side, with memory, in the forms that shape gave. */
+static wf_var *outputs_new(wf_tape *t, const wf_op *op, int n_out, const wf_tensor form[])
+{
+    wf_var *out = arena_take(&t->values, n_out * (int64_t)sizeof *out, 16);
+    if (!out) {
+        tape_fail_oom(t, op->name, n_out * (int64_t)sizeof *out);
+        return NULL;
+    }
+    for (int i = 0; i < n_out; i++) {
+        wf_var *v = &out[i];
+        if (form[i].rank < 0 || form[i].rank > WF_RANK || (unsigned)form[i].dtype > WF_I32) {
+            wf_fail(t, "%s: its row gave output %d rank %d and dtype %s", op->name, i + 1,
+                    (int)form[i].rank, wf_dtype_name(form[i].dtype));
+            return NULL;
+        }
+        v->value.dtype = form[i].dtype;
+        v->value.rank = form[i].rank;
+        for (int d = 0; d < form[i].rank; d++) v->value.dim[d] = form[i].dim[d];
+        int64_t bytes;
+        if (!tensor_settle(&v->value, &bytes)) {
+            char text[256];
+            wf_fail(t, "%s: the result %s is more than memory can hold", op->name,
+                    wf_shape_text(text, sizeof text, form[i].rank, form[i].dim));
+            return NULL;
+        }
+        v->value.data = arena_take(&t->values, bytes > 0 ? bytes : 1, bytes >= 64 ? 64 : 16);
+        if (!v->value.data) {
+            tape_fail_oom(t, op->name, bytes);
+            return NULL;
+        }
+        v->tape = t;
+        v->root = v;
+        v->producer = NULL;
+        v->generation = t->generation;
+        v->flags = 0;
+        v->grad = NULL;
+        v->kept = NULL;
+        v->graph_grad = NULL;
+    }
+    return out;
+}
+
+/* The body of wf_apply, with room for the inputs given: vars as they are on this tape, and their values. */
+static bool apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const given[], const void *attr,
+                  wf_var *result[], wf_var *in[], const wf_tensor *value[])
+{
+    bool wants = false;
+    for (int i = 0; i < n_in; i++) {
+        wf_var *v = given[i];
+        if (v && v->tape == t && v->generation == t->generation) {
+            in[i] = v;
+        } else if (!v && i < 32 && op->optional >> i & 1) {
+            in[i] = NULL;
+            value[i] = NULL;
+            continue;
+        } else if (!(in[i] = var_enter(t, v, op->name, i + 1))) {
+            return false;
+        }
+        value[i] = &in[i]->value;
+        wants |= (in[i]->flags & VAR_WANTS_GRAD) != 0;
+    }
+    int n_out = op->outputs + op->hidden;
+    wf_tensor form[OUTPUTS];
+    for (int i = 0; i < n_out; i++) form[i].rank = -1;     /* what shape does not fill is refused */
+    wf_error error;
+    error.text[0] = '\0';
+    wf_shaping s = { .op = op, .n_in = n_in, .n_out = n_out, .in = value, .attr = attr,
+                     .out = form, .error = &error };
+    if (!op->shape(&s)) {
+        wf_fail(t, "%s: %s", op->name, error.text[0] ? error.text : "these shapes do not go together");
+        return false;
+    }
+    wf_var *out = outputs_new(t, op, n_out, form);
+    if (!out) return false;
+    const wf_tensor *made[OUTPUTS];
+    for (int i = 0; i < n_out; i++) made[i] = &out[i].value;
+    wf_call c = { .op = op, .n_in = n_in, .n_out = n_out, .in = value, .out = made, .attr = attr,
+                  .threads = t->threads };
+    if (op->check && !op->check(&c, &error)) {
+        wf_fail(t, "%s: %s", op->name, error.text[0] ? error.text : "a value is out of range");
+        return false;
+    }
+    if (s.scratch_forward > 0 && !(c.scratch = pool_take(&t->grads, s.scratch_forward))) {
+        tape_fail_oom(t, op->name, s.scratch_forward);
+        return false;
+    }
+    if (op->flags & WF_OP_RANDOM) {
+        c.key = wf_key_with(t->seed, t->step);
+        c.counter = t->random_ops++ << 32;
+    }
+    uint32_t fp = wf_fp_enter();
+    op->forward(&c);
+    wf_fp_leave(fp);
+    if (c.scratch) pool_give(&t->grads, c.scratch, s.scratch_forward);
+    if (wants && t->mode != WF_INFER) {
+        node *n = node_record(t, op, n_in, in, out, n_out, attr);
+        if (!n) return false;
+        n->scratch_backward = s.scratch_backward;
+        n->key = c.key;
+        n->counter = c.counter;
+    }
+    for (int i = 0; i < op->outputs; i++) result[i] = &out[i];
+    return true;
+}
+
+bool wf_apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const void *attr,
+              wf_var *out[])
+{
+    for (int i = 0; op && out && i < op->outputs; i++) out[i] = NULL;
+    if (!t || t->failed) return false;
+    const char *name = op && op->name ? op->name : "apply";
+    if (!op || !out || (n_in > 0 && !in) || (op->attr_size > 0 && !attr)) {
+        wf_fail(t, "%s: the %s never made (NULL)", name,
+                !op ? "op was" : !out ? "list of outputs was" : n_in > 0 && !in ? "list of inputs was"
+                                                                  : "attributes were");
+        return false;
+    }
+    if (!op->name || !op->shape || !op->forward) {
+        wf_fail(t, "%s: its row lacks a %s", name, !op->name ? "name" : op->shape ? "forward" : "shape");
+        return false;
+    }
+    if (op->inputs >= 0 ? n_in != op->inputs : n_in < 1) {
+        wf_fail(t, "%s: %d inputs given; it takes %d%s", op->name, n_in,
+                op->inputs >= 0 ? op->inputs : 1, op->inputs >= 0 ? "" : " or more");
+        return false;
+    }
+    if (op->outputs < 1 || op->hidden < 0 || op->outputs > OUTPUTS - op->hidden) {
+        wf_fail(t, "%s: its row has %d outputs and %d hidden ones; 1 to %d can be", op->name,
+                op->outputs, op->hidden, OUTPUTS);
+        return false;
+    }
+    wf_var *few[FEW];
+    const wf_tensor *few_values[FEW];
+    if (n_in <= FEW) return apply(t, op, n_in, in, attr, out, few, few_values);
+    int64_t bytes = n_in * (int64_t)(sizeof few[0] + sizeof few_values[0]);
+    wf_var **many = pool_take(&t->grads, bytes);
+    if (!many) {
+        tape_fail_oom(t, op->name, bytes);
+        return false;
+    }
+    bool ok = apply(t, op, n_in, in, attr, out, many, (const wf_tensor **)(many + n_in));
+    pool_give(&t->grads, many, bytes);
+    return ok;
+}
+
+wf_var *wf_apply_one(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const void *attr)
+{
+    wf_var *out[OUTPUTS];
+    if (op && op->outputs != 1) return wf_fail(t, "%s: it has %d outputs, not one", op->name, op->outputs);
+    return wf_apply(t, op, n_in, in, attr, out) ? out[0] : NULL;
+}

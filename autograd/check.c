@@ -1,0 +1,360 @@
+/* wf_op_check: draws the inputs of each of a row's samples and hands them to the parts of the
+ * check. */
+#include "autograd/check_private.h"
+#include "tensor/rng.h"
+#include "tensor/runtime.h"
+#include "tensor/size.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- what all checkers share ---- */
+
+bool check_fail(wf_report *report, const char *format, ...)
+{
+    if (report->ok) {
+        va_list values;
+        va_start(values, format);
+        vsnprintf(report->text, sizeof report->text, format, values);
+        va_end(values);
+    }
+    report->ok = false;
+    return false;
+}
+
+double check_largest(int64_t n, const double *x)
+{
+    double largest = 0;
+    for (int64_t j = 0; j < n; j++)
+        if (fabs(x[j]) > largest) largest = fabs(x[j]);
+    return largest;
+}
+
+bool check_near(wf_report *report, const check_subject *subject, int64_t n, const double *got,
+                const double *want, double relative, double floor)
+{
+    double largest = check_largest(n, want), allowed = relative * largest + floor, worst = 0;
+    int64_t at = -1;
+    for (int64_t j = 0; j < n; j++) {
+        double error = fabs(got[j] - want[j]);
+        if (isfinite(error) ? error > worst : at < 0 || isfinite(worst)) {
+            worst = isfinite(error) ? error : (double)INFINITY;
+            at = j;
+        }
+    }
+    report->checked += n;
+    /* Where the floor rules, an error relative to what is there would only tell of rounding. */
+    if (floor < relative * largest && worst / largest > report->worst)
+        report->worst = worst / largest;
+    if (worst <= allowed) return true;
+    char of[64] = "";
+    int64_t width = subject->width;
+    if (width) snprintf(of, sizeof of, " for element %lld of the output", (long long)(at / width));
+    return check_fail(report,
+                      "%s: %s: %s %d%s%s, element %lld%s: %s %.17g, %s %.17g; apart by %.3g, "
+                      "allowed are %.3g (the largest is %.3g)",
+                      subject->who, subject->check, subject->role, subject->index,
+                      subject->name ? " " : "", subject->name ? subject->name : "",
+                      (long long)(width ? at % width : at), of, subject->got, got[at],
+                      subject->want, want[at], worst, allowed, largest);
+}
+
+double check_difference(const double f[4], double step)
+{
+    return (8 * (f[2] - f[1]) - (f[3] - f[0])) / (12 * step);
+}
+
+double check_noise(const op_check *k, double largest_y)
+{
+    return 64 * DBL_EPSILON * largest_y / k->step;
+}
+
+bool check_no_memory(op_check *k)
+{
+    return check_fail(k->report, "%s: no memory for the check", k->c.who);
+}
+
+double check_step(double step, double x)
+{
+    return step * fmax(1, fabs(x));
+}
+
+/* ---- the case: a sample with its inputs drawn ---- */
+
+bool columns_near(op_check *k, const char *check, const double *got, const char *got_name,
+                  const double *want, const char *want_name, double relative, double floor)
+{
+    const check_case *c = &k->c;
+    for (int i = 0; i < c->n_in; i++) {
+        check_subject s = { c->who, check, "input", NULL, i, got_name, want_name, 0 };
+        if (c->differs[i] && !check_near(k->report, &s, c->in_count[i], got + c->column[i],
+                                         want + c->column[i], relative, floor))
+            return false;
+    }
+    return true;
+}
+
+bool rows_near(op_check *k, const char *check, const double *got, const char *got_name,
+               const double *want, const char *want_name, double relative, double floor)
+{
+    const check_case *c = &k->c;
+    for (int o = 0; o < c->n_out; o++) {
+        check_subject s = { c->who, check, "output", NULL, o, got_name, want_name, 0 };
+        if (c->active[o] && !check_near(k->report, &s, c->out_count[o], got + c->row[o],
+                                        want + c->row[o], relative, floor))
+            return false;
+    }
+    return true;
+}
+
+/* Draws an input's values: apart from each other (so that max has one answer) as far as there is
+ * room. */
+static void draw(op_check *k, int input, int64_t total)
+{
+    check_case *c = &k->c;
+    double low = k->c.sample->in[input].low, high = k->c.sample->in[input].high;
+    double gap = k->c.sample->in[input].gap;
+    uint64_t key = wf_key_with(k->key, (uint64_t)input), counter = 0;
+    double apart = (high - low) / (double)(8 * (total + 1));
+    for (int64_t j = 0; j < c->in_count[input]; j++) {
+        double x = low;
+        if (!c->differs[input]) {
+            x = low + (double)wf_random_below(key, counter++, (int64_t)(high - low) + 1);
+        } else {
+            double distance = apart;
+            for (int tries = 0; tries < 256; tries++) {
+                x = low + (high - low) * wf_random_uniform(key, counter++);
+                bool fine = fabs(x) >= gap;
+                for (int i = 0; fine && i <= input; i++)
+                    for (int64_t e = 0;
+                         c->differs[i] && fine && e < (i < input ? c->in_count[i] : j); e++)
+                        fine = fabs(x - c->value[i][e]) >= distance;
+                if (fine) break;
+                if (tries % 64 == 63) distance /= 4;
+            }
+        }
+        c->value[input][j] = x;
+    }
+}
+
+/* Reads the sample into the case; false with k->report->ok still true: a guess was refused. */
+static bool case_make(op_check *k, const wf_sample *sample)
+{
+    const wf_op *op = k->op;
+    check_case *c = &k->c;
+    *c = (check_case){ .op = op,
+                       .sample = sample,
+                       .n_in = sample->n_in,
+                       .n_out = op->outputs + op->hidden,
+                       .visible = op->outputs };
+    snprintf(c->who, sizeof c->who, "%s, sample '%s'%s", op->name,
+             sample->label ? sample->label : "", k->guess ? " with sizes put to 0" : "");
+    if (c->n_in < 1 || c->n_in > CHECK_VARS || (op->inputs >= 0 && c->n_in != op->inputs))
+        return check_fail(k->report, "%s: it has %d inputs, the row %d", c->who, c->n_in,
+                          op->inputs);
+    wf_tensor in[CHECK_VARS], out[CHECK_VARS] = { { 0 } };
+    const wf_tensor *in_at[CHECK_VARS] = { 0 };
+    int64_t total = 0;
+    for (int i = 0; i < c->n_in; i++) {
+        c->given[i] = sample->in[i].shape.rank >= 0;
+        if (!c->given[i]) {
+            if (op->optional >> i & 1) continue;
+            return check_fail(k->report, "%s: input %d is left out but not optional", c->who, i);
+        }
+        c->differs[i] = sample->in[i].dtype != WF_I32;
+        wf_dtype dtype = c->differs[i] ? WF_F64 : WF_I32;
+        c->in_shape[i] = sample->in[i].shape;
+        c->in_count[i] = wf_shape_check(&c->in_shape[i], dtype, NULL);
+        if (c->in_count[i] < 0)
+            return check_fail(k->report, "%s: input %d has no shape that can be", c->who, i);
+        c->value[i] = check_take(&k->pool, c->in_count[i] * (int64_t)sizeof(double));
+        if (!c->value[i]) return check_no_memory(k);
+        in[i] = wf_tensor_of(dtype, c->in_shape[i], NULL);
+        in_at[i] = &in[i];
+        if (!c->differs[i]) continue;
+        c->column[i] = c->columns;
+        c->columns += c->in_count[i];
+        total += c->in_count[i];
+    }
+    wf_error error = { "" };
+    wf_shaping s = { .op = op,
+                     .n_in = c->n_in,
+                     .n_out = c->n_out,
+                     .in = in_at,
+                     .attr = sample->attr.bytes,
+                     .out = out,
+                     .error = &error };
+    if (!op->shape(&s)) {
+        if (!error.text[0]) return check_fail(k->report, "%s: refused without a sentence", c->who);
+        return k->guess ? false : check_fail(k->report, "%s: refused: %s", c->who, error.text);
+    }
+    c->scratch[0] = s.scratch_forward;
+    c->scratch[1] = s.scratch_backward;
+    for (int o = 0; o < c->n_out; o++) {
+        c->out_dtype[o] = out[o].dtype;
+        c->out_shape[o] = wf_tensor_shape(&out[o]);
+        c->out_count[o] = wf_shape_check(&c->out_shape[o], out[o].dtype, NULL);
+        if (c->out_count[o] < 0)
+            return check_fail(k->report, "%s: output %d has no shape that can be", c->who, o);
+        c->active[o] = o < c->visible && out[o].dtype != WF_I32;
+        if (!c->active[o]) continue;
+        c->row[o] = c->rows;
+        c->rows += c->out_count[o];
+    }
+    for (int i = 0; i < c->n_in; i++)
+        if (c->given[i]) draw(k, i, total);
+    return true;
+}
+
+/* ---- one sample ---- */
+
+static bool workspace(op_check *k)
+{
+    const check_case *c = &k->c;
+    int64_t size = (int64_t)sizeof(double), cells;
+    if (!wf_size_mul(c->rows, c->columns, &cells)) return check_no_memory(k);
+    k->jacobian = check_take(&k->pool, cells * size);
+    k->cotangent = check_take(&k->pool, c->rows * size);
+    k->gradient = check_take(&k->pool, c->columns * size);
+    for (int w = 0; w < (int)(sizeof k->work / sizeof k->work[0]); w++)
+        k->work[w] = check_take(&k->pool, (c->rows + c->columns) * size);
+    if (k->pool.failed) return check_no_memory(k);
+    for (int64_t r = 0; r < c->rows; r++)
+        k->cotangent[r] = wf_random_normal(wf_key_named(k->key, "cotangent"), (uint64_t)r);
+    return true;
+}
+
+/* Is there anything to differentiate? Without it, backward may be missing. */
+static bool differentiable(const check_case *c)
+{
+    bool in = false, out = false;
+    for (int i = 0; i < c->n_in; i++) in |= c->differs[i];
+    for (int o = 0; o < c->n_out; o++) out |= c->active[o];
+    return in && out;
+}
+
+static bool outputs_finite(op_check *k)
+{
+    desk_outputs(&k->desk, k->work[0]);
+    for (int64_t r = 0; r < k->c.rows; r++)
+        if (!isfinite(k->work[0][r])) return false;
+    return true;
+}
+
+/* The row's check may refuse a guess: ids into an empty table. */
+static bool values_refused(op_check *k)
+{
+    wf_error error = { "" };
+    return k->guess && k->op->check && !k->op->check(&k->desk.call, &error);
+}
+
+static bool check_sample(op_check *k, const wf_sample *sample)
+{
+    k->pool.failed = false;
+    if (!case_make(k, sample)) return k->report->ok;
+    if (!workspace(k) || !desk_set(&k->desk, &k->c, WF_F64, NULL, NULL, &k->pool, k->report))
+        return false;
+    if (values_refused(k)) return true;
+    /* On the desk first: there, writing too far is caught before it does harm. Then with the
+     * tape's key. */
+    if (!desk_forward(&k->desk, k->report) || !check_tape_first(k) ||
+        !desk_forward(&k->desk, k->report))
+        return false;
+    k->sweeps = differentiable(&k->c);
+    if (!k->sweeps) return check_handed_over(k);
+    if (!k->op->backward)
+        return check_fail(k->report, "%s: it has inputs and outputs of floats, but no backward",
+                          k->c.who);
+    if (!outputs_finite(k)) /* the mean of nothing is NaN */
+        return k->guess || check_fail(k->report, "%s: an output is not finite", k->c.who);
+    return check_jacobian(k) && check_handed_over(k) && check_tape(k) && check_orders(k);
+}
+
+/* The same sample with each of its sizes in turn put to 0, as far as the row's shape takes that. */
+static bool check_empty(op_check *k, const wf_sample *sample)
+{
+    int64_t seen[CHECK_VARS * WF_RANK];
+    int n = 0;
+    for (int i = 0; i < sample->n_in; i++)
+        for (int a = 0; a < sample->in[i].shape.rank; a++) {
+            int64_t size = sample->in[i].shape.dim[a];
+            bool new = size > 0;
+            for (int s = 0; s < n; s++) new = new &&seen[s] != size;
+            if (!new) continue;
+            seen[n++] = size;
+            wf_sample empty = *sample;
+            for (int j = 0; j < sample->n_in; j++)
+                for (int b = 0; b < sample->in[j].shape.rank; b++)
+                    if (sample->in[j].shape.dim[b] == size) empty.in[j].shape.dim[b] = 0;
+            k->guess = true;
+            bool ok = check_sample(k, &empty);
+            k->guess = false;
+            check_let_go(&k->pool, NULL);
+            if (!ok) return false;
+        }
+    return true;
+}
+
+static bool check_row(op_check *k)
+{
+    const wf_op *op = k->op;
+    const char *name = op->name ? op->name : "(a row without a name)";
+    const char *missing = !op->name      ? "name"
+                          : !op->doc     ? "doc"
+                          : !op->sample  ? "sample"
+                          : !op->shape   ? "shape"
+                          : !op->forward ? "forward"
+                                         : NULL;
+    if (missing) return check_fail(k->report, "%s: its row has no %s", name, missing);
+    if (op->outputs < 1 || op->hidden < 0 || op->outputs + op->hidden > CHECK_VARS)
+        return check_fail(k->report, "%s: its row has %d outputs and %d hidden ones", name,
+                          op->outputs, op->hidden);
+    if (op->attr_size < 0 || op->attr_size > WF_SAMPLE_ATTR)
+        return check_fail(k->report, "%s: its attr of %d bytes does not fit into a sample", name,
+                          op->attr_size);
+    if (op->backward && !op->gradient && !op->reference)
+        return check_fail(k->report, "%s: it has a backward, but neither gradient nor reference",
+                          name);
+    if (op->flags & WF_OP_LINEAR && (op->reads_in || op->reads_out))
+        return check_fail(k->report, "%s: it is said to be linear, but to read values", name);
+    int samples = 0;
+    for (;; samples++) {
+        wf_sample sample = { 0 };
+        if (!op->sample(samples, &sample)) break;
+        k->key = wf_key_with(wf_key_named(k->key, name), (uint64_t)samples);
+        bool ok = check_sample(k, &sample);
+        check_let_go(&k->pool, NULL);
+        if (!ok || !check_empty(k, &sample)) return false;
+    }
+    return samples > 0 || check_fail(k->report, "%s: it has no samples", name);
+}
+
+wf_report wf_op_check(const wf_op *op, const wf_check_options *options)
+{
+    wf_report report = { .ok = true };
+    static const wf_check_options none;
+    if (!options) options = &none;
+    op_check *k = op ? wf_alloc_zero(sizeof *k) : NULL;
+    if (!k) {
+        check_fail(&report, op ? "no memory for the check" : "op check: no op was given (NULL)");
+        return report;
+    }
+    k->op = op;
+    k->report = &report;
+    k->tolerance = options->tolerance > 0 ? options->tolerance : CHECK_TOLERANCE;
+    k->step = options->step > 0 ? options->step : CHECK_STEP;
+    k->key = options->seed;
+    k->t = wf_tape_new(&(wf_tape_options){ .rehearsal = true, .seed = options->seed });
+    if (!k->t)
+        check_fail(&report, "no memory for the check");
+    else if (check_row(k))
+        snprintf(report.text, sizeof report.text, "%s: %lld derivatives agree, the worst to %.2g",
+                 op->name, (long long)report.checked, report.worst);
+    check_let_go(&k->pool, NULL);
+    wf_tape_free(k->t);
+    wf_release(k);
+    return report;
+}

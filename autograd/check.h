@@ -1,0 +1,39 @@
+/* The checkers: every op, any function of vars, proved against central differences in double. */
+#ifndef WEFT_AUTOGRAD_CHECK_H
+#define WEFT_AUTOGRAD_CHECK_H
+
+#include "autograd/module.h"
+#include "autograd/op.h"
+
+WF_BEGIN
+
+/* What was found: ok, or in text the op, input and element, both figures and how far apart. */
+typedef struct wf_report {
+    bool ok;
+    int64_t checked;                               /* derivatives compared */
+    double worst;                                  /* the largest error, relative to the largest entry of its Jacobian */
+    char text[1024];
+} wf_report;
+
+typedef struct wf_check_options {
+    double tolerance;                              /* 0: 1e-6 relative to the largest entry of the Jacobian block */
+    double step;                                   /* of the differences (five points); 0: 1e-4; times the value where that is beyond 1 */
+    uint64_t seed;                                 /* of the inputs and cotangents */
+    wf_module *module;                             /* gradcheck: its parameters are bound to double vars and checked too */
+    bool first_order_only;                         /* gradcheck: leave second derivatives out */
+    const void *reserved[4];
+} wf_check_options;
+
+/* A row on all its samples: full Jacobians; backward adds to gradients that are not zero; inputs contiguous, transposed, stepped, expanded,
+ * repeated, used before and after, empty; any subset of gradients wanted and absent; backward equal to gradient (or to the reference
+ * differentiated) by value; second derivatives; reference equal to forward; f32 close to f64; declared reads are all that is read. */
+WF_API wf_report wf_op_check(const wf_op *op, const wf_check_options *options);
+
+/* fn computes up to 8 outputs from the inputs (leaves in double) and says how many; false if it failed. It may be called many times
+ * and must be deterministic. inputs give shapes and values; I32 ones are passed as they are. */
+typedef bool wf_check_fn(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n_out);
+WF_API wf_report wf_gradcheck(wf_check_fn *fn, void *context, int n_in, const wf_tensor in[], const wf_check_options *options);
+
+WF_END
+
+#endif

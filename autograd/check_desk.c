@@ -1,0 +1,368 @@
+/* Calls a row's kernels outside any tape, as the contract allows the engine to: any layout,
+ * gradients that are not zero, any subset wanted, memory full of NaN, guards around everything. */
+#include "autograd/check_private.h"
+
+#include "tensor/runtime.h"
+#include "tensor/size.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { GUARD = 64, FILL = 0xff }; /* bytes on each side; all ones is NaN in both precisions */
+
+/* ---- memory ---- */
+
+typedef struct check_block {
+    struct check_block *before;
+    int64_t pad[7]; /* what follows stays aligned to 64 bytes */
+} check_block;
+
+void *check_take(check_pool *pool, int64_t bytes)
+{
+    int64_t all;
+    if (pool->failed || !wf_size_add(bytes, (int64_t)sizeof(check_block), &all)) {
+        pool->failed = true;
+        return NULL;
+    }
+    check_block *b = wf_alloc_zero((size_t)all);
+    if (!b) {
+        pool->failed = true;
+        return NULL;
+    }
+    b->before = pool->last;
+    pool->last = b;
+    return b + 1;
+}
+
+void check_let_go(check_pool *pool, struct check_block *until)
+{
+    while (pool->last && pool->last != until) {
+        check_block *b = pool->last;
+        pool->last = b->before;
+        wf_release(b);
+    }
+}
+
+/* ---- places ---- */
+
+int64_t check_offset_of(const wf_tensor *x, int64_t index)
+{
+    int64_t offset = 0;
+    for (int a = x->rank - 1; a >= 0; a--) {
+        offset += index % x->dim[a] * x->stride[a];
+        index /= x->dim[a];
+    }
+    return offset;
+}
+
+double place_get(const check_place *p, int64_t index)
+{
+    int64_t at = check_offset_of(&p->tensor, index);
+    switch (p->tensor.dtype) {
+    case WF_F64: return ((const double *)p->tensor.data)[at];
+    case WF_F32: return (double)((const float *)p->tensor.data)[at];
+    default: return (double)((const int32_t *)p->tensor.data)[at];
+    }
+}
+
+static void place_put(check_place *p, int64_t index, double x)
+{
+    int64_t at = check_offset_of(&p->tensor, index);
+    switch (p->tensor.dtype) {
+    case WF_F64: ((double *)p->tensor.data)[at] = x; break;
+    case WF_F32: ((float *)p->tensor.data)[at] = (float)x; break;
+    default: ((int32_t *)p->tensor.data)[at] = (int32_t)x; break;
+    }
+}
+
+static void place_put_all(check_place *p, const double *x)
+{
+    int64_t n = wf_tensor_count(&p->tensor);
+    for (int64_t j = 0; j < n; j++) place_put(p, j, x[j]);
+}
+
+static bool place_make(check_place *p, wf_dtype dtype, wf_shape shape, check_layout layout,
+                       int axis, check_pool *pool)
+{
+    wf_tensor *x = &p->tensor;
+    *x = (wf_tensor){ .dtype = dtype, .rank = shape.rank };
+    int64_t step = 1;
+    for (int k = 0; k < shape.rank; k++) {
+        int a = layout == LAYOUT_TRANSPOSED ? k : shape.rank - 1 - k;
+        bool gap = layout == LAYOUT_STEPPED && (a == 0 || a == shape.rank - 1);
+        x->dim[a] = shape.dim[a];
+        x->stride[a] = gap ? 2 * step : step;
+        if (layout == LAYOUT_EXPANDED && a == axis)
+            x->stride[a] = 0;
+        else
+            step = x->stride[a] * (shape.dim[a] + (gap ? 1 : 0));
+    }
+    int64_t last = 0;
+    for (int a = 0; a < shape.rank; a++)
+        if (x->dim[a] > 0) last += (x->dim[a] - 1) * x->stride[a];
+    /* Stepped places begin at an element that is not aligned to anything. */
+    int64_t size = wf_dtype_size(dtype);
+    int64_t first = GUARD + (layout == LAYOUT_STEPPED ? size : 0);
+    p->bytes = first + (last + 1) * size + GUARD;
+    p->memory = check_take(pool, p->bytes);
+    if (!p->memory) return false;
+    memset(p->memory, FILL, (size_t)p->bytes);
+    x->data = p->memory + first;
+    p->given = true;
+    return true;
+}
+
+/* Is all that belongs to no element as it was? */
+static bool place_intact(const check_place *p)
+{
+    if (!p->given) return true;
+    const wf_tensor *x = &p->tensor;
+    int64_t size = wf_dtype_size(x->dtype), n = wf_tensor_count(x);
+    int64_t first = (const unsigned char *)x->data - p->memory, next = 0;
+    if (wf_tensor_is_contiguous(x) || n == 0) {
+        int64_t end = first + n * size;
+        for (int64_t b = 0; b < p->bytes; b++)
+            if ((b < first || b >= end) && p->memory[b] != FILL) return false;
+        return true;
+    }
+    /* The elements are put aside one after another in the order of memory: what lies between
+     * must be untouched. */
+    while (next < p->bytes) {
+        int64_t at = next < first || (next - first) % size ? -1 : (next - first) / size;
+        bool used = false;
+        if (at >= 0) {
+            wf_tensor axes = *x; /* is there an index whose offset is `at`? */
+            int64_t rest = at;
+            for (int k = 0; k < axes.rank; k++) {
+                int widest = -1;
+                for (int a = 0; a < axes.rank; a++)
+                    if (axes.dim[a] > 0 && (widest < 0 || axes.stride[a] > axes.stride[widest]))
+                        widest = a;
+                if (axes.stride[widest] > 0 && axes.dim[widest] > 1) {
+                    int64_t index = rest / axes.stride[widest];
+                    if (index > axes.dim[widest] - 1) index = axes.dim[widest] - 1;
+                    rest -= index * axes.stride[widest];
+                }
+                axes.dim[widest] = 0;
+            }
+            used = rest == 0;
+        }
+        if (used) {
+            next += size;
+        } else if (p->memory[next++] != FILL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* FNV-1a over all bytes, guards and gaps included: says whether anything was written. */
+static uint64_t place_hash(const check_place *p)
+{
+    uint64_t h = UINT64_C(0xcbf29ce484222325);
+    for (int64_t b = 0; b < p->bytes; b++) h = (h ^ p->memory[b]) * UINT64_C(0x100000001b3);
+    return h;
+}
+
+/* ---- the desk ---- */
+
+static bool no_memory(wf_report *report)
+{
+    return check_fail(report, "no memory for the check");
+}
+
+static bool scratch_make(check_place *p, int64_t bytes, check_pool *pool)
+{
+    return bytes == 0 || place_make(p, WF_I32, WF_SHAPE((bytes + 3) / 4), LAYOUT_PLAIN, 0, pool);
+}
+
+bool desk_set(check_desk *d, const check_case *c, wf_dtype dtype, const check_layouts *layouts,
+              double *const value[], check_pool *pool, wf_report *report)
+{
+    static const check_layouts plain; /* zero is plain */
+    if (!layouts) layouts = &plain;
+    *d = (check_desk){ .c = c };
+    const wf_op *op = c->op;
+    bool ok = true;
+    for (int i = 0; ok && i < c->n_in; i++) {
+        if (!c->given[i]) continue;
+        wf_dtype kind = c->differs[i] ? dtype : WF_I32;
+        ok = place_make(&d->in[i], kind, c->in_shape[i], layouts->in[i], layouts->axis[i], pool);
+        if (!ok) break;
+        place_put_all(&d->in[i], value && value[i] ? value[i] : c->value[i]);
+        d->in_at[i] = &d->in[i].tensor;
+        if (c->differs[i])
+            ok = place_make(&d->gin[i], kind, c->in_shape[i], layouts->gin[i], 0, pool);
+    }
+    if (!ok) return no_memory(report);
+
+    /* Shape sees no data: that it does not read any is part of the contract. */
+    wf_tensor form[CHECK_VARS], out[CHECK_VARS] = { { 0 } };
+    const wf_tensor *form_at[CHECK_VARS] = { 0 };
+    for (int i = 0; i < c->n_in; i++) {
+        if (!c->given[i]) continue;
+        form[i] = d->in[i].tensor;
+        form[i].data = NULL;
+        form_at[i] = &form[i];
+    }
+    wf_error error = { "" };
+    wf_shaping s = { .op = op,
+                     .n_in = c->n_in,
+                     .n_out = c->n_out,
+                     .in = form_at,
+                     .attr = c->sample->attr.bytes,
+                     .out = out,
+                     .error = &error };
+    if (!op->shape(&s))
+        return check_fail(report, "%s: refused in %s: %s", c->who, wf_dtype_name(dtype),
+                          error.text);
+    for (int k = 0; ok && k < c->n_out; k++) {
+        wf_shape shape = wf_tensor_shape(&out[k]);
+        if (!wf_shape_equal(&shape, &c->out_shape[k]))
+            return check_fail(report, "%s: output %d has another shape in %s", c->who, k,
+                              wf_dtype_name(dtype));
+        ok = place_make(&d->out[k], out[k].dtype, shape, LAYOUT_PLAIN, 0, pool);
+        if (ok && c->active[k])
+            ok = place_make(&d->gout[k], out[k].dtype, shape, LAYOUT_PLAIN, 0, pool);
+        d->out_at[k] = &d->out[k].tensor;
+    }
+    ok = ok && scratch_make(&d->scratch[0], s.scratch_forward, pool) &&
+         scratch_make(&d->scratch[1], s.scratch_backward, pool);
+    if (!ok) return no_memory(report);
+    d->call = (wf_call){ .op = op,
+                         .n_in = c->n_in,
+                         .n_out = c->n_out,
+                         .in = d->in_at,
+                         .out = d->out_at,
+                         .gout = d->gout_at,
+                         .gin = d->gin_at,
+                         .attr = c->sample->attr.bytes,
+                         .key = c->key,
+                         .counter = c->counter,
+                         .threads = 1 };
+    return true;
+}
+
+void desk_forward_fast(check_desk *d)
+{
+    d->call.scratch = d->scratch[0].tensor.data;
+    d->c->op->forward(&d->call);
+}
+
+bool desk_forward(check_desk *d, wf_report *report)
+{
+    const check_case *c = d->c;
+    wf_error error = { "" };
+    if (c->op->check && !c->op->check(&d->call, &error))
+        return check_fail(report, "%s: the row's check refuses it: %s", c->who, error.text);
+    for (int k = 0; k < c->n_out; k++) memset(d->out[k].memory, FILL, (size_t)d->out[k].bytes);
+    if (d->scratch[0].given) memset(d->scratch[0].memory, FILL, (size_t)d->scratch[0].bytes);
+    uint64_t before[CHECK_VARS];
+    for (int i = 0; i < c->n_in; i++) before[i] = place_hash(&d->in[i]);
+    desk_forward_fast(d);
+    for (int i = 0; i < c->n_in; i++)
+        if (place_hash(&d->in[i]) != before[i])
+            return check_fail(report, "%s: forward wrote into input %d or around it", c->who, i);
+    for (int k = 0; k < c->n_out; k++)
+        if (!place_intact(&d->out[k]))
+            return check_fail(report, "%s: forward wrote around output %d", c->who, k);
+    return place_intact(&d->scratch[0]) ||
+           check_fail(report, "%s: forward used more scratch than its shape asked for", c->who);
+}
+
+/* What the gradients hold before backward adds to them. */
+static double prefilled(int input, int64_t index)
+{
+    return 0.75 + 0.0625 * (double)((index * 5 + input * 3) % 9);
+}
+
+bool desk_backward(check_desk *d, const double *cotangent, uint32_t present, uint32_t wanted,
+                   double *gradient, wf_report *report)
+{
+    const check_case *c = d->c;
+    for (int k = 0; k < c->n_out; k++) {
+        bool here = c->active[k] && present >> k & 1;
+        d->gout_at[k] = here ? &d->gout[k].tensor : NULL;
+        if (here) place_put_all(&d->gout[k], cotangent + c->row[k]);
+    }
+    for (int i = 0; i < c->n_in; i++) {
+        bool here = c->differs[i] && wanted >> i & 1;
+        d->gin_at[i] = here ? &d->gin[i].tensor : NULL;
+        for (int64_t j = 0; here && j < c->in_count[i]; j++)
+            place_put(&d->gin[i], j, prefilled(i, j));
+    }
+    if (d->scratch[1].given) memset(d->scratch[1].memory, FILL, (size_t)d->scratch[1].bytes);
+    uint64_t in[CHECK_VARS], out[CHECK_VARS], gout[CHECK_VARS];
+    for (int i = 0; i < c->n_in; i++) in[i] = place_hash(&d->in[i]);
+    for (int k = 0; k < c->n_out; k++) {
+        out[k] = place_hash(&d->out[k]);
+        gout[k] = place_hash(&d->gout[k]);
+    }
+    d->call.scratch = d->scratch[1].tensor.data;
+    c->op->backward(&d->call);
+
+    if (!place_intact(&d->scratch[1]))
+        return check_fail(report, "%s: backward used more scratch than its shape asked for",
+                          c->who);
+    for (int k = 0; k < c->n_out; k++)
+        if (place_hash(&d->out[k]) != out[k] || place_hash(&d->gout[k]) != gout[k])
+            return check_fail(report, "%s: backward wrote into output %d or its gradient", c->who,
+                              k);
+    for (int i = 0; i < c->n_in; i++) {
+        if (place_hash(&d->in[i]) != in[i])
+            return check_fail(report, "%s: backward wrote into input %d", c->who, i);
+        if (!place_intact(&d->gin[i]))
+            return check_fail(report, "%s: backward wrote around the gradient of input %d", c->who,
+                              i);
+        for (int64_t j = 0; c->differs[i] && j < c->in_count[i]; j++)
+            gradient[c->column[i] + j] = d->gin_at[i] ? place_get(&d->gin[i], j) - prefilled(i, j)
+                                                      : 0;
+    }
+    return true;
+}
+
+void desk_backward_fast(check_desk *d, double *gradient)
+{
+    const check_case *c = d->c;
+    for (int i = 0; i < c->n_in; i++)
+        if (c->differs[i]) {
+            d->gin_at[i] = &d->gin[i].tensor;
+            memset(d->gin[i].tensor.data, 0, (size_t)c->in_count[i] * sizeof(double));
+        }
+    d->call.scratch = d->scratch[1].tensor.data;
+    c->op->backward(&d->call);
+    for (int i = 0; i < c->n_in; i++)
+        if (c->differs[i])
+            memcpy(gradient + c->column[i], d->gin[i].tensor.data,
+                   (size_t)c->in_count[i] * sizeof(double));
+}
+
+void desk_hide_undeclared(check_desk *d)
+{
+    const check_case *c = d->c;
+    for (int i = 0; i < c->n_in; i++) {
+        if (!c->given[i] || c->op->reads_in >> i & 1) continue;
+        double hidden = c->differs[i] ? (double)NAN : c->sample->in[i].low;
+        for (int64_t j = 0; j < c->in_count[i]; j++) place_put(&d->in[i], j, hidden);
+    }
+    for (int k = 0; k < c->n_out; k++) {
+        if (c->op->reads_out >> k & 1) continue;
+        double hidden = d->out[k].tensor.dtype == WF_I32 ? 0 : (double)NAN;
+        for (int64_t j = 0; j < c->out_count[k]; j++) place_put(&d->out[k], j, hidden);
+    }
+}
+
+double *desk_element(check_desk *d, int input, int64_t index)
+{
+    const wf_tensor *x = &d->in[input].tensor;
+    return (double *)x->data + check_offset_of(x, index);
+}
+
+void desk_outputs(const check_desk *d, double *y)
+{
+    const check_case *c = d->c;
+    for (int k = 0; k < c->n_out; k++)
+        for (int64_t j = 0; c->active[k] && j < c->out_count[k]; j++)
+            y[c->row[k] + j] = place_get(&d->out[k], j);
+}

@@ -1,0 +1,339 @@
+/* A row's kernels, called directly: against differences, and against themselves when handed over
+ * otherwise. */
+#include "autograd/check_private.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *const by_differences = "differences", *const by_backward = "backward";
+
+/* ---- kernels against differences ---- */
+
+static bool same_bits(op_check *k, const char *check, const check_desk *a, const check_desk *b)
+{
+    for (int o = 0; o < k->c.n_out; o++)
+        if (memcmp(a->out[o].memory, b->out[o].memory, (size_t)a->out[o].bytes))
+            return check_fail(k->report, "%s: %s: output %d has other bits", k->c.who, check, o);
+    return true;
+}
+
+/* One column of the Jacobian, with a given step. */
+static void difference_column(op_check *k, int input, int64_t index, double h, double *column)
+{
+    static const int offset[4] = { -2, -1, 1, 2 };
+    const check_case *c = &k->c;
+    double *x = desk_element(&k->desk, input, index), at = *x;
+    double *y[4] = { k->work[1], k->work[2], k->work[3], k->work[4] };
+    for (int p = 0; p < 4; p++) {
+        *x = at + offset[p] * h;
+        desk_forward_fast(&k->desk);
+        desk_outputs(&k->desk, y[p]);
+    }
+    *x = at;
+    for (int64_t r = 0; r < c->rows; r++)
+        column[r] = check_difference((double[]){ y[0][r], y[1][r], y[2][r], y[3][r] }, h);
+}
+
+static bool difference_all(op_check *k)
+{
+    const check_case *c = &k->c;
+    for (int i = 0; i < c->n_in; i++)
+        for (int64_t j = 0; c->differs[i] && j < c->in_count[i]; j++) {
+            difference_column(k, i, j, check_step(k->step, c->value[i][j]), k->work[0]);
+            for (int64_t r = 0; r < c->rows; r++)
+                k->jacobian[r * c->columns + c->column[i] + j] = k->work[0][r];
+        }
+    return desk_forward(&k->desk, k->report);
+}
+
+/* Each block of the Jacobian, one output element at a time, from backward called directly. */
+static bool jacobian_near(op_check *k)
+{
+    const check_case *c = &k->c;
+    double *one = k->work[0], *got = k->work[1], *y = k->work[2];
+    double *swept = check_take(&k->pool, c->rows * c->columns * (int64_t)sizeof(double));
+    double *block = check_take(&k->pool, 2 * c->rows * c->columns * (int64_t)sizeof(double));
+    if (!swept || !block) return check_no_memory(k);
+    memset(one, 0, (size_t)c->rows * sizeof *one);
+    for (int o = 0; o < c->visible; o++)
+        for (int64_t r = 0; c->active[o] && r < c->out_count[o]; r++) {
+            one[c->row[o] + r] = 1;
+            if (!desk_backward(&k->desk, one, UINT32_C(1) << o, UINT32_MAX, got, k->report))
+                return false;
+            one[c->row[o] + r] = 0;
+            memcpy(swept + (c->row[o] + r) * c->columns, got, (size_t)c->columns * sizeof *got);
+        }
+    desk_outputs(&k->desk, y);
+    for (int o = 0; o < c->visible; o++)
+        for (int i = 0; c->active[o] && i < c->n_in; i++) {
+            if (!c->differs[i]) continue;
+            int64_t n = c->out_count[o] * c->in_count[i];
+            double *want = block, *have = block + n;
+            for (int64_t e = 0; e < n; e++) {
+                int64_t at = (c->row[o] + e / c->in_count[i]) * c->columns + c->column[i] +
+                             e % c->in_count[i];
+                want[e] = k->jacobian[at];
+                have[e] = swept[at];
+            }
+            char check[64];
+            snprintf(check, sizeof check, "Jacobian of output %d", o);
+            check_subject s = { c->who, check,       "input",        NULL,
+                                i,      by_backward, by_differences, c->in_count[i] };
+            double floor = check_noise(k, check_largest(c->out_count[o], y + c->row[o])) +
+                           8 * DBL_EPSILON;
+            if (!check_near(k->report, &s, n, have, want, k->tolerance, floor)) return false;
+        }
+    return true;
+}
+
+/* A random cotangent into all outputs at once: linear in backward, and against differences. */
+static bool check_random_cotangent(op_check *k)
+{
+    const check_case *c = &k->c;
+    double *want = k->work[0], *y = k->work[1], weight = 0;
+    if (!desk_backward(&k->desk, k->cotangent, UINT32_MAX, UINT32_MAX, k->gradient, k->report))
+        return false;
+    for (int64_t j = 0; j < c->columns; j++) {
+        want[j] = 0;
+        for (int64_t r = 0; r < c->rows; r++)
+            want[j] += k->cotangent[r] * k->jacobian[r * c->columns + j];
+    }
+    desk_outputs(&k->desk, y);
+    for (int64_t r = 0; r < c->rows; r++) weight += fabs(k->cotangent[r]) * fabs(y[r]);
+    return columns_near(k, "backward of random cotangents", k->gradient, by_backward, want,
+                        by_differences, k->tolerance, check_noise(k, weight) + 8 * DBL_EPSILON);
+}
+
+bool check_jacobian(op_check *k)
+{
+    check_desk again;
+    if (!desk_set(&again, &k->c, WF_F64, NULL, NULL, &k->pool, k->report) ||
+        !desk_forward(&again, k->report) || !same_bits(k, "forward once more", &again, &k->desk) ||
+        !difference_all(k))
+        return false;
+    return jacobian_near(k) && check_random_cotangent(k);
+}
+
+/* ---- the same kernels otherwise handed over ---- */
+
+/* What a subset of gradients wanted, or of cotangents present, must leave of the whole. */
+static bool check_subset(op_check *k, uint32_t present, uint32_t wanted)
+{
+    const check_case *c = &k->c;
+    double *zeroed = k->work[0], *want = k->work[1], *got = k->work[2];
+    for (int o = 0; o < c->visible; o++)
+        for (int64_t r = 0; c->active[o] && r < c->out_count[o]; r++)
+            zeroed[c->row[o] + r] = present >> o & 1 ? k->cotangent[c->row[o] + r] : 0;
+    if (!desk_backward(&k->desk, zeroed, UINT32_MAX, UINT32_MAX, want, k->report) ||
+        !desk_backward(&k->desk, k->cotangent, present, wanted, got, k->report))
+        return false;
+    for (int i = 0; i < c->n_in; i++)
+        for (int64_t j = 0; c->differs[i] && !(wanted >> i & 1) && j < c->in_count[i]; j++)
+            want[c->column[i] + j] = 0;
+    char check[128];
+    snprintf(check, sizeof check, "gradients wanted 0x%x, cotangents present 0x%x",
+             (unsigned)wanted, (unsigned)present);
+    return columns_near(k, check, got, "subset", want, "whole", 1e-12, 1e-14);
+}
+
+/* Every subset where they are few, otherwise each alone, each missing, and one in two. */
+static bool check_subsets(op_check *k)
+{
+    const check_case *c = &k->c;
+    uint32_t inputs = 0, outputs = 0;
+    for (int i = 0; i < c->n_in; i++) inputs |= (uint32_t)c->differs[i] << i;
+    for (int o = 0; o < c->visible; o++) outputs |= (uint32_t)c->active[o] << o;
+    int n = __builtin_popcount(inputs);
+    for (uint32_t s = 1; s <= inputs; s++) {
+        uint32_t wanted = s & inputs;
+        int size = __builtin_popcount(wanted);
+        if (wanted != s || (n > 4 && size > 1 && size < n - 1 && wanted != (inputs & 0x5555)))
+            continue;
+        if (!check_subset(k, outputs, wanted)) return false;
+    }
+    for (uint32_t present = 1; present < outputs; present++)
+        if ((present & outputs) == present &&
+            (!check_subset(k, present, inputs) || !check_subset(k, present, inputs & 0x5555)))
+            return false;
+    return true;
+}
+
+static bool check_threads(op_check *k)
+{
+    const check_case *c = &k->c;
+    check_desk many;
+    double *one = k->work[0], *three = k->work[1];
+    if (!desk_set(&many, c, WF_F64, NULL, NULL, &k->pool, k->report)) return false;
+    many.call.threads = 3;
+    if (!desk_forward(&many, k->report) ||
+        !same_bits(k, "forward with three threads", &many, &k->desk))
+        return false;
+    if (!k->sweeps) return true;
+    if (!desk_backward(&k->desk, k->cotangent, UINT32_MAX, UINT32_MAX, one, k->report) ||
+        !desk_backward(&many, k->cotangent, UINT32_MAX, UINT32_MAX, three, k->report))
+        return false;
+    return !memcmp(one, three, (size_t)c->columns * sizeof *one) ||
+           check_fail(k->report, "%s: backward with three threads gives other bits", c->who);
+}
+
+static bool check_declared_reads(op_check *k)
+{
+    const check_case *c = &k->c;
+    check_desk blind;
+    double *got = k->work[0];
+    if (!desk_set(&blind, c, WF_F64, NULL, NULL, &k->pool, k->report) ||
+        !desk_forward(&blind, k->report))
+        return false;
+    desk_hide_undeclared(&blind);
+    return desk_backward(&blind, k->cotangent, UINT32_MAX, UINT32_MAX, got, k->report) &&
+           columns_near(k, "backward while all that is not in reads_in and reads_out is NaN", got,
+                        "blind", k->gradient, by_backward, 1e-15, 0);
+}
+
+/* Outputs that are ids or masks are equal. */
+static bool same_whole_numbers(op_check *k, const char *check, const check_desk *a,
+                               const check_desk *b)
+{
+    for (int o = 0; o < k->c.visible; o++)
+        for (int64_t j = 0; !k->c.active[o] && j < k->c.out_count[o]; j++, k->report->checked++)
+            if (place_get(&a->out[o], j) != place_get(&b->out[o], j))
+                return check_fail(k->report,
+                                  "%s: %s: output %d, element %lld: this layout %g, plain %g",
+                                  k->c.who, check, o, (long long)j, place_get(&a->out[o], j),
+                                  place_get(&b->out[o], j));
+    return true;
+}
+
+/* Lays the inputs and their gradients out otherwise; the values stay those of the plain desk
+ * `base`. */
+static bool check_layout_on(op_check *k, const char *check, const check_layouts *layouts,
+                            double *const value[])
+{
+    const check_case *c = &k->c;
+    check_desk plain, laid;
+    double *want = k->work[0], *got = k->work[1];
+    struct check_block *until = k->pool.last;
+    bool ok = desk_set(&plain, c, WF_F64, NULL, value, &k->pool, k->report) &&
+              desk_set(&laid, c, WF_F64, layouts, value, &k->pool, k->report) &&
+              desk_forward(&plain, k->report) && desk_forward(&laid, k->report);
+    if (ok) {
+        desk_outputs(&plain, want);
+        desk_outputs(&laid, got);
+        ok = rows_near(k, check, got, "this layout", want, "plain", 1e-12, 1e-14) &&
+             same_whole_numbers(k, check, &laid, &plain);
+    }
+    if (ok && k->sweeps)
+        ok = desk_backward(&plain, k->cotangent, UINT32_MAX, UINT32_MAX, want, k->report) &&
+             desk_backward(&laid, k->cotangent, UINT32_MAX, UINT32_MAX, got, k->report) &&
+             columns_near(k, check, got, "this layout", want, "plain", 1e-12, 1e-14);
+    check_let_go(&k->pool, until);
+    return ok;
+}
+
+/* The values of an input whose axis repeats its first index. */
+static void repeat_axis(const check_case *c, int input, int axis, double *value)
+{
+    wf_tensor x = wf_tensor_of(WF_F64, c->in_shape[input], NULL);
+    x.stride[axis] = 0;
+    for (int64_t j = 0; j < c->in_count[input]; j++)
+        value[j] = c->value[input][check_offset_of(&x, j)];
+}
+
+static bool check_layouts_all(op_check *k)
+{
+    static const char *const name[3] = { "plain", "transposed", "stepped" };
+    const check_case *c = &k->c;
+    for (int in = 0; in < 3; in++)
+        for (int gin = 0; gin < 3; gin++) {
+            check_layouts all = { 0 };
+            for (int i = 0; i < CHECK_VARS; i++) {
+                all.in[i] = (check_layout)in;
+                all.gin[i] = (check_layout)gin;
+            }
+            char check[96];
+            snprintf(check, sizeof check, "inputs %s, their gradients %s", name[in], name[gin]);
+            if ((in || gin) && !check_layout_on(k, check, &all, NULL)) return false;
+        }
+    for (int i = 0; i < c->n_in; i++) {
+        if (!c->given[i]) continue;
+        for (int kind = 1; c->n_in > 1 && kind < 3; kind++) {
+            check_layouts one = { 0 };
+            one.in[i] = (check_layout)kind;
+            one.gin[i] = (check_layout)(3 - kind);
+            char check[96];
+            snprintf(check, sizeof check, "only input %d %s, its gradient %s", i, name[kind],
+                     name[3 - kind]);
+            if (!check_layout_on(k, check, &one, NULL)) return false;
+        }
+        for (int axis = 0; axis < c->in_shape[i].rank; axis++) {
+            if (c->in_shape[i].dim[axis] < 2) continue;
+            check_layouts repeated = { 0 };
+            double *value[CHECK_VARS] = { 0 };
+            value[i] = check_take(&k->pool, c->in_count[i] * (int64_t)sizeof(double));
+            if (!value[i]) return check_no_memory(k);
+            repeat_axis(c, i, axis, value[i]);
+            repeated.in[i] = LAYOUT_EXPANDED;
+            repeated.axis[i] = axis;
+            char check[96];
+            snprintf(check, sizeof check, "input %d repeated along axis %d with a stride of 0", i,
+                     axis);
+            if (!check_layout_on(k, check, &repeated, value)) return false;
+        }
+    }
+    return true;
+}
+
+/* In single precision, from the same rounded inputs: forward within 64 units of rounding of what
+ * its outputs and its Jacobian allow, backward within 512 of the largest gradient and of all
+ * that was summed. */
+static bool check_single(op_check *k)
+{
+    const check_case *c = &k->c;
+    const double unit = (double)FLT_EPSILON;
+    check_desk single, twice;
+    double *value[CHECK_VARS] = { 0 }, *want = k->work[0], *got = k->work[1],
+           *cotangent = k->work[2];
+    for (int i = 0; i < c->n_in; i++) {
+        if (!c->differs[i]) continue;
+        value[i] = check_take(&k->pool, c->in_count[i] * (int64_t)sizeof(double));
+        if (!value[i]) return check_no_memory(k);
+        for (int64_t j = 0; j < c->in_count[i]; j++) value[i][j] = (double)(float)c->value[i][j];
+    }
+    if (!desk_set(&single, c, WF_F32, NULL, value, &k->pool, k->report) ||
+        !desk_set(&twice, c, WF_F64, NULL, value, &k->pool, k->report) ||
+        !desk_forward(&single, k->report) || !desk_forward(&twice, k->report))
+        return false;
+    desk_outputs(&twice, want);
+    desk_outputs(&single, got);
+    for (int o = 0; o < c->visible; o++)
+        for (int64_t r = c->row[o]; c->active[o] && r < c->row[o] + c->out_count[o]; r++) {
+            double reach = fabs(want[r]);
+            for (int i = 0; i < c->n_in; i++)
+                for (int64_t j = 0; c->differs[i] && j < c->in_count[i]; j++)
+                    reach += fabs(k->jacobian[r * c->columns + c->column[i] + j] * value[i][j]);
+            check_subject s = { c->who, "single precision", "output", NULL, o, "f32", "f64", 0 };
+            if (!check_near(k->report, &s, 1, got + r, want + r, 0, 64 * unit * (reach + 1e-30)))
+                return false;
+        }
+    if (!k->sweeps) return true;
+    double sum = 0;
+    for (int64_t r = 0; r < c->rows; r++) {
+        cotangent[r] = (double)(float)k->cotangent[r];
+        double largest = check_largest(c->columns, k->jacobian + r * c->columns);
+        sum += fabs(cotangent[r]) * largest;
+    }
+    return desk_backward(&twice, cotangent, UINT32_MAX, UINT32_MAX, want, k->report) &&
+           desk_backward(&single, cotangent, UINT32_MAX, UINT32_MAX, got, k->report) &&
+           columns_near(k, "single precision, backward", got, "f32", want, "f64", 512 * unit,
+                        16 * unit * (sum + 2));
+}
+
+bool check_handed_over(op_check *k)
+{
+    double worst = k->report->worst;
+    if (!check_threads(k) || !check_layouts_all(k) || !check_single(k)) return false;
+    k->report->worst = worst; /* single precision is no measure of a derivative */
+    return !k->sweeps || (check_subsets(k) && check_declared_reads(k));
+}

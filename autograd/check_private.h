@@ -1,0 +1,163 @@
+/* What the checkers share: memory that is let go as a whole, comparisons that say what differs,
+ * and a desk on which a kernel is called outside any tape, with guards around all that it is
+ * handed. */
+#ifndef WEFT_AUTOGRAD_CHECK_PRIVATE_H
+#define WEFT_AUTOGRAD_CHECK_PRIVATE_H
+
+#include "autograd/check.h"
+
+enum { CHECK_VARS = 16 };
+#define CHECK_TOLERANCE 1e-6
+#define CHECK_STEP 1e-4
+
+/* Zeroed memory, let go together. After a failure everything taken is NULL. */
+typedef struct check_pool {
+    struct check_block *last;
+    bool failed;
+} check_pool;
+
+void *check_take(check_pool *pool, int64_t bytes);
+/* Lets go of all that was taken after `until` (a former value of last; NULL: everything). */
+void check_let_go(check_pool *pool, struct check_block *until);
+
+/* Central differences with five points: f at x + k step for k = -2, -1, 1, 2, in this order. */
+double check_difference(const double f[4], double step);
+/* The step for a value. */
+double check_step(double step, double x);
+
+/* What is being compared, for the sentence of a failure. */
+typedef struct check_subject {
+    const char *who;   /* "matmul, sample 'batched'" */
+    const char *check; /* "backward against differences" */
+    const char *role;  /* "input", "parameter", "output" */
+    const char *name;  /* of the parameter, or NULL */
+    int index;
+    const char *got, *want; /* what the two figures are */
+    int64_t width;          /* of a Jacobian's rows; 0: this is none */
+} check_subject;
+
+/* Are got and want equal to `relative` times the largest of want, plus floor? Adds to the
+ * report's counts; the first failure is described in the report. */
+bool check_near(wf_report *report, const check_subject *subject, int64_t n, const double *got,
+                const double *want, double relative, double floor);
+/* Fails the report with a sentence, if it has not failed before. Returns false. */
+bool check_fail(wf_report *report, const char *format, ...) WF_PRINTF(2, 3);
+
+double check_largest(int64_t n, const double *x);
+
+/* ---- a kernel's desk ---- */
+
+typedef enum check_layout {
+    LAYOUT_PLAIN,
+    LAYOUT_TRANSPOSED, /* the first axis moves memory least */
+    LAYOUT_STEPPED,    /* gaps along the first and the last axis */
+    LAYOUT_EXPANDED    /* one axis repeats a single index */
+} check_layout;
+
+/* A tensor with guards around it and in its gaps. */
+typedef struct check_place {
+    unsigned char *memory;
+    int64_t bytes;
+    wf_tensor tensor;
+    bool given;
+} check_place;
+
+/* A sample of a row with its inputs drawn, in double. */
+typedef struct check_case {
+    const wf_op *op;
+    const wf_sample *sample;
+    char who[160];
+    int n_in, n_out, visible;
+    bool given[CHECK_VARS];   /* an optional input that was left out is not */
+    bool differs[CHECK_VARS]; /* inputs: given, of floats */
+    bool active[CHECK_VARS];  /* outputs: visible, of floats */
+    wf_shape in_shape[CHECK_VARS], out_shape[CHECK_VARS];
+    wf_dtype out_dtype[CHECK_VARS]; /* when the inputs are F64 */
+    int64_t in_count[CHECK_VARS], out_count[CHECK_VARS];
+    int64_t column[CHECK_VARS],
+        row[CHECK_VARS]; /* where the derivatives of in[i], of out[k] begin */
+    int64_t columns, rows;
+    double *value[CHECK_VARS]; /* of the inputs; whole numbers for ids */
+    uint64_t key, counter;
+    int64_t scratch[2];
+} check_case;
+
+typedef struct check_layouts {
+    check_layout in[CHECK_VARS], gin[CHECK_VARS];
+    int axis[CHECK_VARS]; /* of expanded inputs */
+} check_layouts;
+
+/* All that one wf_call needs. */
+typedef struct check_desk {
+    const check_case *c;
+    check_place in[CHECK_VARS], out[CHECK_VARS], gout[CHECK_VARS], gin[CHECK_VARS], scratch[2];
+    const wf_tensor *in_at[CHECK_VARS], *out_at[CHECK_VARS], *gout_at[CHECK_VARS],
+        *gin_at[CHECK_VARS];
+    wf_call call;
+} check_desk;
+
+/* Lays out places for floats of dtype (layouts NULL: all plain) and puts the inputs in:
+ * value[i], or the case's own where value is NULL. False when there is no memory or the row
+ * refuses; the report says so. */
+bool desk_set(check_desk *d, const check_case *c, wf_dtype dtype, const check_layouts *layouts,
+              double *const value[], check_pool *pool, wf_report *report);
+/* Calls the row's check and forward. Outputs and scratch hold NaN before; inputs and guards must
+ * be as they were. */
+bool desk_forward(check_desk *d, wf_report *report);
+/* Calls backward with the outputs' cotangents (rows doubles; outputs that are not in `present`
+ * are absent) for the inputs in `wanted`, into gradients that are not zero; gives what was added
+ * (columns doubles, 0 where not wanted). */
+bool desk_backward(check_desk *d, const double *cotangent, uint32_t present, uint32_t wanted,
+                   double *gradient, wf_report *report);
+/* The same without prefilling and guarding: for differences. */
+void desk_forward_fast(check_desk *d);
+void desk_backward_fast(check_desk *d, double *gradient);
+/* Overwrites with NaN (ids: with their lowest) all that the row does not say it reads in
+ * backward. */
+void desk_hide_undeclared(check_desk *d);
+/* One element of an input, to read and move; the visible float outputs, as rows doubles. */
+double *desk_element(check_desk *d, int input, int64_t index);
+void desk_outputs(const check_desk *d, double *y);
+
+double place_get(const check_place *p, int64_t index);
+/* Where the element at a flat row-major index lies. */
+int64_t check_offset_of(const wf_tensor *x, int64_t index);
+
+/* ---- the check of one row ---- */
+
+typedef struct op_check {
+    const wf_op *op;
+    wf_report *report;
+    wf_tape *t;
+    check_pool pool;
+    double tolerance, step;
+    uint64_t key;
+    check_case c;
+    check_desk desk;              /* all plain, in double */
+    bool guess;                   /* a sample with sizes put to 0: may be refused */
+    bool sweeps;                  /* it has a backward, and what it would be called for */
+    double *jacobian;             /* rows x columns, by differences */
+    double *cotangent, *gradient; /* rows; columns: what backward made of it */
+    double *work[6];              /* rows + columns each */
+} op_check;
+
+/* Compares columns doubles input by input, and rows doubles output by output. */
+bool columns_near(op_check *k, const char *check, const double *got, const char *got_name,
+                  const double *want, const char *want_name, double relative, double floor);
+bool rows_near(op_check *k, const char *check, const double *got, const char *got_name,
+               const double *want, const char *want_name, double relative, double floor);
+bool check_no_memory(op_check *k);
+/* What rounding alone may do to a difference of y. */
+double check_noise(const op_check *k, double largest_y);
+
+/* The parts, in their order; each false after failing the report. The desk is set and forward
+ * has run. */
+bool check_jacobian(op_check *k); /* fills jacobian and gradient */
+bool check_handed_over(
+    op_check *k); /* subsets, threads, declared reads, layouts, single precision */
+/* On a tape: applies the op to plain leaves and learns the key of its random numbers. */
+bool check_tape_first(op_check *k);
+bool check_tape(op_check *k);   /* the sweep: plain, through views, repeated, in company */
+bool check_orders(op_check *k); /* gradient by value, second derivatives, reference */
+
+#endif

@@ -1,0 +1,143 @@
+/* copy, which lays numbers out row-major, and expand, which repeats them: views could do
+ * neither. */
+#include "autograd/kernels.h"
+#include "autograd/ops_private.h"
+
+#include <string.h>
+
+static bool copy_shape(wf_shaping *s)
+{
+    s->out[0] = *s->in[0];
+    return true;
+}
+
+static bool expand_shape(wf_shaping *s)
+{
+    const wf_tensor *x = s->in[0];
+    const wf_shape *to = s->attr;
+    char text[2][WF_SHAPE_TEXT];
+    if (wf_shape_check(to, x->dtype, s->error) < 0) return false;
+    bool fits = to->rank >= x->rank;
+    for (int i = 1; fits && i <= x->rank; i++) {
+        int64_t n = x->dim[x->rank - i];
+        fits = n == 1 || n == to->dim[to->rank - i];
+    }
+    if (!fits)
+        return wf_refuse(s->error, "%s does not broadcast to %s", shape_text(text[0], x),
+                         wf_shape_text(text[1], WF_SHAPE_TEXT, to->rank, to->dim));
+    s->out[0].dtype = x->dtype;
+    s->out[0].rank = to->rank;
+    for (int i = 0; i < to->rank; i++) s->out[0].dim[i] = to->dim[i];
+    return true;
+}
+
+static void forward(const wf_call *c)
+{
+    tensor_assign(c->out[0], c->in[0], c->threads);
+}
+
+static void backward(const wf_call *c)
+{
+    if (c->gin[0] && c->gout[0]) tensor_accumulate(c->gin[0], c->gout[0], 1, c->threads);
+}
+
+static void copy_gradient(wf_tape *t, const wf_gradient *g)
+{
+    (void)t;
+    if (g->wanted[0]) g->gin[0] = g->gout[0];
+}
+
+static void expand_gradient(wf_tape *t, const wf_gradient *g)
+{
+    if (g->gout[0] && g->wanted[0]) g->gin[0] = wf_sum_to(t, g->gout[0], wf_shape_of(g->in[0]));
+}
+
+static bool sample_from(wf_sample *s, const char *label, wf_dtype dtype, wf_shape shape)
+{
+    s->label = label;
+    s->n_in = 1;
+    s->in[0].dtype = dtype;
+    s->in[0].shape = shape;
+    s->in[0].low = -2;
+    s->in[0].high = 2;
+    return true;
+}
+
+static bool copy_sample(int k, wf_sample *s)
+{
+    switch (k) {
+    case 0: return sample_from(s, "matrix", WF_F64, WF_SHAPE(3, 5));
+    case 1: return sample_from(s, "scalar", WF_F64, WF_SCALAR);
+    case 2: return sample_from(s, "empty", WF_F64, WF_SHAPE(0, 3));
+    case 3: return sample_from(s, "ids", WF_I32, WF_SHAPE(3, 5));
+    default: return false;
+    }
+}
+
+static bool expand_sample(int k, wf_sample *s)
+{
+    static const struct {
+        const char *label;
+        wf_dtype dtype;
+        wf_shape from, to;
+    } tried[] = {
+        { "a row", WF_F64, { 1, { 5 } }, { 2, { 3, 5 } } },
+        { "a column", WF_F64, { 2, { 3, 1 } }, { 3, { 7, 3, 5 } } },
+        { "a scalar", WF_F64, { 0, { 0 } }, { 2, { 3, 5 } } },
+        { "as it is", WF_F64, { 2, { 3, 5 } }, { 2, { 3, 5 } } },
+        { "to nothing", WF_F64, { 2, { 1, 3 } }, { 2, { 0, 3 } } },
+        { "a mask", WF_I32, { 2, { 3, 1 } }, { 2, { 3, 5 } } },
+    };
+    if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
+    memcpy(s->attr.bytes, &tried[k].to, sizeof tried[k].to);
+    return sample_from(s, tried[k].label, tried[k].dtype, tried[k].from);
+}
+
+static const wf_op copy_row = {
+    .name = "copy",
+    .doc = "the same numbers, row-major",
+    .inputs = 1,
+    .outputs = 1,
+    .flags = WF_OP_LINEAR,
+    .shape = copy_shape,
+    .forward = forward,
+    .backward = backward,
+    .gradient = copy_gradient,
+    .sample = copy_sample,
+};
+
+static const wf_op expand_row = {
+    .name = "expand",
+    .doc = "x repeated to a larger shape",
+    .inputs = 1,
+    .outputs = 1,
+    .attr_size = sizeof(wf_shape),
+    .flags = WF_OP_LINEAR,
+    .shape = expand_shape,
+    .forward = forward,
+    .backward = backward,
+    .gradient = expand_gradient,
+    .sample = expand_sample,
+};
+
+const wf_op *op_copy(void)
+{
+    return &copy_row;
+}
+
+const wf_op *op_expand(void)
+{
+    return &expand_row;
+}
+
+wf_var *wf_copy(wf_tape *t, wf_var *x)
+{
+    return wf_apply_one(t, &copy_row, 1, &x, NULL);
+}
+
+wf_var *wf_expand(wf_tape *t, wf_var *x, wf_shape shape)
+{
+    wf_shape now = wf_shape_of(x);
+    if (x && wf_shape_equal(&now, &shape)) return x;
+    return wf_apply_one(t, &expand_row, 1, &x, &shape);
+}

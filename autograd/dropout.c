@@ -1,0 +1,125 @@
+/* Dropout (Srivastava et al. 2014), inverted: what is kept is divided by 1 - p, so that eval
+ * needs no other scale. */
+#include "autograd/kernels.h"
+#include "autograd/ops_private.h"
+#include "tensor/loop.h"
+#include "tensor/par.h"
+
+#include <string.h>
+
+enum { GRAIN = 16384 };
+
+static bool shape(wf_shaping *s)
+{
+    const double p = *(const double *)s->attr;
+    if (!(p >= 0 && p < 1)) return wf_refuse(s->error, "p is %g; expected 0 <= p < 1", p);
+    if (!is_float(s->in[0])) return wf_refuse(s->error, "takes f32 or f64, not i32");
+    s->out[0] = s->out[1] = *s->in[0];
+    s->out[1].dtype = WF_I32; /* what is kept */
+    return true;
+}
+
+static double p_of(const wf_call *c)
+{
+    return *(const double *)c->attr;
+}
+
+/* x is y's memory when it had to be made contiguous first. */
+typedef struct drawing {
+    const wf_call *call;
+    const char *x;
+} drawing;
+
+static void draw_part(void *context, int64_t begin, int64_t end)
+{
+    const drawing *d = context;
+    const wf_call *c = d->call;
+    const int64_t bytes = bytes_of(c->out[0]);
+    op_kernels_of(c->out[0]->dtype)
+        ->dropout(begin, end - begin, d->x + begin * bytes, (char *)c->out[0]->data + begin * bytes,
+                  (int32_t *)c->out[1]->data + begin, p_of(c), c->key, c->counter);
+}
+
+static void forward(const wf_call *c)
+{
+    drawing d = { c, c->in[0]->data };
+    if (!wf_tensor_is_contiguous(c->in[0])) {
+        tensor_assign(c->out[0], c->in[0], c->threads);
+        d.x = c->out[0]->data;
+    }
+    wf_par_for(c->threads, wf_tensor_count(c->out[0]), GRAIN, draw_part, &d);
+}
+
+static void back_run(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+{
+    const wf_call *c = context;
+    const int64_t bytes = bytes_of(c->out[0]);
+    op_kernels_of(c->out[0]->dtype)
+        ->dropout_back(n, (const int32_t *)(const void *)pointer[0], stride[0] / 4, pointer[1],
+                       stride[1] / bytes, pointer[2], stride[2] / bytes, p_of(c));
+}
+
+static void backward(const wf_call *c)
+{
+    if (!c->gin[0] || !c->gout[0]) return;
+    wf_loop loop;
+    if (wf_loop_plan(&loop, wf_tensor_shape(c->out[0]), 3,
+                     (const wf_tensor *[]){ c->out[1], c->gout[0], c->gin[0] }, -1))
+        wf_loop_run(&loop, c->threads, 4, back_run, (void *)c);
+}
+
+static void gradient(wf_tape *t, const wf_gradient *g)
+{
+    if (!g->gout[0] || !g->wanted[0]) return;
+    wf_var *kept = wf_mul_scalar(t, g->gout[0], 1 / (1 - *(const double *)g->attr));
+    g->gin[0] = wf_where(t, g->out[1], kept, wf_zeros(t, wf_dtype_of(kept), WF_SCALAR));
+}
+
+static bool sample(int k, wf_sample *s)
+{
+    static const struct {
+        const char *label;
+        wf_shape shape;
+        double p;
+    } tried[] = {
+        { "a half", { 2, { 7, 5 } }, 0.5 }, { "most, over a block", { 2, { 3, 35 } }, 0.9 },
+        { "none", { 2, { 3, 5 } }, 0 },     { "a scalar", { 0, { 0 } }, 0.3 },
+        { "empty", { 2, { 0, 3 } }, 0.3 },
+    };
+    if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
+    s->label = tried[k].label;
+    s->n_in = 1;
+    s->in[0].dtype = WF_F64;
+    s->in[0].shape = tried[k].shape;
+    s->in[0].low = -2;
+    s->in[0].high = 2;
+    s->attr.align = tried[k].p;
+    return true;
+}
+
+static const wf_op row = {
+    .name = "dropout",
+    .doc = "zero with probability p, else divided by 1 - p",
+    .inputs = 1,
+    .outputs = 1,
+    .hidden = 1,
+    .attr_size = sizeof(double),
+    .flags = WF_OP_RANDOM,
+    .reads_out = 2,
+    .shape = shape,
+    .forward = forward,
+    .backward = backward,
+    .gradient = gradient,
+    .sample = sample,
+};
+
+const wf_op *op_dropout(void)
+{
+    return &row;
+}
+
+wf_var *wf_dropout(wf_tape *t, wf_var *x, double p)
+{
+    bool idle = p == 0 || (p > 0 && p < 1 && wf_tape_mode(t) != WF_TRAIN);
+    return x && idle ? x : wf_apply_one(t, &row, 1, &x, &p);
+}

@@ -1,0 +1,427 @@
+/* Rows of a table by id, which is an embedding, and the other way: rows added up by id. */
+#include "autograd/kernels.h"
+#include "autograd/ops_private.h"
+#include "tensor/par.h"
+
+#include <string.h>
+
+/* Columns that one thread takes at least when rows are added up: a cache line, so that threads
+ * do not meet in one. */
+enum { COLUMNS = 16, ELEMENTS = 16384 };
+
+/* ---- ids ---- */
+
+static bool ids_shape(const wf_shaping *s)
+{
+    const wf_tensor *ids = s->in[1];
+    if (!is_float(s->in[0])) return wf_refuse(s->error, "takes f32 or f64, not i32");
+    if (ids->dtype != WF_I32)
+        return wf_refuse(s->error, "ids are %s; expected i32", wf_dtype_name(ids->dtype));
+    return true;
+}
+
+/* The offset of an element of x, in elements, from its row-major index. */
+static int64_t place(const wf_tensor *x, int axes, int64_t index)
+{
+    int64_t at = 0;
+    for (int k = axes - 1; k >= 0; k--) {
+        at += index % x->dim[k] * x->stride[k];
+        index /= x->dim[k];
+    }
+    return at;
+}
+
+/* The step between neighbours, in elements, where the first `axes` axes are one long one; 0
+ * where they are not. */
+static int64_t step_of(const wf_tensor *x, int axes)
+{
+    for (int k = 0; k + 1 < axes; k++)
+        if (x->stride[k] != x->stride[k + 1] * x->dim[k + 1]) return 0;
+    return axes > 0 ? x->stride[axes - 1] : 0;
+}
+
+static bool ids_below(const wf_tensor *ids, int64_t rows, wf_error *error)
+{
+    const int64_t n = wf_tensor_count(ids), step = step_of(ids, ids->rank);
+    const int32_t *data = ids->data;
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t id = data[step ? i * step : place(ids, ids->rank, i)];
+        if (id >= 0 && id < rows) continue;
+        int64_t where[WF_RANK] = { 0 }, rest = i;
+        char text[WF_SHAPE_TEXT];
+        for (int k = ids->rank - 1; k >= 0; k--) {
+            where[k] = rest % ids->dim[k];
+            rest /= ids->dim[k];
+        }
+        return wf_refuse(error, "id %d at %s is out of range: there are %lld rows", id,
+                         wf_shape_text(text, sizeof text, ids->rank, where), (long long)rows);
+    }
+    return true;
+}
+
+/* ---- kernels ---- */
+
+/* Rows of `many` (axes ..., D) go with the ids; row `id` of `table` (V, D) is the other side. */
+typedef struct lookup {
+    const op_kernels *kernels;
+    const wf_tensor *table, *many, *ids;
+    int64_t bytes, many_step, ids_step;
+} lookup;
+
+static char *row_of_many(const lookup *l, int64_t i)
+{
+    const int64_t at = l->many_step ? i * l->many_step : place(l->many, l->many->rank - 1, i);
+    return (char *)l->many->data + at * l->bytes;
+}
+
+static char *row_of_table(const lookup *l, int64_t i)
+{
+    const int64_t at = l->ids_step ? i * l->ids_step : place(l->ids, l->ids->rank, i);
+    const int32_t id = ((const int32_t *)l->ids->data)[at];
+    return (char *)l->table->data + id * l->table->stride[0] * l->bytes;
+}
+
+static int64_t width(const lookup *l)
+{
+    return l->table->dim[1];
+}
+
+static void copy_rows(void *context, int64_t begin, int64_t end)
+{
+    const lookup *l = context;
+    const int64_t n = width(l), to_step = l->many->stride[l->many->rank - 1] * l->bytes,
+                  from_step = l->table->stride[1] * l->bytes;
+    for (int64_t i = begin; i < end; i++) {
+        char *to = row_of_many(l, i);
+        const char *from = row_of_table(l, i);
+        if (to_step == l->bytes && from_step == l->bytes) {
+            memcpy(to, from, (size_t)(n * l->bytes));
+            continue;
+        }
+        for (int64_t k = 0; k < n; k++)
+            memcpy(to + k * to_step, from + k * from_step, (size_t)l->bytes);
+    }
+}
+
+static void add_from_table(void *context, int64_t begin, int64_t end)
+{
+    const lookup *l = context;
+    for (int64_t i = begin; i < end; i++)
+        l->kernels->add(width(l), row_of_many(l, i), l->many->stride[l->many->rank - 1],
+                        row_of_table(l, i), l->table->stride[1], 1);
+}
+
+/* Columns begin .. end - 1 of every row, in the order of the ids: one thread does all that meets
+ * in an element. */
+static void add_into_table(void *context, int64_t begin, int64_t end)
+{
+    const lookup *l = context;
+    const int64_t n = wf_tensor_count(l->ids), from_step = l->many->stride[l->many->rank - 1],
+                  to_step = l->table->stride[1];
+    for (int64_t i = 0; i < n; i++)
+        l->kernels->add(end - begin, row_of_table(l, i) + begin * to_step * l->bytes, to_step,
+                        row_of_many(l, i) + begin * from_step * l->bytes, from_step, 1);
+}
+
+static void by_rows(const lookup *l, int threads, wf_par_fn *fn)
+{
+    const int64_t n = wf_tensor_count(l->ids), d = width(l);
+    if (n == 0 || d == 0) return;
+    wf_par_for(threads, n, ELEMENTS / d + 1, fn, (void *)l);
+}
+
+static void by_columns(const lookup *l, int threads)
+{
+    const int64_t n = wf_tensor_count(l->ids), d = width(l);
+    if (n == 0 || d == 0) return;
+    int64_t grain = (ELEMENTS / n + COLUMNS) / COLUMNS * COLUMNS;
+    wf_par_for(threads, d, grain, add_into_table, (void *)l);
+}
+
+static lookup lookup_of(const wf_tensor *table, const wf_tensor *many, const wf_tensor *ids)
+{
+    return (lookup){ op_kernels_of(table->dtype),
+                     table,
+                     many,
+                     ids,
+                     bytes_of(table),
+                     step_of(many, many->rank - 1),
+                     step_of(ids, ids->rank) };
+}
+
+/* ---- embedding ---- */
+
+static bool embedding_shape(wf_shaping *s)
+{
+    const wf_tensor *w = s->in[0], *ids = s->in[1];
+    char text[WF_SHAPE_TEXT];
+    if (!ids_shape(s)) return false;
+    if (w->rank != 2)
+        return wf_refuse(s->error, "the table is %s; expected (rows, columns)",
+                         shape_text(text, w));
+    if (ids->rank == WF_RANK)
+        return wf_refuse(s->error, "ids %s leave no room for the columns", shape_text(text, ids));
+    wf_tensor *y = &s->out[0];
+    y->dtype = w->dtype;
+    y->rank = ids->rank + 1;
+    for (int i = 0; i < ids->rank; i++) y->dim[i] = ids->dim[i];
+    y->dim[ids->rank] = w->dim[1];
+    return true;
+}
+
+static bool embedding_check(const wf_call *c, wf_error *error)
+{
+    return ids_below(c->in[1], c->in[0]->dim[0], error);
+}
+
+static void embedding_forward(const wf_call *c)
+{
+    lookup l = lookup_of(c->in[0], c->out[0], c->in[1]);
+    by_rows(&l, c->threads, copy_rows);
+}
+
+static void embedding_backward(const wf_call *c)
+{
+    if (!c->gin[0] || !c->gout[0]) return;
+    lookup l = lookup_of(c->gin[0], c->gout[0], c->in[1]);
+    by_columns(&l, c->threads);
+}
+
+static void embedding_gradient(wf_tape *t, const wf_gradient *g)
+{
+    if (g->gout[0] && g->wanted[0])
+        g->gin[0] = wf_scatter_rows(t, g->gout[0], g->in[1], wf_dim(g->in[0], 0));
+}
+
+/* ---- scatter_rows ---- */
+
+static bool scatter_shape(wf_shaping *s)
+{
+    const wf_tensor *x = s->in[0], *ids = s->in[1];
+    const int64_t rows = *(const int64_t *)s->attr;
+    char text[2][WF_SHAPE_TEXT];
+    if (!ids_shape(s)) return false;
+    if (rows < 0) return wf_refuse(s->error, "%lld rows", (long long)rows);
+    bool fits = x->rank == ids->rank + 1;
+    for (int i = 0; fits && i < ids->rank; i++) fits = x->dim[i] == ids->dim[i];
+    if (!fits)
+        return wf_refuse(s->error, "x is %s and ids are %s; expected x of ids' sizes and one more",
+                         shape_text(text[0], x), shape_text(text[1], ids));
+    s->out[0].dtype = x->dtype;
+    s->out[0].rank = 2;
+    s->out[0].dim[0] = rows;
+    s->out[0].dim[1] = x->dim[ids->rank];
+    return true;
+}
+
+static bool scatter_check(const wf_call *c, wf_error *error)
+{
+    return ids_below(c->in[1], *(const int64_t *)c->attr, error);
+}
+
+static void scatter_forward(const wf_call *c)
+{
+    lookup l = lookup_of(c->out[0], c->in[0], c->in[1]);
+    wf_tensor_fill(c->out[0], 0);
+    by_columns(&l, c->threads);
+}
+
+static void scatter_backward(const wf_call *c)
+{
+    if (!c->gin[0] || !c->gout[0]) return;
+    lookup l = lookup_of(c->gout[0], c->gin[0], c->in[1]);
+    by_rows(&l, c->threads, add_from_table);
+}
+
+static void scatter_gradient(wf_tape *t, const wf_gradient *g)
+{
+    if (g->gout[0] && g->wanted[0]) g->gin[0] = wf_gather_rows(t, g->gout[0], g->in[1]);
+}
+
+/* ---- one_hot ---- */
+
+static bool one_hot_shape(wf_shaping *s)
+{
+    const wf_tensor *ids = s->in[0];
+    const int64_t classes = *(const int64_t *)s->attr;
+    char text[WF_SHAPE_TEXT];
+    if (ids->dtype != WF_I32)
+        return wf_refuse(s->error, "ids are %s; expected i32", wf_dtype_name(ids->dtype));
+    if (classes < 0) return wf_refuse(s->error, "%lld classes", (long long)classes);
+    if (ids->rank == WF_RANK)
+        return wf_refuse(s->error, "ids %s leave no room for the classes", shape_text(text, ids));
+    wf_tensor *y = &s->out[0];
+    y->dtype = WF_I32;
+    y->rank = ids->rank + 1;
+    for (int i = 0; i < ids->rank; i++) y->dim[i] = ids->dim[i];
+    y->dim[ids->rank] = classes;
+    return true;
+}
+
+static void one_hot_forward(const wf_call *c)
+{
+    const wf_tensor *ids = c->in[0], *y = c->out[0];
+    const int64_t n = wf_tensor_count(ids), classes = *(const int64_t *)c->attr;
+    const int32_t *data = ids->data;
+    int32_t *to = y->data;
+    memset(to, 0, (size_t)(n * classes) * sizeof *to);
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t id = data[place(ids, ids->rank, i)];
+        if (id >= 0 && id < classes) to[i * classes + id] = 1;
+    }
+}
+
+static void one_hot_backward(const wf_call *c)
+{
+    (void)c;
+}
+
+static void one_hot_gradient(wf_tape *t, const wf_gradient *g)
+{
+    (void)t, (void)g;
+}
+
+/* ---- samples and rows ---- */
+
+static void sample_ids(wf_sample *s, const char *label, wf_shape x, wf_shape ids, double high)
+{
+    s->label = label;
+    s->n_in = 2;
+    s->in[0].dtype = WF_F64;
+    s->in[0].shape = x;
+    s->in[0].low = -2;
+    s->in[0].high = 2;
+    s->in[1].dtype = WF_I32;
+    s->in[1].shape = ids;
+    s->in[1].high = high;
+}
+
+static bool embedding_sample(int k, wf_sample *s)
+{
+    static const struct {
+        const char *label;
+        wf_shape table, ids;
+    } tried[] = {
+        { "a matrix of ids", { 2, { 7, 5 } }, { 2, { 3, 2 } } },
+        { "repeated ids", { 2, { 3, 5 } }, { 1, { 11 } } },
+        { "one id", { 2, { 7, 5 } }, { 0, { 0 } } },
+        { "no ids", { 2, { 7, 5 } }, { 2, { 3, 0 } } },
+        { "no columns", { 2, { 7, 0 } }, { 1, { 3 } } },
+    };
+    if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
+    sample_ids(s, tried[k].label, tried[k].table, tried[k].ids,
+               (double)(tried[k].table.dim[0] - 1));
+    return true;
+}
+
+static bool scatter_sample(int k, wf_sample *s)
+{
+    static const struct {
+        const char *label;
+        wf_shape x, ids;
+        int64_t rows;
+    } tried[] = {
+        { "a matrix of ids", { 3, { 3, 2, 5 } }, { 2, { 3, 2 } }, 7 },
+        { "repeated ids", { 2, { 11, 5 } }, { 1, { 11 } }, 3 },
+        { "one id", { 1, { 5 } }, { 0, { 0 } }, 7 },
+        { "no ids", { 2, { 0, 5 } }, { 1, { 0 } }, 7 },
+    };
+    if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
+    sample_ids(s, tried[k].label, tried[k].x, tried[k].ids, (double)(tried[k].rows - 1));
+    s->attr.align_int = tried[k].rows;
+    return true;
+}
+
+static bool one_hot_sample(int k, wf_sample *s)
+{
+    static const struct {
+        const char *label;
+        wf_shape ids;
+    } tried[] = {
+        { "a matrix of ids", { 2, { 3, 5 } } },
+        { "one id", { 0, { 0 } } },
+        { "no ids", { 2, { 3, 0 } } },
+    };
+    if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
+    s->label = tried[k].label;
+    s->n_in = 1;
+    s->in[0].dtype = WF_I32;
+    s->in[0].shape = tried[k].ids;
+    s->in[0].low = -1;
+    s->in[0].high = 8;
+    s->attr.align_int = 7;
+    return true;
+}
+
+static const wf_op embedding_row = {
+    .name = "embedding",
+    .doc = "rows of a table (V, D) by ids (...): (..., D)",
+    .inputs = 2,
+    .outputs = 1,
+    .reads_in = 2,
+    .shape = embedding_shape,
+    .check = embedding_check,
+    .forward = embedding_forward,
+    .backward = embedding_backward,
+    .gradient = embedding_gradient,
+    .sample = embedding_sample,
+};
+
+static const wf_op scatter_row = {
+    .name = "scatter_rows",
+    .doc = "x (..., D) added up by ids (...) into (rows, D)",
+    .inputs = 2,
+    .outputs = 1,
+    .attr_size = sizeof(int64_t),
+    .reads_in = 2,
+    .shape = scatter_shape,
+    .check = scatter_check,
+    .forward = scatter_forward,
+    .backward = scatter_backward,
+    .gradient = scatter_gradient,
+    .sample = scatter_sample,
+};
+
+static const wf_op one_hot_row = {
+    .name = "one_hot",
+    .doc = "ids (...) to masks (..., classes)",
+    .inputs = 1,
+    .outputs = 1,
+    .attr_size = sizeof(int64_t),
+    .flags = WF_OP_LINEAR,
+    .shape = one_hot_shape,
+    .forward = one_hot_forward,
+    .backward = one_hot_backward,
+    .gradient = one_hot_gradient,
+    .sample = one_hot_sample,
+};
+
+const wf_op *op_embedding(void)
+{
+    return &embedding_row;
+}
+
+const wf_op *op_scatter_rows(void)
+{
+    return &scatter_row;
+}
+
+const wf_op *op_one_hot(void)
+{
+    return &one_hot_row;
+}
+
+wf_var *wf_gather_rows(wf_tape *t, wf_var *weight, wf_var *ids)
+{
+    return wf_apply_one(t, &embedding_row, 2, (wf_var *[]){ weight, ids }, NULL);
+}
+
+wf_var *wf_scatter_rows(wf_tape *t, wf_var *x, wf_var *ids, int64_t rows)
+{
+    return wf_apply_one(t, &scatter_row, 2, (wf_var *[]){ x, ids }, &rows);
+}
+
+wf_var *wf_one_hot(wf_tape *t, wf_var *ids, int64_t classes)
+{
+    return wf_apply_one(t, &one_hot_row, 1, &ids, &classes);
+}

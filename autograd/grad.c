@@ -1,0 +1,234 @@
+/* wf_grad: gradients as vars, either by the sweep's kernels or, with create_graph, built out of public ops. */
+#include "autograd/ops.h"
+#include "autograd/private.h"
+
+#include <string.h>
+
+static wf_shape shape_of(const wf_var *v) { return wf_tensor_shape(&v->value); }
+
+/* A place of a view in its root, as add_into wants it. */
+static add_into_attr layout_of(const wf_var *v)
+{
+    add_into_attr a = { .rank = v->value.rank };
+    a.offset = ((char *)v->value.data - (char *)v->root->value.data) / wf_dtype_size(v->value.dtype);
+    memcpy(a.dim, v->value.dim, sizeof a.dim);
+    memcpy(a.stride, v->value.stride, sizeof a.stride);
+    return a;
+}
+
+/* total + more, seen through a's layout. A total that was made here and that nobody else holds yet is added to in place: its node
+ * shares memory with its predecessor, whose value is read by no backward. */
+static wf_var *add_into(wf_tape *t, wf_var *total, bool owned, wf_var *more, const add_into_attr *a)
+{
+    wf_var *in[2] = { total, more };
+    if (!owned) return wf_apply_one(t, op_add_into(), 2, in, a);
+    wf_var *out = var_new(t, "add_into", &total->value);
+    if (!out) return NULL;
+    wf_tensor view;
+    add_into_layout(&out->value, a, &view);
+    wf_tensor_add(&more->value, &view);
+    if ((total->flags | more->flags) & VAR_WANTS_GRAD
+        && !node_record(t, op_add_into(), 2, in, out, 1, a))
+        return NULL;
+    return out;
+}
+
+/* Adds g, shaped like v, to the gradient that v's root has gathered. */
+static bool gather(wf_tape *t, wf_var *v, wf_var *g)
+{
+    wf_var *root = v->root;
+    if (v == root) {
+        root->graph_grad = root->graph_grad ? wf_add(t, root->graph_grad, g) : g;
+        root->flags &= ~(uint32_t)VAR_OWNED;
+        return root->graph_grad != NULL;
+    }
+    if (!root->graph_grad) {
+        root->graph_grad = wf_zeros(t, root->value.dtype, shape_of(root));
+        root->flags |= VAR_OWNED;
+        if (!root->graph_grad) return false;
+    }
+    add_into_attr a = layout_of(v);
+    wf_var *total = root->graph_grad;
+    bool row_major = wf_tensor_is_contiguous(&total->value);
+    if (!row_major && !(total = wf_copy(t, total))) return false;
+    root->graph_grad = add_into(t, total, row_major && root->flags & VAR_OWNED, g, &a);
+    root->flags |= VAR_OWNED;
+    return root->graph_grad != NULL;
+}
+
+static bool graph_sweep(wf_tape *t, node *low, int n, wf_var *const out[], wf_var *const cotangent[]);
+
+/* The gradient of an op that has only a reference: the reference is recorded on aliases of the inputs and swept. */
+static bool reference_gradient(wf_tape *t, const node *n, wf_var *const gout[], wf_var *gin[])
+{
+    const wf_op *op = n->op;
+    int64_t bytes = n->n_in * (int64_t)sizeof(wf_var *);
+    wf_var **in = arena_take(&t->values, bytes, 16), *out[16], *with[16], *results[16];
+    if (!in) {
+        tape_fail_oom(t, op->name, bytes);
+        return false;
+    }
+    for (int i = 0; i < n->n_in; i++) {
+        in[i] = n->in[i];
+        if (in[i] && in[i]->flags & VAR_WANTS_GRAD && !(in[i] = alias_new(t, in[i]))) return false;
+    }
+    node *low = t->last;
+    if (!op->reference(t, n->n_in, in, n->attr, results)) {
+        if (wf_tape_ok(t)) wf_fail(t, "%s: its reference failed", op->name);
+        return false;
+    }
+    int used = 0;
+    for (int i = 0; i < op->outputs; i++) {
+        if (!gout[i]) continue;
+        out[used] = results[i];
+        with[used++] = gout[i];
+        wf_shape a = shape_of(results[i]), b = shape_of(&n->out[i]);
+        if (!wf_shape_equal(&a, &b)) {
+            char ta[128], tb[128];
+            wf_fail(t, "%s: output %d is %s; its reference makes %s", op->name, i + 1,
+                    wf_shape_text(tb, sizeof tb, b.rank, b.dim),
+                    wf_shape_text(ta, sizeof ta, a.rank, a.dim));
+            return false;
+        }
+    }
+    for (int i = 0; i < n->n_in; i++)
+        if (in[i] && in[i] != n->in[i]) in[i]->flags |= VAR_NEEDED | VAR_HELD;
+    bool ok = graph_sweep(t, low, used, out, with);
+    for (int i = 0; i < n->n_in; i++) {
+        if (!in[i] || in[i] == n->in[i]) continue;
+        in[i]->flags &= ~(uint32_t)(VAR_NEEDED | VAR_HELD);
+        if (ok) gin[i] = in[i]->graph_grad;
+        in[i]->graph_grad = NULL;
+    }
+    return ok;
+}
+
+static bool node_graph(wf_tape *t, const node *n)
+{
+    wf_var *gout[16];
+    bool arrived = false;
+    for (int i = 0; i < n->n_out; i++) {
+        gout[i] = i < n->op->outputs ? n->out[i].graph_grad : NULL;
+        arrived |= gout[i] != NULL;
+    }
+    if (!arrived) return true;
+    int64_t bytes = n->n_in * (int64_t)(sizeof(wf_var *) + sizeof(bool));
+    wf_var **gin = arena_take(&t->values, bytes, 16);
+    if (!gin) {
+        tape_fail_oom(t, n->op->name, bytes);
+        return false;
+    }
+    bool *wanted = (bool *)(gin + n->n_in);
+    wf_var *outs[16];
+    for (int i = 0; i < n->n_out; i++) outs[i] = &n->out[i];
+    for (int i = 0; i < n->n_in; i++) {
+        gin[i] = NULL;
+        wanted[i] = n->in[i] && n->in[i]->flags & VAR_WANTS_GRAD && n->in[i]->root->flags & VAR_NEEDED;
+    }
+    const scope *where = t->where;
+    t->where = n->where;
+    if (n->op->gradient) {
+        wf_gradient g = { .op = n->op, .n_in = n->n_in, .n_out = n->n_out, .in = n->in, .out = outs,
+                          .gout = gout, .wanted = wanted, .gin = gin, .attr = n->attr };
+        n->op->gradient(t, &g);
+    } else if (n->op->reference) {
+        if (!reference_gradient(t, n, gout, gin)) return false;
+    } else {
+        wf_fail(t, "%s: it has neither a gradient nor a reference, so no graph of its gradient",
+                n->op->name);
+    }
+    t->where = where;
+    if (t->failed) return false;
+    for (int i = 0; i < n->n_in; i++) {
+        if (!wanted[i] || !gin[i]) continue;
+        wf_shape a = shape_of(n->in[i]), b = shape_of(gin[i]);
+        if (!wf_shape_equal(&a, &b) || gin[i]->value.dtype != n->in[i]->value.dtype) {
+            char ta[128], tb[128];
+            wf_fail(t, "%s: input %d is %s; its gradient came out as %s", n->op->name, i + 1,
+                    wf_shape_text(ta, sizeof ta, a.rank, a.dim),
+                    wf_shape_text(tb, sizeof tb, b.rank, b.dim));
+            return false;
+        }
+        if (!gather(t, n->in[i], gin[i])) return false;
+    }
+    for (int i = 0; i < n->n_out; i++)
+        if (!(n->out[i].flags & VAR_HELD)) n->out[i].graph_grad = NULL;
+    return true;
+}
+
+/* Sweeps the nodes after `low`, leaving at each target's root a var. */
+static bool graph_sweep(wf_tape *t, node *low, int n, wf_var *const out[], wf_var *const cotangent[])
+{
+    node *high = t->last;
+    sweep_mark(t, low);
+    for (int i = 0; i < n; i++) {
+        wf_var *g = cotangent[i];
+        if (!(out[i]->root->flags & VAR_NEEDED) || !(out[i]->flags & VAR_WANTS_GRAD)) continue;
+        if (!g && !(g = wf_full(t, out[i]->value.dtype, shape_of(out[i]), 1.0))) return false;
+        if (!gather(t, out[i], g)) return false;
+    }
+    for (node *at = high; at && at != low; at = at->prev)
+        if (at->needed && !node_graph(t, at)) return false;
+    return true;
+}
+
+/* The finished gradient of one target as a var: from the sweep's memory, from the graph, or zeros. */
+static wf_var *result(wf_tape *t, wf_var *v, bool graph)
+{
+    wf_var *root = v->root;
+    if (graph && root->graph_grad) {
+        wf_var *g = root->graph_grad;
+        if (v == root) return g;
+        if (!wf_tensor_is_contiguous(&g->value) && !(g = wf_copy(t, g))) return NULL;
+        add_into_attr a = layout_of(v);
+        wf_tensor view;
+        add_into_layout(&g->value, &a, &view);
+        return view_new(t, g, &view);
+    }
+    if (!graph && root->grad) {
+        wf_tensor view = v->value;
+        view.data = (char *)root->grad + ((char *)v->value.data - (char *)root->value.data);
+        return wf_constant_tensor(t, &view);
+    }
+    return wf_zeros(t, v->value.dtype, shape_of(v));
+}
+
+bool wf_grad(wf_tape *t, int n_out, wf_var *const out[], wf_var *const cotangent[], int n_wrt,
+             wf_var *const wrt[], wf_var *grad[], const wf_grad_options *options)
+{
+    for (int i = 0; grad && i < n_wrt; i++) grad[i] = NULL;
+    if (!wf_tape_ok(t)) return false;
+    if (n_out < 0 || n_wrt < 0 || (n_out > 0 && !out) || (n_wrt > 0 && (!wrt || !grad))) {
+        wf_fail(t, "grad: %d outputs and %d vars were promised and not given", n_out, n_wrt);
+        return false;
+    }
+    bool graph = options && options->create_graph;
+    int64_t bytes = (2 * (int64_t)n_out + n_wrt) * (int64_t)sizeof(wf_var *);
+    wf_var **here = arena_take(&t->values, bytes, 16);
+    if (!here) {
+        tape_fail_oom(t, "grad", bytes);
+        return false;
+    }
+    wf_var **with = here + n_out, **target = with + n_out;
+    if (!sweep_enter(t, "grad", n_out, out, cotangent, here, with)) return false;
+    for (int i = 0; i < n_wrt; i++) {
+        target[i] = var_enter(t, wrt[i], "grad: wrt", i + 1);
+        if (!target[i]) return false;
+    }
+    for (int i = 0; i < n_wrt; i++) target[i]->root->flags |= VAR_NEEDED | VAR_HELD;
+    bool ok = graph ? graph_sweep(t, NULL, n_out, here, with)
+                    : sweep_run(t, NULL, n_out, here, with);
+    for (int i = 0; i < n_wrt; i++) target[i]->root->flags &= ~(uint32_t)(VAR_NEEDED | VAR_HELD);
+    for (int i = 0; ok && i < n_wrt; i++) ok = (grad[i] = result(t, target[i], graph)) != NULL;
+    for (int i = 0; i < n_wrt; i++) {
+        wf_var *root = target[i]->root;
+        if (root->grad)
+            pool_give(&t->grads, root->grad,
+                      wf_tensor_count(&root->value) * wf_dtype_size(root->value.dtype));
+        root->grad = NULL;
+        root->graph_grad = NULL;
+    }
+    if (!ok)
+        for (int i = 0; i < n_wrt; i++) grad[i] = NULL;
+    return ok;
+}

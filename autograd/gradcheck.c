@@ -1,0 +1,406 @@
+/* wf_gradcheck: any function of vars, and the parameters of a module, against central
+ * differences in double. */
+#include "autograd/check_private.h"
+
+#include "tensor/rng.h"
+#include "tensor/runtime.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { OUTPUTS = 8 };
+
+/* A value that is moved: an input of floats, or a parameter. */
+typedef struct moved {
+    wf_var *param; /* NULL: an input */
+    int index;     /* of the input, or of the parameter in its module */
+    wf_shape shape;
+    int64_t count;
+    double *value;
+} moved;
+
+typedef struct grad_check {
+    wf_check_fn *fn;
+    void *context;
+    int n_in;
+    const wf_tensor *in;
+    wf_report *report;
+    wf_tape *t;
+    check_pool pool;
+    double tolerance, step;
+    uint64_t key;
+    int64_t n_moved, columns, rows;
+    int n_out;
+    moved *moved;
+    wf_shape out_shape[OUTPUTS];
+    bool active[OUTPUTS];
+    wf_var **in_var;                          /* n_in of them, as fn gets them */
+    wf_var **leaf, **grad, **toward, **twice; /* n_moved of them */
+    wf_var *out[OUTPUTS];
+    double *cotangent;                                /* rows */
+    double *first, *second, *direction, *want, *work; /* columns */
+    double *along[4];                                 /* rows */
+} grad_check;
+
+static bool failed(grad_check *g, const char *what)
+{
+    const char *why = wf_tape_error(g->t);
+    return check_fail(g->report, "gradcheck: %s: %s", what,
+                      *why ? why : "it failed without a sentence");
+}
+
+static bool no_memory(grad_check *g)
+{
+    return check_fail(g->report, "gradcheck: no memory for the check");
+}
+
+/* Runs fn at the present values, its random numbers those of every other run. */
+static bool run(grad_check *g)
+{
+    wf_tape_reset(g->t);
+    wf_tape_set_step(g->t, 1);
+    int64_t m = 0;
+    for (int i = 0; i < g->n_in; i++) {
+        bool floats = g->in[i].dtype != WF_I32;
+        if (floats) {
+            g->leaf[m] = wf_leaf(g->t, WF_F64, g->moved[m].shape, g->moved[m].value);
+            g->in_var[i] = g->leaf[m++];
+        } else {
+            g->in_var[i] = wf_constant_tensor(g->t, &g->in[i]);
+        }
+    }
+    for (; m < g->n_moved; m++) {
+        g->leaf[m] = wf_leaf(g->t, WF_F64, g->moved[m].shape, g->moved[m].value);
+        if (!wf_tape_bind(g->t, g->moved[m].param, g->leaf[m]))
+            return failed(g, "binding a parameter to a double var");
+    }
+    int n = 0;
+    for (int o = 0; o < OUTPUTS; o++) g->out[o] = NULL;
+    if (!g->fn(g->t, g->context, g->in_var, g->out, &n) || !wf_tape_ok(g->t))
+        return failed(g, "the function");
+    if (n < 1 || n > OUTPUTS)
+        return check_fail(g->report, "gradcheck: the function gave %d outputs; 1 to %d can be", n,
+                          OUTPUTS);
+    for (int o = 0; o < n; o++) {
+        wf_shape shape = wf_shape_of(g->out[o]);
+        if (!g->out[o])
+            return check_fail(g->report, "gradcheck: output %d was never made (NULL)", o);
+        if (g->n_out && (n != g->n_out || !wf_shape_equal(&shape, &g->out_shape[o])))
+            return check_fail(g->report,
+                              "gradcheck: the function is not deterministic: output %d "
+                              "had another shape before",
+                              o);
+        if (wf_dtype_of(g->out[o]) == WF_F32)
+            return check_fail(g->report,
+                              "gradcheck: output %d is f32; the function must compute in "
+                              "the dtype of its inputs",
+                              o);
+        g->out_shape[o] = shape;
+        g->active[o] = wf_dtype_of(g->out[o]) == WF_F64;
+    }
+    g->n_out = n;
+    return true;
+}
+
+static void outputs(const grad_check *g, double *y)
+{
+    for (int o = 0; o < g->n_out; o++)
+        for (int64_t j = 0; g->active[o] && j < wf_count(g->out[o]); j++)
+            *y++ = wf_at(g->out[o], j);
+}
+
+/* The float outputs and their cotangents, as constants or as leaves. */
+static int active_outputs(grad_check *g, bool leaves, wf_var *from[], wf_var *with[])
+{
+    int n = 0;
+    int64_t row = 0;
+    for (int o = 0; o < g->n_out; o++) {
+        if (!g->active[o]) continue;
+        from[n] = g->out[o];
+        with[n] = (leaves ? wf_leaf : wf_constant)(g->t, WF_F64, g->out_shape[o],
+                                                   g->cotangent + row);
+        row += wf_count(g->out[o]);
+        n++;
+    }
+    return n;
+}
+
+/* The gradient of <cotangent, outputs> by one sweep. Runs fn. */
+static bool gradient(grad_check *g, double *out)
+{
+    wf_var *from[OUTPUTS], *with[OUTPUTS];
+    if (!run(g)) return false;
+    for (int64_t m = 0; m < g->n_moved; m++) wf_keep_grad(g->t, g->leaf[m]);
+    int n = active_outputs(g, false, from, with);
+    if (!wf_backward_from(g->t, n, from, with)) return failed(g, "the sweep");
+    for (int64_t m = 0; m < g->n_moved; m++) {
+        const wf_tensor *kept = wf_grad_of(g->leaf[m]);
+        for (int64_t e = 0; e < g->moved[m].count; e++) *out++ = kept ? wf_tensor_at(kept, e) : 0;
+    }
+    return true;
+}
+
+/* <cotangent, outputs>, or <direction, its gradient>; *weight is what rounding in it is relative
+ * to. */
+static bool measure(grad_check *g, bool of_gradient, double *sum, double *weight)
+{
+    const double *by = of_gradient ? g->direction : g->cotangent;
+    double *x = of_gradient ? g->work : g->along[0];
+    if (of_gradient) {
+        if (!gradient(g, x)) return false;
+    } else {
+        if (!run(g)) return false;
+        outputs(g, x);
+    }
+    *sum = *weight = 0;
+    for (int64_t j = 0; j < (of_gradient ? g->columns : g->rows); j++) {
+        *sum += by[j] * x[j];
+        *weight += fabs(by[j] * x[j]);
+    }
+    return true;
+}
+
+/* Compares what the tape found with differences, one moved value after another. Where a step
+ * meets a kink (relu at 0) shorter ones decide. */
+static bool near_differences(grad_check *g, bool of_gradient, const double *got)
+{
+    static const int offset[4] = { -2, -1, 1, 2 };
+    double sum, weight;
+    if (!measure(g, of_gradient, &sum, &weight)) return false;
+    int64_t column = 0;
+    for (int64_t m = 0; m < g->n_moved; m++) {
+        moved *v = &g->moved[m];
+        const double *have = got + column;
+        double largest = check_largest(v->count, have), floor = 0;
+        for (int64_t e = 0; e < v->count; e++) {
+            double at = v->value[e], step = g->step;
+            for (int tries = 0; tries < 3; tries++, step /= 16) {
+                double f[4], h = check_step(step, at);
+                for (int p = 0; p < 4; p++) {
+                    double unused;
+                    v->value[e] = at + offset[p] * h;
+                    bool ok = measure(g, of_gradient, &f[p], &unused);
+                    v->value[e] = at;
+                    if (!ok) return false;
+                }
+                g->want[e] = check_difference(f, h);
+                double rounding = 64 * DBL_EPSILON * weight / step + 8 * DBL_EPSILON;
+                if (rounding > floor) floor = rounding;
+                if (fabs(have[e] - g->want[e]) <= g->tolerance * largest + rounding) break;
+            }
+        }
+        check_subject s = { "gradcheck",
+                            of_gradient ? "second derivative" : "gradient",
+                            v->param ? "parameter" : "input",
+                            v->param ? wf_param_path(v->param) : NULL,
+                            v->index,
+                            "tape",
+                            "differences",
+                            0 };
+        if (!check_near(g->report, &s, v->count, have, g->want, g->tolerance, floor)) return false;
+        column += v->count;
+    }
+    return true;
+}
+
+/* The derivative of <direction, gradient> by a cotangent is the outputs' derivative along the
+ * direction. */
+static bool cotangents_near(grad_check *g, wf_var *const by_cotangent[])
+{
+    static const int offset[4] = { -2, -1, 1, 2 };
+    double largest = 0, h = g->step;
+    for (int64_t m = 0; m < g->n_moved; m++)
+        for (int64_t e = 0; e < g->moved[m].count; e++)
+            largest = fmax(largest, fabs(g->moved[m].value[e]));
+    double *mixed = check_take(&g->pool, 2 * g->rows * (int64_t)sizeof(double));
+    if (!mixed) return no_memory(g);
+    double *want = mixed + g->rows;
+    int64_t at = 0, row = 0;
+    for (int o = 0, n = 0; o < g->n_out; o++) {
+        if (!g->active[o]) continue;
+        for (int64_t e = 0; e < wf_shape_count(&g->out_shape[o]); e++)
+            mixed[at++] = wf_at(by_cotangent[n], e);
+        n++;
+    }
+    for (int tries = 0; tries < 3; tries++, h /= 16) {
+        for (int p = 0; p < 4; p++) {
+            for (int turn = 1; turn >= -1; turn -= 2) {
+                const double *d = g->direction;
+                for (int64_t m = 0; m < g->n_moved; m++)
+                    for (int64_t e = 0; e < g->moved[m].count; e++, d++) {
+                        double *x = &g->moved[m].value[e];
+                        if (turn > 0) {
+                            g->work[d - g->direction] = *x;
+                            *x += offset[p] * h * *d;
+                        } else {
+                            *x = g->work[d - g->direction];
+                        }
+                    }
+                if (turn > 0) {
+                    if (!run(g)) return false;
+                    outputs(g, g->along[p]);
+                }
+            }
+        }
+        bool near = true;
+        for (int64_t r = 0; r < g->rows; r++) {
+            double f[4] = { g->along[0][r], g->along[1][r], g->along[2][r], g->along[3][r] };
+            want[r] = check_difference(f, h);
+            near = near &&
+                   fabs(want[r] - mixed[r]) <= 0.1 * g->tolerance * check_largest(g->rows, mixed);
+        }
+        if (near) break;
+    }
+    double size = fmax(largest, check_largest(g->rows, g->along[0]));
+    for (int o = 0; o < g->n_out; o++) {
+        if (!g->active[o]) continue;
+        int64_t n = wf_shape_count(&g->out_shape[o]);
+        check_subject s = { "gradcheck",
+                            "derivative of the gradient by the cotangents",
+                            "output",
+                            NULL,
+                            o,
+                            "tape",
+                            "differences",
+                            0 };
+        if (!check_near(g->report, &s, n, mixed + row, want + row, g->tolerance,
+                        256 * 64 * DBL_EPSILON * size / g->step))
+            return false;
+        row += n;
+    }
+    return true;
+}
+
+/* The gradient as a graph: equal by value to the sweep's, and differentiable in turn. */
+static bool check_second(grad_check *g)
+{
+    wf_var *from[OUTPUTS], *with[OUTPUTS];
+    int64_t column = 0;
+    if (!run(g)) return false;
+    int n = active_outputs(g, true, from, with);
+    if (!wf_grad(g->t, n, from, with, (int)g->n_moved, g->leaf, g->grad,
+                 &(wf_grad_options){ .create_graph = true }))
+        return failed(g, "the graph of the gradient");
+    for (int64_t m = 0; m < g->n_moved; m++) {
+        moved *v = &g->moved[m];
+        for (int64_t e = 0; e < v->count; e++) g->want[e] = wf_at(g->grad[m], e);
+        check_subject s = { "gradcheck",
+                            "gradient by value",
+                            v->param ? "parameter" : "input",
+                            v->param ? wf_param_path(v->param) : NULL,
+                            v->index,
+                            "create_graph",
+                            "swept",
+                            0 };
+        if (!check_near(g->report, &s, v->count, g->want, g->first + column, 1e-10, 1e-13))
+            return false;
+        g->toward[m] = wf_constant(g->t, WF_F64, v->shape, g->direction + column);
+        column += v->count;
+    }
+    /* By the leaves and the cotangents at once. */
+    for (int o = 0; o < n; o++) g->leaf[g->n_moved + o] = with[o];
+    if (!wf_grad(g->t, (int)g->n_moved, g->grad, g->toward, (int)g->n_moved + n, g->leaf, g->twice,
+                 NULL))
+        return failed(g, "the second derivative");
+    column = 0;
+    for (int64_t m = 0; m < g->n_moved; m++)
+        for (int64_t e = 0; e < g->moved[m].count; e++) g->second[column++] = wf_at(g->twice[m], e);
+    return cotangents_near(g, g->twice + g->n_moved) && near_differences(g, true, g->second);
+}
+
+/* Lists what is moved and makes room for it. */
+static bool prepare(grad_check *g, wf_module *module)
+{
+    int64_t params = module ? wf_module_param_count(module) : 0;
+    g->moved = check_take(&g->pool, (g->n_in + params + 1) * (int64_t)sizeof *g->moved);
+    g->in_var = check_take(&g->pool, (g->n_in + 1) * (int64_t)sizeof(wf_var *));
+    if (g->pool.failed) return no_memory(g);
+    for (int64_t i = 0; i < g->n_in + params; i++) {
+        wf_var *param = i < g->n_in ? NULL : wf_module_param_at(module, i - g->n_in);
+        const wf_tensor *x = param ? wf_param_value(param) : &g->in[i];
+        if (x->dtype == WF_I32) continue;
+        moved *m = &g->moved[g->n_moved++];
+        m->param = param;
+        m->index = (int)(param ? i - g->n_in : i);
+        m->shape = wf_tensor_shape(x);
+        m->count = wf_tensor_count(x);
+        m->value = check_take(&g->pool, m->count * (int64_t)sizeof(double));
+        if (!m->value) return no_memory(g);
+        for (int64_t e = 0; e < m->count; e++) m->value[e] = wf_tensor_at(x, e);
+        g->columns += m->count;
+    }
+    if (!g->columns)
+        return check_fail(g->report, "gradcheck: there is nothing to differentiate by");
+    int64_t list = (g->n_moved + OUTPUTS) * (int64_t)sizeof(wf_var *);
+    wf_var ***lists[] = { &g->leaf, &g->grad, &g->toward, &g->twice };
+    for (int i = 0; i < 4; i++) *lists[i] = check_take(&g->pool, list);
+    double **columns[] = { &g->first, &g->second, &g->direction, &g->want, &g->work };
+    for (int i = 0; i < 5; i++)
+        *columns[i] = check_take(&g->pool, g->columns * (int64_t)sizeof(double));
+    return !g->pool.failed || no_memory(g);
+}
+
+static bool check_function(grad_check *g, const wf_check_options *options)
+{
+    if (!prepare(g, options->module) || !run(g)) return false;
+    for (int o = 0; o < g->n_out; o++)
+        if (g->active[o]) g->rows += wf_shape_count(&g->out_shape[o]);
+    if (!g->rows)
+        return check_fail(g->report, "gradcheck: the function gives no numbers to differentiate");
+    g->cotangent = check_take(&g->pool, g->rows * (int64_t)sizeof(double));
+    for (int p = 0; p < 4; p++)
+        g->along[p] = check_take(&g->pool, g->rows * (int64_t)sizeof(double));
+    if (g->pool.failed) return no_memory(g);
+    for (int64_t r = 0; r < g->rows; r++)
+        g->cotangent[r] = wf_random_normal(wf_key_named(g->key, "cotangent"), (uint64_t)r);
+    for (int64_t j = 0; j < g->columns; j++)
+        g->direction[j] = wf_random_normal(wf_key_named(g->key, "direction"), (uint64_t)j);
+    outputs(g, g->along[0]);
+    for (int64_t r = 0; r < g->rows; r++)
+        if (!isfinite(g->along[0][r]))
+            return check_fail(g->report, "gradcheck: an output is not finite");
+    if (!run(g)) return false;
+    outputs(g, g->along[1]);
+    if (memcmp(g->along[0], g->along[1], (size_t)g->rows * sizeof(double)))
+        return check_fail(g->report,
+                          "gradcheck: the function is not deterministic: called twice, it "
+                          "gave other values");
+    if (!gradient(g, g->first) || !near_differences(g, false, g->first)) return false;
+    return options->first_order_only || check_second(g);
+}
+
+wf_report wf_gradcheck(wf_check_fn *fn, void *context, int n_in, const wf_tensor in[],
+                       const wf_check_options *options)
+{
+    wf_report report = { .ok = true };
+    static const wf_check_options none;
+    if (!options) options = &none;
+    grad_check *g = wf_alloc_zero(sizeof *g);
+    if (!fn || n_in < 0 || (n_in > 0 && !in)) {
+        check_fail(&report, "gradcheck: no function or no inputs were given (NULL)");
+    } else if (!g || !(g->t = wf_tape_new(
+                           &(wf_tape_options){ .rehearsal = true, .seed = options->seed }))) {
+        check_fail(&report, "gradcheck: no memory for the check");
+    } else {
+        g->fn = fn;
+        g->context = context;
+        g->n_in = n_in;
+        g->in = in;
+        g->report = &report;
+        g->tolerance = options->tolerance > 0 ? options->tolerance : CHECK_TOLERANCE;
+        g->step = options->step > 0 ? options->step : CHECK_STEP;
+        g->key = options->seed;
+        if (check_function(g, options))
+            snprintf(report.text, sizeof report.text,
+                     "gradcheck: %lld derivatives agree, the worst to %.2g",
+                     (long long)report.checked, report.worst);
+    }
+    if (g) {
+        check_let_go(&g->pool, NULL);
+        wf_tape_free(g->t);
+    }
+    wf_release(g);
+    return report;
+}

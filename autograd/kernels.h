@@ -1,0 +1,92 @@
+/* The kernels that are compiled once per dispatch level, as tables of functions, and what the
+ * files of the op families share. Not installed; only the op files of autograd/ include it. */
+#ifndef WEFT_AUTOGRAD_KERNELS_H
+#define WEFT_AUTOGRAD_KERNELS_H
+
+#include "autograd/ops.h"
+#include "tensor/isa.h"
+
+/* ---- pointwise ---- */
+
+enum {
+#define WF_POINTWISE_1(name, ...) POINTWISE_##name,
+#define WF_POINTWISE_S(name, ...) POINTWISE_##name,
+#define WF_POINTWISE_2(name, ...) POINTWISE_##name,
+#define WF_POINTWISE_3(name, ...) POINTWISE_##name,
+#define WF_POINTWISE_WHERE(name, ...) POINTWISE_##name,
+#define WF_POINTWISE_COMPARE(name, ...) POINTWISE_##name,
+#include "autograd/pointwise.def"
+    POINTWISE_COUNT
+};
+
+/* Where the operands of a pointwise kernel stand in its array of pointers. A gin that is NULL is
+ * not wanted. */
+enum { AT_IN = 0, AT_OUT = 3, AT_GOUT = 4, AT_GIN = 5, POINTWISE_POINTERS = 8 };
+
+/* n elements, side by side in memory; s is the number of an op that takes one. */
+typedef void pointwise_fn(int64_t n, void *const p[], double s);
+
+/* By dtype. A NULL entry: the op does not take it. */
+typedef struct pointwise_kernel {
+    pointwise_fn *forward[3], *backward[2];
+} pointwise_kernel;
+
+/* ---- the other families ---- */
+
+enum { DROPOUT_BLOCK = 64 };
+
+/* Kernels of one dtype, on n elements with strides in elements. */
+typedef struct op_kernels {
+    /* to[i] += scale * from[i]. A stride of 0 of `to`: their sum, in double; of `from`: the same
+     * number again and again. */
+    void (*add)(int64_t n, void *to, int64_t ts, const void *from, int64_t fs, double scale);
+    /* to[i] += from[i], with strides of 0 as above. */
+    void (*sum)(int64_t n, double *to, int64_t ts, const void *from, int64_t fs);
+    /* to[i] becomes the larger of to[i] and from[i]; NaN is larger than everything. */
+    void (*max)(int64_t n, void *to, int64_t ts, const void *from, int64_t fs);
+    /* One row of n >= 1 elements: y = softmax x or its logarithm; gx += the derivative. */
+    void (*softmax)(int64_t n, const void *x, int64_t xs, void *y, int64_t ys, bool logarithm);
+    void (*softmax_back)(int64_t n, const void *y, int64_t ys, const void *g, int64_t gs, void *gx,
+                         int64_t gxs, bool logarithm);
+    /* One row's cross entropy with target id, returned. normal[0] becomes the largest of z,
+     * normal[1] the logarithm of the sum of exp(z - it): two numbers, because their sum would
+     * lose what the smaller one says. */
+    double (*entropy)(int64_t n, const void *z, int64_t zs, int64_t id, double smoothing,
+                      void *normal);
+    /* gz += scale times its derivative. */
+    void (*entropy_back)(int64_t n, const void *z, int64_t zs, int64_t id, double smoothing,
+                         const void *normal, double scale, void *gz, int64_t gs);
+    /* The sum of (a - b) squared, returned; ga += scale * (a - b). */
+    double (*mse)(int64_t n, const void *a, int64_t as, const void *b, int64_t bs);
+    void (*mse_back)(int64_t n, const void *a, int64_t as, const void *b, int64_t bs, double scale,
+                     void *ga, int64_t gs);
+    /* Elements first .. first + n - 1 of a dropout (first is a multiple of DROPOUT_BLOCK; x, y
+     * and keep begin there): keep[i] becomes 0 or 1 and y[i] x[i] / (1 - p) or 0. x may be y.
+     * gx[i] += g[i] / (1 - p) or 0. */
+    void (*dropout)(int64_t first, int64_t n, const void *x, void *y, int32_t *keep, double p,
+                    uint64_t key, uint64_t counter);
+    void (*dropout_back)(int64_t n, const int32_t *keep, int64_t ks, const void *g, int64_t gs,
+                         void *gx, int64_t gxs, double p);
+} op_kernels;
+
+const pointwise_kernel *pointwise_kernels_c(void);
+const op_kernels *op_kernels_c(wf_dtype dtype);
+#ifdef __x86_64__
+const pointwise_kernel *pointwise_kernels_avx2(void);
+const op_kernels *op_kernels_avx2(wf_dtype dtype);
+const pointwise_kernel *pointwise_kernels_avx512(void);
+const op_kernels *op_kernels_avx512(wf_dtype dtype);
+#endif
+
+/* Those of the dispatch level, for F32 or F64. */
+const op_kernels *op_kernels_of(wf_dtype dtype);
+
+/* ---- on whole tensors, in parallel ---- */
+
+/* to += scale * from: sizes of 1 of either repeat, so `from` is broadcast to `to` or summed into
+ * it. */
+void tensor_accumulate(const wf_tensor *to, const wf_tensor *from, double scale, int threads);
+/* to = from, of any one dtype; from is broadcast. */
+void tensor_assign(const wf_tensor *to, const wf_tensor *from, int threads);
+
+#endif

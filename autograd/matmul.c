@@ -1,0 +1,415 @@
+/* Matrix products: matmul, whose leading axes broadcast, and affine, x times w transposed plus
+ * b. Strides go straight to wf_gemm, and leading axes that are one long axis become rows of one
+ * product. */
+#include "autograd/kernels.h"
+#include "autograd/ops_private.h"
+#include "autograd/views.h"
+#include "tensor/gemm.h"
+#include "tensor/par.h"
+
+#include <string.h>
+
+static bool two_floats(const wf_shaping *s, const wf_tensor *a, const wf_tensor *b)
+{
+    if (a->dtype != b->dtype)
+        return wf_refuse(s->error, "dtypes differ: %s and %s", wf_dtype_name(a->dtype),
+                         wf_dtype_name(b->dtype));
+    return is_float(a) || wf_refuse(s->error, "takes f32 or f64, not i32");
+}
+
+/* ---- many products ---- */
+
+/* A matrix (rows, columns) for each index of some leading axes, which broadcast. */
+typedef struct matrices {
+    char *data;
+    int64_t rows, columns, row, column; /* sizes and strides, in elements */
+    int64_t step[WF_RANK];              /* along each leading axis; 0 where it repeats */
+} matrices;
+
+/* c += a b, or c = a b, for each index of the leading axes `dim`. */
+typedef struct products {
+    wf_dtype dtype;
+    int threads, rank;
+    int64_t dim[WF_RANK], count;
+    matrices a, b, c;
+    double beta;
+} products;
+
+static matrices matrices_of(const wf_tensor *x, int rank)
+{
+    const int lead = x->rank - 2;
+    matrices m = { x->data,         x->dim[lead],        x->dim[lead + 1],
+                   x->stride[lead], x->stride[lead + 1], { 0 } };
+    for (int k = 0; k < lead; k++) m.step[rank - lead + k] = x->dim[k] == 1 ? 0 : x->stride[k];
+    return m;
+}
+
+static matrices transposed(matrices m)
+{
+    matrices r = m;
+    r.rows = m.columns;
+    r.columns = m.rows;
+    r.row = m.column;
+    r.column = m.row;
+    return r;
+}
+
+static void one_product(const products *p, const char *a, const char *b, char *c, int threads)
+{
+    wf_gemm(p->dtype, threads, p->c.rows, p->c.columns, p->a.columns, 1, a, p->a.row, p->a.column,
+            b, p->b.row, p->b.column, p->beta, c, p->c.row, p->c.column);
+}
+
+/* Products begin .. end - 1, each with the given threads. */
+static void some_products(const products *p, int64_t begin, int64_t end, int threads)
+{
+    const int64_t bytes = p->dtype == WF_F64 ? 8 : 4;
+    for (int64_t i = begin; i < end; i++) {
+        int64_t rest = i, a = 0, b = 0, c = 0;
+        for (int k = p->rank - 1; k >= 0; k--) {
+            const int64_t at = rest % p->dim[k];
+            rest /= p->dim[k];
+            a += at * p->a.step[k];
+            b += at * p->b.step[k];
+            c += at * p->c.step[k];
+        }
+        one_product(p, p->a.data + a * bytes, p->b.data + b * bytes, p->c.data + c * bytes,
+                    threads);
+    }
+}
+
+static void part_of_products(void *context, int64_t begin, int64_t end)
+{
+    some_products(context, begin, end, 1);
+}
+
+/* Can an axis of `size` go on along a further one, each `step` after the last? Its stride, then,
+ * or -1. */
+static int64_t longer(int64_t size, int64_t stride, int64_t step)
+{
+    return size == 1 ? step : step == size * stride ? stride : -1;
+}
+
+static bool grow(int64_t *size_a, int64_t *stride_a, int64_t step_a, int64_t *size_b,
+                 int64_t *stride_b, int64_t step_b, int64_t n)
+{
+    const int64_t a = longer(*size_a, *stride_a, step_a), b = longer(*size_b, *stride_b, step_b);
+    if (a < 0 || b < 0) return false;
+    *stride_a = a;
+    *stride_b = b;
+    *size_a *= n;
+    *size_b *= n;
+    return true;
+}
+
+/* Where one of the three stays along the last leading axis, and the other two go on as their
+ * rows or columns do, that axis is more of those: (n, m, k) (k, l) is one product of n m rows; a
+ * sum of n products is one with a longer inner size. */
+static bool fold_last(products *p)
+{
+    const int k = p->rank - 1;
+    const int64_t n = p->dim[k];
+    matrices *a = &p->a, *b = &p->b, *c = &p->c;
+    if (n != 1 &&
+        !(b->step[k] == 0 &&
+          grow(&a->rows, &a->row, a->step[k], &c->rows, &c->row, c->step[k], n)) &&
+        !(a->step[k] == 0 &&
+          grow(&b->columns, &b->column, b->step[k], &c->columns, &c->column, c->step[k], n)) &&
+        !(c->step[k] == 0 &&
+          grow(&a->columns, &a->column, a->step[k], &b->rows, &b->row, b->step[k], n)))
+        return false;
+    p->count /= n;
+    p->rank--;
+    return true;
+}
+
+static void multiply(products *p)
+{
+    p->count = 1;
+    for (int k = 0; k < p->rank; k++) p->count *= p->dim[k];
+    if (p->count == 0 || p->c.rows == 0 || p->c.columns == 0) return;
+    while (p->rank > 0 && fold_last(p)) continue;
+    if (p->count == 1) {
+        one_product(p, p->a.data, p->b.data, p->c.data, p->threads);
+        return;
+    }
+    bool meet = false; /* do several products add into one matrix? */
+    for (int k = 0; k < p->rank; k++) meet |= p->dim[k] > 1 && p->c.step[k] == 0;
+    if (meet || p->count < 2 * p->threads) {
+        some_products(p, 0, p->count, p->threads);
+        return;
+    }
+    const int64_t work = p->c.rows * p->c.columns * (p->a.columns + 1);
+    wf_par_for(p->threads, p->count, 32768 / work + 1, part_of_products, p);
+}
+
+/* ---- matmul ---- */
+
+static bool matmul_shape(wf_shaping *s)
+{
+    const wf_tensor *a = s->in[0], *b = s->in[1];
+    char text[2][WF_SHAPE_TEXT];
+    if (!two_floats(s, a, b)) return false;
+    shape_text(text[0], a);
+    shape_text(text[1], b);
+    if (a->rank < 2 || b->rank < 2)
+        return wf_refuse(
+            s->error,
+            "%s times %s: both need two axes or more\n  hint: unsqueeze makes a vector a row or "
+            "a column",
+            text[0], text[1]);
+    if (a->dim[a->rank - 1] != b->dim[b->rank - 2])
+        return wf_refuse(s->error, "inner sizes differ: %s times %s", text[0], text[1]);
+    wf_shape lead_a = wf_tensor_shape(a), lead_b = wf_tensor_shape(b), lead;
+    lead_a.rank -= 2;
+    lead_b.rank -= 2;
+    if (!wf_shape_broadcast(&lead_a, &lead_b, &lead))
+        return wf_refuse(s->error, "leading axes do not broadcast: %s times %s", text[0], text[1]);
+    wf_tensor *y = &s->out[0];
+    y->dtype = a->dtype;
+    y->rank = lead.rank + 2;
+    for (int i = 0; i < lead.rank; i++) y->dim[i] = lead.dim[i];
+    y->dim[lead.rank] = a->dim[a->rank - 2];
+    y->dim[lead.rank + 1] = b->dim[b->rank - 1];
+    return true;
+}
+
+static products products_of(const wf_call *c)
+{
+    const wf_tensor *y = c->out[0];
+    products p = { .dtype = y->dtype, .threads = c->threads, .rank = y->rank - 2 };
+    for (int i = 0; i < p.rank; i++) p.dim[i] = y->dim[i];
+    return p;
+}
+
+static void matmul_forward(const wf_call *c)
+{
+    products p = products_of(c);
+    p.a = matrices_of(c->in[0], p.rank);
+    p.b = matrices_of(c->in[1], p.rank);
+    p.c = matrices_of(c->out[0], p.rank);
+    multiply(&p);
+}
+
+static void matmul_backward(const wf_call *c)
+{
+    if (!c->gout[0]) return;
+    products p = products_of(c), q = p;
+    p.beta = q.beta = 1;
+    if (c->gin[0]) { /* g b^T */
+        p.a = matrices_of(c->gout[0], p.rank);
+        p.b = transposed(matrices_of(c->in[1], p.rank));
+        p.c = matrices_of(c->gin[0], p.rank);
+        multiply(&p);
+    }
+    if (c->gin[1]) { /* a^T g */
+        q.a = transposed(matrices_of(c->in[0], q.rank));
+        q.b = matrices_of(c->gout[0], q.rank);
+        q.c = matrices_of(c->gin[1], q.rank);
+        multiply(&q);
+    }
+}
+
+static void matmul_gradient(wf_tape *t, const wf_gradient *g)
+{
+    wf_var *a = g->in[0], *b = g->in[1], *gy = g->gout[0];
+    if (!gy) return;
+    if (g->wanted[0])
+        g->gin[0] = wf_sum_to(t, wf_matmul(t, gy, wf_transpose(t, b, -1, -2)), wf_shape_of(a));
+    if (g->wanted[1])
+        g->gin[1] = wf_sum_to(t, wf_matmul(t, wf_transpose(t, a, -1, -2), gy), wf_shape_of(b));
+}
+
+/* ---- affine ---- */
+
+static bool affine_shape(wf_shaping *s)
+{
+    const wf_tensor *x = s->in[0], *w = s->in[1], *b = s->in[2];
+    char text[2][WF_SHAPE_TEXT];
+    if (!two_floats(s, x, w) || (b && !two_floats(s, w, b))) return false;
+    shape_text(text[0], x);
+    shape_text(text[1], w);
+    if (w->rank != 2) return wf_refuse(s->error, "w is %s; expected (outputs, inputs)", text[1]);
+    if (x->rank < 1)
+        return wf_refuse(s->error, "x is %s; expected (..., %lld)", text[0], (long long)w->dim[1]);
+    if (x->dim[x->rank - 1] != w->dim[1])
+        return wf_refuse(s->error, "x is %s, w is %s; expected x (..., %lld)", text[0], text[1],
+                         (long long)w->dim[1]);
+    if (b && (b->rank != 1 || b->dim[0] != w->dim[0]))
+        return wf_refuse(s->error, "b is %s; expected (%lld)", shape_text(text[0], b),
+                         (long long)w->dim[0]);
+    wf_tensor *y = &s->out[0];
+    y->dtype = x->dtype;
+    y->rank = x->rank;
+    for (int i = 0; i + 1 < x->rank; i++) y->dim[i] = x->dim[i];
+    y->dim[x->rank - 1] = w->dim[0];
+    return true;
+}
+
+/* Every leading index of x (..., n) holds a matrix of one row. */
+static matrices rows_of(const wf_tensor *x)
+{
+    const int last = x->rank - 1;
+    matrices m = { x->data, 1, x->dim[last], x->dim[last], x->stride[last], { 0 } };
+    for (int k = 0; k < last; k++) m.step[k] = x->stride[k];
+    return m;
+}
+
+static matrices the_matrix(const wf_tensor *w)
+{
+    return (matrices){ w->data, w->dim[0], w->dim[1], w->stride[0], w->stride[1], { 0 } };
+}
+
+static products rows_products(const wf_call *c, const wf_tensor *x, double beta)
+{
+    products p = { .dtype = x->dtype, .threads = c->threads, .rank = x->rank - 1, .beta = beta };
+    for (int i = 0; i < p.rank; i++) p.dim[i] = x->dim[i];
+    return p;
+}
+
+static void affine_forward(const wf_call *c)
+{
+    products p = rows_products(c, c->in[0], c->in[2] ? 1 : 0);
+    if (c->in[2]) tensor_assign(c->out[0], c->in[2], c->threads);
+    p.a = rows_of(c->in[0]);
+    p.b = transposed(the_matrix(c->in[1]));
+    p.c = rows_of(c->out[0]);
+    multiply(&p);
+}
+
+static void affine_backward(const wf_call *c)
+{
+    const wf_tensor *g = c->gout[0];
+    if (!g) return;
+    products p = rows_products(c, c->in[0], 1), q = p;
+    if (c->gin[0]) { /* g w */
+        p.a = rows_of(g);
+        p.b = the_matrix(c->in[1]);
+        p.c = rows_of(c->gin[0]);
+        multiply(&p);
+    }
+    if (c->gin[1]) { /* g^T x, summed over the rows */
+        q.a = transposed(rows_of(g));
+        q.b = rows_of(c->in[0]);
+        q.c = the_matrix(c->gin[1]);
+        multiply(&q);
+    }
+    if (c->gin[2]) tensor_accumulate(c->gin[2], g, 1, c->threads);
+}
+
+static void affine_gradient(wf_tape *t, const wf_gradient *g)
+{
+    wf_var *x = g->in[0], *w = g->in[1], *gy = g->gout[0];
+    if (!gy) return;
+    int64_t n = 1;
+    for (int i = 0; i + 1 < wf_rank(x); i++) n *= wf_dim(x, i);
+    wf_var *rows = wf_reshape(t, gy, WF_SHAPE(n, wf_dim(w, 0)));
+    if (g->wanted[0]) g->gin[0] = wf_reshape(t, wf_matmul(t, rows, w), wf_shape_of(x));
+    if (g->wanted[1])
+        g->gin[1] = wf_matmul(t, wf_transpose(t, rows, 0, 1),
+                              wf_reshape(t, x, WF_SHAPE(n, wf_dim(w, 1))));
+    if (g->wanted[2]) g->gin[2] = wf_sum_to(t, gy, wf_shape_of(g->in[2]));
+}
+
+/* ---- samples and rows ---- */
+
+static void sample_input(wf_sample *s, int i, wf_shape shape)
+{
+    s->in[i].dtype = WF_F64;
+    s->in[i].shape = shape;
+    s->in[i].low = -2;
+    s->in[i].high = 2;
+}
+
+static bool matmul_sample(int k, wf_sample *s)
+{
+    static const struct {
+        const char *label;
+        wf_shape a, b;
+    } tried[] = {
+        { "matrices", { 2, { 3, 5 } }, { 2, { 5, 7 } } },
+        { "one row, one column", { 2, { 1, 5 } }, { 2, { 5, 1 } } },
+        { "batches", { 3, { 2, 3, 5 } }, { 3, { 2, 5, 1 } } },
+        { "one right factor", { 4, { 2, 3, 1, 5 } }, { 2, { 5, 7 } } },
+        { "one left factor", { 2, { 3, 5 } }, { 3, { 7, 5, 2 } } },
+        { "leading axes broadcast", { 4, { 3, 1, 2, 5 } }, { 3, { 2, 5, 1 } } },
+        { "no rows", { 2, { 0, 3 } }, { 2, { 3, 5 } } },
+        { "no inner size", { 2, { 3, 0 } }, { 2, { 0, 5 } } },
+        { "no batches", { 3, { 0, 3, 5 } }, { 2, { 5, 7 } } },
+    };
+    if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
+    s->label = tried[k].label;
+    s->n_in = 2;
+    sample_input(s, 0, tried[k].a);
+    sample_input(s, 1, tried[k].b);
+    return true;
+}
+
+static bool affine_sample(int k, wf_sample *s)
+{
+    static const struct {
+        const char *label;
+        wf_shape x, w, b;
+    } tried[] = {
+        { "a batch", { 2, { 3, 5 } }, { 2, { 7, 5 } }, { 1, { 7 } } },
+        { "no bias", { 2, { 3, 5 } }, { 2, { 7, 5 } }, { -1, { 0 } } },
+        { "time and batch", { 3, { 2, 3, 5 } }, { 2, { 1, 5 } }, { 1, { 1 } } },
+        { "a vector", { 1, { 5 } }, { 2, { 3, 5 } }, { 1, { 3 } } },
+        { "no rows", { 2, { 0, 5 } }, { 2, { 3, 5 } }, { 1, { 3 } } },
+        { "no inputs", { 2, { 3, 0 } }, { 2, { 5, 0 } }, { 1, { 5 } } },
+    };
+    if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
+    s->label = tried[k].label;
+    s->n_in = 3;
+    sample_input(s, 0, tried[k].x);
+    sample_input(s, 1, tried[k].w);
+    sample_input(s, 2, tried[k].b);
+    return true;
+}
+
+static const wf_op matmul_row = {
+    .name = "matmul",
+    .doc = "(..., m, k) times (..., k, n): (..., m, n)",
+    .inputs = 2,
+    .outputs = 1,
+    .reads_in = 3,
+    .shape = matmul_shape,
+    .forward = matmul_forward,
+    .backward = matmul_backward,
+    .gradient = matmul_gradient,
+    .sample = matmul_sample,
+};
+
+static const wf_op affine_row = {
+    .name = "affine",
+    .doc = "x (..., I) times w (O, I) transposed, plus b (O): (..., O)",
+    .inputs = 3,
+    .outputs = 1,
+    .optional = 4,
+    .reads_in = 3,
+    .shape = affine_shape,
+    .forward = affine_forward,
+    .backward = affine_backward,
+    .gradient = affine_gradient,
+    .sample = affine_sample,
+};
+
+const wf_op *op_matmul(void)
+{
+    return &matmul_row;
+}
+
+const wf_op *op_affine(void)
+{
+    return &affine_row;
+}
+
+wf_var *wf_matmul(wf_tape *t, wf_var *a, wf_var *b)
+{
+    return wf_apply_one(t, &matmul_row, 2, (wf_var *[]){ a, b }, NULL);
+}
+
+wf_var *wf_affine(wf_tape *t, wf_var *x, wf_var *w, wf_var *b)
+{
+    return wf_apply_one(t, &affine_row, 3, (wf_var *[]){ x, w, b }, NULL);
+}

@@ -1,0 +1,323 @@
+/* The module tree: names, memory and errors of layers, and the parameters that they own. */
+#include "autograd/private.h"
+#include "tensor/io_private.h"
+#include "tensor/rng.h"
+#include "tensor/runtime.h"
+#include "tensor/size.h"
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct block block;
+
+struct wf_module {
+    wf_module *root, *parent;
+    wf_module *child, *sibling;                    /* first child, next sibling */
+    block *memory;                                 /* of wf_module_memory, newest first */
+    char *name, *path;
+    /* The root's alone: */
+    uint64_t seed;
+    wf_dtype dtype;
+    list params;                                   /* of param *, in the order of making */
+    bool failed;
+    wf_error error;
+    _Atomic(const wf_tape *) committing;
+};
+
+struct block {
+    block *next;
+    double align[6];
+};
+
+wf_module *module_root(const wf_module *module) { return module->root; }
+
+bool module_try_lock(wf_module *root, const wf_tape *t)
+{
+    const wf_tape *nobody = NULL;
+    return atomic_compare_exchange_strong(&root->committing, &nobody, t) || nobody == t;
+}
+
+void module_unlock(wf_module *root, const wf_tape *t)
+{
+    const wf_tape *us = t;
+    atomic_compare_exchange_strong(&root->committing, &us, NULL);
+}
+
+bool wf_module_fail(wf_module *module, const char *format, ...)
+{
+    if (!module) return false;
+    wf_module *root = module->root;
+    if (root->failed) return false;
+    if (!format) format = "module: failed without a sentence";
+    char text[sizeof root->error.text];
+    va_list values;
+    va_start(values, format);
+    vsnprintf(text, sizeof text, format, values);
+    va_end(values);
+    root->failed = true;
+    return wf_error_set(&root->error, "%s", text);
+}
+
+bool wf_module_ok(const wf_module *module, wf_error *error)
+{
+    if (!module) return wf_error_set(error, "module: it was never made (NULL)");
+    if (!module->root->failed) return true;
+    return wf_error_set(error, "%s", module->root->error.text);
+}
+
+static bool good_name(const char *name)
+{
+    if (!name || !*name) return false;
+    for (const char *c = name; *c; c++) {
+        unsigned char u = (unsigned char)*c;
+        if (u <= ' ' || u == '.' || u == 0x7F) return false;
+    }
+    return true;
+}
+
+/* A name as a message may hold it. */
+static const char *shown(const char *name, char text[WF_SHOWN])
+{
+    return name ? wf_shown(text, WF_SHOWN, name, (int64_t)strlen(name)) : "";
+}
+
+static char *joined(const char *path, const char *name)
+{
+    size_t a = strlen(path), b = strlen(name);
+    char *text = wf_alloc(a + b + 2);
+    if (text) snprintf(text, a + b + 2, "%s%s%s", path, a ? "." : "", name);
+    return text;
+}
+
+static void module_free(wf_module *m)
+{
+    while (m->child) {
+        wf_module *c = m->child;
+        m->child = c->sibling;
+        module_free(c);
+    }
+    while (m->memory) {
+        block *b = m->memory;
+        m->memory = b->next;
+        wf_release(b);
+    }
+    wf_release(m->name);
+    wf_release(m->path);
+    wf_release(m);
+}
+
+void wf_module_free(wf_module *root)
+{
+    if (!root || root->root != root) return;
+    param **all = root->params.at;
+    for (int64_t i = 0; i < root->params.n; i++) {
+        wf_release(all[i]->var.value.data);
+        wf_release(all[i]->grad);
+        wf_release(all[i]->path);
+        wf_release(all[i]);
+    }
+    wf_release(all);
+    module_free(root);
+}
+
+wf_module *wf_module_new(const char *name, const wf_module_options *options)
+{
+    wf_module *m = wf_alloc_zero(sizeof *m);
+    if (!m) return NULL;
+    m->root = m;
+    m->name = wf_strdup(name ? name : "model");
+    m->path = wf_strdup("");
+    if (!m->name || !m->path) {
+        module_free(m);
+        return NULL;
+    }
+    if (options) {
+        m->seed = options->seed;
+        m->dtype = options->dtype;
+    }
+    if (m->dtype != WF_F32 && m->dtype != WF_F64)
+        wf_module_fail(m, "module '%s': .dtype is %s; parameters are f32 or f64", m->name,
+                       wf_dtype_name(m->dtype));
+    return m;
+}
+
+wf_module *wf_module_child(wf_module *parent, const char *name)
+{
+    if (!parent) return NULL;
+    wf_module *root = parent->root;
+    if (!good_name(name)) {
+        char text[WF_SHOWN];
+        wf_module_fail(parent, "module '%s': a name without '.', spaces or control characters is needed",
+                       shown(name, text));
+        return NULL;
+    }
+    wf_module **end = &parent->child;
+    for (; *end; end = &(*end)->sibling)
+        if (!strcmp((*end)->name, name)) {
+            wf_module_fail(parent, "module '%s': there is one of this name in '%s' already", name,
+                           *parent->path ? parent->path : root->name);
+            return NULL;
+        }
+    wf_module *m = wf_alloc_zero(sizeof *m);
+    if (m) {
+        m->root = root;
+        m->parent = parent;
+        m->name = wf_strdup(name);
+        m->path = joined(parent->path, name);
+    }
+    if (!m || !m->name || !m->path) {
+        if (m) module_free(m);
+        wf_module_fail(parent, "module '%s': out of memory", name);
+        return NULL;
+    }
+    *end = m;
+    return root->failed ? NULL : m;
+}
+
+void *wf_module_memory(wf_module *module, size_t bytes)
+{
+    if (!module) return NULL;
+    block *b = bytes < SIZE_MAX / 2 ? wf_alloc_zero(64 + bytes) : NULL;
+    if (!b) {
+        wf_module_fail(module, "module '%s': out of memory for %zu bytes", module->name, bytes);
+        return NULL;
+    }
+    b->next = module->memory;
+    module->memory = b;
+    return (char *)b + 64;
+}
+
+const char *wf_module_name(const wf_module *m) { return m ? m->name : ""; }
+const char *wf_module_path(const wf_module *m) { return m ? m->path : ""; }
+wf_dtype wf_module_dtype(const wf_module *m) { return m ? m->root->dtype : WF_F32; }
+
+/* ---- parameters ---- */
+
+wf_var *wf_param_new(wf_module *module, const char *name, wf_shape shape, wf_init init)
+{
+    if (!module || module->root->failed) return NULL;
+    wf_module *root = module->root;
+    wf_error e = { { 0 } };
+    if (!good_name(name)) {
+        char text[WF_SHOWN];
+        wf_module_fail(module, "parameter '%s': a name without '.', spaces or control characters is needed",
+                       shown(name, text));
+        return NULL;
+    }
+    if ((int)init.kind < WF_INIT_ZERO || init.kind > WF_INIT_IDENTITY) {
+        wf_module_fail(module, "parameter '%s': there is no kind %d of initial values", name, (int)init.kind);
+        return NULL;
+    }
+    int64_t n = wf_shape_check(&shape, root->dtype, &e);
+    if (n < 0) {
+        wf_module_fail(module, "parameter '%s': %s", name, e.text);
+        return NULL;
+    }
+    param *p = wf_alloc_zero(sizeof *p);
+    size_t bytes = (size_t)(n > 0 ? n : 1) * (size_t)wf_dtype_size(root->dtype);
+    if (p) {
+        p->module = module;
+        p->path = joined(module->path, name);
+        p->var.value = wf_tensor_of(root->dtype, shape, wf_alloc(bytes));
+        p->grad = wf_alloc_zero(bytes);
+    }
+    bool ok = p && p->path && p->var.value.data && p->grad;
+    if (!ok) wf_module_fail(module, "parameter '%s': out of memory for 2 x %zu bytes", name, bytes);
+    for (int64_t i = 0; ok && i < root->params.n; i++)
+        if (!strcmp(((param **)root->params.at)[i]->path, p->path))
+            ok = wf_module_fail(module, "parameter '%s': there is one already", p->path);
+    if (ok && !param_fill(&p->var.value, init, wf_key_named(root->seed, p->path)))
+        ok = wf_module_fail(module, "parameter '%s': out of memory for its initial values", p->path);
+    param **slot = ok ? list_add(&root->params, sizeof *slot) : NULL;
+    if (ok && !slot) wf_module_fail(module, "parameter '%s': out of memory", p->path);
+    if (!slot) {
+        if (p) {
+            wf_release(p->var.value.data);
+            wf_release(p->grad);
+            wf_release(p->path);
+        }
+        wf_release(p);
+        return NULL;
+    }
+    *slot = p;
+    p->var.root = &p->var;
+    p->version = 1;
+    p->grad_tensor = p->var.value;
+    p->grad_tensor.data = p->grad;
+    return &p->var;
+}
+
+static param *param_of(const wf_var *v) { return v && !v->tape ? (param *)(uintptr_t)v : NULL; }
+
+const char *wf_param_path(const wf_var *v) { return param_of(v) ? param_of(v)->path : NULL; }
+const wf_tensor *wf_param_value(const wf_var *v) { return param_of(v) ? &v->value : NULL; }
+
+void wf_param_changed(wf_var *v)
+{
+    if (param_of(v)) param_of(v)->version++;
+}
+
+const wf_tensor *wf_param_grad(const wf_var *v)
+{
+    const param *p = param_of(v);
+    return p && p->has_grad ? &p->grad_tensor : NULL;
+}
+
+void wf_param_clear_grad(wf_var *v)
+{
+    if (param_of(v)) param_of(v)->has_grad = false;
+}
+
+uint64_t wf_param_version(const wf_var *v) { return param_of(v) ? param_of(v)->version : 0; }
+
+static bool below(const wf_module *m, const wf_module *top)
+{
+    for (; m; m = m->parent)
+        if (m == top) return true;
+    return false;
+}
+
+int64_t wf_module_param_count(const wf_module *m)
+{
+    int64_t n = 0;
+    if (!m) return 0;
+    param *const *all = m->root->params.at;
+    for (int64_t i = 0; i < m->root->params.n; i++) n += below(all[i]->module, m);
+    return n;
+}
+
+wf_var *wf_module_param_at(const wf_module *m, int64_t index)
+{
+    if (!m || index < 0) return NULL;
+    param *const *all = m->root->params.at;
+    for (int64_t i = 0; i < m->root->params.n; i++)
+        if (below(all[i]->module, m) && index-- == 0) return &all[i]->var;
+    return NULL;
+}
+
+const char *module_param_name(const wf_module *m, const wf_var *v)
+{
+    const char *path = wf_param_path(v);
+    size_t skip = strlen(m->path);
+    return path + (skip ? skip + 1 : 0);
+}
+
+wf_var *wf_module_param_find(const wf_module *m, const char *path)
+{
+    if (!m || !path) return NULL;
+    param *const *all = m->root->params.at;
+    for (int64_t i = 0; i < m->root->params.n; i++)
+        if (below(all[i]->module, m) && !strcmp(module_param_name(m, &all[i]->var), path))
+            return &all[i]->var;
+    return NULL;
+}
+
+int64_t wf_module_weights(const wf_module *m)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < wf_module_param_count(m); i++)
+        n += wf_tensor_count(wf_param_value(wf_module_param_at(m, i)));
+    return n;
+}

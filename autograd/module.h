@@ -1,0 +1,80 @@
+/* The module tree: owns parameters and the layers they belong to; names, initial values, files. */
+#ifndef WEFT_AUTOGRAD_MODULE_H
+#define WEFT_AUTOGRAD_MODULE_H
+
+#include "autograd/tape.h"
+#include "tensor/io.h"
+
+WF_BEGIN
+
+typedef struct wf_module wf_module;
+
+typedef struct wf_module_options {
+    uint64_t seed;                                 /* of the initial values */
+    wf_dtype dtype;                                /* of the parameters: WF_F32 or WF_F64 */
+    const void *reserved[4];
+} wf_module_options;
+
+/* The root of a tree: yours to free, which frees everything below it. NULL when there is no memory. */
+WF_API wf_module *wf_module_new(const char *name, const wf_module_options *options);
+WF_API void wf_module_free(wf_module *root);
+/* A child under a name that its siblings do not have (letters, digits, '_'; no '.'). The parent owns it. NULL, and the root knows the
+ * first reason, when the parent is NULL or anything else is wrong. */
+WF_API wf_module *wf_module_child(wf_module *parent, const char *name);
+/* Zeroed memory that lives as long as the tree: for a layer's own struct. */
+WF_API void *wf_module_memory(wf_module *module, size_t bytes);
+/* Fails the tree with one sentence, kept by the root if it is the first. Returns false. NULL module: nothing. */
+WF_API bool wf_module_fail(wf_module *module, const char *format, ...) WF_PRINTF(2, 3);
+/* Was everything made? The first reason otherwise. NULL is not ok. */
+WF_API bool wf_module_ok(const wf_module *module, wf_error *error);
+WF_API const char *wf_module_name(const wf_module *module);
+/* "encoder.lstm"; "" for the root. */
+WF_API const char *wf_module_path(const wf_module *module);
+WF_API wf_dtype wf_module_dtype(const wf_module *module);
+
+/* Initial values depend on (seed, path) and the shape alone. fan_in is the last size. */
+typedef enum wf_init_kind {
+    WF_INIT_ZERO = 0,
+    WF_INIT_CONSTANT,                              /* a */
+    WF_INIT_UNIFORM,                               /* in [a, b) */
+    WF_INIT_NORMAL,                                /* mean a, standard deviation b */
+    WF_INIT_FAN_IN,                                /* uniform, +-a / sqrt(fan_in): PyTorch's Linear with a = 1 */
+    WF_INIT_XAVIER,                                /* uniform, +-a sqrt(6 / (fan_in + fan_out)), Glorot and Bengio 2010 */
+    WF_INIT_ORTHOGONAL,                            /* gain a (0: 1), Saxe et al. 2014; blocks of `rows` rows each on their own */
+    WF_INIT_IDENTITY                               /* a (0: 1) times the identity, block by block, Le et al. 2015 */
+} wf_init_kind;
+
+typedef struct wf_init {
+    wf_init_kind kind;
+    double a, b;
+    int64_t rows;                                  /* of a block; 0: the whole matrix is one */
+} wf_init;
+
+/* A parameter: a var that any op takes, on any tape. Named `path.name` in files. Owned by the module. */
+WF_API wf_var *wf_param_new(wf_module *module, const char *name, wf_shape shape, wf_init init);
+WF_API const char *wf_param_path(const wf_var *param);              /* NULL if it is no parameter */
+/* Values to read and write in place; after writing, wf_param_changed says so. */
+WF_API const wf_tensor *wf_param_value(const wf_var *param);
+WF_API void wf_param_changed(wf_var *param);
+/* The gradient committed since it was last cleared, or NULL. Writable by optimisers, row-major. */
+WF_API const wf_tensor *wf_param_grad(const wf_var *param);
+WF_API void wf_param_clear_grad(wf_var *param);
+/* A number that grows with every change. */
+WF_API uint64_t wf_param_version(const wf_var *param);
+
+/* The parameters of a subtree, in the order of their making. find: by path relative to the module. */
+WF_API int64_t wf_module_param_count(const wf_module *module);
+WF_API wf_var *wf_module_param_at(const wf_module *module, int64_t index);
+WF_API wf_var *wf_module_param_find(const wf_module *module, const char *path);
+WF_API int64_t wf_module_weights(const wf_module *module);          /* numbers in all parameters */
+
+/* Saves all parameters under their paths with the given metadata (may be NULL); see wf_safetensors_save. */
+WF_API bool wf_module_save(const wf_module *module, const char *path, const wf_meta *meta, int64_t n_meta, wf_error *error);
+/* Loads parameters by path; f32 and f64 convert. Missing or unexpected names and other shapes are one sentence, and then nothing has
+ * changed. */
+WF_API bool wf_module_load(wf_module *module, const char *path, wf_error *error);
+WF_API bool wf_module_load_archive(wf_module *module, const char *name, const wf_archive *archive, wf_error *error);
+
+WF_END
+
+#endif

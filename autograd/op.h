@@ -1,0 +1,100 @@
+/* The op contract: an op is a constant struct, and built-in, plugin and user ops are the same struct. */
+#ifndef WEFT_AUTOGRAD_OP_H
+#define WEFT_AUTOGRAD_OP_H
+
+#include "autograd/tape.h"
+
+WF_BEGIN
+
+typedef struct wf_op wf_op;
+
+/* All that a kernel sees. It reads in and out, never allocates and cannot fail. */
+typedef struct wf_call {
+    const wf_op *op;
+    int32_t n_in, n_out;                           /* n_out counts hidden outputs, which trail */
+    const wf_tensor *const *in;                    /* NULL entry: an optional input that was not given */
+    const wf_tensor *const *out;                   /* written by forward, row-major; uninitialised before */
+    const wf_tensor *const *gout;                  /* backward: row-major; NULL entry: no gradient arrived; hidden ones are always NULL */
+    const wf_tensor *const *gin;                   /* backward adds here; NULL entry: not wanted. Any strides, but never overlapping itself or another gin */
+    const void *attr;
+    void *scratch;                                 /* as many bytes as shape asked for, 64-byte aligned, uninitialised */
+    uint64_t key, counter;                         /* of random ops; counters up to counter + 2^32 are this call's own */
+    int threads;                                   /* for wf_par_for, wf_gemm, wf_loop_run */
+} wf_call;
+
+/* What shape sees and fills. Only shapes, dtypes and attr may be read: data is not there yet. */
+typedef struct wf_shaping {
+    const wf_op *op;
+    int32_t n_in, n_out;
+    const wf_tensor *const *in;
+    const void *attr;
+    wf_tensor *out;                                /* fill dtype, rank, dim of all n_out */
+    int64_t scratch_forward, scratch_backward;     /* bytes, 0 at the start */
+    wf_error *error;
+} wf_shaping;
+
+/* Refuses: writes the sentence (without the op's name, which is put before it) and returns false. */
+WF_API bool wf_refuse(wf_error *error, const char *format, ...) WF_PRINTF(2, 3);
+
+/* What gradient sees: the derivative is built out of public ops on vars. */
+typedef struct wf_gradient {
+    const wf_op *op;
+    int32_t n_in, n_out;
+    wf_var *const *in, *const *out;                /* out counts hidden ones */
+    wf_var *const *gout;                           /* NULL entry: absent */
+    const bool *wanted;
+    wf_var **gin;                                  /* to fill where wanted, in the shape of in[i]; NULL stays "zero" */
+    const void *attr;
+} wf_gradient;
+
+/* One set of inputs on which an op is tested. shape.rank -1: an optional input left out. Floats are drawn from [low, high], at least
+ * `gap` from 0; ids are whole numbers in [low, high]. */
+enum { WF_SAMPLE_INPUTS = 16, WF_SAMPLE_ATTR = 256 };
+typedef struct wf_sample {
+    const char *label;
+    int32_t n_in;
+    struct { wf_dtype dtype; wf_shape shape; double low, high, gap; } in[WF_SAMPLE_INPUTS];
+    union { char bytes[WF_SAMPLE_ATTR]; double align; int64_t align_int; } attr;
+} wf_sample;
+
+enum {
+    WF_OP_RANDOM = 1,                              /* draws from key and counter */
+    WF_OP_LINEAR = 2                               /* backward reads no values (informs recomputation and tests) */
+};
+
+struct wf_op {
+    const char *name, *doc;                        /* doc: one line, the meaning with shapes */
+    int32_t inputs;                                /* how many; -1: one or more */
+    int32_t outputs, hidden;                       /* visible outputs; saved values that trail them */
+    int32_t attr_size;                             /* bytes copied with the node; no pointers inside */
+    uint32_t flags;
+    uint32_t optional;                             /* bit i: input i may be NULL */
+    uint32_t reads_in, reads_out;                  /* bit i: backward reads in[i] (out[i]); shapes may be read always */
+    bool (*shape)(wf_shaping *s);
+    bool (*check)(const wf_call *c, wf_error *error);                  /* may be NULL; reads values (ids in range) */
+    void (*forward)(const wf_call *c);
+    void (*backward)(const wf_call *c);
+    void (*gradient)(wf_tape *t, const wf_gradient *g);                /* or NULL, and then: */
+    bool (*reference)(wf_tape *t, int n_in, wf_var *const in[], const void *attr, wf_var *out[]);  /* the slow spelling: visible outputs */
+    bool (*sample)(int k, wf_sample *s);           /* fills sample k (zeroed before); false when there are no more */
+    const void *reserved[4];
+};
+
+/* Runs an op on vars and records it. out receives op->outputs vars; NULLs and false after any failure. attr (attr_size bytes) is copied. */
+WF_API bool wf_apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const void *attr, wf_var *out[]);
+/* The same for an op with one output. */
+WF_API wf_var *wf_apply_one(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const void *attr);
+
+/* The built-in rows, in a fixed order; NULL past the end. And by name, NULL if there is none. */
+WF_API const wf_op *wf_op_at(int index);
+WF_API const wf_op *wf_op_named(const char *name);
+
+/* Lists of vars: WF_VARS(x, h). */
+typedef struct wf_vars { int n; wf_var *const *at; } wf_vars;
+#define WF_VARS(...) ((wf_vars){ WF_COUNT(wf_var *, __VA_ARGS__), (wf_var *[]){ __VA_ARGS__ } })
+typedef struct wf_axes { int n; const int *at; } wf_axes;
+#define WF_AXES(...) (&(wf_axes){ WF_COUNT(int, __VA_ARGS__), (int[]){ __VA_ARGS__ } })
+
+WF_END
+
+#endif

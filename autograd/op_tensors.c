@@ -1,0 +1,90 @@
+/* The kernels of the dispatch level, and what several op families do to whole tensors: adding
+ * one into another, copying. */
+#include "autograd/kernels.h"
+#include "autograd/ops_private.h"
+#include "tensor/loop.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+const op_kernels *op_kernels_of(wf_dtype dtype)
+{
+    static _Atomic(const op_kernels *) found[2];
+    const int at = dtype == WF_F64;
+    const op_kernels *k = atomic_load_explicit(&found[at], memory_order_relaxed);
+    if (k) return k;
+    k = op_kernels_c(dtype);
+#ifdef __x86_64__
+    if (wf_isa_level() == WF_ISA_AVX2) k = op_kernels_avx2(dtype);
+    if (wf_isa_level() == WF_ISA_AVX512) k = op_kernels_avx512(dtype);
+#endif
+    atomic_store_explicit(&found[at], k, memory_order_relaxed);
+    return k;
+}
+
+/* Both are row-major and of one shape, and there are few elements. */
+static bool small_and_alike(const wf_tensor *a, const wf_tensor *b, int64_t *n)
+{
+    if (a->rank != b->rank) return false;
+    int64_t count = 1;
+    for (int i = a->rank - 1; i >= 0; i--) {
+        if (a->dim[i] != b->dim[i] || a->stride[i] != count || b->stride[i] != count) return false;
+        count *= a->dim[i];
+    }
+    *n = count;
+    return count <= 16384;
+}
+
+typedef struct accumulation {
+    const op_kernels *kernels;
+    double scale;
+    int64_t bytes;
+} accumulation;
+
+static void accumulate_run(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+{
+    const accumulation *a = context;
+    a->kernels->add(n, pointer[0], stride[0] / a->bytes, pointer[1], stride[1] / a->bytes,
+                    a->scale);
+}
+
+void tensor_accumulate(const wf_tensor *to, const wf_tensor *from, double scale, int threads)
+{
+    accumulation a = { op_kernels_of(to->dtype), scale, bytes_of(to) };
+    int64_t n;
+    if (small_and_alike(to, from, &n)) {
+        a.kernels->add(n, to->data, 1, from->data, 1, scale);
+        return;
+    }
+    wf_shape one = wf_tensor_shape(to), other = wf_tensor_shape(from), both;
+    wf_loop loop;
+    if (wf_shape_broadcast(&one, &other, &both) &&
+        wf_loop_plan(&loop, both, 2, (const wf_tensor *[]){ to, from }, -1))
+        wf_loop_run(&loop, threads, 1, accumulate_run, &a);
+}
+
+static void assign_run(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+{
+    const int64_t bytes = *(const int64_t *)context;
+    char *to = pointer[0];
+    const char *from = pointer[1];
+    if (stride[0] == bytes && stride[1] == bytes) {
+        memcpy(to, from, (size_t)(n * bytes));
+    } else if (bytes == 4) {
+        for (int64_t i = 0; i < n; i++) memcpy(to + i * stride[0], from + i * stride[1], 4);
+    } else {
+        for (int64_t i = 0; i < n; i++) memcpy(to + i * stride[0], from + i * stride[1], 8);
+    }
+}
+
+void tensor_assign(const wf_tensor *to, const wf_tensor *from, int threads)
+{
+    int64_t n, bytes = bytes_of(to);
+    if (small_and_alike(to, from, &n)) {
+        if (n) memcpy(to->data, from->data, (size_t)(n * bytes));
+        return;
+    }
+    wf_loop loop;
+    if (wf_loop_plan(&loop, wf_tensor_shape(to), 2, (const wf_tensor *[]){ to, from }, -1))
+        wf_loop_run(&loop, threads, 1, assign_run, &bytes);
+}

@@ -1,0 +1,26 @@
+/* The list of built-in rows: the pointwise ones, then those of autograd/ops.def. */
+#include "autograd/ops_private.h"
+
+#include "autograd/kernels.h"
+
+#include <string.h>
+
+const wf_op *wf_op_at(int index)
+{
+    static const wf_op *(*const rows[])(void) = {
+#define WF_OP(row, function, arguments) op_##row,
+#define WF_HIDDEN_OP(row) op_##row,
+#include "autograd/ops.def"
+    };
+    const int others = (int)(sizeof rows / sizeof rows[0]);
+    if (index < POINTWISE_COUNT) return pointwise_at(index);
+    return index - POINTWISE_COUNT < others ? rows[index - POINTWISE_COUNT]() : NULL;
+}
+
+const wf_op *wf_op_named(const char *name)
+{
+    const wf_op *op = NULL;
+    for (int i = 0; name && (op = wf_op_at(i)); i++)
+        if (!strcmp(op->name, name)) return op;
+    return NULL;
+}

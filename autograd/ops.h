@@ -1,0 +1,59 @@
+/* The ops on vars. Their prototypes, and what each means, are the lines of
+ * autograd/pointwise.def and autograd/ops.def; what is below them is spelled in terms of those.
+ * Each returns a new var on the tape, or NULL after failing it. */
+#ifndef WEFT_AUTOGRAD_OPS_H
+#define WEFT_AUTOGRAD_OPS_H
+
+#include "autograd/op.h"
+
+WF_BEGIN
+
+/* wf_tanh(t, a): neg abs sign exp log sqrt square reciprocal sin cos tanh sigmoid relu.
+ * wf_mul_scalar(t, a, 0.5): add_scalar sub_scalar rsub_scalar mul_scalar div_scalar rdiv_scalar
+ *   pow_scalar maximum_scalar minimum_scalar.
+ * wf_add(t, a, b): add sub mul div maximum minimum above, and, giving an I32 mask, greater
+ *   greater_equal less less_equal equal not_equal.
+ * wf_lerp(t, a, b, c), a + c (b - a); wf_where(t, m, a, b), a where m is not 0, else b. */
+#define WF_POINTWISE_1(name, doc, ...) WF_API wf_var *wf_##name(wf_tape *t, wf_var *a);
+#define WF_POINTWISE_S(name, doc, ...) WF_API wf_var *wf_##name(wf_tape *t, wf_var *a, double s);
+#define WF_POINTWISE_2(name, doc, ...) WF_API wf_var *wf_##name(wf_tape *t, wf_var *a, wf_var *b);
+#define WF_POINTWISE_3(name, doc, ...)                                                             \
+    WF_API wf_var *wf_##name(wf_tape *t, wf_var *a, wf_var *b, wf_var *c);
+#define WF_POINTWISE_WHERE(name, doc, ...)                                                         \
+    WF_API wf_var *wf_##name(wf_tape *t, wf_var *m, wf_var *a, wf_var *b);
+#define WF_POINTWISE_COMPARE(name, doc, ...)                                                       \
+    WF_API wf_var *wf_##name(wf_tape *t, wf_var *a, wf_var *b);
+#include "autograd/pointwise.def"
+
+/* matmul affine, sum mean max sum_to, softmax log_softmax cross_entropy mse, gather_rows
+ * scatter_rows one_hot, concat stack copy expand, dropout. */
+#define WF_OP(row, function, arguments) WF_API wf_var *function arguments;
+#include "autograd/ops.def"
+
+/* sum, mean and max whose axes stay, with size 1. */
+WF_API wf_var *wf_sum_keep(wf_tape *t, wf_var *x, const wf_axes *axes);
+WF_API wf_var *wf_mean_keep(wf_tape *t, wf_var *x, const wf_axes *axes);
+WF_API wf_var *wf_max_keep(wf_tape *t, wf_var *x, const wf_axes *axes);
+
+/* low and high where x is beyond them. */
+WF_API wf_var *wf_clamp(wf_tape *t, wf_var *x, double low, double high);
+
+typedef enum wf_reduction { WF_REDUCE_MEAN = 0, WF_REDUCE_SUM, WF_REDUCE_NONE } wf_reduction;
+
+/* cross_entropy of a target on the tape. With has_ignore, positions whose target is `ignore`
+ * count for nothing, and the mean is over the others; where there are none it is 0, and so is
+ * its derivative. label_smoothing e in [0, 1): the target is 1 - e of its own class and e / C of
+ * each (Szegedy et al. 2016). WF_REDUCE_NONE: one loss per position, in target's shape. */
+typedef struct wf_cross_entropy_options {
+    bool has_ignore;
+    int32_t ignore;
+    double label_smoothing;
+    wf_reduction reduction;
+    const void *reserved[4];
+} wf_cross_entropy_options;
+WF_API wf_var *wf_cross_entropy_with(wf_tape *t, wf_var *logits, wf_var *target,
+                                     const wf_cross_entropy_options *options);
+
+WF_END
+
+#endif

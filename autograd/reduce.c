@@ -1,0 +1,547 @@
+/* Sum, mean and maximum over axes, and sum_to, which undoes broadcasting. Sums are taken in
+ * double, in an order that does not depend on the threads. */
+#include "autograd/kernels.h"
+#include "autograd/ops_private.h"
+#include "autograd/views.h"
+#include "tensor/loop.h"
+#include "tensor/par.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { PART = 16384 };
+
+/* ---- which axes ---- */
+
+/* n < 0: all of them. More than WF_RANK are too many, and counted only. */
+typedef struct reduction {
+    int32_t n;
+    int32_t axis[WF_RANK];
+    bool keep;
+} reduction;
+
+static reduction reduction_of(const wf_axes *axes, bool keep)
+{
+    reduction r;
+    memset(&r, 0, sizeof r); /* the padding too: attributes are compared bytewise */
+    r.n = axes ? axes->n : -1;
+    r.keep = keep;
+    for (int i = 0; i < r.n && i < WF_RANK; i++) r.axis[i] = axes->at[i];
+    return r;
+}
+
+/* A bit for each axis that goes. The axes were checked by shape. */
+static uint32_t gone(const reduction *r, int rank)
+{
+    uint32_t mask = 0;
+    if (r->n < 0) return (1u << rank) - 1;
+    for (int i = 0; i < r->n && i < WF_RANK; i++) {
+        int axis = wf_axis(rank, r->axis[i]);
+        if (axis >= 0) mask |= 1u << axis;
+    }
+    return mask;
+}
+
+static bool reduce_shape(wf_shaping *s)
+{
+    const wf_tensor *x = s->in[0];
+    const reduction *r = s->attr;
+    char text[WF_SHAPE_TEXT];
+    uint32_t mask = 0;
+    if (!is_float(x)) return wf_refuse(s->error, "takes f32 or f64, not i32");
+    if (r->n > x->rank)
+        return wf_refuse(s->error, "%d axes named; %s has %d", r->n, shape_text(text, x), x->rank);
+    for (int i = 0; i < r->n; i++) {
+        int axis = wf_axis(x->rank, r->axis[i]);
+        if (axis < 0)
+            return wf_refuse(s->error, "axis %d is out of range for %s", r->axis[i],
+                             shape_text(text, x));
+        if (mask >> axis & 1) return wf_refuse(s->error, "axis %d is named twice", axis);
+        mask |= 1u << axis;
+    }
+    mask = gone(r, x->rank);
+    wf_tensor *y = &s->out[0];
+    y->dtype = x->dtype;
+    y->rank = 0;
+    for (int i = 0; i < x->rank; i++) {
+        bool goes = mask >> i & 1;
+        if (!goes || r->keep) y->dim[y->rank++] = goes ? 1 : x->dim[i];
+    }
+    return true;
+}
+
+/* y as it stands beside x: the axes that went are there with size 1. */
+static wf_tensor beside(const wf_tensor *y, const wf_tensor *x, const reduction *r)
+{
+    uint32_t mask = gone(r, x->rank);
+    wf_tensor v = { .data = y->data, .dtype = y->dtype, .rank = x->rank };
+    int at = 0;
+    for (int i = 0; i < x->rank; i++) {
+        bool goes = mask >> i & 1;
+        v.dim[i] = goes ? 1 : x->dim[i];
+        v.stride[i] = goes ? 0 : y->stride[at];
+        at += !goes || r->keep;
+    }
+    return v;
+}
+
+/* ---- summing ---- */
+
+static bool sum_scratch(wf_shaping *s)
+{
+    /* A double for each element of the result, or for each part of a sum over everything. */
+    int64_t out = wf_tensor_count(&s->out[0]), parts = wf_tensor_count(s->in[0]) / PART + 1;
+    s->scratch_forward = (out > parts ? out : parts) * (int64_t)sizeof(double);
+    return true;
+}
+
+typedef struct summing {
+    const op_kernels *kernels;
+    int64_t bytes;
+    const char *from;
+    double *part;
+} summing;
+
+static void sum_run(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+{
+    const summing *s = context;
+    s->kernels->sum(n, (double *)(void *)pointer[0], stride[0] / 8, pointer[1],
+                    stride[1] / s->bytes);
+}
+
+static void sum_part(void *context, int64_t begin, int64_t end)
+{
+    const summing *s = context;
+    for (; begin < end; begin += PART) {
+        int64_t n = end - begin < PART ? end - begin : PART;
+        s->part[begin / PART] = 0;
+        s->kernels->sum(n, &s->part[begin / PART], 0, s->from + begin * s->bytes, 1);
+    }
+}
+
+/* Sums x into doubles, which have the shape of `like`: x's, but for sizes of 1 where it is
+ * summed. */
+static void sum_into(double *sums, const wf_tensor *like, const wf_tensor *x, int threads)
+{
+    summing s = { op_kernels_of(x->dtype), bytes_of(x), x->data, sums };
+    const int64_t outs = wf_tensor_count(like), n = wf_tensor_count(x);
+    if (outs == 1 && n > 0 && wf_tensor_is_contiguous(x)) {
+        wf_par_for(threads, n, PART, sum_part, &s);
+        for (int64_t i = 1; i < (n - 1) / PART + 1; i++) sums[0] += sums[i];
+        return;
+    }
+    memset(sums, 0, (size_t)outs * sizeof *sums);
+    wf_shape shape = wf_tensor_shape(like);
+    wf_tensor to = wf_tensor_of(WF_F64, shape, sums);
+    wf_loop loop;
+    if (wf_loop_plan(&loop, wf_tensor_shape(x), 2, (const wf_tensor *[]){ &to, x }, -1))
+        wf_loop_run(&loop, threads, 1, sum_run, &s);
+}
+
+static void store(const wf_tensor *y, const double *sums, double divisor)
+{
+    const int64_t n = wf_tensor_count(y);
+    float *f = y->data;
+    double *d = y->data;
+    for (int64_t i = 0; i < n; i++) {
+        if (y->dtype == WF_F32)
+            f[i] = (float)(sums[i] / divisor);
+        else
+            d[i] = sums[i] / divisor;
+    }
+}
+
+static bool sum_shape(wf_shaping *s)
+{
+    return reduce_shape(s) && sum_scratch(s);
+}
+
+/* How many elements of x meet in one of y. */
+static double meeting(const wf_tensor *x, const reduction *r)
+{
+    double n = 1;
+    uint32_t mask = gone(r, x->rank);
+    for (int i = 0; i < x->rank; i++)
+        if (mask >> i & 1) n *= (double)x->dim[i];
+    return n;
+}
+
+static void sum_forward(const wf_call *c)
+{
+    const wf_tensor like = beside(c->out[0], c->in[0], c->attr);
+    sum_into(c->scratch, &like, c->in[0], c->threads);
+    store(c->out[0], c->scratch, 1);
+}
+
+static void mean_forward(const wf_call *c)
+{
+    const wf_tensor like = beside(c->out[0], c->in[0], c->attr);
+    sum_into(c->scratch, &like, c->in[0], c->threads);
+    store(c->out[0], c->scratch, meeting(c->in[0], c->attr));
+}
+
+static void sum_backward(const wf_call *c)
+{
+    if (!c->gin[0] || !c->gout[0]) return;
+    const wf_tensor g = beside(c->gout[0], c->in[0], c->attr);
+    tensor_accumulate(c->gin[0], &g, 1, c->threads);
+}
+
+static void mean_backward(const wf_call *c)
+{
+    if (!c->gin[0] || !c->gout[0]) return;
+    const wf_tensor g = beside(c->gout[0], c->in[0], c->attr);
+    tensor_accumulate(c->gin[0], &g, 1 / meeting(c->in[0], c->attr), c->threads);
+}
+
+/* A var of the result's form, repeated to x's. */
+static wf_var *repeated(wf_tape *t, wf_var *y, wf_var *x, const reduction *r)
+{
+    wf_shape shape = wf_shape_of(x), kept = shape;
+    uint32_t mask = gone(r, shape.rank);
+    for (int i = 0; i < kept.rank; i++)
+        if (mask >> i & 1) kept.dim[i] = 1;
+    return wf_expand(t, r->keep ? y : wf_reshape(t, y, kept), shape);
+}
+
+static void sum_gradient(wf_tape *t, const wf_gradient *g)
+{
+    if (g->gout[0] && g->wanted[0]) g->gin[0] = repeated(t, g->gout[0], g->in[0], g->attr);
+}
+
+static void mean_gradient(wf_tape *t, const wf_gradient *g)
+{
+    if (!g->gout[0] || !g->wanted[0]) return;
+    double n = meeting(wf_value(g->in[0]), g->attr);
+    g->gin[0] = repeated(t, wf_div_scalar(t, g->gout[0], n), g->in[0], g->attr);
+}
+
+/* ---- the maximum ---- */
+
+static bool max_shape(wf_shaping *s)
+{
+    if (!reduce_shape(s)) return false;
+    const wf_tensor *x = s->in[0];
+    char text[WF_SHAPE_TEXT];
+    if (wf_tensor_count(&s->out[0]) != 0 && wf_tensor_count(x) == 0)
+        return wf_refuse(s->error, "%s has nothing to choose from", shape_text(text, x));
+    /* How many elements share each maximum. */
+    s->scratch_backward = wf_tensor_count(&s->out[0]) * (int64_t)sizeof(double);
+    return true;
+}
+
+typedef struct choosing {
+    const op_kernels *kernels;
+    int64_t bytes;
+} choosing;
+
+static void max_run(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+{
+    const choosing *m = context;
+    m->kernels->max(n, pointer[0], stride[0] / m->bytes, pointer[1], stride[1] / m->bytes);
+}
+
+static void max_forward(const wf_call *c)
+{
+    const wf_tensor *x = c->in[0], to = beside(c->out[0], x, c->attr);
+    choosing m = { op_kernels_of(x->dtype), bytes_of(x) };
+    wf_loop loop;
+    wf_tensor_fill(c->out[0], -(double)INFINITY);
+    if (wf_loop_plan(&loop, wf_tensor_shape(x), 2, (const wf_tensor *[]){ &to, x }, -1))
+        wf_loop_run(&loop, c->threads, 1, max_run, &m);
+}
+
+static inline bool same_number(const char *a, const char *b, int64_t bytes)
+{
+    float f, g;
+    double d, e;
+    if (bytes == 4) {
+        memcpy(&f, a, 4);
+        memcpy(&g, b, 4);
+        return f == g;
+    }
+    memcpy(&d, a, 8);
+    memcpy(&e, b, 8);
+    return d == e;
+}
+
+/* Operands: how many share it (doubles), y, x. */
+static void count_run(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+{
+    const int64_t bytes = *(const int64_t *)context;
+    for (int64_t i = 0; i < n; i++)
+        if (same_number(pointer[1] + i * stride[1], pointer[2] + i * stride[2], bytes))
+            *(double *)(void *)(pointer[0] + i * stride[0]) += 1;
+}
+
+/* Operands: gx, how many share it, y, x, g. */
+static void share_run(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+{
+    const int64_t bytes = *(const int64_t *)context;
+    for (int64_t i = 0; i < n; i++) {
+        if (!same_number(pointer[2] + i * stride[2], pointer[3] + i * stride[3], bytes)) continue;
+        const double share = *(const double *)(const void *)(pointer[1] + i * stride[1]);
+        char *to = pointer[0] + i * stride[0];
+        const char *g = pointer[4] + i * stride[4];
+        if (bytes == 4)
+            *(float *)(void *)to += *(const float *)(const void *)g / (float)share;
+        else
+            *(double *)(void *)to += *(const double *)(const void *)g / share;
+    }
+}
+
+static void max_backward(const wf_call *c)
+{
+    if (!c->gin[0] || !c->gout[0]) return;
+    const wf_tensor *x = c->in[0];
+    const wf_tensor y = beside(c->out[0], x, c->attr), g = beside(c->gout[0], x, c->attr);
+    const wf_tensor share = wf_tensor_of(WF_F64, wf_tensor_shape(&y), c->scratch);
+    int64_t bytes = bytes_of(x);
+    wf_loop loop;
+    wf_tensor_fill(&share, 0);
+    if (!wf_loop_plan(&loop, wf_tensor_shape(x), 3, (const wf_tensor *[]){ &share, &y, x }, -1))
+        return;
+    wf_loop_run(&loop, c->threads, 1, count_run, &bytes);
+    if (!wf_loop_plan(&loop, wf_tensor_shape(x), 5,
+                      (const wf_tensor *[]){ c->gin[0], &share, &y, x, &g }, -1))
+        return;
+    wf_loop_run(&loop, c->threads, 1, share_run, &bytes);
+}
+
+static void max_gradient(wf_tape *t, const wf_gradient *g)
+{
+    if (!g->gout[0] || !g->wanted[0]) return;
+    wf_var *x = g->in[0];
+    wf_dtype dtype = wf_dtype_of(x);
+    reduction all = *(const reduction *)g->attr;
+    int axes[WF_RANK];
+    for (int i = 0; i < all.n; i++) axes[i] = all.axis[i];
+    wf_axes list = { all.n, axes };
+    wf_var *chosen = wf_equal(t, x, repeated(t, g->out[0], x, &all));
+    wf_var *ones = wf_where(t, chosen, wf_full(t, dtype, WF_SCALAR, 1),
+                            wf_zeros(t, dtype, WF_SCALAR));
+    wf_var *share = wf_sum_keep(t, ones, all.n < 0 ? NULL : &list);
+    g->gin[0] = wf_div(t, wf_mul(t, ones, repeated(t, g->gout[0], x, &all)), share);
+}
+
+/* ---- sum_to ---- */
+
+static bool sum_to_shape(wf_shaping *s)
+{
+    const wf_tensor *x = s->in[0];
+    const wf_shape *to = s->attr;
+    char text[2][WF_SHAPE_TEXT];
+    if (!is_float(x)) return wf_refuse(s->error, "takes f32 or f64, not i32");
+    bool fits = to->rank >= 0 && to->rank <= x->rank;
+    for (int i = 1; fits && i <= to->rank; i++) {
+        int64_t n = to->dim[to->rank - i];
+        fits = n == 1 || n == x->dim[x->rank - i];
+    }
+    if (!fits)
+        return wf_refuse(s->error, "%s does not broadcast to %s",
+                         wf_shape_text(text[0], WF_SHAPE_TEXT, to->rank, to->dim),
+                         shape_text(text[1], x));
+    s->out[0].dtype = x->dtype;
+    s->out[0].rank = to->rank;
+    for (int i = 0; i < to->rank; i++) s->out[0].dim[i] = to->dim[i];
+    return sum_scratch(s);
+}
+
+static void sum_to_forward(const wf_call *c)
+{
+    sum_into(c->scratch, c->out[0], c->in[0], c->threads);
+    store(c->out[0], c->scratch, 1);
+}
+
+static void sum_to_backward(const wf_call *c)
+{
+    if (c->gin[0] && c->gout[0]) tensor_accumulate(c->gin[0], c->gout[0], 1, c->threads);
+}
+
+static void sum_to_gradient(wf_tape *t, const wf_gradient *g)
+{
+    if (g->gout[0] && g->wanted[0]) g->gin[0] = wf_expand(t, g->gout[0], wf_shape_of(g->in[0]));
+}
+
+/* ---- samples and rows ---- */
+
+static bool sample_reduction(int k, wf_sample *s, bool empty)
+{
+    static const struct {
+        const char *label;
+        wf_shape shape;
+        reduction r;
+    } tried[] = {
+        { "all", { 2, { 3, 5 } }, { -1, { 0 }, false } },
+        { "a scalar", { 0, { 0 } }, { -1, { 0 }, false } },
+        { "the first axis", { 3, { 3, 5, 7 } }, { 1, { 0 }, false } },
+        { "the middle axis", { 3, { 3, 5, 2 } }, { 1, { -2 }, false } },
+        { "two axes, kept", { 3, { 3, 5, 2 } }, { 2, { 2, 0 }, true } },
+        { "all, kept", { 2, { 3, 5 } }, { -1, { 0 }, true } },
+        { "an empty result", { 2, { 0, 3 } }, { 1, { 1 }, false } },
+        { "nothing", { 2, { 0, 3 } }, { 1, { 0 }, false } },
+    };
+    if (k >= (int)(sizeof tried / sizeof tried[0]) - !empty) return false;
+    s->label = tried[k].label;
+    s->n_in = 1;
+    s->in[0].dtype = WF_F64;
+    s->in[0].shape = tried[k].shape;
+    s->in[0].low = -2;
+    s->in[0].high = 2;
+    memcpy(s->attr.bytes, &tried[k].r, sizeof tried[k].r);
+    return true;
+}
+
+static bool sum_sample(int k, wf_sample *s)
+{
+    return sample_reduction(k, s, true);
+}
+
+/* The mean and the maximum of nothing are no numbers to compare. */
+static bool some_sample(int k, wf_sample *s)
+{
+    return sample_reduction(k, s, false);
+}
+
+static bool sum_to_sample(int k, wf_sample *s)
+{
+    static const struct {
+        const char *label;
+        wf_shape from, to;
+    } tried[] = {
+        { "a row", { 2, { 3, 5 } }, { 1, { 5 } } },
+        { "a column", { 3, { 7, 3, 5 } }, { 2, { 3, 1 } } },
+        { "a scalar", { 2, { 3, 5 } }, { 0, { 0 } } },
+        { "ones", { 3, { 3, 1, 5 } }, { 3, { 1, 1, 5 } } },
+        { "nothing", { 2, { 0, 3 } }, { 1, { 3 } } },
+    };
+    if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
+    s->label = tried[k].label;
+    s->n_in = 1;
+    s->in[0].dtype = WF_F64;
+    s->in[0].shape = tried[k].from;
+    s->in[0].low = -2;
+    s->in[0].high = 2;
+    memcpy(s->attr.bytes, &tried[k].to, sizeof tried[k].to);
+    return true;
+}
+
+static const wf_op sum_row = {
+    .name = "sum",
+    .doc = "the sum over some axes, or all",
+    .inputs = 1,
+    .outputs = 1,
+    .attr_size = sizeof(reduction),
+    .flags = WF_OP_LINEAR,
+    .shape = sum_shape,
+    .forward = sum_forward,
+    .backward = sum_backward,
+    .gradient = sum_gradient,
+    .sample = sum_sample,
+};
+
+static const wf_op mean_row = {
+    .name = "mean",
+    .doc = "the mean over some axes, or all",
+    .inputs = 1,
+    .outputs = 1,
+    .attr_size = sizeof(reduction),
+    .flags = WF_OP_LINEAR,
+    .shape = sum_shape,
+    .forward = mean_forward,
+    .backward = mean_backward,
+    .gradient = mean_gradient,
+    .sample = some_sample,
+};
+
+static const wf_op max_row = {
+    .name = "max",
+    .doc = "the largest over some axes, or all; equals share the derivative",
+    .inputs = 1,
+    .outputs = 1,
+    .attr_size = sizeof(reduction),
+    .reads_in = 1,
+    .reads_out = 1,
+    .shape = max_shape,
+    .forward = max_forward,
+    .backward = max_backward,
+    .gradient = max_gradient,
+    .sample = some_sample,
+};
+
+static const wf_op sum_to_row = {
+    .name = "sum_to",
+    .doc = "the sum down to a shape that broadcasts to that of x",
+    .inputs = 1,
+    .outputs = 1,
+    .attr_size = sizeof(wf_shape),
+    .flags = WF_OP_LINEAR,
+    .shape = sum_to_shape,
+    .forward = sum_to_forward,
+    .backward = sum_to_backward,
+    .gradient = sum_to_gradient,
+    .sample = sum_to_sample,
+};
+
+const wf_op *op_sum(void)
+{
+    return &sum_row;
+}
+
+const wf_op *op_mean(void)
+{
+    return &mean_row;
+}
+
+const wf_op *op_max(void)
+{
+    return &max_row;
+}
+
+const wf_op *op_sum_to(void)
+{
+    return &sum_to_row;
+}
+
+static wf_var *reduce(wf_tape *t, const wf_op *op, wf_var *x, const wf_axes *axes, bool keep)
+{
+    reduction r = reduction_of(axes, keep);
+    return wf_apply_one(t, op, 1, &x, &r);
+}
+
+wf_var *wf_sum(wf_tape *t, wf_var *x, const wf_axes *axes)
+{
+    return reduce(t, &sum_row, x, axes, false);
+}
+
+wf_var *wf_mean(wf_tape *t, wf_var *x, const wf_axes *axes)
+{
+    return reduce(t, &mean_row, x, axes, false);
+}
+
+wf_var *wf_max(wf_tape *t, wf_var *x, const wf_axes *axes)
+{
+    return reduce(t, &max_row, x, axes, false);
+}
+
+wf_var *wf_sum_keep(wf_tape *t, wf_var *x, const wf_axes *axes)
+{
+    return reduce(t, &sum_row, x, axes, true);
+}
+
+wf_var *wf_mean_keep(wf_tape *t, wf_var *x, const wf_axes *axes)
+{
+    return reduce(t, &mean_row, x, axes, true);
+}
+
+wf_var *wf_max_keep(wf_tape *t, wf_var *x, const wf_axes *axes)
+{
+    return reduce(t, &max_row, x, axes, true);
+}
+
+wf_var *wf_sum_to(wf_tape *t, wf_var *x, wf_shape shape)
+{
+    wf_shape now = wf_shape_of(x);
+    if (x && wf_shape_equal(&now, &shape)) return x;
+    return wf_apply_one(t, &sum_to_row, 1, &x, &shape);
+}

@@ -1,0 +1,202 @@
+/* softmax and log_softmax along an axis. */
+#include "autograd/kernels.h"
+#include "autograd/ops_private.h"
+#include "tensor/par.h"
+
+#include <string.h>
+
+enum { ELEMENTS = 8192 };
+
+static bool shape(wf_shaping *s)
+{
+    const wf_tensor *x = s->in[0];
+    const int32_t axis = *(const int32_t *)s->attr;
+    char text[WF_SHAPE_TEXT];
+    if (!is_float(x)) return wf_refuse(s->error, "takes f32 or f64, not i32");
+    if (wf_axis(x->rank, axis) < 0)
+        return wf_refuse(s->error, "axis %d is out of range for %s", axis, shape_text(text, x));
+    s->out[0] = *x;
+    return true;
+}
+
+/* The rows along an axis of up to three tensors of one shape. */
+typedef struct rows {
+    const op_kernels *kernels;
+    bool logarithm;
+    int axis;
+    int64_t n, bytes;
+    const wf_tensor *x[3];
+} rows;
+
+/* The element that row `index` (row-major over the other axes) begins with. */
+static void *row_at(const rows *r, int which, int64_t index)
+{
+    const wf_tensor *x = r->x[which];
+    int64_t at = 0;
+    for (int k = x->rank - 1; k >= 0; k--) {
+        if (k == r->axis || x->dim[k] == 1) continue;
+        at += index % x->dim[k] * x->stride[k];
+        index /= x->dim[k];
+    }
+    return (char *)x->data + at * r->bytes;
+}
+
+static int64_t step(const rows *r, int which)
+{
+    return r->n == 1 ? 1 : r->x[which]->stride[r->axis];
+}
+
+static void forward_rows(void *context, int64_t begin, int64_t end)
+{
+    const rows *r = context;
+    for (int64_t i = begin; i < end; i++)
+        r->kernels->softmax(r->n, row_at(r, 0, i), step(r, 0), row_at(r, 1, i), step(r, 1),
+                            r->logarithm);
+}
+
+static void backward_rows(void *context, int64_t begin, int64_t end)
+{
+    const rows *r = context;
+    for (int64_t i = begin; i < end; i++)
+        r->kernels->softmax_back(r->n, row_at(r, 0, i), step(r, 0), row_at(r, 1, i), step(r, 1),
+                                 row_at(r, 2, i), step(r, 2), r->logarithm);
+}
+
+static void each_row(const wf_call *c, rows *r, wf_par_fn *fn)
+{
+    const wf_tensor *y = c->out[0];
+    const int64_t count = wf_tensor_count(y);
+    if (count == 0) return;
+    r->kernels = op_kernels_of(y->dtype);
+    r->axis = wf_axis(y->rank, *(const int32_t *)c->attr);
+    r->n = y->dim[r->axis];
+    r->bytes = bytes_of(y);
+    wf_par_for(c->threads, count / r->n, ELEMENTS / r->n + 1, fn, r);
+}
+
+static void forward(const wf_call *c, bool logarithm)
+{
+    rows r = { .logarithm = logarithm, .x = { c->in[0], c->out[0] } };
+    each_row(c, &r, forward_rows);
+}
+
+static void backward(const wf_call *c, bool logarithm)
+{
+    if (!c->gin[0] || !c->gout[0]) return;
+    rows r = { .logarithm = logarithm, .x = { c->out[0], c->gout[0], c->gin[0] } };
+    each_row(c, &r, backward_rows);
+}
+
+static void softmax_forward(const wf_call *c)
+{
+    forward(c, false);
+}
+
+static void softmax_backward(const wf_call *c)
+{
+    backward(c, false);
+}
+
+static void log_softmax_forward(const wf_call *c)
+{
+    forward(c, true);
+}
+
+static void log_softmax_backward(const wf_call *c)
+{
+    backward(c, true);
+}
+
+static void softmax_gradient(wf_tape *t, const wf_gradient *g)
+{
+    if (!g->gout[0] || !g->wanted[0]) return;
+    const int axis = *(const int32_t *)g->attr;
+    wf_var *y = g->out[0], *gy = g->gout[0];
+    wf_var *inner = wf_sum_keep(t, wf_mul(t, y, gy), WF_AXES(axis));
+    g->gin[0] = wf_mul(t, y, wf_sub(t, gy, inner));
+}
+
+static void log_softmax_gradient(wf_tape *t, const wf_gradient *g)
+{
+    if (!g->gout[0] || !g->wanted[0]) return;
+    const int axis = *(const int32_t *)g->attr;
+    wf_var *gy = g->gout[0];
+    wf_var *all = wf_sum_keep(t, gy, WF_AXES(axis));
+    g->gin[0] = wf_sub(t, gy, wf_mul(t, wf_exp(t, g->out[0]), all));
+}
+
+static bool sample(int k, wf_sample *s)
+{
+    static const struct {
+        const char *label;
+        wf_shape shape;
+        int32_t axis;
+    } tried[] = {
+        { "the last axis", { 2, { 3, 5 } }, -1 },
+        { "the first axis", { 2, { 5, 3 } }, 0 },
+        { "the middle axis", { 3, { 2, 5, 3 } }, 1 },
+        { "one class", { 2, { 3, 1 } }, 1 },
+        { "a vector", { 1, { 19 } }, 0 },
+        { "no rows", { 2, { 0, 3 } }, -1 },
+        { "no classes", { 2, { 3, 0 } }, -1 },
+    };
+    if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
+    s->label = tried[k].label;
+    s->n_in = 1;
+    s->in[0].dtype = WF_F64;
+    s->in[0].shape = tried[k].shape;
+    s->in[0].low = -2;
+    s->in[0].high = 2;
+    memcpy(s->attr.bytes, &tried[k].axis, sizeof tried[k].axis);
+    return true;
+}
+
+static const wf_op softmax_row = {
+    .name = "softmax",
+    .doc = "exp(x) over its sum along an axis",
+    .inputs = 1,
+    .outputs = 1,
+    .attr_size = sizeof(int32_t),
+    .reads_out = 1,
+    .shape = shape,
+    .forward = softmax_forward,
+    .backward = softmax_backward,
+    .gradient = softmax_gradient,
+    .sample = sample,
+};
+
+static const wf_op log_softmax_row = {
+    .name = "log_softmax",
+    .doc = "the logarithm of exp(x) over its sum along an axis",
+    .inputs = 1,
+    .outputs = 1,
+    .attr_size = sizeof(int32_t),
+    .reads_out = 1,
+    .shape = shape,
+    .forward = log_softmax_forward,
+    .backward = log_softmax_backward,
+    .gradient = log_softmax_gradient,
+    .sample = sample,
+};
+
+const wf_op *op_softmax(void)
+{
+    return &softmax_row;
+}
+
+const wf_op *op_log_softmax(void)
+{
+    return &log_softmax_row;
+}
+
+wf_var *wf_softmax(wf_tape *t, wf_var *x, int axis)
+{
+    int32_t along = axis;
+    return wf_apply_one(t, &softmax_row, 1, &x, &along);
+}
+
+wf_var *wf_log_softmax(wf_tape *t, wf_var *x, int axis)
+{
+    int32_t along = axis;
+    return wf_apply_one(t, &log_softmax_row, 1, &x, &along);
+}

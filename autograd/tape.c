@@ -1,0 +1,567 @@
+/* The tape's life: making, resetting, failing, importing parameters, marking and coming back. */
+#include "autograd/private.h"
+#include "tensor/rng.h"
+#include "tensor/runtime.h"
+#include "tensor/size.h"
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { SCOPES_SHOWN = 32 };
+
+static uint64_t next_generation(void)
+{
+    static _Atomic uint64_t counter = 1;
+    return atomic_fetch_add_explicit(&counter, 1, memory_order_relaxed);
+}
+
+wf_tape *wf_tape_new(const wf_tape_options *options)
+{
+    wf_tape *t = wf_alloc_zero(sizeof *t);
+    if (!t) {
+        wf_error e = { { 0 } };
+        wf_error_set(&e, "tape: out of memory for %zu bytes", sizeof *t);
+        wf_log_line("%s", e.text);
+        return NULL;
+    }
+    static const wf_tape_options none = { .mode = WF_TRAIN };
+    if (!options) options = &none;
+    t->mode = options->mode;
+    int most = wf_threads();
+    t->threads = options->threads < 1 || options->threads > most ? most : options->threads;
+    t->seed = options->seed;
+    t->defer_commit = options->defer_commit;
+    t->rehearsal = options->rehearsal;
+    t->generation = next_generation();
+    return t;
+}
+
+void wf_tape_free(wf_tape *t)
+{
+    if (!t) return;
+    arena_free(&t->values);
+    arena_free(&t->grads.arena);
+    wf_release(t->imports.at);
+    wf_release(t->slots.at);
+    wf_release(t->kept.at);
+    wf_release(t->hooks.at);
+    wf_release(t);
+}
+
+void wf_tape_reset(wf_tape *t)
+{
+    if (!t) return;
+    arena_reset(&t->values);
+    pool_reset(&t->grads);
+    if (t->slots.n) memset(t->slots.at, 0, (size_t)t->slots.n * sizeof(int32_t));
+    t->imports.n = t->kept.n = t->hooks.n = 0;
+    t->first = t->last = NULL;
+    t->nodes = t->grad_peak = 0;
+    t->where = NULL;
+    t->failed = false;
+    t->error.text[0] = '\0';
+    t->random_ops = 0;
+    t->step++;
+    t->generation = next_generation();
+}
+
+wf_mode wf_tape_mode(const wf_tape *t) { return t ? t->mode : WF_INFER; }
+
+void wf_tape_set_mode(wf_tape *t, wf_mode mode)
+{
+    if (t) t->mode = mode;
+}
+
+int wf_tape_threads(const wf_tape *t) { return t ? t->threads : 1; }
+uint64_t wf_tape_step(const wf_tape *t) { return t ? t->step : 0; }
+
+void wf_tape_set_step(wf_tape *t, uint64_t step)
+{
+    if (t) t->step = step;
+}
+
+uint64_t wf_tape_generation(const wf_tape *t) { return t ? t->generation : 0; }
+int64_t wf_tape_bytes(const wf_tape *t) { return t ? arena_used(&t->values) : 0; }
+int64_t wf_tape_grad_bytes(const wf_tape *t) { return t ? arena_used(&t->grads.arena) : 0; }
+int64_t wf_tape_nodes(const wf_tape *t) { return t ? t->nodes : 0; }
+
+void *list_add(list *l, size_t item)
+{
+    if (l->n == l->room) {
+        int64_t room = l->room ? 2 * l->room : 64;
+        char *more = wf_alloc((size_t)room * item);
+        if (!more) return NULL;
+        if (l->n) memcpy(more, l->at, (size_t)l->n * item);
+        wf_release(l->at);
+        l->at = more;
+        l->room = room;
+    }
+    return (char *)l->at + (size_t)l->n++ * item;
+}
+
+/* ---- errors ---- */
+
+bool wf_tape_ok(const wf_tape *t) { return t && !t->failed; }
+const char *wf_tape_error(const wf_tape *t) { return t ? t->error.text : "no tape"; }
+
+/* "  in translate > decoder": outermost first, of at most `most` scopes. */
+static size_t write_scopes(const scope *s, int most, char *text, size_t bytes, size_t used)
+{
+    bool outer = s->outer && most > 1;             /* pushes without pops must not exhaust the stack */
+    if (outer) used = write_scopes(s->outer, most - 1, text, bytes, used);
+    if (used >= bytes) return used;
+    int n = snprintf(text + used, bytes - used, "%s%s", outer ? " > " : "\n  in ", s->name);
+    return n < 0 ? used : used + (size_t)n;
+}
+
+wf_var *wf_fail(wf_tape *t, const char *format, ...)
+{
+    if (!t || t->failed) return NULL;
+    if (!format) format = "tape: failed without a sentence";
+    char text[sizeof t->error.text];
+    va_list values;
+    va_start(values, format);
+    int n = vsnprintf(text, sizeof text, format, values);
+    va_end(values);
+    size_t used = n < 0 ? 0 : (size_t)n;
+    if (t->where && used < sizeof text) {
+        /* The place goes before a hint, which is the message's last line. */
+        char hint[512] = "";
+        char *at = strstr(text, "\n  hint:");
+        if (at) {
+            snprintf(hint, sizeof hint, "%s", at);
+            *at = '\0';
+            used = (size_t)(at - text);
+        }
+        used = write_scopes(t->where, SCOPES_SHOWN, text, sizeof text, used);
+        if (used < sizeof text) snprintf(text + used, sizeof text - used, "%s", hint);
+    }
+    t->failed = true;
+    wf_error_set(&t->error, "%s", text);
+    wf_log_line("%s", t->error.text);
+    return NULL;
+}
+
+void tape_fail_oom(wf_tape *t, const char *who, int64_t bytes)
+{
+    wf_fail(t, "%s: out of memory for %lld bytes", who, (long long)bytes);
+}
+
+void wf_scope_push(wf_tape *t, const char *name)
+{
+    if (!t || t->failed) return;
+    if (!name) name = "(unnamed)";
+    size_t bytes = strlen(name) + 1;
+    scope *s = arena_take(&t->values, (int64_t)(sizeof *s + bytes), 16);
+    if (!s) {
+        tape_fail_oom(t, name, (int64_t)(sizeof *s + bytes));
+        return;
+    }
+    char *copy = (char *)(s + 1);
+    memcpy(copy, name, bytes);
+    *s = (scope){ .outer = t->where, .name = copy };
+    t->where = s;
+}
+
+void wf_scope_pop(wf_tape *t)
+{
+    if (t && !t->failed && t->where) t->where = t->where->outer;
+}
+
+/* ---- vars ---- */
+
+bool tensor_settle(wf_tensor *x, int64_t *bytes)
+{
+    int64_t stride = 1;
+    bool empty = false;
+    if (x->rank < 0 || x->rank > WF_RANK) return false;
+    for (int i = x->rank; i-- > 0;) {
+        x->stride[i] = stride;
+        if (x->dim[i] == 0) empty = true;
+        else if (!wf_size_mul(stride, x->dim[i], &stride)) return false;
+    }
+    if (!wf_size_mul(stride, wf_dtype_size(x->dtype), bytes)) return false;
+    if (empty) *bytes = 0;
+    return *bytes < INT64_MAX / 4;
+}
+
+wf_var *var_new(wf_tape *t, const char *who, const wf_tensor *value)
+{
+    wf_var *v = arena_take(&t->values, sizeof *v, 16);
+    if (!v) {
+        tape_fail_oom(t, who, sizeof *v);
+        return NULL;
+    }
+    v->value = *value;
+    v->tape = t;
+    v->root = v;
+    v->producer = NULL;
+    v->generation = t->generation;
+    v->flags = 0;
+    v->grad = NULL;
+    v->kept = NULL;
+    v->graph_grad = NULL;
+    if (!v->value.data) {
+        int64_t bytes;
+        if (!tensor_settle(&v->value, &bytes)) {
+            char text[256];
+            return wf_fail(t, "%s: %s is more than memory can hold", who,
+                           wf_shape_text(text, sizeof text, value->rank, value->dim));
+        }
+        v->value.data = arena_take(&t->values, bytes > 0 ? bytes : 1, bytes >= 64 ? 64 : 16);
+        if (!v->value.data) {
+            tape_fail_oom(t, who, bytes);
+            return NULL;
+        }
+    }
+    return v;
+}
+
+wf_var *view_new(wf_tape *t, wf_var *x, const wf_tensor *as)
+{
+    wf_var *v = var_new(t, "view", as);
+    if (!v) return NULL;
+    v->root = x->root;
+    v->producer = x->producer;
+    v->flags = x->flags & VAR_WANTS_GRAD;
+    return v;
+}
+
+static wf_var *enter_values(wf_tape *t, const char *who, wf_dtype dtype, wf_shape shape,
+                            const wf_tensor *from, const void *data, bool differentiable)
+{
+    if (!t || t->failed) return NULL;
+    wf_error e = { { 0 } };
+    if (dtype != WF_F32 && dtype != WF_F64 && dtype != WF_I32)
+        return wf_fail(t, "%s: there is no dtype %d", who, (int)dtype);
+    if (wf_shape_check(&shape, dtype, &e) < 0) return wf_fail(t, "%s: %s", who, e.text);
+    wf_tensor form = { .dtype = dtype, .rank = shape.rank };
+    memcpy(form.dim, shape.dim, sizeof form.dim);
+    wf_var *v = var_new(t, who, &form);
+    if (!v) return NULL;
+    size_t bytes = (size_t)(wf_tensor_count(&v->value) * wf_dtype_size(dtype));
+    if (from) wf_tensor_copy(from, &v->value);
+    else if (data) memcpy(v->value.data, data, bytes);
+    else memset(v->value.data, 0, bytes);
+    if (differentiable && dtype != WF_I32 && t->mode != WF_INFER) v->flags |= VAR_WANTS_GRAD;
+    return v;
+}
+
+wf_var *wf_leaf(wf_tape *t, wf_dtype dtype, wf_shape shape, const void *data)
+{
+    return enter_values(t, "leaf", dtype, shape, NULL, data, true);
+}
+
+wf_var *wf_constant(wf_tape *t, wf_dtype dtype, wf_shape shape, const void *data)
+{
+    return enter_values(t, "constant", dtype, shape, NULL, data, false);
+}
+
+static wf_var *enter_tensor(wf_tape *t, const char *who, const wf_tensor *x, bool differentiable)
+{
+    if (!t || t->failed) return NULL;
+    if (!x || !x->data) return wf_fail(t, "%s: the tensor was never made (NULL)", who);
+    if (x->rank < 0 || x->rank > WF_RANK)
+        return wf_fail(t, "%s: shape: rank is %d; expected 0 to %d", who, (int)x->rank, WF_RANK);
+    return enter_values(t, who, x->dtype, wf_tensor_shape(x), x, NULL, differentiable);
+}
+
+wf_var *wf_leaf_tensor(wf_tape *t, const wf_tensor *x) { return enter_tensor(t, "leaf", x, true); }
+
+wf_var *wf_constant_tensor(wf_tape *t, const wf_tensor *x)
+{
+    return enter_tensor(t, "constant", x, false);
+}
+
+wf_var *wf_zeros(wf_tape *t, wf_dtype dtype, wf_shape shape)
+{
+    return enter_values(t, "zeros", dtype, shape, NULL, NULL, false);
+}
+
+wf_var *wf_full(wf_tape *t, wf_dtype dtype, wf_shape shape, double value)
+{
+    wf_var *v = enter_values(t, "full", dtype, shape, NULL, NULL, false);
+    if (v && value != 0.0) wf_tensor_fill(&v->value, value);
+    return v;
+}
+
+/* The same numbers row-major under a root of their own, sharing memory where they are row-major already. */
+static wf_var *rooted(wf_tape *t, const char *who, const wf_var *x)
+{
+    wf_tensor form = x->value;
+    bool share = wf_tensor_is_contiguous(&form);
+    int64_t bytes;
+    if (!share) form.data = NULL;
+    else tensor_settle(&form, &bytes);             /* strides of sizes 1 and 0 may be anything */
+    wf_var *v = var_new(t, who, &form);
+    if (v && !share) wf_tensor_copy(&x->value, &v->value);
+    return v;
+}
+
+wf_var *wf_detach(wf_tape *t, wf_var *x)
+{
+    if (!t || t->failed) return NULL;
+    x = var_enter(t, x, "detach", 1);
+    return x ? rooted(t, "detach", x) : NULL;
+}
+
+/* Backward of an alias: one root's gradient goes into another's. */
+static bool alias_shape(wf_shaping *s)
+{
+    s->out[0] = *s->in[0];
+    return true;
+}
+
+static void alias_forward(const wf_call *c)
+{
+    wf_tensor_copy(c->in[0], c->out[0]);
+}
+
+static void alias_backward(const wf_call *c)
+{
+    if (c->gin[0] && c->gout[0]) wf_tensor_add(c->gout[0], c->gin[0]);
+}
+
+static void alias_gradient(wf_tape *t, const wf_gradient *g)
+{
+    (void)t;
+    g->gin[0] = g->gout[0];
+}
+
+static bool alias_sample(int k, wf_sample *s)
+{
+    if (k) return false;
+    s->label = "matrix";
+    s->n_in = 1;
+    s->in[0].dtype = WF_F64;
+    s->in[0].shape = WF_SHAPE(3, 5);
+    s->in[0].low = -2;
+    s->in[0].high = 2;
+    return true;
+}
+
+static const wf_op alias_row = {
+    .name = "alias", .doc = "x under a new root (engine)", .inputs = 1, .outputs = 1,
+    .flags = WF_OP_LINEAR, .shape = alias_shape, .forward = alias_forward,
+    .backward = alias_backward, .gradient = alias_gradient, .sample = alias_sample,
+};
+
+const wf_op *op_alias(void) { return &alias_row; }
+
+wf_var *alias_new(wf_tape *t, wf_var *x)
+{
+    wf_var *v = rooted(t, "alias", x);
+    if (!v) return NULL;
+    if (!(x->flags & VAR_WANTS_GRAD)) return v;
+    return node_record(t, &alias_row, 1, &x, v, 1, NULL) ? v : NULL;
+}
+
+/* ---- parameters on a tape ---- */
+
+static uint64_t param_hash(const param *p)
+{
+    return ((uint64_t)(uintptr_t)p >> 6) * UINT64_C(0x9E3779B97F4A7C15) >> 20;
+}
+
+static import *import_find(wf_tape *t, const param *p)
+{
+    if (!t->slots.n) return NULL;
+    const int32_t *slot = t->slots.at;
+    import *all = t->imports.at;
+    uint64_t mask = (uint64_t)t->slots.n - 1;
+    for (uint64_t at = param_hash(p) & mask; slot[at]; at = (at + 1) & mask)
+        if (all[slot[at] - 1].param == p) return &all[slot[at] - 1];
+    return NULL;
+}
+
+/* Builds the hash anew over the imports there are, at twice its size if it is half full. */
+static bool imports_rehash(wf_tape *t, int64_t room)
+{
+    if (room > t->slots.room) {
+        int32_t *more = wf_alloc((size_t)room * sizeof *more);
+        if (!more) return false;
+        wf_release(t->slots.at);
+        t->slots.at = more;
+        t->slots.n = t->slots.room = room;
+    }
+    int32_t *slot = t->slots.at;
+    memset(slot, 0, (size_t)t->slots.n * sizeof *slot);
+    const import *all = t->imports.at;
+    uint64_t mask = (uint64_t)t->slots.n - 1;
+    for (int64_t i = 0; i < t->imports.n; i++) {
+        uint64_t at = param_hash(all[i].param) & mask;
+        while (slot[at]) at = (at + 1) & mask;
+        slot[at] = (int32_t)i + 1;
+    }
+    return true;
+}
+
+static import *import_add(wf_tape *t, param *p, wf_var *var, bool bound)
+{
+    if (2 * (t->imports.n + 1) > t->slots.n
+        && !imports_rehash(t, t->slots.n ? 2 * t->slots.n : 64)) {
+        tape_fail_oom(t, "import", 2 * t->slots.n * (int64_t)sizeof(int32_t));
+        return NULL;
+    }
+    import *i = list_add(&t->imports, sizeof *i);
+    if (!i) {
+        tape_fail_oom(t, "import", 2 * t->imports.room * (int64_t)sizeof *i);
+        return NULL;
+    }
+    *i = (import){ .param = p, .var = var, .bound = bound, .version = p->version };
+    int32_t *slot = t->slots.at;
+    uint64_t mask = (uint64_t)t->slots.n - 1, at = param_hash(p) & mask;
+    while (slot[at]) at = (at + 1) & mask;
+    slot[at] = (int32_t)t->imports.n;
+    return i;
+}
+
+static wf_var *import_param(wf_tape *t, param *p)
+{
+    import *found = import_find(t, p);
+    if (found) {
+        /* It may have been imported in infer mode, and the mode set since. */
+        if (!found->bound && t->mode != WF_INFER) found->var->flags |= VAR_WANTS_GRAD;
+        return found->var;
+    }
+    wf_var *v = var_new(t, "import", &p->var.value);
+    if (!v) return NULL;
+    v->flags |= VAR_IMPORT;
+    if (t->mode != WF_INFER) v->flags |= VAR_WANTS_GRAD;
+    return import_add(t, p, v, false) ? v : NULL;
+}
+
+wf_var *var_enter(wf_tape *t, wf_var *x, const char *who, int position)
+{
+    if (!x) return wf_fail(t, "%s: input %d was never made (NULL)", who, position);
+    if (!x->tape && x->root == x) return import_param(t, (param *)x);
+    if (!x->tape) return wf_fail(t, "%s: input %d is no var of this tape", who, position);
+    if (x->tape != t) return wf_fail(t, "%s: input %d belongs to another tape", who, position);
+    if (x->generation != t->generation)
+        return wf_fail(t, "%s: input %d was made before the tape was reset", who, position);
+    return x;
+}
+
+bool wf_tape_bind(wf_tape *t, wf_var *parameter, wf_var *var)
+{
+    if (!wf_tape_ok(t)) return false;
+    if (!parameter || parameter->tape) {
+        wf_fail(t, "bind: the first var must be a parameter");
+        return false;
+    }
+    var = var_enter(t, var, "bind", 2);
+    if (!var) return false;
+    param *p = (param *)parameter;
+    wf_shape a = wf_tensor_shape(&p->var.value), b = wf_tensor_shape(&var->value);
+    if (!wf_shape_equal(&a, &b)) {
+        char ta[128], tb[128];
+        wf_fail(t, "bind: '%s' is %s; the var is %s", p->path,
+                wf_shape_text(ta, sizeof ta, a.rank, a.dim),
+                wf_shape_text(tb, sizeof tb, b.rank, b.dim));
+        return false;
+    }
+    if (import_find(t, p)) {
+        wf_fail(t, "bind: '%s' was used on this tape already", p->path);
+        return false;
+    }
+    return import_add(t, p, var, true) != NULL;
+}
+
+bool wf_tape_on_commit(wf_tape *t, void (*fn)(void *context), void *context)
+{
+    if (!wf_tape_ok(t)) return false;
+    if (!fn) {
+        wf_fail(t, "on_commit: there is no function to call (NULL)");
+        return false;
+    }
+    if (t->mode != WF_TRAIN && !t->rehearsal) {
+        fn(context);
+        return true;
+    }
+    /* On a rehearsal nothing is committed; that it waits tells wf_tape_rewind what it would undo. */
+    hook *h = list_add(&t->hooks, sizeof *h);
+    if (!h) {
+        tape_fail_oom(t, "on_commit", 2 * t->hooks.room * (int64_t)sizeof *h);
+        return false;
+    }
+    *h = (hook){ fn, context };
+    return true;
+}
+
+/* ---- marks ---- */
+
+wf_mark wf_tape_mark(wf_tape *t)
+{
+    wf_mark m = { 0 };
+    if (!t) return m;
+    m.generation = t->generation;
+    arena_place(&t->values, m.place);
+    m.place[2] = (uint64_t)(uintptr_t)t->last;
+    m.place[3] = (uint64_t)t->imports.n << 32 | (uint64_t)t->kept.n;
+    m.place[4] = (uint64_t)t->nodes << 32 | (uint64_t)t->hooks.n;
+    m.place[5] = (uint64_t)(uintptr_t)t->where;
+    return m;
+}
+
+bool wf_tape_rewind(wf_tape *t, wf_mark mark, int n, wf_var *keep[])
+{
+    if (!wf_tape_ok(t)) return false;
+    if (mark.generation != t->generation) {
+        wf_fail(t, "rewind: the mark was set before the tape was reset");
+        return false;
+    }
+    if (!arena_reaches(&t->values, mark.place)) {
+        wf_fail(t, "rewind: the mark was set after one that the tape was rewound to");
+        return false;
+    }
+    if (n < 0 || (n > 0 && !keep)) {
+        wf_fail(t, "rewind: %d vars to keep were promised and not given", n);
+        return false;
+    }
+    /* What waits for the commit lies in the memory that would be reused. */
+    if (t->hooks.n > (int64_t)(mark.place[4] & UINT32_MAX)) {
+        wf_fail(t, "rewind: a carried state was written after the mark and waits for wf_backward"
+                "\n  hint: rewind in eval or infer mode, where states are permanent at once");
+        return false;
+    }
+    /* What is kept waits in the gradient pool: its place among the values may lie anywhere. */
+    wf_tensor *copy = NULL;
+    int64_t room = n > 0 ? n * (int64_t)sizeof *copy : 0;
+    if (room && !(copy = pool_take(&t->grads, room))) {
+        tape_fail_oom(t, "rewind", room);
+        return false;
+    }
+    for (int i = 0; i < n; i++) {
+        wf_var *v = var_enter(t, keep[i], "rewind", i + 1);
+        if (!v) return false;
+        int64_t bytes;
+        copy[i] = v->value;
+        if (!tensor_settle(&copy[i], &bytes)) return false;
+        if (!(copy[i].data = pool_take(&t->grads, bytes))) {
+            tape_fail_oom(t, "rewind", bytes);
+            return false;
+        }
+        wf_tensor_copy(&v->value, &copy[i]);
+    }
+    arena_return(&t->values, mark.place);
+    t->last = (node *)(uintptr_t)mark.place[2];
+    if (t->last) t->last->next = NULL;
+    else t->first = NULL;
+    t->nodes = (int64_t)(mark.place[4] >> 32);
+    t->where = (const scope *)(uintptr_t)mark.place[5];
+    t->kept.n = (int64_t)(mark.place[3] & UINT32_MAX);
+    if (t->imports.n != (int64_t)(mark.place[3] >> 32)) {
+        t->imports.n = (int64_t)(mark.place[3] >> 32);
+        imports_rehash(t, t->slots.n);
+    }
+    for (int i = 0; i < n; i++) {
+        keep[i] = enter_values(t, "rewind", copy[i].dtype, wf_tensor_shape(&copy[i]), &copy[i],
+                               NULL, false);
+        int64_t bytes = wf_tensor_count(&copy[i]) * wf_dtype_size(copy[i].dtype);
+        pool_give(&t->grads, copy[i].data, bytes);
+    }
+    if (room) pool_give(&t->grads, copy, room);
+    return wf_tape_ok(t);
+}

@@ -1,0 +1,154 @@
+/* Layers without time: linear, embedding, dropout; and the sentences that all layers share. */
+#include "layers/basic.h"
+
+#include "autograd/ops.h"
+#include "layers/private.h"
+
+/* ---- shared sentences ---- */
+
+static const char *shown(const char *name)
+{
+    return name ? name : "";
+}
+
+bool layer_size(wf_module *parent, const char *kind, const char *name, const char *field,
+                int64_t size)
+{
+    if (size >= 1) return true;
+    return wf_module_fail(parent, "%s '%s': .%s is %lld; it must be 1 or more", kind, shown(name),
+                          field, (long long)size);
+}
+
+bool layer_chance(wf_module *parent, const char *kind, const char *name, const char *field,
+                  double p)
+{
+    if (p >= 0 && p < 1) return true;                          /* false for NaN */
+    return wf_module_fail(parent, "%s '%s': .%s is %g; it must be 0 or more and below 1", kind,
+                          shown(name), field, p);
+}
+
+bool layer_ready(wf_tape *t, const char *kind, const wf_module *module, const wf_var *x,
+                 const char *x_name)
+{
+    if (!wf_tape_ok(t)) return false;
+    if (!module) {
+        wf_fail(t, "%s: the layer was never made; wf_module_ok says why", kind);
+        return false;
+    }
+    if (!x) {
+        wf_fail(t, "%s '%s': %s was never made", kind, wf_module_path(module), x_name);
+        return false;
+    }
+    return true;
+}
+
+static bool is_zero(const wf_init *init)
+{
+    return init->kind == WF_INIT_ZERO && init->a == 0 && init->b == 0 && init->rows == 0;
+}
+
+/* ---- linear ---- */
+
+wf_linear *wf_linear_new(wf_module *parent, const char *name, const wf_linear_options *options)
+{
+    const wf_linear_options o = options ? *options : (wf_linear_options){ 0 };
+    if (!layer_size(parent, "linear", name, "input", o.input)) return NULL;
+    if (!layer_size(parent, "linear", name, "output", o.output)) return NULL;
+    wf_module *module = wf_module_child(parent, name);
+    wf_linear *layer = wf_module_memory(module, sizeof *layer);
+    if (!layer) return NULL;
+    const wf_init torch = { .kind = WF_INIT_FAN_IN, .a = 1 };
+    layer->module = module;
+    layer->weight = wf_param_new(module, "weight", WF_SHAPE(o.output, o.input),
+                                 is_zero(&o.init) ? torch : o.init);
+    if (!layer->weight) return NULL;
+    if (o.no_bias) return layer;
+    double bound = 1 / __builtin_sqrt((double)o.input);
+    layer->bias = wf_param_new(module, "bias", WF_SHAPE(o.output),
+                               (wf_init){ .kind = WF_INIT_UNIFORM, .a = -bound, .b = bound });
+    return layer->bias ? layer : NULL;
+}
+
+wf_var *wf_linear_forward(wf_tape *t, const wf_linear *layer, wf_var *x)
+{
+    if (!layer_ready(t, "linear", layer ? layer->module : NULL, x, "x")) return NULL;
+    int64_t input = wf_dim(layer->weight, 1);
+    if (wf_rank(x) < 1 || wf_dim(x, -1) != input) {
+        char text[128];
+        wf_shape shape = wf_shape_of(x);
+        return wf_fail(t, "linear '%s': x is %s; the last size must be %lld",
+                       wf_module_path(layer->module),
+                       wf_shape_text(text, sizeof text, shape.rank, shape.dim), (long long)input);
+    }
+    wf_scope_push(t, wf_module_name(layer->module));
+    wf_var *y = wf_affine(t, x, layer->weight, layer->bias);   /* (..., output) */
+    wf_scope_pop(t);
+    return y;
+}
+
+/* ---- embedding ---- */
+
+wf_embedding *wf_embedding_new(wf_module *parent, const char *name,
+                               const wf_embedding_options *options)
+{
+    const wf_embedding_options o = options ? *options : (wf_embedding_options){ 0 };
+    if (!layer_size(parent, "embedding", name, "input", o.input)) return NULL;
+    if (!layer_size(parent, "embedding", name, "output", o.output)) return NULL;
+    wf_module *module = wf_module_child(parent, name);
+    wf_embedding *layer = wf_module_memory(module, sizeof *layer);
+    if (!layer) return NULL;
+    const wf_init torch = { .kind = WF_INIT_NORMAL, .a = 0, .b = 1 };
+    layer->module = module;
+    layer->weight = wf_param_new(module, "weight", WF_SHAPE(o.input, o.output),
+                                 is_zero(&o.init) ? torch : o.init);
+    return layer->weight ? layer : NULL;
+}
+
+wf_var *wf_embedding_lookup(wf_tape *t, const wf_embedding *layer, wf_var *ids)
+{
+    if (!layer_ready(t, "embedding", layer ? layer->module : NULL, ids, "ids")) return NULL;
+    if (wf_dtype_of(ids) != WF_I32) {
+        return wf_fail(t, "embedding '%s': ids are %s; they must be i32",
+                       wf_module_path(layer->module), wf_dtype_name(wf_dtype_of(ids)));
+    }
+    wf_scope_push(t, wf_module_name(layer->module));
+    wf_var *rows = wf_gather_rows(t, layer->weight, ids);   /* (..., output) */
+    wf_scope_pop(t);
+    return rows;
+}
+
+wf_var *wf_embedding_forward(wf_tape *t, const wf_embedding *layer, const wf_tensor *ids)
+{
+    if (!wf_tape_ok(t)) return NULL;
+    if (!layer_ready(t, "embedding", layer ? layer->module : NULL, layer ? layer->weight : NULL,
+                     "ids"))
+        return NULL;
+    if (!ids || !ids->data) {
+        return wf_fail(t, "embedding '%s': there are no ids", wf_module_path(layer->module));
+    }
+    return wf_embedding_lookup(t, layer, wf_constant_tensor(t, ids));
+}
+
+/* ---- dropout ---- */
+
+wf_dropout_layer *wf_dropout_new(wf_module *parent, const char *name,
+                                 const wf_dropout_options *options)
+{
+    const wf_dropout_options o = options ? *options : (wf_dropout_options){ 0 };
+    if (!layer_chance(parent, "dropout", name, "p", o.p)) return NULL;
+    wf_module *module = wf_module_child(parent, name);
+    wf_dropout_layer *layer = wf_module_memory(module, sizeof *layer);
+    if (!layer) return NULL;
+    layer->module = module;
+    layer->p = o.p;
+    return layer;
+}
+
+wf_var *wf_dropout_forward(wf_tape *t, const wf_dropout_layer *layer, wf_var *x)
+{
+    if (!layer_ready(t, "dropout", layer ? layer->module : NULL, x, "x")) return NULL;
+    wf_scope_push(t, wf_module_name(layer->module));
+    wf_var *y = wf_dropout(t, x, layer->p);                    /* as x */
+    wf_scope_pop(t);
+    return y;
+}

@@ -1,0 +1,49 @@
+/* Layers without time: linear, embedding, dropout. */
+#ifndef WEFT_LAYERS_BASIC_H
+#define WEFT_LAYERS_BASIC_H
+
+#include "autograd/module.h"
+
+WF_BEGIN
+
+typedef struct wf_linear_options {
+    int64_t input, output;                         /* required */
+    bool no_bias;
+    wf_init init;                      /* weight; zero: PyTorch's, uniform +-1 / sqrt(input) */
+    const void *reserved[4];
+} wf_linear_options;
+/* y = x W^T + b over the last axis. Owned by the tree; fields to read (weight tying: pass them
+ * to ops). */
+typedef struct wf_linear {
+    wf_module *module;
+    wf_var *weight, *bias;                         /* (output, input), (output) or NULL */
+} wf_linear;
+WF_API wf_linear *wf_linear_new(wf_module *parent, const char *name,
+                                const wf_linear_options *options);
+/* (..., input) to (..., output) */
+WF_API wf_var *wf_linear_forward(wf_tape *t, const wf_linear *layer, wf_var *x);
+
+typedef struct wf_embedding_options {
+    int64_t input, output;                         /* how many ids, how wide a row; required */
+    wf_init init;                                  /* zero: standard normal, PyTorch's */
+    const void *reserved[4];
+} wf_embedding_options;
+typedef struct wf_embedding {
+    wf_module *module;
+    wf_var *weight;                                /* (input, output) */
+} wf_embedding;
+WF_API wf_embedding *wf_embedding_new(wf_module *parent, const char *name,
+                                      const wf_embedding_options *options);
+/* ids (...) I32 on the tape, or a tensor of ids from outside (copied in): rows (..., output). */
+WF_API wf_var *wf_embedding_forward(wf_tape *t, const wf_embedding *layer, const wf_tensor *ids);
+WF_API wf_var *wf_embedding_lookup(wf_tape *t, const wf_embedding *layer, wf_var *ids);
+
+typedef struct wf_dropout_options { double p; const void *reserved[4]; } wf_dropout_options;
+typedef struct wf_dropout_layer { wf_module *module; double p; } wf_dropout_layer;
+WF_API wf_dropout_layer *wf_dropout_new(wf_module *parent, const char *name,
+                                        const wf_dropout_options *options);
+WF_API wf_var *wf_dropout_forward(wf_tape *t, const wf_dropout_layer *layer, wf_var *x);
+
+WF_END
+
+#endif

@@ -1,0 +1,105 @@
+/* A cell is a row: what happens in one step, as a pure function. Time, depth, direction, lengths
+ * and speed are supplied. */
+#ifndef WEFT_LAYERS_CELL_H
+#define WEFT_LAYERS_CELL_H
+
+#include "autograd/check.h"
+
+WF_BEGIN
+
+/* Sizes are linear in these three: 4 * WF_HIDDEN, WF_INPUT + WF_HIDDEN; factors and constants up
+ * to 32,767. */
+#define WF_OUTPUT (INT64_C(1) << 16)
+#define WF_INPUT (INT64_C(1) << 32)
+#define WF_HIDDEN (INT64_C(1) << 48)
+
+/* What may be left out, and is NULL then: a bias under .no_bias; a projection when output and
+ * hidden are equal. */
+enum { WF_CELL_BIAS = 1, WF_CELL_PROJECTION = 2 };
+
+/* A parameter: the field of the cell's struct that holds it (a wf_var *), its sizes and its
+ * initial value. The default (all zero) is PyTorch's: uniform, +-1 / sqrt(hidden). */
+typedef struct wf_cell_param {
+    const char *name;
+    size_t offset;
+    int64_t size[4];                               /* zero ends the list */
+    wf_init init;
+    int32_t optional;                  /* WF_CELL_BIAS, WF_CELL_PROJECTION; 0: always there */
+    const void *reserved[2];
+} wf_cell_param;
+
+/* A state: (B, width) per sequence. State 0 is the output of a step. */
+typedef struct wf_cell_state {
+    const char *name;
+    int64_t width;
+    const void *reserved[2];
+} wf_cell_state;
+
+/* One direction of one layer over all time, for a fused kernel. */
+typedef struct wf_sequence {
+    wf_var *x;                                     /* (T, B, input) */
+    wf_var *lengths;                               /* (B) I32, or NULL: all T */
+    bool reverse;                      /* each sequence from its own last step to its first */
+    wf_var *state[8];                  /* in: (B, width) initial, all given; out: final */
+    wf_var *output;                    /* out: (T, B, width of state 0), zero past the end */
+} wf_sequence;
+
+/* x is (B, input). state[k] holds the state before the step and receives the one after it. self
+ * is the cell's struct, read only: its parameters are vars of this tape. */
+typedef void wf_cell_step(wf_tape *t, const void *self, wf_var *x, wf_var *state[]);
+/* Does what T steps would do, or returns false without having failed the tape: then the steps
+ * run. */
+typedef bool wf_cell_sequence(wf_tape *t, const void *self, wf_sequence *s);
+
+typedef struct wf_cell {
+    const char *name;
+    size_t size;                       /* of the cell's struct: parameters, then plain options */
+    wf_cell_step *step;
+    wf_cell_sequence *sequence;                    /* or NULL */
+    const wf_cell_state *states;                   /* up to 8, the first without a name ends them */
+    const wf_cell_param *params;                   /* the first without a name ends them */
+    const void *reserved[8];
+} wf_cell;
+
+#ifdef __cplusplus
+#define WF_VAR_OFFSET(type, field) offsetof(type, field)
+#else
+/* The offset of a field, which must be a wf_var *. */
+#define WF_VAR_OFFSET(type, field) \
+    _Generic(((type *)0)->field, wf_var *: offsetof(type, field))
+#endif
+#define WF_PARAM(type, field, ...) \
+    { .name = #field, .offset = WF_VAR_OFFSET(type, field), .size = { __VA_ARGS__ } }
+#define WF_PARAM_INIT(type, field, initial, ...) \
+    { .name = #field, .offset = WF_VAR_OFFSET(type, field), \
+      .size = { __VA_ARGS__ }, .init = initial }
+#define WF_BIAS(type, field, ...) \
+    { .name = #field, .offset = WF_VAR_OFFSET(type, field), \
+      .size = { __VA_ARGS__ }, .optional = WF_CELL_BIAS }
+#define WF_PROJECTION(type, field, ...) \
+    { .name = #field, .offset = WF_VAR_OFFSET(type, field), \
+      .size = { __VA_ARGS__ }, .optional = WF_CELL_PROJECTION }
+#define WF_PARAMS(...) ((const wf_cell_param[]){ __VA_ARGS__, { .name = NULL } })
+#define WF_STATE(title, size) { .name = title, .width = size }
+#define WF_STATES(...) ((const wf_cell_state[]){ __VA_ARGS__, { .name = NULL } })
+
+/* Built-in cells: "rnn" (option .relu), "lstm" (with .output: projection), "gru". Their structs,
+ * for prototypes with options, are in rnn.h. */
+WF_API const wf_cell *wf_cell_rnn(void);
+WF_API const wf_cell *wf_cell_lstm(void);
+WF_API const wf_cell *wf_cell_gru(void);
+
+/* Proves a cell: gradients of steps in double; ragged = one at a time (NaN in the padding);
+ * halves = whole through a carry and through explicit states; reverse = flipped; sequence =
+ * steps, values and gradients; f32 close to f64; purity. */
+typedef struct wf_cell_check_options {
+    wf_check_options check;
+    const void *prototype;             /* a struct of the cell with plain options set, or NULL */
+    int64_t time, batch, input, hidden, output;    /* 0: 5, 3, 4, 6, = hidden */
+    const void *reserved[4];
+} wf_cell_check_options;
+WF_API wf_report wf_cell_check(const wf_cell *cell, const wf_cell_check_options *options);
+
+WF_END
+
+#endif

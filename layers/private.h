@@ -1,0 +1,64 @@
+/* What the files of layers/ know of each other and nobody else sees. Not installed. */
+#ifndef WEFT_LAYERS_PRIVATE_H
+#define WEFT_LAYERS_PRIVATE_H
+
+#include "autograd/op.h"
+#include "layers/rnn.h"
+
+/* ---- what every layer says alike (basic.c) ---- */
+
+/* A size that must be given: 1 or more, else the tree fails with "kind 'name': .field is 0; it
+ * must be 1 or more". */
+bool layer_size(wf_module *parent, const char *kind, const char *name, const char *field,
+                int64_t size);
+/* A probability: "kind 'name': .field is 2; it must be 0 or more and below 1" otherwise. */
+bool layer_chance(wf_module *parent, const char *kind, const char *name, const char *field,
+                  double p);
+/* May forward go on? False when the tape has failed (quietly), or after failing it when layer or
+ * x was never made. */
+bool layer_ready(wf_tape *t, const char *kind, const wf_module *module, const wf_var *x,
+                 const char *x_name);
+
+/* ---- cells over time (rnn.c) ---- */
+
+enum { CELL_STATES = 8 };
+
+/* A cell's size, linear in the three widths, worked out. */
+int64_t cell_size(int64_t size, int64_t input, int64_t hidden, int64_t output);
+/* How many states a row lists, 0 to CELL_STATES. */
+int cell_states(const wf_cell *cell);
+/* One direction of one layer, step by step: the meaning of every fused sequence. False after
+ * failing the tape. */
+bool cell_steps(wf_tape *t, const wf_cell *cell, const void *self, wf_sequence *s);
+/* Zeroed memory that lives as long as the tape's step: bytes of a constant. NULL after failing
+ * the tape. */
+void *tape_memory(wf_tape *t, size_t bytes);
+
+/* What a carry must know of a layer. */
+typedef struct rnn_form {
+    int64_t layers, width[CELL_STATES];
+    int directions, states;
+} rnn_form;
+rnn_form rnn_form_of(const wf_rnn *rnn);
+
+/* ---- carried state (carry.c) ---- */
+
+/* Is it a carry of this layer, for as many sequences as x (T, B, input) has? Fails the tape
+ * otherwise. */
+bool carry_fits(wf_tape *t, const wf_carry *carry, const wf_rnn *rnn, const wf_var *x);
+/* State k of a layer to begin with, (B, width), without history; NULL after failing the tape. */
+wf_var *carry_read(wf_tape *t, const wf_carry *carry, int64_t layer, int k, wf_dtype dtype);
+/* Remembers layers * states vars, in this order. False after failing the tape. */
+bool carry_write(wf_tape *t, wf_carry *carry, wf_var *const state[]);
+
+/* ---- the fused LSTM (lstm_sequence.c) ---- */
+
+/* x (T, B, I), h0 (B, H), c0 (B, H), w_ih (4H, I), w_hh (4H, H), b_ih (4H)?, b_hh (4H)?, lengths
+ * (B)? to y (T, B, H), h_n (B, H), c_n (B, H); attr: lstm_attr. */
+typedef struct lstm_attr {
+    int32_t reverse;
+} lstm_attr;
+const wf_op *wf_lstm_sequence_op(void);
+wf_cell_sequence lstm_sequence;
+
+#endif

@@ -1,0 +1,77 @@
+/* Recurrent layers: any cell over time, depth and both directions, with lengths and carried
+ * state. */
+#ifndef WEFT_LAYERS_RNN_H
+#define WEFT_LAYERS_RNN_H
+
+#include "layers/cell.h"
+
+WF_BEGIN
+
+typedef struct wf_rnn wf_rnn;
+
+typedef struct wf_rnn_options {
+    int64_t input, hidden;                         /* required */
+    int64_t output;                    /* width of state 0 of a cell that projects; 0: hidden */
+    int64_t layers;                                /* 0: 1 */
+    bool bidirectional;                /* both directions, concatenated: (T, B, 2 * output) */
+    bool no_bias;
+    bool stepwise;                                 /* never the fused sequence: for comparison */
+    double dropout;                                /* between layers, as PyTorch's */
+    wf_init init_input, init_hidden;   /* of weights over the input, the state; zero: the cell's */
+    const void *cell;                  /* a prototype of its struct: plain options are copied */
+    const void *reserved[4];
+} wf_rnn_options;
+
+/* A layer under parent; parameters are named field_l0, field_l0_reverse, field_l1 ... NULL, and
+ * the tree knows why, when an option is out of range or missing. Owned by the tree. */
+WF_API wf_rnn *wf_rnn_new(wf_module *parent, const char *name, const wf_cell *cell,
+                          const wf_rnn_options *options);
+/* The built-in cells. Elman's rnn has tanh; .cell = &(wf_rnn_cell){ .relu = true } for relu. */
+WF_API wf_rnn *wf_elman_new(wf_module *parent, const char *name, const wf_rnn_options *options);
+WF_API wf_rnn *wf_lstm_new(wf_module *parent, const char *name, const wf_rnn_options *options);
+WF_API wf_rnn *wf_gru_new(wf_module *parent, const char *name, const wf_rnn_options *options);
+
+/* The structs of the built-in cells (PyTorch's names, orders and orientations). */
+typedef struct wf_rnn_cell {
+    wf_var *weight_ih, *weight_hh, *bias_ih, *bias_hh;     /* (H, I) (H, H) (H) (H) */
+    bool relu;
+} wf_rnn_cell;
+typedef struct wf_lstm_cell {
+    wf_var *weight_ih, *weight_hh, *bias_ih, *bias_hh;     /* (4H, I) (4H, O) (4H) (4H): i f g o */
+    wf_var *weight_hr;                                     /* (O, H), or NULL: not projected */
+} wf_lstm_cell;
+typedef struct wf_gru_cell {
+    wf_var *weight_ih, *weight_hh, *bias_ih, *bias_hh;     /* (3H, I) (3H, H) (3H) (3H): r z n */
+} wf_gru_cell;
+
+/* State that outlives a step: the truncation of backpropagation through time. Copied, never
+ * borrowed: visible at once to later calls on the same tape, permanent when wf_backward commits
+ * (train) or at once (eval, infer). Yours to free. */
+typedef struct wf_carry wf_carry;
+WF_API wf_carry *wf_carry_new(const wf_rnn *rnn, int64_t batch);
+WF_API void wf_carry_free(wf_carry *carry);
+WF_API void wf_carry_reset(wf_carry *carry);       /* all states to zero */
+WF_API bool wf_carry_ok(const wf_carry *carry, wf_error *error);
+/* The permanent state k of (layer, direction), (B, width), to read or write in place; NULL out
+ * of range. */
+WF_API const wf_tensor *wf_carry_state(const wf_carry *carry, int64_t layer, int direction, int k);
+
+/* What one call may be given, and gives back. */
+typedef struct wf_rnn_call {
+    wf_var *lengths;                               /* (B) I32, each 0..T, any order */
+    wf_carry *carry;                   /* read before, written after; not with .initial */
+    /* One (layers * directions, B, width) per state, as PyTorch's h_0, c_0; NULL: zeros. */
+    wf_var *const *initial;
+    wf_var **final;                                /* receives one such var per state */
+    const void *reserved[4];
+} wf_rnn_call;
+
+/* x (T, B, input) to (T, B, directions * output). Past a sequence's end the output is exactly
+ * zero and nothing of x is read. */
+WF_API wf_var *wf_rnn_forward(wf_tape *t, const wf_rnn *rnn, wf_var *x, const wf_rnn_call *call);
+WF_API const wf_cell *wf_rnn_cell_of(const wf_rnn *rnn);
+WF_API wf_module *wf_rnn_module(const wf_rnn *rnn);
+
+WF_END
+
+#endif

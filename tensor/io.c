@@ -1,0 +1,324 @@
+/* Whole files in and out: reading one into memory, and replacing one so that whatever fails, the
+ * old file or the new one is there complete. */
+#include "tensor/io.h"
+
+#include "tensor/io_private.h"
+#include "tensor/private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- words for messages ---- */
+
+char *wf_shown(char *out, size_t bytes, const char *text, int64_t n)
+{
+    size_t room = bytes - 1, size = (size_t)n, head = size, tail = 0;
+    if (size > room) {
+        head = (room - 3) / 2;
+        tail = room - 3 - head;
+        while (head && (text[head] & 0xC0) == 0x80) head--;
+        while (tail && (text[size - tail] & 0xC0) == 0x80) tail--;
+    }
+    memcpy(out, text, head);
+    size_t used = head;
+    if (size > room) {
+        memcpy(out + used, "...", 3);
+        memcpy(out + used + 3, text + size - tail, tail);
+        used += 3 + tail;
+    }
+    out[used] = 0;
+    for (size_t i = 0; i < used; i++)
+        if ((unsigned char)out[i] < 0x20 || out[i] == 0x7F) out[i] = '?';
+    return out;
+}
+
+const char *wf_what(char *what, const char *before, const char *path, const char *after)
+{
+    char shown[WF_WHAT - WF_SHOWN];
+    if (!path) path = "(no path)";
+    snprintf(what, WF_WHAT, "%s%s%s", before,
+             wf_shown(shown, sizeof shown, path, (int64_t)strlen(path)), after);
+    return what;
+}
+
+const char *wf_errno_text(int number, char *text)
+{
+    switch (number) {
+    case ENOENT: return "no such file or folder";
+    case EACCES: return "permission denied";
+    case EPERM: return "not permitted";
+    case ENOSPC: return "no space left on the device";
+    case EDQUOT: return "the disk quota is used up";
+    case EFBIG: return "the file would be too large";
+    case EIO: return "input/output error";
+    case EROFS: return "the file system is read-only";
+    case ENOTDIR: return "a part of the path is not a folder";
+    case EISDIR: return "it is a folder";
+    case ENAMETOOLONG: return "the name is too long";
+    case ELOOP: return "too many links lead to each other";
+    case EMFILE:
+    case ENFILE: return "too many files are open";
+    case ENOMEM: return "not enough memory";
+    case EEXIST: return "it exists already";
+    case EBUSY: return "it is in use";
+    case ENODEV:
+    case ENXIO: return "no such device";
+    default: snprintf(text, 32, "error %d", number); return text;
+    }
+}
+
+/* ---- reading ---- */
+
+static int open_file(const wf_runtime *r, const char *path, int flags, int mode)
+{
+    int file;
+    do file = r->files->open(r->user, path, flags, mode);
+    while (file < 0 && errno == EINTR);
+    return file;
+}
+
+/* Reads until n bytes are there or the file ends; the bytes read, or -1 and errno. */
+static int64_t read_all(const wf_runtime *r, int file, char *bytes, int64_t n)
+{
+    int64_t at = 0;
+    while (at < n) {
+        long some = r->files->read(r->user, file, bytes + at, (size_t)(n - at));
+        if (some < 0 && errno == EINTR) continue;
+        if (some < 0) return -1;
+        if (some == 0) break;
+        at += some;
+    }
+    return at;
+}
+
+static char *read_open(const wf_runtime *r, int file, const char *what, const char *path,
+                       int64_t most, int64_t *bytes, wf_error *error)
+{
+    char text[32];
+    int64_t n = r->files->size(r->user, file), got;
+    if (n < 0) {
+        struct stat info;
+        int why = errno;
+        bool known = stat(path, &info) == 0;
+        if (known && S_ISDIR(info.st_mode))
+            wf_error_set(error, "%s: it is a folder", what);
+        else if (known && !S_ISREG(info.st_mode))
+            wf_error_set(error, "%s: it is not a regular file", what);
+        else
+            wf_error_set(error, "%s: cannot tell its size: %s", what, wf_errno_text(why, text));
+        return NULL;
+    }
+    if (most > 0 && n > most) {
+        wf_error_set(error, "%s: %lld bytes are more than the %lld allowed", what, (long long)n,
+                     (long long)most);
+        return NULL;
+    }
+    char *data = n == INT64_MAX ? NULL : wf_alloc((size_t)n + 1);
+    if (!data) {
+        wf_error_set(error, "%s: not enough memory for its %lld bytes", what, (long long)n);
+        return NULL;
+    }
+    got = read_all(r, file, data, n + 1); /* one more, to see that it really ends there */
+    if (got == n) {
+        data[n] = 0;
+        *bytes = n;
+        return data;
+    }
+    if (got < 0)
+        wf_error_set(error, "%s: cannot read: %s", what, wf_errno_text(errno, text));
+    else
+        wf_error_set(error, "%s: its size changed from %lld bytes while it was read", what,
+                     (long long)n);
+    wf_release(data);
+    return NULL;
+}
+
+char *wf_file_take(const char *what, const char *path, int64_t most, int64_t *bytes,
+                   wf_error *error)
+{
+    *bytes = 0;
+    if (!path || !*path) {
+        wf_error_set(error, "%s: no path was given", what);
+        return NULL;
+    }
+    const wf_runtime *r = wf_runtime_use();
+    char text[32];
+    /* O_NONBLOCK: a named pipe is refused instead of waited for. */
+    int file = open_file(r, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+    if (file < 0) {
+        wf_error_set(error, "%s: %s", what, wf_errno_text(errno, text));
+        return NULL;
+    }
+    char *data = read_open(r, file, what, path, most, bytes, error);
+    r->files->close(r->user, file); /* nothing was written: nothing can be lost */
+    return data;
+}
+
+char *wf_file_read(const char *path, int64_t most, int64_t *bytes, wf_error *error)
+{
+    char what[WF_WHAT];
+    int64_t n;
+    char *data = wf_file_take(wf_what(what, "read ", path, ""), path, most, &n, error);
+    if (bytes) *bytes = n;
+    return data;
+}
+
+/* ---- replacing ---- */
+
+static void close_both(wf_writer *w)
+{
+    if (w->file >= 0) w->runtime->files->close(w->runtime->user, w->file);
+    if (w->folder >= 0) w->runtime->files->close(w->runtime->user, w->folder);
+    w->file = w->folder = -1;
+}
+
+/* Describes the failure, then removes what was begun. */
+static bool fail(wf_writer *w, const char *doing, int number)
+{
+    char text[32];
+    wf_error_set(w->error, "%s: %s: %s", w->what, doing, wf_errno_text(number, text));
+    close_both(w);
+    if (w->temporary[0]) w->runtime->files->unlink(w->runtime->user, w->temporary);
+    w->temporary[0] = 0;
+    return false;
+}
+
+/* Bytes of path up to and with its last '/'; 0 if it has none. */
+static size_t folder_bytes(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? (size_t)(slash - path) + 1 : 0;
+}
+
+/* Follows symbolic links from w->path, so that a link stays one and the file it leads to is
+ * replaced. The last target need not exist. Returns 0 or an errno. */
+static int follow(wf_writer *w)
+{
+    for (int hops = 0; hops < 40; hops++) {
+        char target[WF_PATH];
+        ssize_t n = readlink(w->path, target, sizeof target);
+        if (n < 0) return 0; /* not a link, or not there: whoever opens it will say why */
+        size_t folder = target[0] == '/' ? 0 : folder_bytes(w->path);
+        if (folder + (size_t)n >= sizeof w->path) return ENAMETOOLONG;
+        memcpy(w->path + folder, target, (size_t)n);
+        w->path[folder + (size_t)n] = 0;
+    }
+    return ELOOP;
+}
+
+/* A number that nobody else in this folder has picked, most likely; O_EXCL sees to the rest. */
+static uint64_t unlikely(void)
+{
+    uint64_t number;
+    if (getrandom(&number, sizeof number, GRND_NONBLOCK) == (ssize_t)sizeof number) return number;
+    struct timespec now = { 0 };
+    clock_gettime(CLOCK_REALTIME, &now);
+    number = (uint64_t)now.tv_nsec ^ (uint64_t)now.tv_sec << 30 ^ (uint64_t)getpid() << 48 ^
+             (uint64_t)(uintptr_t)&number;
+    return number * 0x9E3779B97F4A7C15u;
+}
+
+/* Creates the temporary beside w->path with the access that the file there has. */
+static bool create(wf_writer *w, const struct stat *old)
+{
+    size_t folder = folder_bytes(w->path);
+    char name[WF_PATH];
+    if (folder + 32 > sizeof name) return fail(w, "cannot create a temporary file", ENAMETOOLONG);
+    memcpy(name, folder ? w->path : "./", folder ? folder : 3);
+    if (folder) name[folder] = 0;
+    w->folder = open_file(w->runtime, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (w->folder < 0) return fail(w, "cannot open its folder", errno);
+
+    int mode = old ? (int)(old->st_mode & 0777) : 0666;
+    for (int attempt = 0; w->file < 0; attempt++) {
+        snprintf(name + folder, 32, ".weft-%016llx.tmp", (unsigned long long)unlikely());
+        w->file = open_file(w->runtime, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+        if (w->file < 0 && (errno != EEXIST || attempt == 15))
+            return fail(w, "cannot create a temporary file in its folder", errno);
+    }
+    memcpy(w->temporary, name, sizeof name);
+    /* The process's umask may have taken away what the old file gives. */
+    struct stat now;
+    if (old && stat(name, &now) == 0 && (int)(now.st_mode & 0777) != mode &&
+        chmod(name, (mode_t)mode) != 0)
+        return fail(w, "cannot give the new file the access of the old one", errno);
+    return true;
+}
+
+bool wf_writer_begin(wf_writer *w, const char *what, const char *path, wf_error *error)
+{
+    *w = (wf_writer){
+        .runtime = wf_runtime_use(), .what = what, .error = error, .file = -1, .folder = -1
+    };
+    if (!path || !*path) return wf_error_set(error, "%s: no path was given", what);
+    size_t n = strlen(path);
+    if (n >= sizeof w->path) return fail(w, "cannot create it", ENAMETOOLONG);
+    memcpy(w->path, path, n + 1);
+    struct stat old;
+    bool there = stat(path, &old) == 0;
+    if (there && S_ISDIR(old.st_mode)) return wf_error_set(error, "%s: it is a folder", what);
+    /* A rename would replace the device or the pipe itself. */
+    if (there && !S_ISREG(old.st_mode))
+        return wf_error_set(error, "%s: it is not a regular file", what);
+    int why = follow(w);
+    if (why) return fail(w, "cannot create it", why);
+    return create(w, there ? &old : NULL);
+}
+
+bool wf_writer_put(wf_writer *w, const void *bytes, int64_t n)
+{
+    const char *from = bytes;
+    while (n > 0) {
+        long some = w->runtime->files->write(w->runtime->user, w->file, from, (size_t)n);
+        if (some < 0 && errno == EINTR) continue;
+        if (some <= 0) return fail(w, "cannot write", some < 0 ? errno : ENOSPC);
+        from += some;
+        n -= some;
+    }
+    return true;
+}
+
+static int sync_file(wf_writer *w, int file)
+{
+    int result;
+    do result = w->runtime->files->sync(w->runtime->user, file);
+    while (result != 0 && errno == EINTR);
+    return result;
+}
+
+bool wf_writer_end(wf_writer *w)
+{
+    const wf_files *files = w->runtime->files;
+    void *user = w->runtime->user;
+    if (sync_file(w, w->file) != 0) return fail(w, "cannot bring it to the disk", errno);
+    int closed = files->close(user, w->file);
+    w->file = -1; /* even a close that fails gives the number back */
+    if (closed != 0 && errno != EINTR) return fail(w, "cannot close", errno);
+    if (files->rename(user, w->temporary, w->path) != 0)
+        return fail(w, "cannot put it in the place of the old one", errno);
+    w->temporary[0] = 0;
+    /* Some file systems cannot sync a folder; for the others it is what makes the rename survive a
+     * power cut. */
+    if (sync_file(w, w->folder) != 0 && errno != EINVAL && errno != ENOTSUP)
+        return fail(
+            w, "written, but a power cut may bring the old one back: its folder cannot be synced",
+            errno);
+    close_both(w);
+    return true;
+}
+
+bool wf_file_write(const char *path, const void *bytes, int64_t n, wf_error *error)
+{
+    char what[WF_WHAT];
+    wf_writer w;
+    wf_what(what, "write ", path, "");
+    if (n < 0 || (n > 0 && !bytes)) return wf_error_set(error, "%s: no bytes were given", what);
+    return wf_writer_begin(&w, what, path, error) && wf_writer_put(&w, bytes, n) &&
+           wf_writer_end(&w);
+}

@@ -1,0 +1,49 @@
+/* Tensors in files: safetensors, written whole or not at all and read with every byte
+ * distrusted. */
+#ifndef WEFT_TENSOR_IO_H
+#define WEFT_TENSOR_IO_H
+
+#include "tensor/tensor.h"
+
+WF_BEGIN
+
+/* One tensor under its name; one line of metadata. Strings are UTF-8, terminated. */
+typedef struct wf_named { const char *name; wf_tensor tensor; } wf_named;
+typedef struct wf_meta { const char *key, *value; } wf_meta;
+
+/* Writes a safetensors file: temporary in the same folder, fsync, rename, fsync of the folder. On
+ * failure no temporary is left and the file that was there is untouched, except that a folder which
+ * cannot be synced is noticed only when the new file is already in place, whole; the sentence says
+ * so. A symbolic link stays one: the file it leads to is replaced. The mode of the old file is
+ * kept. Adds to the metadata "weft.format" (a version) and "weft.checksum": CRC-64/XZ of the whole
+ * file, its own 16 digits counted as '0'. Tensors may be strided; they are written row-major,
+ * little-endian, in the order given. Names and keys must differ; every string is UTF-8. */
+WF_API bool wf_safetensors_save(const char *path, const wf_named *tensors, int64_t n,
+                                const wf_meta *meta, int64_t n_meta, wf_error *error);
+
+/* A file read and verified: header, offsets without holes or overlaps, sizes against the bytes
+ * really there, checksum (a "weft.format" and a "weft.checksum" need each other; a file with
+ * neither is somebody else's and fine). F32, F64 and I32 become tensors; a file with a tensor of
+ * another dtype is refused, naming both. Views into the archive stay valid until it is freed. No
+ * request for memory is larger than four times the file, whatever its header claims. */
+typedef struct wf_archive wf_archive;
+WF_API wf_archive *wf_safetensors_load(const char *path, wf_error *error);
+/* The same for bytes in memory (copied). `name` stands for the path in messages. */
+WF_API wf_archive *wf_safetensors_parse(const char *name, const void *bytes, int64_t n,
+                                        wf_error *error);
+WF_API void wf_archive_free(wf_archive *archive);
+WF_API int64_t wf_archive_count(const wf_archive *archive);
+/* In the order of the header; NULL out of range, or where there is no such name or key. */
+WF_API const wf_named *wf_archive_at(const wf_archive *archive, int64_t index);
+WF_API const wf_tensor *wf_archive_find(const wf_archive *archive, const char *name);
+WF_API const char *wf_archive_meta(const wf_archive *archive, const char *key);
+
+/* A whole file into memory from wf_alloc (a zero byte follows the last one), or NULL and the
+ * reason. Folders, and files above `most` bytes (0: no limit), are refused. */
+WF_API char *wf_file_read(const char *path, int64_t most, int64_t *bytes, wf_error *error);
+/* A whole file written the careful way that wf_safetensors_save uses. */
+WF_API bool wf_file_write(const char *path, const void *bytes, int64_t n, wf_error *error);
+
+WF_END
+
+#endif

@@ -1,0 +1,76 @@
+/* The kernels that are compiled once per dispatch level, as tables of functions. Not installed;
+ * only tensor/ includes it. */
+#ifndef WEFT_TENSOR_KERNELS_H
+#define WEFT_TENSOR_KERNELS_H
+
+#include "tensor/isa.h"
+#include "tensor/tensor.h"
+
+/* y[i] = f(x[i]). */
+typedef struct wf_vmath_table {
+    void (*exp_f32)(int64_t n, const float *x, float *y);
+    void (*exp_f64)(int64_t n, const double *x, double *y);
+    void (*tanh_f32)(int64_t n, const float *x, float *y);
+    void (*tanh_f64)(int64_t n, const double *x, double *y);
+    void (*sigmoid_f32)(int64_t n, const float *x, float *y);
+    void (*sigmoid_f64)(int64_t n, const double *x, double *y);
+    void (*log_f32)(int64_t n, const float *x, float *y);
+    void (*log_f64)(int64_t n, const double *x, double *y);
+} wf_vmath_table;
+
+/* A product's operands as wf_gemm takes them. */
+typedef struct wf_gemm_call {
+    int64_t m, n, k;
+    const void *a;
+    int64_t a_row, a_col;
+    const void *b;
+    int64_t b_row, b_col;
+    void *c;
+    int64_t c_row, c_col;
+    double alpha, beta;
+} wf_gemm_call;
+
+/* The kernels of one dtype: the meaning of wf_pack and wf_gemm_packed on panels first <= p < last
+ * of `width` columns, and a whole product by its units, begin <= unit < end of units(call,
+ * &span), in any order and without memory of their own, for sizes of 1 or more. A unit spans some
+ * rows and `span` columns. */
+typedef struct wf_gemm_table {
+    int64_t width;
+    void (*pack)(int64_t k, int64_t n, const void *b, int64_t b_row, int64_t b_col, void *packed,
+                 int64_t first, int64_t last);
+    void (*packed)(int64_t m, int64_t n, int64_t k, const void *a, int64_t a_row,
+                   const void *packed, int64_t first, int64_t last, bool add, void *c,
+                   int64_t c_row);
+    int64_t (*units)(const wf_gemm_call *call, int64_t *span);
+    void (*run)(const wf_gemm_call *call, int64_t begin, int64_t end);
+} wf_gemm_table;
+
+const wf_vmath_table *wf_vmath_kernels_c(void);
+const wf_gemm_table *wf_gemm_kernels_c(wf_dtype dtype);
+#ifdef __x86_64__
+const wf_vmath_table *wf_vmath_kernels_avx2(void);
+const wf_gemm_table *wf_gemm_kernels_avx2(wf_dtype dtype);
+const wf_vmath_table *wf_vmath_kernels_avx512(void);
+const wf_gemm_table *wf_gemm_kernels_avx512(wf_dtype dtype);
+#endif
+
+/* The tables of the dispatch level. */
+const wf_vmath_table *wf_vmath_kernels(void);
+const wf_gemm_table *wf_gemm_kernels(wf_dtype dtype);
+
+/* The processor itself, whatever WEFT_ISA says. */
+wf_isa wf_isa_found(void);
+typedef struct wf_cpu {
+    bool intel, amd;
+    int family, model;
+} wf_cpu;
+wf_cpu wf_cpu_id(void);
+
+/* blis.c: a product by BLIS on the calling thread alone, sizes of 1 or more. The first call of
+ * either function chooses BLIS's kernels and warms its pools, for all threads when it comes from
+ * outside parallel regions: ask for the units before. A product may be cut at multiples of a unit
+ * of rows or of columns without changing a bit. */
+void wf_blis_units(wf_dtype dtype, bool c_by_rows, int64_t *m, int64_t *n);
+void wf_blis_gemm(wf_dtype dtype, const wf_gemm_call *call);
+
+#endif

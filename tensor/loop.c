@@ -1,0 +1,253 @@
+/* Plans a walk over several strided operands at once and runs it: axes merged and ordered, long
+ * walks shared among threads. */
+#include "tensor/loop.h"
+
+#include "tensor/par.h"
+#include "tensor/private.h"
+
+/* Below WHOLE elements a walk is not worth sharing; above it, parts are of about PART elements.
+ * Fixed numbers: where a walk is cut must not depend on how many threads there are. */
+enum { WHOLE = 32768, PART = 16384, SHORTEST_RUN = 64, PLENTY = 8 };
+
+/* A kept axis while planning: its size and each operand's stride in bytes. */
+typedef struct axis {
+    int64_t dim;
+    int64_t stride[WF_LOOP_OPERANDS];
+} axis;
+
+static int64_t bytes_of(const wf_tensor *x)
+{
+    return x->dtype == WF_F64 ? 8 : 4;
+}
+
+static void plan_line(wf_loop *loop, int operands, const wf_tensor *const operand[], int64_t count)
+{
+    loop->operands = operands;
+    loop->rank = 1;
+    loop->dim[0] = loop->count = count;
+    for (int i = 0; i < operands; i++) {
+        loop->base[i] = operand[i]->data;
+        loop->stride[i][0] = bytes_of(operand[i]);
+    }
+}
+
+/* The common case, worth its own path: every operand row-major and of exactly this shape. */
+static bool plan_contiguous(wf_loop *loop, const wf_shape *shape, int operands,
+                            const wf_tensor *const operand[])
+{
+    for (int i = 0; i < operands; i++)
+        if (operand[i]->rank != shape->rank) return false;
+    int64_t count = 1;
+    for (int k = shape->rank - 1; k >= 0; k--) {
+        int64_t n = shape->dim[k];
+        for (int i = 0; i < operands; i++)
+            if (operand[i]->dim[k] != n || (operand[i]->stride[k] != count && n != 1)) return false;
+        count *= n;
+    }
+    plan_line(loop, operands, operand, count);
+    return true;
+}
+
+/* Lists the axes whose size is not 1; how many, or -1 when an operand does not broadcast to the
+ * shape. */
+static int gather(axis list[], const wf_shape *shape, int operands,
+                  const wf_tensor *const operand[])
+{
+    int kept = 0;
+    for (int i = 0; i < operands; i++)
+        if (operand[i]->rank > shape->rank) return -1;
+    for (int k = 0; k < shape->rank; k++) {
+        axis *a = &list[kept];
+        a->dim = shape->dim[k];
+        for (int i = 0; i < operands; i++) {
+            const wf_tensor *x = operand[i];
+            int own = k - (shape->rank - x->rank);
+            bool present = own >= 0 && x->dim[own] == a->dim;
+            if (own >= 0 && !present && x->dim[own] != 1) return -1;
+            a->stride[i] = present ? x->stride[own] * bytes_of(x) : 0;
+        }
+        kept += a->dim != 1;
+    }
+    return kept;
+}
+
+static uint64_t movement(const axis *a, int operands)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < operands; i++) sum += (uint64_t)a->stride[i];
+    return sum;
+}
+
+/* Sorts axes so that the last moves memory least; those along which `fixed` is broadcast come after
+ * the others, as they were. */
+static void arrange(axis list[], int kept, int operands, int fixed)
+{
+    for (int i = 1; i < kept; i++) {
+        axis a = list[i];
+        uint64_t moves = movement(&a, operands);
+        int at = i;
+        for (; at > 0; at--) {
+            const axis *b = &list[at - 1];
+            bool a_last = fixed >= 0 && a.stride[fixed] == 0,
+                 b_last = fixed >= 0 && b->stride[fixed] == 0;
+            bool outside = a_last != b_last ? b_last : !a_last && moves > movement(b, operands);
+            if (!outside) break;
+            list[at] = *b;
+        }
+        list[at] = a;
+    }
+}
+
+static bool merges(const axis *outer, const axis *inner, int operands)
+{
+    for (int i = 0; i < operands; i++)
+        if (outer->stride[i] != inner->stride[i] * inner->dim) return false;
+    return true;
+}
+
+static bool plan(wf_loop *loop, const wf_shape *shape, int operands,
+                 const wf_tensor *const operand[], int fixed, bool free)
+{
+    axis list[WF_RANK + 1];
+    int kept = gather(list, shape, operands, operand);
+    if (kept < 0) return false;
+    int64_t count = wf_shape_count(shape);
+    if (kept == 0 || count == 0) {
+        plan_line(loop, operands, operand, count);
+        return true;
+    }
+    if (free && kept > 1) arrange(list, kept, operands, fixed);
+    int rank = 0;
+    for (int k = 1; k < kept; k++) {
+        if (merges(&list[rank], &list[k], operands)) {
+            list[k].dim *= list[rank].dim;
+            list[rank] = list[k];
+        } else {
+            list[++rank] = list[k];
+        }
+    }
+    loop->operands = operands;
+    loop->rank = rank + 1;
+    loop->count = count;
+    for (int i = 0; i < operands; i++) loop->base[i] = operand[i]->data;
+    for (int k = 0; k <= rank; k++) {
+        loop->dim[k] = list[k].dim;
+        for (int i = 0; i < operands; i++) loop->stride[i][k] = list[k].stride[i];
+    }
+    return true;
+}
+
+bool wf_loop_plan(wf_loop *loop, wf_shape shape, int operands, const wf_tensor *const operand[],
+                  int fixed)
+{
+    if (operands < 1 || operands > WF_LOOP_OPERANDS || fixed >= operands) return false;
+    if (shape.rank < 0 || shape.rank > WF_RANK) return false;
+    return plan_contiguous(loop, &shape, operands, operand) ||
+           plan(loop, &shape, operands, operand, fixed, true);
+}
+
+bool wf_loop_plan_in_order(wf_loop *loop, wf_shape shape, int operands,
+                           const wf_tensor *const operand[])
+{
+    return plan(loop, &shape, operands, operand, -1, false);
+}
+
+/* Walks the part begin <= i < end of one axis, and all of the others, in row-major order. */
+static void walk(const wf_loop *loop, int cut, int64_t begin, int64_t end, wf_loop_fn *fn,
+                 void *context)
+{
+    const int operands = loop->operands, last = loop->rank - 1;
+    int64_t dim[WF_RANK], index[WF_RANK] = { 0 }, inner[WF_LOOP_OPERANDS];
+    char *pointer[WF_LOOP_OPERANDS];
+    for (int k = 0; k <= last; k++) dim[k] = loop->dim[k];
+    dim[cut] = end - begin;
+    for (int i = 0; i < operands; i++) {
+        pointer[i] = loop->base[i] + begin * loop->stride[i][cut];
+        inner[i] = loop->stride[i][last];
+    }
+    for (;;) {
+        fn(context, pointer, inner, dim[last]);
+        int k = last - 1;
+        for (; k >= 0 && index[k] == dim[k] - 1; k--) {
+            for (int i = 0; i < operands; i++) pointer[i] -= index[k] * loop->stride[i][k];
+            index[k] = 0;
+        }
+        if (k < 0) return;
+        index[k]++;
+        for (int i = 0; i < operands; i++) pointer[i] += loop->stride[i][k];
+    }
+}
+
+/* A walk that is cut along one axis. */
+typedef struct job {
+    const wf_loop *loop;
+    int cut;
+    int64_t grain;
+    wf_loop_fn *fn;
+    void *context;
+} job;
+
+static void run_part(void *context, int64_t begin, int64_t end)
+{
+    const job *j = context;
+    if (j->cut < j->loop->rank - 1) {
+        walk(j->loop, j->cut, begin, end, j->fn, j->context);
+        return;
+    }
+    /* Cut inside the runs: one call per grain, so that runs begin and end at the same places for
+     * any number of threads. */
+    for (; begin < end; begin += j->grain) {
+        int64_t stop = end - begin > j->grain ? begin + j->grain : end;
+        walk(j->loop, j->cut, begin, stop, j->fn, j->context);
+    }
+}
+
+static int64_t grain_of(const wf_loop *loop, int cut)
+{
+    int64_t rest = loop->count / loop->dim[cut];
+    int64_t grain = (PART + rest - 1) / rest;
+    return cut == loop->rank - 1 && grain < SHORTEST_RUN ? SHORTEST_RUN : grain;
+}
+
+/* The outermost axis that gives plenty of parts, else the one that gives most; -1 if none may be
+ * cut. */
+static int choose_cut(const wf_loop *loop, uint32_t written)
+{
+    int best = -1;
+    int64_t most = 0;
+    for (int k = 0; k < loop->rank && most < PLENTY; k++) {
+        bool may = true;
+        for (int i = 0; i < loop->operands; i++)
+            if (written >> i & 1 && loop->stride[i][k] == 0) may = false;
+        int64_t parts = (loop->dim[k] - 1) / grain_of(loop, k) + 1;
+        if (!may || parts <= most) continue;
+        best = k;
+        most = parts;
+    }
+    return best;
+}
+
+void wf_loop_run_in_order(const wf_loop *loop, wf_loop_fn *fn, void *context)
+{
+    if (loop->count == 0) return;
+    uint32_t state = wf_fp_enter();
+    if (loop->rank == 1) {
+        int64_t stride[WF_LOOP_OPERANDS];
+        for (int i = 0; i < loop->operands; i++) stride[i] = loop->stride[i][0];
+        fn(context, loop->base, stride, loop->count);
+    } else {
+        walk(loop, 0, 0, loop->dim[0], fn, context);
+    }
+    wf_fp_leave(state);
+}
+
+void wf_loop_run(const wf_loop *loop, int threads, uint32_t written, wf_loop_fn *fn, void *context)
+{
+    int cut = loop->count < WHOLE ? -1 : choose_cut(loop, written);
+    if (cut < 0) {
+        wf_loop_run_in_order(loop, fn, context);
+        return;
+    }
+    job j = { loop, cut, grain_of(loop, cut), fn, context };
+    wf_par_for(threads, loop->dim[cut], j.grain, run_part, &j);
+}

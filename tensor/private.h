@@ -1,0 +1,27 @@
+/* What the files of tensor/ know of each other and nobody else sees. Not installed; nothing here is
+ * exported. */
+#ifndef WEFT_TENSOR_PRIVATE_H
+#define WEFT_TENSOR_PRIVATE_H
+
+#include <stdarg.h>
+
+#include "tensor/loop.h"
+#include "tensor/runtime.h"
+
+#define WF_HIDDEN_API __attribute__((visibility("hidden")))
+
+/* The runtime, frozen by this call if nothing has frozen it yet. Every field is filled in: all
+ * functions, all of `files`, threads in 1..64. Lives as long as the process. */
+WF_HIDDEN_API const wf_runtime *wf_runtime_use(void);
+
+/* vsnprintf that cuts a text that is too long between two code points, never inside one. */
+WF_HIDDEN_API void wf_text_format(char *text, size_t bytes, const char *format, va_list arguments)
+    WF_PRINTF(3, 0);
+
+/* wf_loop_plan without reordering, and a run on this thread that is never cut: together they walk
+ * exactly in the row-major order of `shape`. */
+WF_HIDDEN_API bool wf_loop_plan_in_order(wf_loop *loop, wf_shape shape, int operands,
+                                         const wf_tensor *const operand[]);
+WF_HIDDEN_API void wf_loop_run_in_order(const wf_loop *loop, wf_loop_fn *fn, void *context);
+
+#endif

@@ -1,0 +1,354 @@
+/* What a tensor is made of, counted and checked, and the few things done to its elements: copy,
+ * add, fill, read one. */
+#include "tensor/tensor.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tensor/loop.h"
+#include "tensor/par.h"
+#include "tensor/private.h"
+#include "tensor/size.h"
+
+int64_t wf_dtype_size(wf_dtype dtype)
+{
+    switch (dtype) {
+    case WF_F32: return 4;
+    case WF_F64: return 8;
+    case WF_I32: return 4;
+    }
+    return 0;
+}
+
+const char *wf_dtype_name(wf_dtype dtype)
+{
+    switch (dtype) {
+    case WF_F32: return "f32";
+    case WF_F64: return "f64";
+    case WF_I32: return "i32";
+    }
+    return "unknown";
+}
+
+int64_t wf_shape_count(const wf_shape *shape)
+{
+    if (!shape) return 0;
+    int64_t count = 1;
+    for (int k = 0; k < shape->rank; k++) count *= shape->dim[k];
+    return count;
+}
+
+int64_t wf_tensor_count(const wf_tensor *x)
+{
+    if (!x) return 0;
+    int64_t count = 1;
+    for (int k = 0; k < x->rank; k++) count *= x->dim[k];
+    return count;
+}
+
+int64_t wf_shape_check(const wf_shape *shape, wf_dtype dtype, wf_error *error)
+{
+    char text[256];
+    int64_t bytes = wf_dtype_size(dtype);
+    if (!shape) {
+        wf_error_set(error, "shape: there is none");
+        return -1;
+    }
+    if (bytes == 0) {
+        wf_error_set(error, "shape: dtype is %d; expected f32, f64 or i32", (int)dtype);
+        return -1;
+    }
+    if (shape->rank < 0 || shape->rank > WF_RANK) {
+        wf_error_set(error, "shape: rank is %d; expected 0 to %d", (int)shape->rank, WF_RANK);
+        return -1;
+    }
+    for (int k = 0; k < shape->rank; k++) {
+        if (shape->dim[k] < 0) {
+            wf_error_set(error, "shape: size of axis %d is %" PRId64 " in %s; expected 0 or more",
+                         k, shape->dim[k],
+                         wf_shape_text(text, sizeof text, shape->rank, shape->dim));
+            return -1;
+        }
+        /* A size of 0 counts as 1 here: strides are products too, and must fit. */
+        if (!wf_size_mul(bytes, shape->dim[k] ? shape->dim[k] : 1, &bytes)) {
+            wf_error_set(error, "shape: %s of %s has more bytes than can be counted",
+                         wf_shape_text(text, sizeof text, shape->rank, shape->dim),
+                         wf_dtype_name(dtype));
+            return -1;
+        }
+    }
+    return wf_shape_count(shape);
+}
+
+wf_shape wf_tensor_shape(const wf_tensor *x)
+{
+    wf_shape shape = { 0 };
+    if (!x) return shape;
+    shape.rank = x->rank;
+    for (int k = 0; k < x->rank; k++) shape.dim[k] = x->dim[k];
+    return shape;
+}
+
+bool wf_shape_equal(const wf_shape *a, const wf_shape *b)
+{
+    if (!a || !b || a->rank != b->rank) return false;
+    for (int k = 0; k < a->rank; k++)
+        if (a->dim[k] != b->dim[k]) return false;
+    return true;
+}
+
+char *wf_shape_text(char *text, size_t bytes, int rank, const int64_t dim[])
+{
+    size_t at = 0;
+    if (bytes == 0) return text;
+    text[0] = 0;
+    for (int k = 0; k < rank && at < bytes; k++) {
+        int more = snprintf(text + at, bytes - at, "%s%" PRId64, k ? ", " : "(", dim[k]);
+        if (more > 0) at += (size_t)more;
+    }
+    if (at < bytes) snprintf(text + at, bytes - at, rank > 0 ? ")" : "()");
+    return text;
+}
+
+wf_tensor wf_tensor_of(wf_dtype dtype, wf_shape shape, void *data)
+{
+    wf_tensor x = { .data = data, .dtype = dtype, .rank = shape.rank };
+    int64_t stride = 1;
+    for (int k = shape.rank - 1; k >= 0; k--) {
+        x.dim[k] = shape.dim[k];
+        x.stride[k] = stride;
+        stride *= shape.dim[k] ? shape.dim[k] : 1;
+    }
+    return x;
+}
+
+bool wf_tensor_is_contiguous(const wf_tensor *x)
+{
+    if (!x) return false;
+    int64_t expected = 1;
+    bool row_major = true;
+    for (int k = x->rank - 1; k >= 0; k--) {
+        if (x->dim[k] == 0) return true; /* no element is out of place */
+        if (x->dim[k] != 1 && x->stride[k] != expected) row_major = false;
+        expected *= x->dim[k];
+    }
+    return row_major;
+}
+
+int wf_axis(int rank, int axis)
+{
+    if (axis < 0) axis += rank;
+    return axis >= 0 && axis < rank ? axis : -1;
+}
+
+/* A double as an int32: truncated, held within range, 0 for NaN. The plain conversion is undefined
+ * outside the range. */
+static int32_t to_i32(double value)
+{
+    if (!(value > -2147483649.0)) return value != value ? 0 : INT32_MIN;
+    return value < 2147483648.0 ? (int32_t)value : INT32_MAX;
+}
+
+/* One element as a double, which holds every value of all three dtypes. */
+static inline __attribute__((always_inline)) double load(wf_dtype dtype, const char *at)
+{
+    if (dtype == WF_F32) return (double)*(const float *)at;
+    if (dtype == WF_F64) return *(const double *)at;
+    return (double)*(const int32_t *)at;
+}
+
+static inline __attribute__((always_inline)) void store(wf_dtype dtype, char *at, double value)
+{
+    if (dtype == WF_F32)
+        *(float *)at = (float)value;
+    else if (dtype == WF_F64)
+        *(double *)at = value;
+    else
+        *(int32_t *)at = to_i32(value);
+}
+
+/* One run of a conversion; compiled once for each pair of dtypes below, and there once more for
+ * contiguous runs. */
+static inline __attribute__((always_inline)) void convert(wf_dtype from, wf_dtype to,
+                                                          char *const pointer[],
+                                                          const int64_t stride[], int64_t n)
+{
+    const int64_t s = from == WF_F64 ? 8 : 4, t = to == WF_F64 ? 8 : 4;
+    const char *restrict source = pointer[0];
+    char *restrict target = pointer[1];
+    if (stride[0] == s && stride[1] == t)
+        for (int64_t i = 0; i < n; i++) store(to, target + i * t, load(from, source + i * s));
+    else
+        for (int64_t i = 0; i < n; i++)
+            store(to, target + i * stride[1], load(from, source + i * stride[0]));
+}
+
+static void f32_to_f64(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+{
+    (void)context;
+    convert(WF_F32, WF_F64, pointer, stride, n);
+}
+
+static void f32_to_i32(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+{
+    (void)context;
+    convert(WF_F32, WF_I32, pointer, stride, n);
+}
+
+static void f64_to_f32(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+{
+    (void)context;
+    convert(WF_F64, WF_F32, pointer, stride, n);
+}
+
+static void f64_to_i32(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+{
+    (void)context;
+    convert(WF_F64, WF_I32, pointer, stride, n);
+}
+
+static void i32_to_f32(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+{
+    (void)context;
+    convert(WF_I32, WF_F32, pointer, stride, n);
+}
+
+static void i32_to_f64(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+{
+    (void)context;
+    convert(WF_I32, WF_F64, pointer, stride, n);
+}
+
+/* Bytes as they are, denormals and the payload of a NaN included. */
+static void move_32(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+{
+    (void)context;
+    for (int64_t i = 0; i < n; i++)
+        memcpy(pointer[1] + i * stride[1], pointer[0] + i * stride[0], 4);
+}
+
+static void move_64(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+{
+    (void)context;
+    for (int64_t i = 0; i < n; i++)
+        memcpy(pointer[1] + i * stride[1], pointer[0] + i * stride[0], 8);
+}
+
+void wf_tensor_copy(const wf_tensor *x, const wf_tensor *y)
+{
+    static wf_loop_fn *const conversion[3][3] = {
+        { move_32, f32_to_f64, f32_to_i32 },
+        { f64_to_f32, move_64, f64_to_i32 },
+        { i32_to_f32, i32_to_f64, move_32 },
+    };
+    if (!x || !y || !x->data || !y->data || !wf_dtype_size(x->dtype) || !wf_dtype_size(y->dtype))
+        return;
+    wf_loop loop;
+    if (!wf_loop_plan(&loop, wf_tensor_shape(y), 2, (const wf_tensor *const[]){ x, y }, -1) ||
+        loop.count == 0)
+        return;
+    int64_t size = wf_dtype_size(y->dtype);
+    if (x->dtype == y->dtype && loop.rank == 1 && loop.stride[0][0] == size &&
+        loop.stride[1][0] == size)
+        memcpy(y->data, x->data, (size_t)(loop.count * size));
+    else
+        wf_loop_run(&loop, 1, 2, conversion[x->dtype][y->dtype], NULL);
+}
+
+static void add_f32(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+{
+    (void)context;
+    if (stride[0] == 4 && stride[1] == 4) {
+        const float *restrict x = (const float *)pointer[0];
+        float *restrict y = (float *)pointer[1];
+        for (int64_t i = 0; i < n; i++) y[i] += x[i];
+        return;
+    }
+    for (int64_t i = 0; i < n; i++)
+        *(float *)(pointer[1] + i * stride[1]) += *(const float *)(pointer[0] + i * stride[0]);
+}
+
+static void add_f64(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+{
+    (void)context;
+    if (stride[0] == 8 && stride[1] == 8) {
+        const double *restrict x = (const double *)pointer[0];
+        double *restrict y = (double *)pointer[1];
+        for (int64_t i = 0; i < n; i++) y[i] += x[i];
+        return;
+    }
+    for (int64_t i = 0; i < n; i++)
+        *(double *)(pointer[1] + i * stride[1]) += *(const double *)(pointer[0] + i * stride[0]);
+}
+
+void wf_tensor_add(const wf_tensor *x, const wf_tensor *y)
+{
+    if (!x || !y || !x->data || !y->data || x->dtype != y->dtype) return;
+    if (y->dtype != WF_F32 && y->dtype != WF_F64) return;
+    wf_loop_fn *fn = y->dtype == WF_F64 ? add_f64 : add_f32;
+    const wf_tensor *const operand[] = { x, y };
+    const wf_shape shape = wf_tensor_shape(y);
+    wf_loop loop;
+    if (!wf_loop_plan(&loop, shape, 2, operand, -1)) return;
+    /* A single line of neighbours does not overlap; anything else may. */
+    bool line = loop.rank == 1 && loop.stride[1][0] == wf_dtype_size(y->dtype);
+    if (!line && wf_tensor_overlaps_itself(y)) wf_loop_plan_in_order(&loop, shape, 2, operand);
+    wf_loop_run_in_order(&loop, fn, NULL);
+}
+
+typedef union scalar {
+    float f32;
+    double f64;
+    int32_t i32;
+} scalar;
+
+static void fill_32(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+{
+    const int32_t bits = ((const scalar *)context)->i32; /* of either kind */
+    if (stride[0] == 4)
+        for (int64_t i = 0; i < n; i++) ((int32_t *)pointer[0])[i] = bits;
+    else
+        for (int64_t i = 0; i < n; i++) *(int32_t *)(pointer[0] + i * stride[0]) = bits;
+}
+
+static void fill_64(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+{
+    const double value = ((const scalar *)context)->f64;
+    if (stride[0] == 8)
+        for (int64_t i = 0; i < n; i++) ((double *)pointer[0])[i] = value;
+    else
+        for (int64_t i = 0; i < n; i++) *(double *)(pointer[0] + i * stride[0]) = value;
+}
+
+void wf_tensor_fill(const wf_tensor *y, double value)
+{
+    if (!y || !y->data) return;
+    wf_loop loop;
+    scalar v;
+    switch (y->dtype) {
+    case WF_F32: v.f32 = (float)value; break;
+    case WF_F64: v.f64 = value; break;
+    case WF_I32: v.i32 = to_i32(value); break;
+    default: return;
+    }
+    if (wf_loop_plan(&loop, wf_tensor_shape(y), 1, (const wf_tensor *const[]){ y }, -1))
+        wf_loop_run(&loop, 1, 0, y->dtype == WF_F64 ? fill_64 : fill_32, &v);
+}
+
+double wf_tensor_at(const wf_tensor *x, int64_t index)
+{
+    if (!x || !x->data || index < 0 || index >= wf_tensor_count(x)) return (double)NAN;
+    int64_t at = 0;
+    for (int k = x->rank - 1; k >= 0; k--) {
+        at += index % x->dim[k] * x->stride[k];
+        index /= x->dim[k];
+    }
+    switch (x->dtype) {
+    case WF_F32: return (double)((const float *)x->data)[at];
+    case WF_F64: return ((const double *)x->data)[at];
+    case WF_I32: return (double)((const int32_t *)x->data)[at];
+    }
+    return (double)NAN;
+}

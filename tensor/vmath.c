@@ -1,0 +1,61 @@
+/* The functions of tensor/vmath.h over arrays: flush-to-zero inside, the caller's floating-point
+ * state given back. */
+#include "tensor/vmath.h"
+#include "tensor/kernels.h"
+#include "tensor/par.h"
+
+void wf_exp_f32(int64_t n, const float *x, float *y)
+{
+    uint32_t fp = wf_fp_enter();
+    wf_vmath_kernels()->exp_f32(n, x, y);
+    wf_fp_leave(fp);
+}
+
+void wf_exp_f64(int64_t n, const double *x, double *y)
+{
+    uint32_t fp = wf_fp_enter();
+    wf_vmath_kernels()->exp_f64(n, x, y);
+    wf_fp_leave(fp);
+}
+
+void wf_tanh_f32(int64_t n, const float *x, float *y)
+{
+    uint32_t fp = wf_fp_enter();
+    wf_vmath_kernels()->tanh_f32(n, x, y);
+    wf_fp_leave(fp);
+}
+
+void wf_tanh_f64(int64_t n, const double *x, double *y)
+{
+    uint32_t fp = wf_fp_enter();
+    wf_vmath_kernels()->tanh_f64(n, x, y);
+    wf_fp_leave(fp);
+}
+
+void wf_sigmoid_f32(int64_t n, const float *x, float *y)
+{
+    uint32_t fp = wf_fp_enter();
+    wf_vmath_kernels()->sigmoid_f32(n, x, y);
+    wf_fp_leave(fp);
+}
+
+void wf_sigmoid_f64(int64_t n, const double *x, double *y)
+{
+    uint32_t fp = wf_fp_enter();
+    wf_vmath_kernels()->sigmoid_f64(n, x, y);
+    wf_fp_leave(fp);
+}
+
+void wf_log_f32(int64_t n, const float *x, float *y)
+{
+    uint32_t fp = wf_fp_enter();
+    wf_vmath_kernels()->log_f32(n, x, y);
+    wf_fp_leave(fp);
+}
+
+void wf_log_f64(int64_t n, const double *x, double *y)
+{
+    uint32_t fp = wf_fp_enter();
+    wf_vmath_kernels()->log_f64(n, x, y);
+    wf_fp_leave(fp);
+}

@@ -1,0 +1,62 @@
+/* Loops over the inline functions of tensor/vmath.h, compiled once per dispatch level; the
+ * level's suffix is in the name of the one function that the object file exports. */
+#include "tensor/kernels.h"
+#include "tensor/vmath.h"
+
+#define JOIN_(a, b) a##b
+#define JOIN(a, b) JOIN_(a, b)
+
+static void exp_f32(int64_t n, const float *x, float *y)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = wf_expf_inline(x[i]);
+}
+
+static void exp_f64(int64_t n, const double *x, double *y)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = wf_exp_inline(x[i]);
+}
+
+static void tanh_f32(int64_t n, const float *x, float *y)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = wf_tanhf_inline(x[i]);
+}
+
+static void tanh_f64(int64_t n, const double *x, double *y)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = wf_tanh_inline(x[i]);
+}
+
+static void sigmoid_f32(int64_t n, const float *x, float *y)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = wf_sigmoidf_inline(x[i]);
+}
+
+static void sigmoid_f64(int64_t n, const double *x, double *y)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = wf_sigmoid_inline(x[i]);
+}
+
+static void log_f32(int64_t n, const float *x, float *y)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = wf_logf_inline(x[i]);
+}
+
+static void log_f64(int64_t n, const double *x, double *y)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = wf_log_inline(x[i]);
+}
+
+const wf_vmath_table *JOIN(wf_vmath_kernels_, WF_ISA_SUFFIX)(void)
+{
+    static const wf_vmath_table table = {
+        .exp_f32 = exp_f32,
+        .exp_f64 = exp_f64,
+        .tanh_f32 = tanh_f32,
+        .tanh_f64 = tanh_f64,
+        .sigmoid_f32 = sigmoid_f32,
+        .sigmoid_f64 = sigmoid_f64,
+        .log_f32 = log_f32,
+        .log_f64 = log_f64,
+    };
+    return &table;
+}

@@ -1,0 +1,164 @@
+/* The suites' common main: chooses tests by name, counts what was skipped in child processes, and
+ * clears their folders away. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "tests/harness.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#undef _tcase_add_test
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ||                         \
+    __has_feature(memory_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
+enum { TIMEOUT = SANITIZED ? 600 : 120, REASON = 400, PATHS = 8, LONGEST_PATH = 4096 };
+
+static const char *chosen = ""; /* part of the names of the tests to run */
+static FILE *notes; /* what tests leave for the parent: lines "skip REASON" and "folder PATH" */
+static char reason[REASON];             /* why the running test is skipped; empty if it is not */
+static char folder[LONGEST_PATH];       /* the running test's, or empty */
+static char paths[PATHS][LONGEST_PATH]; /* harness_data's latest answers */
+
+/* One write, appended whole: children that share the file do not mix their lines. */
+static void note(const char *kind, const char *text)
+{
+    char line[LONGEST_PATH + 16];
+    int n = snprintf(line, sizeof line, "%s %s\n", kind, text);
+    for (int i = 0; i < n - 1; i++)
+        if (line[i] == '\n') line[i] = ' ';
+    if (write(fileno(notes), line, (size_t)n) != n) perror("harness");
+}
+
+static int remove_entry(const char *path, const struct stat *about, int kind, struct FTW *where)
+{
+    (void)about;
+    (void)kind;
+    (void)where;
+    return remove(path);
+}
+
+static void remove_folder(const char *path)
+{
+    nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void before_test(void)
+{
+    reason[0] = folder[0] = 0;
+}
+
+/* Reached only by a test that did not fail, so that a failure after harness_skip counts as a
+ * failure. */
+static void after_test(void)
+{
+    if (reason[0]) note("skip", reason);
+    if (folder[0]) remove_folder(folder);
+    reason[0] = folder[0] = 0;
+}
+
+void harness_skip(const char *format, ...)
+{
+    va_list arguments;
+    if (reason[0]) return;
+    va_start(arguments, format);
+    vsnprintf(reason, sizeof reason, format, arguments);
+    va_end(arguments);
+    if (!reason[0]) snprintf(reason, sizeof reason, "no reason given");
+}
+
+const char *harness_data(const char *name)
+{
+    static int next;
+    char *path = paths[next++ % PATHS];
+    const char *data = getenv("WEFT_DATA");
+    if (!data || !*data) {
+        harness_skip("%s: WEFT_DATA is not set", name);
+        return NULL;
+    }
+    int n = snprintf(path, LONGEST_PATH, "%s/%s", data, name);
+    if (n < LONGEST_PATH && access(path, R_OK) == 0) return path;
+    harness_skip("%s is not in WEFT_DATA", name);
+    return NULL;
+}
+
+const char *harness_folder(void)
+{
+    if (folder[0]) return folder;
+    const char *base = getenv("TMPDIR");
+    if (!base || !*base) base = P_tmpdir;
+    int n = snprintf(folder, sizeof folder, "%s/weft-test-XXXXXX", base);
+    if (n >= (int)sizeof folder || !mkdtemp(folder)) {
+        folder[0] = 0;
+        ck_abort_msg("no folder can be made in %s: %s", base, strerror(errno));
+    }
+    note("folder", folder); /* for the parent, should this test crash */
+    return folder;
+}
+
+void harness_add(TCase *tests, const TTest *test, int signal, int exit_value, int start, int end)
+{
+    if (strstr(test->name, chosen)) _tcase_add_test(tests, test, signal, exit_value, start, end);
+}
+
+/* Prints why tests were skipped, removes what crashed tests left, and counts the former. */
+static int read_notes(void)
+{
+    char line[LONGEST_PATH + 16];
+    int skipped = 0;
+    rewind(notes);
+    while (fgets(line, sizeof line, notes)) {
+        line[strcspn(line, "\n")] = 0;
+        if (strncmp(line, "skip ", 5) == 0) {
+            printf("skipped: %s\n", line + 5);
+            skipped++;
+        } else if (strncmp(line, "folder ", 7) == 0) {
+            remove_folder(line + 7);
+        }
+    }
+    return skipped;
+}
+
+int harness_main(int argc, char **argv, const char *suite, void (*add)(TCase *tests))
+{
+    if (argc > 1) chosen = argv[1];
+    notes = tmpfile();
+    if (!notes || fcntl(fileno(notes), F_SETFL, O_APPEND | O_RDWR) != 0) {
+        perror("harness: no temporary file");
+        return 1;
+    }
+    TCase *tests = tcase_create(suite);
+    tcase_set_timeout(tests, TIMEOUT);
+    tcase_add_checked_fixture(tests, before_test, after_test);
+    add(tests);
+    Suite *all = suite_create(suite);
+    suite_add_tcase(all, tests);
+    SRunner *runner = srunner_create(all);
+    srunner_run_all(runner, getenv("CK_VERBOSITY") ? CK_ENV : CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    int passed = srunner_ntests_run(runner) - failed;
+    srunner_free(runner);
+    int skipped = read_notes();
+    if (skipped > passed) skipped = passed;
+    fclose(notes);
+    printf("%d passed, %d failed, %d skipped\n", passed - skipped, failed, skipped);
+    fflush(stdout);
+    return failed > 0;
+}

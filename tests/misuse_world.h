@@ -1,0 +1,191 @@
+/* A small world of vars, parameters, an optimiser and a carry, none of which a refused call may
+ * change, and a runtime that counts. Included by the suites of misuse, whose own copy it
+ * becomes. */
+#ifndef WEFT_TESTS_MISUSE_WORLD_H
+#define WEFT_TESTS_MISUSE_WORLD_H
+
+#include <weft.h>
+
+#include "tests/harness.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the runtime of these suites: counted, and out of memory from a gigabyte on ---- */
+
+static char misuse_logged[2048];
+static int64_t misuse_messages, misuse_live;
+
+static void *misuse_alloc(void *user, size_t bytes)
+{
+    (void)user;
+    void *memory = bytes > (size_t)1 << 30 ? NULL : aligned_alloc(64, (bytes + 63) / 64 * 64);
+    misuse_live += memory != NULL;
+    return memory;
+}
+
+static void misuse_release(void *user, void *memory)
+{
+    (void)user;
+    misuse_live--;
+    free(memory);
+}
+
+static void misuse_log(void *user, const char *text)
+{
+    (void)user;
+    misuse_messages++;
+    snprintf(misuse_logged, sizeof misuse_logged, "%s", text);
+}
+
+static inline bool misuse_runtime(void)
+{
+    wf_error e = { "" };
+    bool ok = wf_runtime_set(
+        &(wf_runtime){ .alloc = misuse_alloc, .release = misuse_release, .log = misuse_log }, &e);
+    if (!ok) fprintf(stderr, "%s\n", e.text);
+    return ok;
+}
+
+/* ---- the world ---- */
+
+typedef struct world {
+    wf_tape *t, *other;
+    wf_module *net, *tree; /* tree: a scratch one, to be failed */
+    wf_linear *linear;
+    wf_embedding *embed;
+    wf_dropout_layer *dropout;
+    wf_rnn *rnn;
+    wf_optim *adam;
+    wf_carry *carry;
+    wf_error error; /* for calls that fill one */
+    wf_var *matrix, *more, *vector, *scalar, *weight,
+        *tall;                          /* (2, 3) (2, 3) (3) () (4, 3) (3, 2) */
+    wf_var *single, *ids, *mask;        /* (2, 3) of f32; (2) and (2, 3) of i32 */
+    wf_var *empty, *deep, *window;      /* (0, 3); rank 8; (3, 3), overlapping itself */
+    wf_var *sequence, *foreign, *param; /* (4, 2, 3); of another tape; (4, 3) of net */
+    int64_t messages;                   /* logged when all this was renewed */
+    uint64_t hash;
+} world;
+
+static world now;
+
+static inline uint64_t misuse_hash_bytes(uint64_t hash, const void *at, int64_t bytes)
+{
+    const unsigned char *byte = at;
+    for (int64_t i = 0; i < bytes; i++) hash = (hash ^ byte[i]) * UINT64_C(0x100000001B3);
+    return hash;
+}
+
+static inline uint64_t misuse_hash_tensor(uint64_t hash, const wf_tensor *x)
+{
+    hash = misuse_hash_bytes(hash, &(bool){ x != NULL }, 1);
+    return x ? misuse_hash_bytes(hash, x->data, wf_tensor_count(x) * wf_dtype_size(x->dtype))
+             : hash;
+}
+
+/* All that must outlive a mistake. */
+static inline uint64_t misuse_hash(void)
+{
+    uint64_t hash = UINT64_C(0xCBF29CE484222325), number;
+    const wf_tensor *x;
+    for (int64_t i = 0; i < wf_module_param_count(now.net); i++) {
+        const wf_var *p = wf_module_param_at(now.net, i);
+        hash = misuse_hash_tensor(hash, wf_param_value(p));
+        hash = misuse_hash_tensor(hash, wf_param_grad(p));
+        hash = misuse_hash_bytes(hash, &(uint64_t){ wf_param_version(p) }, 8);
+        for (int k = 0; (x = wf_optim_state(now.adam, i, k)); k++)
+            hash = misuse_hash_tensor(hash, x);
+    }
+    for (int k = 0; (x = wf_carry_state(now.carry, 0, 0, k)); k++)
+        hash = misuse_hash_tensor(hash, x);
+    number = (uint64_t)wf_optim_steps(now.adam);
+    hash = misuse_hash_bytes(hash, &number, sizeof number);
+    return misuse_hash_bytes(hash, &(double){ wf_optim_lr(now.adam) }, sizeof(double));
+}
+
+static inline wf_var *misuse_leaf(wf_tape *t, wf_shape shape)
+{
+    double x[32];
+    for (int i = 0; i < 32; i++) x[i] = 0.25 + 0.125 * i;
+    return wf_leaf(t, WF_F64, shape, x);
+}
+
+/* A new step on a healthy tape. */
+static inline void misuse_renew(void)
+{
+    const float f[6] = { 1, 2, 3, 4, 5, 6 };
+    const int32_t i[6] = { 1, 0, 1, 0, 1, 1 };
+    wf_tape *t = now.t;
+    wf_tape_reset(t);
+    wf_tape_set_mode(t, WF_TRAIN);
+    now.matrix = misuse_leaf(t, WF_SHAPE(2, 3));
+    now.more = misuse_leaf(t, WF_SHAPE(2, 3));
+    now.vector = misuse_leaf(t, WF_SHAPE(3));
+    now.scalar = misuse_leaf(t, WF_SCALAR);
+    now.weight = misuse_leaf(t, WF_SHAPE(4, 3));
+    now.tall = misuse_leaf(t, WF_SHAPE(3, 2));
+    now.single = wf_leaf(t, WF_F32, WF_SHAPE(2, 3), f);
+    now.ids = wf_constant(t, WF_I32, WF_SHAPE(2), i);
+    now.mask = wf_constant(t, WF_I32, WF_SHAPE(2, 3), i);
+    now.empty = misuse_leaf(t, WF_SHAPE(0, 3));
+    now.deep = misuse_leaf(t, WF_SHAPE(1, 2, 1, 1, 1, 1, 2, 3));
+    now.window = wf_window(t, misuse_leaf(t, WF_SHAPE(5)), 0, 3, 1);
+    now.sequence = misuse_leaf(t, WF_SHAPE(4, 2, 3));
+    memset(&now.error, 0, sizeof now.error);
+    now.messages = misuse_messages;
+    now.hash = misuse_hash();
+    ck_assert_msg(wf_tape_ok(t) && now.window && now.deep, "%s", wf_tape_error(t));
+}
+
+static inline void misuse_new_tree(void)
+{
+    wf_module_free(now.tree);
+    now.tree = wf_module_new("tree", &(wf_module_options){ .dtype = WF_F64 });
+    ck_assert_ptr_nonnull(now.tree);
+}
+
+static inline void misuse_set_up(void)
+{
+    memset(&now, 0, sizeof now);
+    misuse_live = 0;
+    now.t = wf_tape_new(&(wf_tape_options){ .seed = 7 });
+    now.other = wf_tape_new(NULL);
+    now.foreign = misuse_leaf(now.other, WF_SHAPE(2, 3));
+    now.net = wf_module_new("net", &(wf_module_options){ .seed = 3, .dtype = WF_F64 });
+    now.linear = wf_linear_new(now.net, "linear", &(wf_linear_options){ .input = 3, .output = 4 });
+    now.embed = wf_embedding_new(now.net, "embed",
+                                 &(wf_embedding_options){ .input = 5, .output = 3 });
+    now.dropout = wf_dropout_new(now.net, "dropout", &(wf_dropout_options){ .p = 0.5 });
+    now.rnn = wf_gru_new(now.net, "gru", &(wf_rnn_options){ .input = 3, .hidden = 4 });
+    now.adam = wf_adam_new(now.net, NULL);
+    now.carry = wf_carry_new(now.rnn, 2);
+    now.param = now.linear ? now.linear->weight : NULL;
+    ck_assert_msg(wf_module_ok(now.net, &now.error), "%s", now.error.text);
+    /* One step, so that there are gradients, buffers and a carried state to be spoilt. */
+    wf_var *x = misuse_leaf(now.t, WF_SHAPE(4, 2, 3));
+    wf_var *y = wf_rnn_forward(now.t, now.rnn, x, &(wf_rnn_call){ .carry = now.carry });
+    wf_var *z = wf_linear_forward(now.t, now.linear, x);
+    wf_var *loss = wf_add(now.t, wf_sum(now.t, y, NULL), wf_sum(now.t, z, NULL));
+    ck_assert_msg(wf_backward(now.t, loss), "%s", wf_tape_error(now.t));
+    ck_assert(wf_optim_step(now.adam));
+    ck_assert_ptr_nonnull(now.carry);
+    misuse_new_tree();
+    misuse_renew();
+}
+
+static inline void misuse_tear_down(void)
+{
+    wf_tape_free(now.t);
+    wf_tape_free(now.other);
+    wf_carry_free(now.carry);
+    wf_optim_free(now.adam);
+    wf_module_free(now.net);
+    wf_module_free(now.tree);
+    memset(&now, 0, sizeof now);
+    ck_assert_msg(misuse_live == 0, "%lld blocks of memory were never let go",
+                  (long long)misuse_live);
+}
+
+#endif

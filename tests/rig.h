@@ -1,0 +1,124 @@
+/* A small training run that several suites share: embedding, recurrent net, head, Adam and a carried state, over letters from a formula;
+ * and a hash of all that it learns. Included by the suites, whose own copy it becomes. */
+#ifndef WEFT_TESTS_RIG_H
+#define WEFT_TESTS_RIG_H
+
+#include <weft.h>
+
+#include <string.h>
+
+typedef struct rig_size {
+    const wf_cell *cell;
+    int64_t letters, time, batch, embed, hidden, layers;
+    double dropout, clip;
+    bool ragged;
+} rig_size;
+
+typedef struct rig {
+    rig_size size;
+    wf_module *net;
+    wf_embedding *embed;
+    wf_rnn *rnn;
+    wf_linear *head;
+    wf_optim *adam;
+    wf_carry *past;
+    wf_tape *t;
+    int32_t *ids, *lengths;                        /* (T + 1, B) and (B) */
+} rig;
+
+/* The id of a place in the text. */
+static inline int32_t rig_id(int64_t place, int64_t letters)
+{
+    return (int32_t)((uint64_t)(place * place * 7 + place * 3 + 1) % 8191 % (uint64_t)letters);
+}
+
+static inline void rig_free(rig *r)
+{
+    wf_tape_free(r->t);
+    wf_carry_free(r->past);
+    wf_optim_free(r->adam);
+    wf_module_free(r->net);
+    wf_release(r->ids);
+    wf_release(r->lengths);
+    memset(r, 0, sizeof *r);
+}
+
+/* False, with everything freed, when something could not be made; the reason is in *e. */
+static inline bool rig_make(rig *r, rig_size s, wf_error *e)
+{
+    memset(r, 0, sizeof *r);
+    r->size = s;
+    r->net = wf_module_new("rig", &(wf_module_options){ .seed = 3 });
+    r->embed = wf_embedding_new(r->net, "embed", &(wf_embedding_options){
+                                    .input = s.letters, .output = s.embed });
+    r->rnn = wf_rnn_new(r->net, "rnn", s.cell, &(wf_rnn_options){
+                            .input = s.embed, .hidden = s.hidden, .layers = s.layers,
+                            .dropout = s.dropout });
+    r->head = wf_linear_new(r->net, "head", &(wf_linear_options){
+                                .input = s.hidden, .output = s.letters });
+    r->adam = wf_adam_new(r->net, &(wf_adam_options){ .lr = 2e-3 });
+    bool ok = wf_module_ok(r->net, e);
+    r->past = ok ? wf_carry_new(r->rnn, s.batch) : NULL;
+    r->t = ok ? wf_tape_new(&(wf_tape_options){ .seed = 5 }) : NULL;
+    r->ids = wf_alloc((size_t)((s.time + 1) * s.batch) * sizeof *r->ids);
+    r->lengths = wf_alloc((size_t)s.batch * sizeof *r->lengths);
+    ok = ok && wf_carry_ok(r->past, e) && r->t && r->ids && r->lengths;
+    if (ok) return true;
+    if (!e->text[0]) wf_error_set(e, "rig: out of memory");
+    rig_free(r);
+    return false;
+}
+
+/* One training step, `step` counting from 0; false when the tape failed. The tape's random step is set, so that a step can be made again. */
+static inline bool rig_step(rig *r, int64_t step)
+{
+    rig_size s = r->size;
+    for (int64_t i = 0; i <= s.time; i++)
+        for (int64_t b = 0; b < s.batch; b++)
+            r->ids[i * s.batch + b] = rig_id(b * 1013 + step * s.time + i, s.letters);
+    for (int64_t b = 0; b < s.batch; b++) r->lengths[b] = (int32_t)(1 + (b * 37 + step * 11) % s.time);
+    if (s.batch > 2) r->lengths[1] = 0, r->lengths[2] = (int32_t)s.time;
+    wf_tensor input = wf_tensor_of(WF_I32, WF_SHAPE(s.time, s.batch), r->ids);
+    wf_tensor target = wf_tensor_of(WF_I32, WF_SHAPE(s.time, s.batch), r->ids + s.batch);
+    wf_tape *t = r->t;
+    wf_tape_reset(t);
+    wf_tape_set_step(t, (uint64_t)step);
+    wf_rnn_call call = { .carry = r->past };
+    if (s.ragged) call.lengths = wf_constant(t, WF_I32, WF_SHAPE(s.batch), r->lengths);
+    wf_var *x = wf_embedding_forward(t, r->embed, &input);
+    wf_var *h = wf_dropout(t, wf_rnn_forward(t, r->rnn, x, &call), s.dropout);
+    wf_var *loss = wf_cross_entropy(t, wf_linear_forward(t, r->head, h), &target);
+    if (!wf_backward(t, loss)) return false;
+    if (s.clip > 0) wf_optim_clip_norm(r->adam, s.clip);
+    return wf_optim_step(r->adam);
+}
+
+/* FNV-1a over the bits of parameters, optimiser and carry. */
+static inline uint64_t rig_hash_tensor(uint64_t hash, const wf_tensor *x)
+{
+    const unsigned char *byte = x->data;
+    int64_t n = wf_tensor_count(x) * wf_dtype_size(x->dtype);
+    for (int64_t i = 0; i < n; i++) hash = (hash ^ byte[i]) * UINT64_C(0x100000001B3);
+    return hash;
+}
+
+static inline uint64_t rig_hash_net(const wf_module *net)
+{
+    uint64_t hash = UINT64_C(0xCBF29CE484222325);
+    for (int64_t i = 0; i < wf_module_param_count(net); i++)
+        hash = rig_hash_tensor(hash, wf_param_value(wf_module_param_at(net, i)));
+    return hash;
+}
+
+static inline uint64_t rig_hash(const rig *r)
+{
+    uint64_t hash = rig_hash_net(r->net);
+    const wf_tensor *x;
+    for (int64_t i = 0; i < wf_module_param_count(r->net); i++)
+        for (int k = 0; (x = wf_optim_state(r->adam, i, k)); k++) hash = rig_hash_tensor(hash, x);
+    for (int64_t layer = 0; layer < r->size.layers; layer++)
+        for (int k = 0; (x = wf_carry_state(r->past, layer, 0, k)); k++) hash = rig_hash_tensor(hash, x);
+    return hash;
+}
+
+#endif

@@ -1,0 +1,427 @@
+/* Cells and layers as they are made: parameters, derivatives of first and second order, the
+ * proof of a cell, and the words for what does not fit. */
+#include "tests/harness.h"
+#include "tests/kinds.h"
+
+/* ---- second derivatives ---- */
+
+typedef struct checked { const wf_rnn *rnn; } checked;
+
+static bool run_checked(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n_out)
+{
+    const checked *c = context;
+    wf_var *final[STATES];
+    out[0] = wf_rnn_forward(t, c->rnn, in[0],
+                            &(wf_rnn_call){ .initial = in + 1, .lengths = in[3], .final = final });
+    out[1] = final[0];
+    out[2] = final[1];
+    *n_out = 3;
+    return out[0] != NULL;
+}
+
+START_TEST(second_derivatives_of_a_ragged_lstm_of_two_layers_agree_with_differences)
+{
+    enum { T = 3, B = 3, I = 2, H = 3 };
+    static int32_t lengths[B] = { 1, T, 2 };
+    wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 5 });
+    checked c = { wf_lstm_new(
+        net, "lstm",
+        &(wf_rnn_options){ .input = I, .hidden = H, .layers = 2, .bidirectional = _i == 1 }) };
+    ck_assert(wf_module_ok(net, NULL));
+    int64_t places = _i == 1 ? 4 : 2;
+    double *x = normals(1, T * B * I, 1), *h = normals(2, places * B * H, 0.5),
+           *s = normals(3, places * B * H, 0.5);
+    const wf_tensor in[4] = {
+        wf_tensor_of(WF_F64, WF_SHAPE(T, B, I), x), wf_tensor_of(WF_F64, WF_SHAPE(places, B, H), h),
+        wf_tensor_of(WF_F64, WF_SHAPE(places, B, H), s), wf_tensor_of(WF_I32, WF_SHAPE(B), lengths),
+    };
+    wf_report r = wf_gradcheck(run_checked, &c, 4, in, &(wf_check_options){ .module = net });
+    ck_assert_msg(r.ok, "%s", r.text);
+    ck_assert_int_gt(r.checked, 0);
+    free(x);
+    free(h);
+    free(s);
+    wf_module_free(net);
+}
+END_TEST
+
+/* ---- words ---- */
+
+static void assert_fails(wf_tape *t, const char *text)
+{
+    ck_assert_str_eq(wf_tape_error(t), text);
+    wf_tape_reset(t);
+}
+
+START_TEST(calls_that_do_not_fit_are_told_what_does)
+{
+    wf_module *net = wf_module_new("net", NULL), *encoder = wf_module_child(net, "encoder");
+    wf_rnn *lstm = wf_lstm_new(encoder, "lstm",
+                               &(wf_rnn_options){ .input = 4, .hidden = 6, .layers = 2 });
+    wf_rnn *gru = wf_gru_new(net, "gru", &(wf_rnn_options){ .input = 4, .hidden = 6 });
+    wf_carry *carry = wf_carry_new(lstm, 3);
+    wf_tape *t = wf_tape_new(NULL);
+    ck_assert(wf_module_ok(net, NULL));
+
+    wf_rnn_forward(t, lstm, wf_zeros(t, WF_F32, WF_SHAPE(5, 3, 7)), NULL);
+    assert_fails(t, "rnn 'encoder.lstm': x is (5, 3, 7); expected (time, batch, 4)");
+    wf_rnn_forward(t, gru, wf_zeros(t, WF_F32, WF_SHAPE(5, 4)), NULL);
+    assert_fails(t, "rnn 'gru': x is (5, 4); expected (time, batch, 4)\n"
+                    "  hint: one sequence is still a batch: reshape it to (time, 1, 4)");
+    wf_rnn_forward(t, gru, wf_zeros(t, WF_F32, WF_SHAPE(0, 3, 4)), NULL);
+    assert_fails(t, "rnn 'gru': x is (0, 3, 4); there must be from 1 to 2147483647 time steps");
+    wf_rnn_forward(t, gru, NULL, NULL);
+    assert_fails(t, "rnn 'gru': x was never made");
+    wf_rnn_forward(t, NULL, wf_zeros(t, WF_F32, WF_SHAPE(5, 3, 4)), NULL);
+    assert_fails(t, "rnn: the layer was never made; wf_module_ok says why");
+
+    wf_var *x = wf_zeros(t, WF_F32, WF_SHAPE(5, 3, 4));
+    wf_var *lengths = wf_constant(t, WF_I32, WF_SHAPE(3), (int32_t[]){ 5, 0, 6 });
+    wf_rnn_forward(t, lstm, x, &(wf_rnn_call){ .lengths = lengths });
+    assert_fails(t, "rnn 'encoder.lstm': lengths[2] is 6; it must be from 0 to 5");
+    x = wf_zeros(t, WF_F32, WF_SHAPE(5, 3, 4));
+    wf_rnn_forward(t, lstm, x, &(wf_rnn_call){ .lengths = wf_zeros(t, WF_F32, WF_SHAPE(4)) });
+    assert_fails(t, "rnn 'encoder.lstm': lengths are f32 (4); expected i32 (3)");
+
+    x = wf_zeros(t, WF_F32, WF_SHAPE(5, 3, 4));
+    wf_var *initial[2] = { wf_zeros(t, WF_F32, WF_SHAPE(2, 3, 6)),
+                           wf_zeros(t, WF_F32, WF_SHAPE(1, 3, 6)) };
+    wf_rnn_forward(t, lstm, x, &(wf_rnn_call){ .initial = initial });
+    assert_fails(t, "rnn 'encoder.lstm': the initial c is (1, 3, 6); expected (2, 3, 6)");
+    x = wf_zeros(t, WF_F32, WF_SHAPE(5, 3, 4));
+    wf_rnn_forward(t, lstm, x,
+                   &(wf_rnn_call){ .initial = (wf_var *[2]){ NULL, NULL }, .carry = carry });
+    assert_fails(t, "rnn 'encoder.lstm': the initial h was never made");
+    x = wf_zeros(t, WF_F32, WF_SHAPE(5, 3, 4));
+    initial[0] = initial[1] = wf_zeros(t, WF_F32, WF_SHAPE(2, 3, 6));
+    wf_rnn_forward(t, lstm, x, &(wf_rnn_call){ .initial = initial, .carry = carry });
+    assert_fails(
+        t, "rnn 'encoder.lstm': .carry and .initial are both given; a sequence begins in one way");
+    wf_rnn_forward(t, lstm, wf_zeros(t, WF_F32, WF_SHAPE(5, 2, 4)),
+                   &(wf_rnn_call){ .carry = carry });
+    assert_fails(t, "rnn 'encoder.lstm': x has 2 sequences; the carry was made for 3");
+    wf_rnn_forward(t, gru, wf_zeros(t, WF_F32, WF_SHAPE(5, 3, 4)),
+                   &(wf_rnn_call){ .carry = carry });
+    assert_fails(t, "rnn 'gru': the carry was made for another rnn");
+
+    /* After a failure nothing more is said, and what was asked for is NULL. */
+    wf_var *final[2] = { x, x };
+    wf_fail(t, "the first failure");
+    ck_assert_ptr_null(wf_rnn_forward(t, lstm, x, &(wf_rnn_call){ .final = final }));
+    ck_assert(final[0] == NULL && final[1] == NULL);
+    assert_fails(t, "the first failure");
+    wf_tape_free(t);
+    wf_carry_free(carry);
+    wf_module_free(net);
+}
+END_TEST
+
+static void sulking_step(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
+{
+    (void)t;
+    (void)self;
+    state[0] = x;                                              /* (B, input): not (B, hidden) */
+}
+
+static const wf_cell sulking_cell = { .name = "sulking", .size = 1, .step = sulking_step,
+                                      .states = WF_STATES(WF_STATE("h", WF_HIDDEN)) };
+
+START_TEST(a_step_that_makes_a_state_of_another_shape_is_told)
+{
+    wf_module *net = wf_module_new("net", NULL);
+    wf_rnn *rnn = wf_rnn_new(net, "rnn", &sulking_cell,
+                             &(wf_rnn_options){ .input = 4, .hidden = 6 });
+    ck_assert(wf_module_ok(net, NULL));
+    wf_tape *t = wf_tape_new(NULL);
+    ck_assert_ptr_null(wf_rnn_forward(t, rnn, wf_zeros(t, WF_F32, WF_SHAPE(5, 3, 4)), NULL));
+    assert_fails(t,
+                 "cell 'sulking': its step made state h f32 (3, 4); expected f32 (3, 6)\n  in rnn");
+    wf_tape_free(t);
+    wf_module_free(net);
+}
+END_TEST
+
+static const struct refused {
+    const char *text;
+    const wf_cell *(*cell)(void);
+    wf_rnn_options options;
+} refused[] = {
+    { "rnn 'r': .hidden is 0; it must be 1 or more", wf_cell_lstm, { .input = 4 } },
+    { "rnn 'r': .input is -2; it must be 1 or more", wf_cell_lstm, { .input = -2, .hidden = 3 } },
+    { "rnn 'r': .layers is -1; it must be 1 or more",
+      wf_cell_gru,
+      { .input = 4, .hidden = 3, .layers = -1 } },
+    { "rnn 'r': .output is -1; it must be 1 or more",
+      wf_cell_lstm,
+      { .input = 4, .hidden = 3, .output = -1 } },
+    { "rnn 'r': .dropout is 1; it must be 0 or more and below 1",
+      wf_cell_gru,
+      { .input = 4, .hidden = 3, .dropout = 1 } },
+    { "rnn 'r': .output is 2 and .hidden 3; cell 'gru' does not project, so they must be equal",
+      wf_cell_gru,
+      { .input = 4, .hidden = 3, .output = 2 } },
+};
+
+START_TEST(options_that_make_no_sense_fail_the_tree_with_one_sentence)
+{
+    wf_module *net = wf_module_new("net", NULL);
+    wf_error error = { { 0 } };
+    ck_assert_ptr_null(wf_rnn_new(net, "r", refused[_i].cell(), &refused[_i].options));
+    ck_assert(!wf_module_ok(net, &error));
+    ck_assert_str_eq(error.text, refused[_i].text);
+    ck_assert_ptr_null(wf_carry_new(NULL, 3));
+    ck_assert(!wf_carry_ok(NULL, &error));
+    wf_module_free(net);
+}
+END_TEST
+
+START_TEST(what_cannot_be_carried_is_refused)
+{
+    wf_module *net = wf_module_new("net", NULL);
+    wf_error error = { { 0 } };
+    wf_rnn *two = wf_gru_new(net, "two",
+                             &(wf_rnn_options){ .input = 4, .hidden = 3, .bidirectional = true });
+    ck_assert_ptr_null(wf_carry_new(two, 3));
+    ck_assert(!wf_module_ok(net, &error));
+    ck_assert_str_eq(
+        error.text,
+        "carry: a bidirectional rnn cannot be carried: its reverse direction begins at the end of "
+        "what is still to come");
+    wf_module_free(net);
+}
+END_TEST
+
+/* ---- parameters ---- */
+
+START_TEST(parameters_are_named_and_shaped_as_pytorch_has_them)
+{
+    static const struct { const char *name; wf_shape shape;
+    } want[] = {
+        { "rnn.weight_ih_l0", { 2, { 28, 4 } } },
+        { "rnn.weight_hh_l0", { 2, { 28, 3 } } },
+        { "rnn.bias_ih_l0", { 1, { 28 } } },
+        { "rnn.bias_hh_l0", { 1, { 28 } } },
+        { "rnn.weight_hr_l0", { 2, { 3, 7 } } },
+        { "rnn.weight_ih_l0_reverse", { 2, { 28, 4 } } },
+        { "rnn.weight_hh_l0_reverse", { 2, { 28, 3 } } },
+        { "rnn.bias_ih_l0_reverse", { 1, { 28 } } },
+        { "rnn.bias_hh_l0_reverse", { 1, { 28 } } },
+        { "rnn.weight_hr_l0_reverse", { 2, { 3, 7 } } },
+        { "rnn.weight_ih_l1", { 2, { 28, 6 } } },
+        { "rnn.weight_hh_l1", { 2, { 28, 3 } } },
+    };
+    bench b = bench_of(7, true, WF_F32);                       /* the projected one */
+    ck_assert_int_eq(wf_module_param_count(b.net), 20);
+    for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
+        wf_var *p = wf_module_param_at(b.net, (int64_t)i);
+        ck_assert_str_eq(wf_param_path(p), want[i].name);
+        wf_shape shape = wf_shape_of(p);
+        ck_assert(wf_shape_equal(&shape, &want[i].shape));
+        double bound = 1 / sqrt(HIDDEN), largest = 0;
+        for (int64_t k = 0; k < wf_count(p); k++) {
+            largest = fmax(largest, fabs(wf_at(p, k)));
+            ck_assert(fabs(wf_at(p, k)) <= bound);
+        }
+        ck_assert(largest > bound / 2);
+    }
+    bench_free(&b);
+}
+END_TEST
+
+START_TEST(initial_values_are_an_option_for_either_side)
+{
+    wf_module *net = wf_module_new("net", NULL);
+    wf_gru_new(net, "gru",
+               &(wf_rnn_options){ .input = 4,
+                                  .hidden = 3,
+                                  .init_input = { .kind = WF_INIT_CONSTANT, .a = 0.25 },
+                                  .init_hidden = { .kind = WF_INIT_IDENTITY, .a = 2, .rows = 3 } });
+    ck_assert(wf_module_ok(net, NULL));
+    const wf_var *in = wf_module_param_find(net, "gru.weight_ih_l0"),
+                 *back = wf_module_param_find(net, "gru.weight_hh_l0");
+    const wf_var *bias = wf_module_param_find(net, "gru.bias_hh_l0");
+    for (int64_t i = 0; i < wf_count(in); i++) ck_assert(wf_at(in, i) == 0.25);
+    for (int64_t i = 0; i < wf_count(back); i++)
+        ck_assert(wf_at(back, i) == (i % 9 % 4 == 0 ? 2 : 0));
+    for (int64_t i = 0; i < wf_count(bias); i++)
+        ck_assert(wf_at(bias, i) != 0 && wf_at(bias, i) != 0.25);
+    wf_module_free(net);
+}
+END_TEST
+
+START_TEST(without_biases_there_are_none)
+{
+    bench b = bench_of(3, true, WF_F32);
+    ck_assert_int_eq(wf_module_param_count(b.net), 4);
+    for (int64_t i = 0; i < 4; i++)
+        ck_assert_ptr_null(strstr(wf_param_path(wf_module_param_at(b.net, i)), "bias"));
+    bench_free(&b);
+}
+END_TEST
+
+START_TEST(plain_options_come_from_the_prototype)
+{
+    bench b = bench_of(1, true, WF_F32);                       /* the one with relu */
+    outcome o = run_trial(&b.trial);
+    bool beyond = false;
+    for (int64_t i = 0; i < o.n_y; i++) {
+        ck_assert(o.y[i] >= 0);
+        beyond |= o.y[i] > 1;
+    }
+    ck_assert(beyond);                                         /* tanh is never */
+    outcome_free(&o);
+    bench_free(&b);
+}
+END_TEST
+
+/* ---- the checker ---- */
+
+START_TEST(every_cell_is_proved)
+{
+    wf_report r = wf_cell_check(_i == 0   ? wf_cell_rnn()
+                                : _i == 1 ? wf_cell_gru()
+                                : _i == 2 ? wf_cell_lstm()
+                                          : &mgu_cell,
+                                NULL);
+    ck_assert_msg(r.ok, "%s", r.text);
+    ck_assert_int_gt(r.checked, 100);
+}
+END_TEST
+
+/* ---- cells with one fault each, and the law that finds it ---- */
+
+typedef struct plain { wf_var *w_x, *w_h; } plain;
+
+static wf_var *plain_sum(wf_tape *t, const plain *p, wf_var *x, wf_var *h)
+{
+    return wf_add(t, wf_affine(t, x, p->w_x, NULL), wf_affine(t, h, p->w_h, NULL)); /* (B, H) */
+}
+
+static void sound_step(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
+{
+    state[0] = wf_tanh(t, plain_sum(t, self, x, state[0]));
+}
+
+static void counting_step(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
+{
+    static int calls;
+    state[0] = wf_tanh(t, wf_add_scalar(t, plain_sum(t, self, x, state[0]), 0.01 * ++calls));
+}
+
+static void mixing_step(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
+{
+    wf_var *mean = wf_mean_keep(t, state[0], WF_AXES(0)); /* (1, H): over the batch */
+    state[0] = wf_tanh(t, wf_add(t, plain_sum(t, self, x, state[0]), mean));
+}
+
+static void cutting_step(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
+{
+    state[0] = wf_tanh(t, plain_sum(t, self, x, wf_detach(t, state[0])));
+}
+
+static void cancelling_step(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
+{
+    wf_var *far = wf_add_scalar(t, plain_sum(t, self, x, state[0]), 1e5);
+    state[0] = wf_tanh(t, wf_sub_scalar(t, far, 1e5));
+}
+
+static bool by_steps(wf_tape *t, const void *self, wf_sequence *s, int64_t skip)
+{
+    int64_t time = wf_dim(s->x, 0);
+    wf_var *y[16] = { NULL };
+    if (s->reverse) return false;
+    for (int64_t i = 0; i < time; i++) {
+        wf_var *next[1] = { s->state[0] };
+        if (i != skip) sound_step(t, self, wf_select(t, s->x, 0, i), next);
+        s->state[0] = y[i] = next[0];
+    }
+    s->output = wf_stack(t, 0, (wf_vars){ (int)time, y });
+    return true;
+}
+
+static bool skipping_sequence(wf_tape *t, const void *self, wf_sequence *s)
+{
+    return s->lengths ? false : by_steps(t, self, s, 2);
+}
+
+static bool greedy_sequence(wf_tape *t, const void *self, wf_sequence *s)
+{
+    return by_steps(t, self, s, -1);         /* as if there were no lengths */
+}
+
+#define PLAIN(title, ...)                                                                          \
+    {                                                                                              \
+        .name = title, .size = sizeof(plain), .states = WF_STATES(WF_STATE("h", WF_HIDDEN)),       \
+        .params = WF_PARAMS(WF_PARAM(plain, w_x, WF_HIDDEN, WF_INPUT),                             \
+                            WF_PARAM(plain, w_h, WF_HIDDEN, WF_HIDDEN)),                           \
+        __VA_ARGS__                                                                                \
+    }
+
+static const wf_cell sound_cell = PLAIN("sound", .step = sound_step);
+static const struct faulty { wf_cell cell; const char *text;
+} faulty[] = {
+    { PLAIN("counting", .step = counting_step), "cell 'counting': a step again: " },
+    { PLAIN("mixing", .step = mixing_step), "cell 'mixing': ragged against one at a time: " },
+    { PLAIN("cutting", .step = cutting_step), "cell 'cutting': gradients of its steps: " },
+    { PLAIN("cancelling", .step = cancelling_step), "cell 'cancelling': f32 against f64: " },
+    { PLAIN("skipping", .step = sound_step, .sequence = skipping_sequence),
+      "cell 'skipping': sequence against steps: " },
+    { PLAIN("greedy", .step = sound_step, .sequence = greedy_sequence),
+      "cell 'greedy': sequence against steps: " },
+    { PLAIN("sulking", .step = sulking_step), "cell 'sulking': gradients of its steps: " },
+    { PLAIN("stepless", .step = NULL), "cell 'stepless': rnn 'rnn': cell 'stepless' lacks a step" },
+};
+
+START_TEST(a_faulty_cell_is_found_out)
+{
+    wf_report r = wf_cell_check(&faulty[_i].cell, NULL);
+    ck_assert_msg(!r.ok && strncmp(r.text, faulty[_i].text, strlen(faulty[_i].text)) == 0,
+                  "found: %s", r.text);
+}
+END_TEST
+
+START_TEST(a_sound_cell_is_found_sound_at_any_size)
+{
+    static const wf_cell_check_options sizes[] = {
+        { .time = 1 }, { .batch = 1 }, { .input = 1, .hidden = 1 }, { .time = 2, .batch = 6 }
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        wf_report r = wf_cell_check(&sound_cell, &sizes[i]);
+        ck_assert_msg(r.ok, "%s", r.text);
+        r = wf_cell_check(wf_cell_lstm(), &sizes[i]);
+        ck_assert_msg(r.ok, "%s", r.text);
+    }
+    wf_report r = wf_cell_check(wf_cell_lstm(), &(wf_cell_check_options){ .output = 2 });
+    ck_assert_msg(r.ok, "%s", r.text);
+    const wf_rnn_cell relu = { .relu = true };
+    r = wf_cell_check(wf_cell_rnn(), &(wf_cell_check_options){ .prototype = &relu });
+    ck_assert_msg(r.ok, "%s", r.text);
+    r = wf_cell_check(&sound_cell, &(wf_cell_check_options){ .time = -1 });
+    ck_assert_str_eq(r.text, "cell 'sound': the sizes to check it at must be 1 or more");
+    r = wf_cell_check(NULL, NULL);
+    ck_assert_str_eq(r.text, "cell '': rnn 'rnn': there is no cell");
+}
+END_TEST
+
+static void add(TCase *tests)
+{
+    tcase_add_loop_test(
+        tests, second_derivatives_of_a_ragged_lstm_of_two_layers_agree_with_differences, 0, 2);
+    tcase_add_test(tests, calls_that_do_not_fit_are_told_what_does);
+    tcase_add_test(tests, a_step_that_makes_a_state_of_another_shape_is_told);
+    tcase_add_loop_test(tests, options_that_make_no_sense_fail_the_tree_with_one_sentence, 0,
+                        sizeof refused / sizeof refused[0]);
+    tcase_add_test(tests, what_cannot_be_carried_is_refused);
+    tcase_add_test(tests, parameters_are_named_and_shaped_as_pytorch_has_them);
+    tcase_add_test(tests, initial_values_are_an_option_for_either_side);
+    tcase_add_test(tests, without_biases_there_are_none);
+    tcase_add_test(tests, plain_options_come_from_the_prototype);
+    tcase_add_loop_test(tests, every_cell_is_proved, 0, 4);
+    tcase_add_loop_test(tests, a_faulty_cell_is_found_out, 0, sizeof faulty / sizeof faulty[0]);
+    tcase_add_test(tests, a_sound_cell_is_found_sound_at_any_size);
+}
+
+int main(int argc, char **argv)
+{
+    return harness_main(argc, argv, "cells", add);
+}

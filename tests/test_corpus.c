@@ -1,0 +1,574 @@
+/* Text as ids: UTF-8 to the letter of the standard, lanes as PyTorch's character models cut them,
+ * and every refusal. */
+#include "data/corpus.h"
+#include "data/utf8.h"
+#include "tensor/io.h"
+#include "tensor/rng.h"
+#include "tensor/runtime.h"
+#include "tests/harness.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static struct {
+    int at, requests, live;
+} memory;
+
+static void *hook_alloc(void *user, size_t bytes)
+{
+    (void)user;
+    if (++memory.requests == memory.at) return NULL;
+    memory.live++;
+    return aligned_alloc(64, (bytes + 63) & ~(size_t)63);
+}
+
+static void hook_release(void *user, void *memory_to_free)
+{
+    (void)user;
+    memory.live--;
+    free(memory_to_free);
+}
+
+static void set_runtime(void)
+{
+    static bool ready;
+    if (!ready)
+        ck_assert(
+            wf_runtime_set(&(wf_runtime){ .alloc = hook_alloc, .release = hook_release }, NULL));
+    ready = true;
+    memory.at = 0;
+}
+
+static wf_corpus *open_text(const char *text, const wf_corpus_options *options)
+{
+    wf_error error = { "" };
+    wf_corpus *c = wf_corpus_from_memory("text", text, (int64_t)strlen(text), options, &error);
+    ck_assert_msg(c, "%s", error.text);
+    return c;
+}
+
+static int32_t value(const wf_tensor *x, int64_t index)
+{
+    return (int32_t)wf_tensor_at(x, index);
+}
+
+/* ---- UTF-8 ---- */
+
+START_TEST(every_unicode_letter_comes_back_from_utf8)
+{
+    for (int32_t letter = -1; letter <= 0x110000; letter++) {
+        char text[5] = "????";
+        int32_t again = -1;
+        int bytes = wf_utf8_encode(letter, text);
+        bool scalar = letter >= 0 && letter <= 0x10FFFF && !(letter >= 0xD800 && letter <= 0xDFFF);
+        int takes = !scalar ? 0 : letter < 0x80 ? 1 : letter < 0x800 ? 2 : letter < 0x10000 ? 3 : 4;
+        bool right = bytes == takes && text[bytes] == 0 &&
+                     wf_utf8_decode(text, bytes, &again) == bytes &&
+                     again == (scalar ? letter : -1);
+        for (int fewer = 0; fewer < bytes; fewer++)
+            right &= wf_utf8_decode(text, fewer, &again) == 0;
+        if (!right) ck_abort_msg("U+%04X", (unsigned)letter);
+    }
+}
+END_TEST
+
+/* Well-formed UTF-8 as table 3-7 of the Unicode standard lists it: the bytes that it takes, or
+ * 0. */
+static int well_formed(const unsigned char *p)
+{
+    static const struct {
+        int low, high, second_low, second_high, bytes;
+    } rows[] = {
+        { 0x00, 0x7F, 0x00, 0xFF, 1 }, { 0xC2, 0xDF, 0x80, 0xBF, 2 }, { 0xE0, 0xE0, 0xA0, 0xBF, 3 },
+        { 0xE1, 0xEC, 0x80, 0xBF, 3 }, { 0xED, 0xED, 0x80, 0x9F, 3 }, { 0xEE, 0xEF, 0x80, 0xBF, 3 },
+        { 0xF0, 0xF0, 0x90, 0xBF, 4 }, { 0xF1, 0xF3, 0x80, 0xBF, 4 }, { 0xF4, 0xF4, 0x80, 0x8F, 4 },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (p[0] < rows[i].low || p[0] > rows[i].high) continue;
+        if (p[1] < rows[i].second_low || p[1] > rows[i].second_high) return 0;
+        for (int k = 2; k < rows[i].bytes; k++)
+            if (p[k] < 0x80 || p[k] > 0xBF) return 0;
+        return rows[i].bytes;
+    }
+    return 0;
+}
+
+START_TEST(utf8_is_exactly_what_the_unicode_standard_lists)
+{
+    static const unsigned char edges[] = { 0x00, 0x22, 0x7F, 0x80, 0x81, 0x8F, 0x90,
+                                           0x9F, 0xA0, 0xBF, 0xC0, 0xC2, 0xFF };
+    enum { EDGES = sizeof edges };
+    for (int a = 0; a < 256; a++)
+        for (int b = 0; b < 256; b++)
+            for (int i = 0; i < EDGES * EDGES; i++) {
+                const unsigned char p[4] = { (unsigned char)a, (unsigned char)b, edges[i / EDGES],
+                                             edges[i % EDGES] };
+                int32_t letter = -1;
+                int bytes = wf_utf8_decode((const char *)p, 4, &letter);
+                if (bytes != well_formed(p) || (letter < 0) != (bytes == 0))
+                    ck_abort_msg("%02x %02x %02x %02x: %d bytes", p[0], p[1], p[2], p[3], bytes);
+            }
+}
+END_TEST
+
+START_TEST(letters_are_counted_up_to_the_first_bad_byte)
+{
+    int64_t bad = -1;
+    ck_assert_int_eq(wf_utf8_count("가나다 abc", 13, &bad), 7);
+    ck_assert_int_eq(bad, -1);
+    ck_assert_int_eq(wf_utf8_count("가나다", 8, &bad), -1);
+    ck_assert_int_eq(bad, 6);
+    ck_assert_int_eq(wf_utf8_count("", 0, NULL), 0);
+    ck_assert_int_eq(wf_utf8_count("\xff", 1, NULL), -1);
+}
+END_TEST
+
+/* ---- lanes ---- */
+
+START_TEST(batches_are_those_of_torch_charlm_for_any_sizes)
+{
+    set_runtime();
+    int cases = 0;
+    for (uint64_t k = 0; k < 200; k++) {
+        char text[700];
+        int64_t n = 20 + wf_random_below(1, k, 600), batch = 1 + wf_random_below(2, k, 5),
+                time = 1 + wf_random_below(3, k, 9);
+        for (int64_t i = 0; i < n; i++)
+            text[i] = (char)('a' + wf_random_below(4 + k, (uint64_t)i, 26));
+        text[n] = 0;
+        double valid = k % 3 ? 0 : 0.05 * (double)(1 + k % 7);
+        int64_t train = (int64_t)((double)n * (1 - valid)), lane = train / batch, at = 0;
+        if (lane < time + 1 || (valid > 0 && n - train < 2)) continue;
+        wf_corpus *c = open_text(
+            text, &(wf_corpus_options){ .time = time, .batch = batch, .valid = valid });
+        ck_assert_int_eq(wf_corpus_train_count(c), train);
+        ck_assert_int_eq(wf_corpus_valid_count(c), n - train);
+        int requests = memory.requests, wrong = 0;
+        for (int step = 0; step < 40; step++) {
+            bool restart = step == 0;
+            if (at + time + 1 > lane) at = 0, restart = true;
+            wf_batch b = wf_corpus_next(c);
+            ck_assert_int_eq(b.restart, restart);
+            ck_assert(b.input->dtype == WF_I32 && b.input->rank == 2 && b.input->dim[0] == time &&
+                      b.input->dim[1] == batch);
+            for (int64_t t = 0; t < time; t++)
+                for (int64_t l = 0; l < batch; l++) {
+                    const char *here = &text[l * lane + at + t];
+                    wrong += wf_corpus_letter(c, value(b.input, t * batch + l)) != here[0];
+                    wrong += wf_corpus_letter(c, value(b.target, t * batch + l)) != here[1];
+                }
+            at += time;
+        }
+        ck_assert_int_eq(wrong, 0);
+        ck_assert_int_eq(memory.requests, requests);
+        for (int64_t i = train; i < n; i++)
+            wrong += wf_corpus_letter(c, value(wf_corpus_valid(c), i - train)) != text[i];
+        ck_assert_int_eq(wrong, 0);
+        wf_corpus_free(c);
+        cases++;
+    }
+    ck_assert_int_gt(cases, 150);
+    ck_assert_int_eq(memory.live, 0);
+}
+END_TEST
+
+START_TEST(a_corpus_resumed_at_a_position_goes_on_as_if_never_stopped)
+{
+    const char *text = "the quick brown fox jumps over the lazy dog and runs away";
+    const wf_corpus_options options = { .time = 4, .batch = 3 };
+    wf_corpus *whole = open_text(text, &options);
+    for (int stop = 0; stop < 12; stop++) {
+        wf_corpus *again = open_text(text, &options);
+        ck_assert(wf_corpus_seek(whole, 0));
+        for (int i = 0; i < stop; i++) wf_corpus_next(whole);
+        ck_assert(wf_corpus_seek(again, wf_corpus_position(whole)));
+        for (int i = 0; i < 9; i++) {
+            wf_batch a = wf_corpus_next(whole), b = wf_corpus_next(again);
+            ck_assert_int_eq(a.restart, b.restart);
+            ck_assert_int_eq(wf_corpus_position(whole), wf_corpus_position(again));
+            for (int64_t k = 0; k < 12; k++)
+                ck_assert_int_eq(value(a.target, k), value(b.target, k));
+        }
+        wf_corpus_free(again);
+    }
+    int64_t lane = (int64_t)strlen(text) / 3;
+    ck_assert(wf_corpus_seek(whole, 5));
+    ck_assert(!wf_corpus_seek(whole, -1));
+    ck_assert(!wf_corpus_seek(whole, lane + 1));
+    ck_assert_int_eq(wf_corpus_position(whole), 5);
+    ck_assert(!wf_corpus_next(whole).restart);
+    ck_assert(wf_corpus_seek(whole, lane));
+    ck_assert(wf_corpus_next(whole).restart);
+    wf_corpus_free(whole);
+}
+END_TEST
+
+START_TEST(a_text_of_just_enough_letters_begins_anew_at_every_batch)
+{
+    wf_corpus *c = open_text("abcdefgh", &(wf_corpus_options){ .time = 3, .batch = 2 });
+    for (int i = 0; i < 3; i++) {
+        wf_batch b = wf_corpus_next(c);
+        ck_assert(b.restart);
+        ck_assert_int_eq(value(b.input, 1), 4);
+        ck_assert_int_eq(value(b.target, 5), 7);
+    }
+    wf_corpus_free(c);
+}
+END_TEST
+
+START_TEST(each_part_holds_out_its_own_end)
+{
+    const wf_text parts[] = { { "one",
+                                "\xEF\xBB\xBF"
+                                "0123456789",
+                                13 },
+                              { NULL, "", 0 },
+                              { "two", "가나다라abcdefghij", 22 } };
+    wf_error error = { "" };
+    wf_corpus *c = wf_corpus_from_parts(
+        parts, 3, &(wf_corpus_options){ .time = 16, .batch = 1, .valid = 0.25 }, &error);
+    ck_assert_msg(c, "%s", error.text);
+    ck_assert_int_eq(wf_corpus_train_count(c), 7 + 10);
+    ck_assert_int_eq(wf_corpus_valid_count(c), 3 + 4);
+    wf_batch b = wf_corpus_next(c);
+    const int32_t learned[] = { '0',    '1',    '2', '3', '4', '5', '6', 0xAC00, 0xB098,
+                                0xB2E4, 0xB77C, 'a', 'b', 'c', 'd', 'e', 'f' };
+    for (int i = 0; i < 16; i++) {
+        ck_assert_int_eq(wf_corpus_letter(c, value(b.input, i)), learned[i]);
+        ck_assert_int_eq(wf_corpus_letter(c, value(b.target, i)), learned[i + 1]);
+    }
+    const wf_tensor *valid = wf_corpus_valid(c);
+    ck_assert(valid->rank == 2 && valid->dim[0] == 7 && valid->dim[1] == 1);
+    for (int i = 0; i < 7; i++)
+        ck_assert_int_eq(wf_corpus_letter(c, value(valid, i)), "789ghij"[i]);
+    wf_corpus_free(c);
+}
+END_TEST
+
+/* ---- letters ---- */
+
+START_TEST(korean_text_has_the_alphabet_of_its_code_points_in_order)
+{
+    const char *text = "나라말이 한자와 달라\n서로 통하지 않는다 🧵";
+    wf_corpus *c = open_text(text, &(wf_corpus_options){ .time = 4, .batch = 2 });
+    int64_t n = wf_corpus_alphabet(c);
+    for (int64_t i = 0; i < n; i++) {
+        ck_assert_int_eq(wf_corpus_id(c, wf_corpus_letter(c, i)), i);
+        if (i > 0) ck_assert_int_lt(wf_corpus_letter(c, i - 1), wf_corpus_letter(c, i));
+    }
+    ck_assert_int_eq(wf_corpus_letter(c, 0), '\n');
+    ck_assert_int_eq(wf_corpus_letter(c, n - 1), 0x1F9F5);
+    ck_assert_int_eq(wf_corpus_letter(c, n), -1);
+    ck_assert_int_eq(wf_corpus_letter(c, -1), -1);
+    ck_assert_int_eq(wf_corpus_id(c, 'x'), -1);
+    ck_assert_int_eq(wf_corpus_id(c, -5), -1);
+    ck_assert_int_eq(wf_corpus_id(c, 0x110000), -1);
+    ck_assert_int_eq(wf_utf8_count(wf_corpus_alphabet_text(c),
+                                   (int64_t)strlen(wf_corpus_alphabet_text(c)), NULL),
+                     n);
+
+    int32_t ids[64];
+    char back[256] = "", *end = back;
+    int64_t letters = wf_corpus_encode(c, text, (int64_t)strlen(text), ids, 64, NULL);
+    ck_assert_int_eq(letters, 24);
+    for (int64_t i = 0; i < letters; i++) end += wf_utf8_encode(wf_corpus_letter(c, ids[i]), end);
+    ck_assert_str_eq(back, text);
+    ck_assert_int_eq(wf_corpus_train_count(c), 24);
+    wf_corpus_free(c);
+}
+END_TEST
+
+START_TEST(a_saved_alphabet_gives_the_same_ids_in_any_order)
+{
+    wf_corpus *c = open_text(
+        "hello, world", &(wf_corpus_options){ .time = 2, .batch = 2, .alphabet = "wor,힣 held" });
+    ck_assert_str_eq(wf_corpus_alphabet_text(c), "wor,힣 held");
+    ck_assert_int_eq(wf_corpus_alphabet(c), 10);
+    const int32_t ids[] = { 6, 7, 8, 8, 1, 3, 5, 0, 1, 2, 8, 9 };
+    int32_t got[12];
+    ck_assert_int_eq(wf_corpus_encode(c, "hello, world", 12, got, 12, NULL), 12);
+    ck_assert_mem_eq(got, ids, sizeof ids);
+    ck_assert_int_eq(wf_corpus_id(c, 0xD7A3), 4);
+    /* Only as many as there is room for. */
+    memset(got, 0, sizeof got);
+    ck_assert_int_eq(wf_corpus_encode(c, "hello", 5, got, 2, NULL), 5);
+    ck_assert(got[1] == 7 && got[2] == 0);
+    ck_assert_int_eq(wf_corpus_encode(c, "hello", 5, NULL, 0, NULL), 5);
+    wf_corpus_free(c);
+}
+END_TEST
+
+START_TEST(an_alphabet_alone_reads_and_writes_ids)
+{
+    wf_error error = { "" };
+    wf_corpus *c = wf_corpus_from_alphabet("ㄱㄴㄷ\n", &error);
+    ck_assert_msg(c, "%s", error.text);
+    int32_t ids[2];
+    ck_assert_int_eq(wf_corpus_encode(c, "\nㄷ", 4, ids, 2, &error), 2);
+    ck_assert(ids[0] == 3 && ids[1] == 2);
+    wf_batch b = wf_corpus_next(c);
+    ck_assert(!b.input && !b.target);
+    ck_assert_int_eq(wf_tensor_count(wf_corpus_valid(c)), 0);
+    wf_corpus_free(c);
+    ck_assert_ptr_null(wf_corpus_from_alphabet(NULL, &error));
+    ck_assert_str_eq(error.text, "corpus: the alphabet is empty");
+}
+END_TEST
+
+START_TEST(a_byte_order_mark_is_skipped_only_at_the_start)
+{
+    wf_corpus *c = open_text("\xEF\xBB\xBF"
+                             "ab\xEF\xBB\xBF"
+                             "c",
+                             &(wf_corpus_options){ .time = 1, .batch = 1 });
+    ck_assert_int_eq(wf_corpus_train_count(c), 4);
+    ck_assert_int_eq(wf_corpus_id(c, 0xFEFF), 3);
+    wf_corpus_free(c);
+}
+END_TEST
+
+/* ---- refusals ---- */
+
+START_TEST(a_text_that_cannot_be_learned_from_is_refused_when_it_is_opened)
+{
+    static const struct {
+        const char *text;
+        wf_corpus_options options;
+        const char *sentence;
+    } cases[] = {
+        { "twelve chars",
+          { .time = 64, .batch = 4 },
+          "corpus 'x.txt': 12 letters; 4 lanes of 64 + 1 letters need 260" },
+        { "열두글자라고",
+          { .time = 3, .batch = 2 },
+          "corpus 'x.txt': 6 letters; 2 lanes of 3 + 1 letters need 8" },
+        { "twelve chars",
+          { .time = 5, .batch = 2, .valid = 0.05 },
+          "corpus 'x.txt': 12 letters, 11 of them to learn from; 2 lanes of 5 + 1 letters need "
+          "12" },
+        { "twelve chars",
+          { .time = 5, .batch = 1, .valid = 0.01 },
+          "corpus 'x.txt': of 12 letters, 0.01 held out are 1; at least 2 are needed" },
+        { "twelve chars",
+          { .time = INT64_MAX, .batch = 2 },
+          "corpus 'x.txt': 12 letters; 2 lanes of 9223372036854775807 + 1 letters need "
+          "9223372036854775807" },
+        { "", { .time = 1, .batch = 1 }, "corpus 'x.txt': it is empty" },
+        { "\xEF\xBB\xBF", { .time = 1, .batch = 1 }, "corpus 'x.txt': it is empty" },
+        { "ab\nc\xE9"
+          "d",
+          { .time = 1, .batch = 1 },
+          "corpus 'x.txt': byte 4 (line 2) is 0xE9, which is not UTF-8 there" },
+        { "ab\n\n\xEA\xB0",
+          { .time = 1, .batch = 1 },
+          "corpus 'x.txt': byte 4 (line 3) is 0xEA, which is not UTF-8 there" },
+        { "\xFF\xFE"
+          "a",
+          { .time = 1, .batch = 1 },
+          "corpus 'x.txt': byte 0 (line 1) is 0xFF, which is not UTF-8 there" },
+        { "abc", { .batch = 1 }, "corpus 'x.txt': .time is 0; it must be 1 or more" },
+        { "abc", { .time = 1 }, "corpus 'x.txt': .batch is 0; it must be 1 or more" },
+        { "abc", { .time = -1, .batch = 1 }, "corpus 'x.txt': .time is -1; it must be 1 or more" },
+        { "abc",
+          { .time = 1, .batch = 1, .valid = 1 },
+          "corpus 'x.txt': .valid is 1; it must be at least 0 and below 1" },
+        { "abc",
+          { .time = 1, .batch = 1, .valid = -0.5 },
+          "corpus 'x.txt': .valid is -0.5; it must be at least 0 and below 1" },
+        { "abc", { .time = 1, .batch = 1, .valid = 0.0 / 0.0 }, NULL },
+        { "ab\n가c",
+          { .time = 1, .batch = 1, .alphabet = "a\nbc" },
+          "corpus 'x.txt': letter 3 (line 2), '가' (U+AC00), is not in the alphabet" },
+        { "ab\tc",
+          { .time = 1, .batch = 1, .alphabet = "abc" },
+          "corpus 'x.txt': letter 2 (line 1), U+0009, is not in the alphabet" },
+        { "abc",
+          { .time = 1, .batch = 1, .alphabet = "" },
+          "corpus 'x.txt': the alphabet is empty" },
+        { "abc",
+          { .time = 1, .batch = 1, .alphabet = "abcb" },
+          "corpus 'x.txt': the alphabet has 'b' (U+0062) twice" },
+        { "abc",
+          { .time = 1, .batch = 1, .alphabet = "ab\x80" },
+          "corpus 'x.txt': the alphabet is not UTF-8 at its byte 2" },
+    };
+    set_runtime();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        wf_error error = { "" };
+        wf_corpus *c = wf_corpus_from_memory("x.txt", cases[i].text, (int64_t)strlen(cases[i].text),
+                                             &cases[i].options, &error);
+        ck_assert_msg(!c, "%s", cases[i].sentence);
+        if (cases[i].sentence)
+            ck_assert_str_eq(error.text, cases[i].sentence);
+        else
+            ck_assert_ptr_nonnull(strstr(error.text, "it must be at least 0 and below 1"));
+    }
+    wf_error error = { "" };
+    ck_assert_ptr_null(wf_corpus_from_memory(
+        "x.txt", "ab\n\0c", 5, &(wf_corpus_options){ .time = 1, .batch = 1 }, &error));
+    ck_assert_str_eq(error.text, "corpus 'x.txt': byte 3 (line 2) is zero: this is not text");
+    error.text[0] = 0;
+    ck_assert_ptr_null(wf_corpus_from_memory(NULL, "ab", 2, NULL, &error));
+    ck_assert_str_eq(error.text, "corpus '(memory)': .time is 0; it must be 1 or more");
+    error.text[0] = 0;
+    const wf_text parts[] = { { "a.c", "12", 2 }, { "b.c", "345", 3 }, { "c.c", "6", 1 } };
+    ck_assert_ptr_null(
+        wf_corpus_from_parts(parts, 3, &(wf_corpus_options){ .time = 6, .batch = 1 }, &error));
+    ck_assert_str_eq(error.text,
+                     "corpus 'a.c' and 2 more: 6 letters; 1 lanes of 6 + 1 letters need 7");
+    error.text[0] = 0;
+    ck_assert_ptr_null(
+        wf_corpus_from_parts(parts, 0, &(wf_corpus_options){ .time = 6, .batch = 1 }, &error));
+    ck_assert_str_eq(error.text, "corpus: 0 texts were given; it takes 1 or more");
+    ck_assert_int_eq(memory.live, 0);
+}
+END_TEST
+
+START_TEST(a_letter_outside_the_alphabet_is_named_with_its_place)
+{
+    wf_corpus *c = open_text("abc\nabc", &(wf_corpus_options){ .time = 1, .batch = 1 });
+    static const struct {
+        const char *text, *sentence;
+    } cases[] = {
+        { "abX", "encode: letter 2 (line 1), 'X' (U+0058), is not in the alphabet" },
+        { "ab\n한", "encode: letter 3 (line 2), '한' (U+D55C), is not in the alphabet" },
+        { "\x1b", "encode: letter 0 (line 1), U+001B, is not in the alphabet" },
+        { "a\xC3", "encode: byte 1 (line 1) is 0xC3, which is not UTF-8 there" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        wf_error error = { "" };
+        int32_t ids[8];
+        ck_assert_int_eq(
+            wf_corpus_encode(c, cases[i].text, (int64_t)strlen(cases[i].text), ids, 8, &error), -1);
+        ck_assert_str_eq(error.text, cases[i].sentence);
+    }
+    wf_error error = { "" };
+    ck_assert_int_eq(wf_corpus_encode(NULL, "a", 1, NULL, 0, &error), -1);
+    ck_assert_str_eq(error.text, "encode: the corpus was never made");
+    wf_corpus_free(c);
+}
+END_TEST
+
+START_TEST(a_corpus_file_is_read_or_the_reason_said)
+{
+    char path[600], sentence[800];
+    snprintf(path, sizeof path, "%s/본문.txt", harness_folder());
+    ck_assert(wf_file_write(path,
+                            "\xEF\xBB\xBF"
+                            "가나다라",
+                            15, NULL));
+    wf_error error = { "" };
+    const wf_corpus_options options = { .time = 3, .batch = 1 };
+    wf_corpus *c = wf_corpus_new(path, &options, &error);
+    ck_assert_msg(c, "%s", error.text);
+    ck_assert_int_eq(wf_corpus_train_count(c), 4);
+    ck_assert_int_eq(wf_corpus_letter(c, 0), 0xAC00);
+    wf_corpus_free(c);
+    ck_assert_ptr_null(wf_corpus_new(path, &(wf_corpus_options){ .time = 4, .batch = 1 }, &error));
+    snprintf(sentence, sizeof sentence, "corpus '%s': 4 letters; 1 lanes of 4 + 1 letters need 5",
+             path);
+    ck_assert_str_eq(error.text, sentence);
+    error.text[0] = 0;
+    ck_assert_ptr_null(wf_corpus_new("no such.txt", &options, &error));
+    ck_assert_str_eq(error.text, "corpus 'no such.txt': no such file or folder");
+    error.text[0] = 0;
+    ck_assert_ptr_null(wf_corpus_new(harness_folder(), &options, &error));
+    snprintf(sentence, sizeof sentence, "corpus '%s': it is a folder", harness_folder());
+    ck_assert_str_eq(error.text, sentence);
+    error.text[0] = 0;
+    ck_assert_ptr_null(wf_corpus_new(NULL, &options, &error));
+    ck_assert_str_eq(error.text, "corpus '(no path)': no path was given");
+}
+END_TEST
+
+START_TEST(when_memory_runs_out_there_is_an_error_and_no_leak)
+{
+    set_runtime();
+    char path[600];
+    snprintf(path, sizeof path, "%s/text", harness_folder());
+    ck_assert(wf_file_write(path, "some text", 9, NULL));
+    for (int form = 0; form < 2; form++) {
+        int k = 1;
+        for (;; k++) {
+            wf_error error = { "" };
+            memory.at = k, memory.requests = 0;
+            wf_corpus *c = form ? wf_corpus_from_alphabet("abc", &error)
+                                : wf_corpus_new(
+                                      path,
+                                      &(wf_corpus_options){ .time = 2, .batch = 2, .valid = 0.3 },
+                                      &error);
+            bool reached = memory.requests >= k;
+            memory.at = 0;
+            wf_corpus_free(c);
+            ck_assert_int_eq(memory.live, 0);
+            ck_assert_int_eq(c == NULL, reached);
+            if (!reached) break;
+            ck_assert_ptr_nonnull(strstr(error.text, "not enough memory for "));
+        }
+        ck_assert_int_eq(k - 1, form ? 5 : 7);
+    }
+}
+END_TEST
+
+START_TEST(a_corpus_that_was_never_made_is_quiet)
+{
+    wf_batch b = wf_corpus_next(NULL);
+    ck_assert(!b.input && !b.target && !b.restart);
+    ck_assert(!wf_corpus_seek(NULL, 0));
+    ck_assert_int_eq(wf_corpus_position(NULL), 0);
+    ck_assert_int_eq(wf_corpus_alphabet(NULL), 0);
+    ck_assert_int_eq(wf_corpus_train_count(NULL), 0);
+    ck_assert_int_eq(wf_corpus_valid_count(NULL), 0);
+    ck_assert_ptr_null(wf_corpus_valid(NULL));
+    ck_assert_ptr_null(wf_corpus_alphabet_text(NULL));
+    ck_assert_int_eq(wf_corpus_letter(NULL, 0), -1);
+    ck_assert_int_eq(wf_corpus_id(NULL, 'a'), -1);
+    wf_corpus_free(NULL);
+}
+END_TEST
+
+START_TEST(shakespeare_is_cut_as_pytorch_cuts_it)
+{
+    const char *path = harness_data("tinyshakespeare.txt");
+    if (!path) return;
+    wf_error error = { "" };
+    wf_corpus *c = wf_corpus_new(
+        path, &(wf_corpus_options){ .time = 64, .batch = 32, .valid = 0.05 }, &error);
+    ck_assert_msg(c, "%s", error.text);
+    ck_assert_int_eq(wf_corpus_alphabet(c), 65);
+    ck_assert_int_eq(wf_corpus_train_count(c), 1059624);
+    ck_assert_int_eq(wf_corpus_valid_count(c), 55770);
+    int restarts = 0, steps = 0;
+    for (; restarts < 2; steps++) restarts += wf_corpus_next(c).restart;
+    ck_assert_int_eq(steps - 1, (1059624 / 32 - 1) / 64);
+    wf_corpus_free(c);
+}
+END_TEST
+
+static void add_tests(TCase *tests)
+{
+    tcase_add_test(tests, every_unicode_letter_comes_back_from_utf8);
+    tcase_add_test(tests, utf8_is_exactly_what_the_unicode_standard_lists);
+    tcase_add_test(tests, letters_are_counted_up_to_the_first_bad_byte);
+    tcase_add_test(tests, batches_are_those_of_torch_charlm_for_any_sizes);
+    tcase_add_test(tests, a_corpus_resumed_at_a_position_goes_on_as_if_never_stopped);
+    tcase_add_test(tests, a_text_of_just_enough_letters_begins_anew_at_every_batch);
+    tcase_add_test(tests, each_part_holds_out_its_own_end);
+    tcase_add_test(tests, korean_text_has_the_alphabet_of_its_code_points_in_order);
+    tcase_add_test(tests, a_saved_alphabet_gives_the_same_ids_in_any_order);
+    tcase_add_test(tests, an_alphabet_alone_reads_and_writes_ids);
+    tcase_add_test(tests, a_byte_order_mark_is_skipped_only_at_the_start);
+    tcase_add_test(tests, a_text_that_cannot_be_learned_from_is_refused_when_it_is_opened);
+    tcase_add_test(tests, a_letter_outside_the_alphabet_is_named_with_its_place);
+    tcase_add_test(tests, a_corpus_file_is_read_or_the_reason_said);
+    tcase_add_test(tests, when_memory_runs_out_there_is_an_error_and_no_leak);
+    tcase_add_test(tests, a_corpus_that_was_never_made_is_quiet);
+    tcase_add_test(tests, shakespeare_is_cut_as_pytorch_cuts_it);
+}
+
+int main(int argc, char **argv)
+{
+    return harness_main(argc, argv, "corpus", add_tests);
+}

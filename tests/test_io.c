@@ -1,0 +1,597 @@
+/* Whole files: every call to the system and every request for memory may fail, and what was there
+ * before stays. */
+#define _GNU_SOURCE
+#include "tensor/io.h"
+#include "tensor/runtime.h"
+#include "tests/harness.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ---- a runtime that fails on demand ---- */
+
+enum {
+    OPEN = 1,
+    READ = 2,
+    WRITE = 4,
+    SIZE = 8,
+    SYNC = 16,
+    CLOSE = 32,
+    RENAME = 64,
+    UNLINK = 128,
+    ANY = 255
+};
+
+static struct {
+    int kinds, number;         /* which calls fail, with which errno (0: none) */
+    int at, calls;             /* the call of those kinds that fails, from 1; how many there were */
+    bool interrupted, trickle; /* every other call says EINTR; at most 7 bytes are moved */
+    bool die;                  /* instead of failing, the process is killed */
+    int last;                  /* the kind of the last call of all */
+    int open;                  /* files now open */
+    int64_t grow;              /* added to what size says */
+    int alloc_at, allocs,
+        live;      /* the request that fails, from 1; how many there were; not yet released */
+    bool alloc_on; /* all after it fail too */
+} world;
+
+static bool fails(int kind)
+{
+    static int toggle;
+    world.last = kind;
+    if (!(world.kinds & kind)) return false;
+    if (world.interrupted && kind & (OPEN | READ | WRITE | SYNC) && ++toggle % 2)
+        return errno = EINTR, true;
+    if (++world.calls != world.at) return false;
+    if (world.die) raise(SIGKILL);
+    return errno = world.number, world.number != 0;
+}
+
+static int hook_open(void *user, const char *path, int flags, int mode)
+{
+    (void)user;
+    if (fails(OPEN)) return -1;
+    int file = open(path, flags, (mode_t)mode);
+    world.open += file >= 0;
+    return file;
+}
+
+static long hook_read(void *user, int file, void *data, size_t bytes)
+{
+    (void)user;
+    if (fails(READ)) return -1;
+    return read(file, data, world.trickle && bytes > 7 ? 7 : bytes);
+}
+
+static long hook_write(void *user, int file, const void *data, size_t bytes)
+{
+    (void)user;
+    if (fails(WRITE)) return -1;
+    return write(file, data, world.trickle && bytes > 7 ? 7 : bytes);
+}
+
+static int64_t hook_size(void *user, int file)
+{
+    (void)user;
+    struct stat info;
+    if (fails(SIZE)) return -1;
+    if (fstat(file, &info) != 0) return -1;
+    if (!S_ISREG(info.st_mode)) return errno = EINVAL, -1;
+    return info.st_size + world.grow;
+}
+
+static int hook_sync(void *user, int file)
+{
+    (void)user;
+    return fails(SYNC) ? -1 : fsync(file);
+}
+
+static int hook_close(void *user, int file)
+{
+    (void)user;
+    int result = close(file);
+    world.open--;
+    return fails(CLOSE) ? -1 : result;
+}
+
+static int hook_rename(void *user, const char *from, const char *to)
+{
+    (void)user;
+    return fails(RENAME) ? -1 : rename(from, to);
+}
+
+static int hook_unlink(void *user, const char *path)
+{
+    (void)user;
+    return fails(UNLINK) ? -1 : unlink(path);
+}
+
+static void *hook_alloc(void *user, size_t bytes)
+{
+    (void)user;
+    world.allocs++;
+    if (world.alloc_at &&
+        (world.allocs == world.alloc_at || (world.alloc_on && world.allocs > world.alloc_at)))
+        return NULL;
+    world.live++;
+    return aligned_alloc(64, (bytes + 63) & ~(size_t)63);
+}
+
+static void hook_release(void *user, void *memory)
+{
+    (void)user;
+    world.live--;
+    free(memory);
+}
+
+static void set_runtime(void)
+{
+    static const wf_files files = { .open = hook_open,
+                                    .read = hook_read,
+                                    .write = hook_write,
+                                    .size = hook_size,
+                                    .sync = hook_sync,
+                                    .close = hook_close,
+                                    .rename = hook_rename,
+                                    .unlink = hook_unlink };
+    static bool ready;
+    memset(&world, 0, sizeof world);
+    if (!ready)
+        ck_assert(wf_runtime_set(
+            &(wf_runtime){ .alloc = hook_alloc, .release = hook_release, .files = &files }, NULL));
+    ready = true;
+}
+
+/* ---- files of a test ---- */
+
+static const char *in_folder(const char *name)
+{
+    static char paths[16][512];
+    static int next;
+    char *path = paths[next++ % 16];
+    snprintf(path, sizeof paths[0], "%s/%s", harness_folder(), name);
+    return path;
+}
+
+/* How many entries the test's folder has. */
+static int entries(void)
+{
+    DIR *folder = opendir(harness_folder());
+    int n = 0;
+    ck_assert_ptr_nonnull(folder);
+    while (readdir(folder)) n++;
+    closedir(folder);
+    return n - 2;
+}
+
+static char *contents(const char *path, size_t *n)
+{
+    FILE *file = fopen(path, "rb");
+    ck_assert_msg(file, "%s is gone", path);
+    char *bytes = malloc(1 << 20);
+    *n = fread(bytes, 1, 1 << 20, file);
+    fclose(file);
+    return bytes;
+}
+
+static void make(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "wb");
+    ck_assert_ptr_nonnull(file);
+    fputs(text, file);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+static bool holds(const char *path, const char *text)
+{
+    size_t n;
+    char *bytes = contents(path, &n);
+    bool same = n == strlen(text) && memcmp(bytes, text, n) == 0;
+    free(bytes);
+    return same;
+}
+
+/* Two tensors: one strided, so that a save takes several writes, and behind one of three floats, so
+ * that a load has to move it. */
+static bool save(const char *path, double value, wf_error *error)
+{
+    static double w[64 * 64];
+    static float b[3];
+    for (int i = 0; i < 64 * 64; i++) w[i] = value;
+    wf_tensor x = wf_tensor_of(WF_F64, WF_SHAPE(64, 64), w);
+    wf_named all[] = { { "b", wf_tensor_of(WF_F32, WF_SHAPE(3), b) }, { "w", x } };
+    wf_view_transpose(&x, 0, 1, &all[1].tensor);
+    return wf_safetensors_save(path, all, 2, &(wf_meta){ "cell", "lstm" }, 1, error);
+}
+
+static double loaded(const char *path)
+{
+    wf_error error = { "" };
+    wf_archive *a = wf_safetensors_load(path, &error);
+    ck_assert_msg(a, "%s", error.text);
+    double value = wf_tensor_at(wf_archive_find(a, "w"), 77);
+    wf_archive_free(a);
+    return value;
+}
+
+/* ---- saving ---- */
+
+START_TEST(whatever_call_fails_in_a_save_the_old_file_or_the_new_one_is_there_whole)
+{
+    set_runtime();
+    const char *path = in_folder("model");
+    static const struct {
+        int kind, number;
+        const char *doing, *why;
+    } faults[] = {
+        { OPEN, EACCES, "", "permission denied" },
+        { OPEN, ENOSPC, "", "no space left on the device" },
+        { OPEN, EMFILE, "", "too many files are open" },
+        { WRITE, ENOSPC, "cannot write: ", "no space left on the device" },
+        { WRITE, EIO, "cannot write: ", "input/output error" },
+        { WRITE, EDQUOT, "cannot write: ", "the disk quota is used up" },
+        { WRITE, EFBIG, "cannot write: ", "the file would be too large" },
+        { SYNC, EIO, "", "input/output error" },
+        { CLOSE, EIO, "cannot close: ", "input/output error" },
+        { CLOSE, ENOSPC, "cannot close: ", "no space left on the device" },
+        { RENAME, EACCES, "cannot put it in the place of the old one: ", "permission denied" },
+        { RENAME, 1234, "", "error 1234" },
+    };
+    ck_assert(save(path, 1, NULL));
+    for (size_t f = 0; f < sizeof faults / sizeof *faults; f++) {
+        int failed = 0;
+        for (int k = 1;; k++) {
+            wf_error error = { "" };
+            char sentence[800];
+            ck_assert(save(path, 1, NULL));
+            world.kinds = faults[f].kind, world.number = faults[f].number, world.at = k,
+            world.calls = 0;
+            bool saved = save(path, 2, &error);
+            int calls = world.calls;
+            world.kinds = 0;
+            ck_assert_int_eq(entries(), 1);
+            ck_assert_int_eq(world.open, 0);
+            ck_assert_int_eq(world.live, 0);
+            if (saved) {
+                ck_assert_double_eq(loaded(path), 2);
+                /* The folder's own close comes when nothing can be lost any more. */
+                if (calls >= k) ck_assert_int_eq(faults[f].kind, CLOSE);
+                if (calls < k) break;
+                continue;
+            }
+            failed++;
+            snprintf(sentence, sizeof sentence, "save %s: %s", path, faults[f].doing);
+            ck_assert_msg(strncmp(error.text, sentence, strlen(sentence)) == 0, "%s", error.text);
+            ck_assert_msg(strstr(error.text, faults[f].why), "%s", error.text);
+            /* Only a folder that cannot be synced is noticed after the new file has taken its
+             * place. */
+            bool late = strstr(error.text, ": written, but a power cut may bring the old one back: "
+                                           "its folder cannot be synced") != NULL;
+            ck_assert_int_eq(late, faults[f].kind == SYNC && k == 2);
+            ck_assert_double_eq(loaded(path), late ? 2 : 1);
+        }
+        ck_assert_int_ge(failed, faults[f].kind == WRITE                            ? 3
+                                 : faults[f].kind == OPEN || faults[f].kind == SYNC ? 2
+                                                                                    : 1);
+    }
+}
+END_TEST
+
+START_TEST(a_folder_that_knows_no_sync_is_no_failure)
+{
+    set_runtime();
+    const char *path = in_folder("model");
+    world.kinds = SYNC, world.number = EINVAL, world.at = 2;
+    ck_assert(save(path, 3, NULL));
+    ck_assert_int_eq(world.calls, 2);
+    world.kinds = 0;
+    ck_assert_double_eq(loaded(path), 3);
+}
+END_TEST
+
+START_TEST(interrupted_and_short_writes_and_reads_are_continued)
+{
+    set_runtime();
+    const char *path = in_folder("model");
+    world.kinds = ANY, world.interrupted = world.trickle = true;
+    ck_assert(save(path, 4, NULL));
+    ck_assert_double_eq(loaded(path), 4);
+    ck_assert_int_eq(world.open, 0);
+}
+END_TEST
+
+START_TEST(a_process_killed_at_any_call_leaves_the_old_file_or_the_new_one)
+{
+    set_runtime();
+    const char *path = in_folder("model");
+    bool done = false, old = false, new = false;
+    for (int k = 1; !done; k++) {
+        ck_assert(save(path, 1, NULL));
+        pid_t child = fork();
+        ck_assert_int_ge(child, 0);
+        if (child == 0) {
+            world.kinds = ANY, world.at = k, world.calls = 0, world.die = true;
+            _exit(save(path, 2, NULL) ? 0 : 1);
+        }
+        int status;
+        ck_assert_int_eq(waitpid(child, &status, 0), child);
+        done = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+        ck_assert(done || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL));
+        double value = loaded(path);
+        ck_assert(value == 1 || value == 2);
+        ck_assert(!new || value == 2); /* never back to the old one */
+        old |= value == 1;
+        new |= value == 2;
+    }
+    ck_assert(old && new);
+}
+END_TEST
+
+START_TEST(when_memory_runs_out_there_is_an_error_no_leak_and_the_old_file)
+{
+    set_runtime();
+    const char *path = in_folder("model");
+    ck_assert(save(path, 1, NULL));
+    for (int on = 0; on < 2; on++)
+        for (int what = 0; what < 2; what++) {
+            int failed = 0;
+            for (world.alloc_at = 1;; world.alloc_at++) {
+                wf_error error = { "" };
+                wf_archive *a = NULL;
+                world.allocs = 0, world.alloc_on = on;
+                bool ok = what == 0 ? save(path, 2, &error)
+                                    : (a = wf_safetensors_load(path, &error)) != NULL;
+                bool reached = world.allocs >= world.alloc_at;
+                wf_archive_free(a);
+                ck_assert_int_eq(world.live, 0);
+                ck_assert_int_eq(world.open, 0);
+                ck_assert_int_eq(entries(), 1);
+                ck_assert_int_eq(ok, !reached);
+                if (ok) break;
+                failed++;
+                ck_assert_msg(strstr(error.text, "not enough memory for "), "%s", error.text);
+                int at = world.alloc_at;
+                world.alloc_at = 0;
+                ck_assert_double_eq(loaded(path), what == 0 ? 1 : 2);
+                world.alloc_at = at;
+            }
+            ck_assert_int_ge(failed, what == 0 ? 2 : 8);
+            world.alloc_at = 0;
+            if (what == 1) ck_assert(save(path, 1, NULL));
+        }
+}
+END_TEST
+
+START_TEST(a_symbolic_link_stays_one_and_its_file_is_replaced)
+{
+    set_runtime();
+    const char *real = in_folder("real"), *link = in_folder("link"), *far = in_folder("far");
+    ck_assert_int_eq(mkdir(in_folder("sub"), 0777), 0);
+    make(real, "old");
+    ck_assert_int_eq(symlink("../real", in_folder("sub/link")), 0);
+    ck_assert_int_eq(symlink("sub/link", link), 0);
+    ck_assert_int_eq(symlink(in_folder("sub/not yet"), far), 0);
+    ck_assert(wf_file_write(link, "new", 3, NULL));
+    ck_assert(wf_file_write(far, "there", 5, NULL));
+    ck_assert(holds(in_folder("real"), "new"));
+    ck_assert(holds(in_folder("sub/not yet"), "there"));
+    struct stat info;
+    ck_assert(lstat(in_folder("link"), &info) == 0 && S_ISLNK(info.st_mode));
+    ck_assert(lstat(in_folder("sub/link"), &info) == 0 && S_ISLNK(info.st_mode));
+    ck_assert(lstat(in_folder("far"), &info) == 0 && S_ISLNK(info.st_mode));
+    ck_assert_int_eq(entries(), 4);
+
+    wf_error error = { "" };
+    char sentence[800];
+    const char *loop = in_folder("loop");
+    ck_assert_int_eq(symlink("loop", loop), 0);
+    ck_assert(!wf_file_write(loop, "x", 1, &error));
+    snprintf(sentence, sizeof sentence,
+             "write %s: cannot create it: too many links lead to each other", loop);
+    ck_assert_str_eq(error.text, sentence);
+}
+END_TEST
+
+START_TEST(the_old_files_access_is_kept_and_a_new_one_follows_the_umask)
+{
+    set_runtime();
+    umask(027);
+    const char *path = in_folder("file");
+    struct stat info;
+    ck_assert(wf_file_write(path, "a", 1, NULL));
+    ck_assert(stat(path, &info) == 0);
+    ck_assert_int_eq(info.st_mode & 07777, 0640);
+    static const int modes[] = { 0600, 0666, 0444, 0755, 0604 };
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+        ck_assert_int_eq(chmod(path, (mode_t)modes[i]), 0);
+        ck_assert(wf_file_write(path, "b", 1, NULL));
+        ck_assert(stat(path, &info) == 0);
+        ck_assert_int_eq(info.st_mode & 07777, modes[i]);
+    }
+}
+END_TEST
+
+START_TEST(what_is_not_a_file_is_refused_by_name)
+{
+    set_runtime();
+    static const struct {
+        const char *name, *writing, *reading;
+    } cases[] = {
+        { "folder", "it is a folder", "it is a folder" },
+        { "folder/", "it is a folder", "it is a folder" },
+        { "pipe", "it is not a regular file", "it is not a regular file" },
+        { "absent/file", "cannot open its folder: no such file or folder",
+          "no such file or folder" },
+        { "file/below", "cannot open its folder: a part of the path is not a folder",
+          "a part of the path is not a folder" },
+    };
+    ck_assert_int_eq(mkdir(in_folder("folder"), 0777), 0);
+    ck_assert_int_eq(mkfifo(in_folder("pipe"), 0666), 0);
+    make(in_folder("file"), "x");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        wf_error error = { "" }, other = { "" };
+        char sentence[800];
+        const char *path = in_folder(cases[i].name);
+        ck_assert(!wf_safetensors_save(path, NULL, 0, NULL, 0, &error));
+        snprintf(sentence, sizeof sentence, "save %s: %s", path, cases[i].writing);
+        ck_assert_str_eq(error.text, sentence);
+        ck_assert_ptr_null(wf_safetensors_load(path, &other));
+        snprintf(sentence, sizeof sentence, "load %s: %s", path, cases[i].reading);
+        ck_assert_str_eq(other.text, sentence);
+    }
+    ck_assert_int_eq(entries(), 3);
+    wf_error error = { "" };
+    ck_assert(!wf_safetensors_save(NULL, NULL, 0, NULL, 0, &error));
+    ck_assert_str_eq(error.text, "save (no path): no path was given");
+    error.text[0] = 0;
+    ck_assert_ptr_null(wf_safetensors_load("", &error));
+    ck_assert_str_eq(error.text, "load : no path was given");
+}
+END_TEST
+
+START_TEST(a_path_that_is_too_long_is_refused_and_shown_shortened)
+{
+    set_runtime();
+    char path[6000];
+    memset(path, 'p', sizeof path);
+    path[sizeof path - 1] = 0;
+    wf_error error = { "" };
+    ck_assert(!wf_file_write(path, "x", 1, &error));
+    ck_assert_ptr_nonnull(strstr(error.text, "ppp...ppp"));
+    ck_assert_ptr_nonnull(strstr(error.text, ": cannot create it: the name is too long"));
+    error.text[0] = 0;
+    ck_assert_ptr_null(wf_file_read(path, 0, NULL, &error));
+    ck_assert_ptr_nonnull(strstr(error.text, ": the name is too long"));
+    error.text[0] = 0;
+    ck_assert_ptr_null(wf_file_read("two\nlines\x1b[2J", 0, NULL, &error));
+    ck_assert_str_eq(error.text, "read two?lines?[2J: no such file or folder");
+}
+END_TEST
+
+START_TEST(a_file_in_the_present_folder_needs_no_slash)
+{
+    set_runtime();
+    char here[512];
+    ck_assert_ptr_nonnull(getcwd(here, sizeof here));
+    ck_assert_int_eq(chdir(harness_folder()), 0);
+    ck_assert(wf_file_write("file", "x", 1, NULL));
+    ck_assert(wf_file_write("file", "yz", 2, NULL));
+    ck_assert(holds("file", "yz"));
+    ck_assert_int_eq(chdir(here), 0);
+    ck_assert_int_eq(entries(), 1);
+}
+END_TEST
+
+/* ---- reading ---- */
+
+START_TEST(a_file_is_read_whole_with_a_zero_after_it_or_not_at_all)
+{
+    set_runtime();
+    const char *path = in_folder("file");
+    int64_t n = -1;
+    ck_assert(wf_file_write(path, "a\0b", 3, NULL));
+    char *bytes = wf_file_read(path, 3, &n, NULL);
+    ck_assert_int_eq(n, 3);
+    ck_assert_mem_eq(bytes, "a\0b\0", 4);
+    wf_release(bytes);
+    wf_error error = { "" };
+    char sentence[800];
+    ck_assert_ptr_null(wf_file_read(path, 2, &n, &error));
+    snprintf(sentence, sizeof sentence, "read %s: 3 bytes are more than the 2 allowed", path);
+    ck_assert_str_eq(error.text, sentence);
+    ck_assert_int_eq(n, 0);
+    ck_assert(wf_file_write(path, NULL, 0, NULL));
+    bytes = wf_file_read(path, 0, &n, NULL);
+    ck_assert_int_eq(n, 0);
+    ck_assert_mem_eq(bytes, "", 1);
+    wf_release(bytes);
+    ck_assert(!wf_file_write(path, NULL, 1, NULL));
+}
+END_TEST
+
+START_TEST(whatever_call_fails_in_a_load_is_described_and_leaves_nothing)
+{
+    set_runtime();
+    const char *path = in_folder("model");
+    ck_assert(save(path, 1, NULL));
+    static const struct {
+        int kind, number;
+        const char *said;
+    } faults[] = {
+        { OPEN, EACCES, "permission denied" },
+        { READ, EIO, "cannot read: input/output error" },
+        { SIZE, EIO, "cannot tell its size: input/output error" },
+    };
+    for (size_t f = 0; f < sizeof faults / sizeof *faults; f++) {
+        world.trickle = true, world.kinds = faults[f].kind, world.number = faults[f].number,
+        world.at = 0, world.calls = 0;
+        wf_archive_free(wf_safetensors_load(path, NULL));
+        int calls = world.calls;
+        ck_assert_int_ge(calls, 1);
+        for (int k = 1; k <= calls; k += calls > 100 ? 97 : 1) {
+            wf_error error = { "" };
+            char sentence[800];
+            world.at = k, world.calls = 0;
+            ck_assert_ptr_null(wf_safetensors_load(path, &error));
+            snprintf(sentence, sizeof sentence, "load %s: %s", path, faults[f].said);
+            ck_assert_str_eq(error.text, sentence);
+            ck_assert_int_eq(world.open, 0);
+            ck_assert_int_eq(world.live, 0);
+        }
+    }
+}
+END_TEST
+
+START_TEST(a_file_that_changes_while_it_is_read_is_refused)
+{
+    set_runtime();
+    const char *path = in_folder("file");
+    make(path, "0123456789");
+    for (world.grow = -2; world.grow <= 2; world.grow++) {
+        wf_error error = { "" };
+        char sentence[800];
+        char *bytes = wf_file_read(path, 0, NULL, &error);
+        snprintf(sentence, sizeof sentence,
+                 "read %s: its size changed from %d bytes while it was read", path,
+                 10 + (int)world.grow);
+        if (world.grow)
+            ck_assert_str_eq(error.text, sentence);
+        else
+            ck_assert_mem_eq(bytes, "0123456789", 11);
+        ck_assert_int_eq(bytes != NULL, world.grow == 0);
+        wf_release(bytes);
+    }
+    ck_assert_int_eq(world.live, 0);
+    ck_assert_int_eq(world.open, 0);
+}
+END_TEST
+
+static void add_tests(TCase *tests)
+{
+    tcase_add_test(tests, whatever_call_fails_in_a_save_the_old_file_or_the_new_one_is_there_whole);
+    tcase_add_test(tests, a_folder_that_knows_no_sync_is_no_failure);
+    tcase_add_test(tests, interrupted_and_short_writes_and_reads_are_continued);
+    tcase_add_test(tests, a_process_killed_at_any_call_leaves_the_old_file_or_the_new_one);
+    tcase_add_test(tests, when_memory_runs_out_there_is_an_error_no_leak_and_the_old_file);
+    tcase_add_test(tests, a_symbolic_link_stays_one_and_its_file_is_replaced);
+    tcase_add_test(tests, the_old_files_access_is_kept_and_a_new_one_follows_the_umask);
+    tcase_add_test(tests, what_is_not_a_file_is_refused_by_name);
+    tcase_add_test(tests, a_path_that_is_too_long_is_refused_and_shown_shortened);
+    tcase_add_test(tests, a_file_in_the_present_folder_needs_no_slash);
+    tcase_add_test(tests, a_file_is_read_whole_with_a_zero_after_it_or_not_at_all);
+    tcase_add_test(tests, whatever_call_fails_in_a_load_is_described_and_leaves_nothing);
+    tcase_add_test(tests, a_file_that_changes_while_it_is_read_is_refused);
+}
+
+int main(int argc, char **argv)
+{
+    return harness_main(argc, argv, "io", add_tests);
+}

@@ -1,0 +1,226 @@
+/* The layers without time: shapes, initial values, derivatives, and what they say when they are
+ * misused. */
+#include "tests/harness.h"
+#include "tests/recurrent.h"
+
+static void assert_fails(wf_tape *t, const char *text)
+{
+    ck_assert_str_eq(wf_tape_error(t), text);
+    wf_tape_reset(t);
+}
+
+static void assert_tree_fails(wf_module *net, const char *text)
+{
+    wf_error error = { { 0 } };
+    ck_assert(!wf_module_ok(net, &error));
+    ck_assert_str_eq(error.text, text);
+    wf_module_free(net);
+}
+
+/* ---- linear ---- */
+
+START_TEST(linear_is_a_product_and_a_bias_over_the_last_axis)
+{
+    wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 3, .dtype = WF_F64 });
+    wf_linear *layer = wf_linear_new(
+        net, "head", &(wf_linear_options){ .input = 3, .output = 2, .no_bias = _i == 1 });
+    ck_assert(wf_module_ok(net, NULL));
+    ck_assert((layer->bias == NULL) == (_i == 1));
+    double *x = normals(1, 2 * 5 * 3, 1);
+    wf_tape *t = wf_tape_new(NULL);
+    wf_var *y = wf_linear_forward(t, layer, var_of(t, WF_F64, false, WF_SHAPE(2, 5, 3), x));
+    wf_shape shape = wf_shape_of(y), want = WF_SHAPE(2, 5, 2);
+    ck_assert(wf_shape_equal(&shape, &want));
+    for (int64_t i = 0; i < 20; i++) {
+        double sum = layer->bias ? wf_at(layer->bias, i % 2) : 0;
+        for (int64_t k = 0; k < 3; k++)
+            sum += wf_at(layer->weight, i % 2 * 3 + k) * x[i / 2 * 3 + k];
+        ck_assert_double_eq_tol(wf_at(y, i), sum, 1e-14);
+    }
+    free(x);
+    wf_tape_free(t);
+    wf_module_free(net);
+}
+END_TEST
+
+typedef struct plain { wf_linear *linear; wf_embedding *embedding; } plain;
+
+static bool plain_forward(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n_out)
+{
+    const plain *p = context;
+    wf_var *rows = wf_embedding_lookup(t, p->embedding, in[0]);
+    out[0] = wf_affine(t, wf_linear_forward(t, p->linear, rows), p->embedding->weight,
+                       NULL); /* tied */
+    *n_out = 1;
+    return out[0] != NULL;
+}
+
+START_TEST(a_model_that_ties_its_embedding_to_its_output_has_the_derivatives_of_both_uses)
+{
+    static int32_t ids[4] = { 2, 0, 2, 4 };
+    wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 3 });
+    plain p = { .embedding = wf_embedding_new(net, "embed",
+                                              &(wf_embedding_options){ .input = 5, .output = 3 }),
+                .linear = wf_linear_new(net, "linear",
+                                        &(wf_linear_options){ .input = 3, .output = 3 }) };
+    ck_assert(wf_module_ok(net, NULL));
+    const wf_tensor in = wf_tensor_of(WF_I32, WF_SHAPE(2, 2), ids);
+    wf_report r = wf_gradcheck(plain_forward, &p, 1, &in, &(wf_check_options){ .module = net });
+    ck_assert_msg(r.ok, "%s", r.text);
+    wf_module_free(net);
+}
+END_TEST
+
+START_TEST(initial_values_are_those_of_pytorch)
+{
+    wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 9 });
+    wf_linear *linear = wf_linear_new(net, "linear",
+                                      &(wf_linear_options){ .input = 100, .output = 60 });
+    wf_embedding *embed = wf_embedding_new(net, "embed",
+                                           &(wf_embedding_options){ .input = 90, .output = 70 });
+    wf_linear *zero = wf_linear_new(
+        net, "zero",
+        &(wf_linear_options){
+            .input = 4, .output = 4, .init = { .kind = WF_INIT_CONSTANT, .a = 0.5 } });
+    ck_assert(wf_module_ok(net, NULL));
+    double sum = 0, squares = 0, largest = 0;
+    for (int64_t i = 0; i < wf_count(linear->weight); i++) {
+        double w = wf_at(linear->weight, i);
+        largest = fmax(largest, fabs(w));
+        squares += w * w;
+    }
+    ck_assert(largest <= 0.1 && largest > 0.099);              /* uniform, +-1 / sqrt(100) */
+    ck_assert_double_eq_tol(squares / 6000, 0.01 / 3, 2e-4);
+    for (int64_t i = 0; i < 60; i++) ck_assert(fabs(wf_at(linear->bias, i)) <= 0.1);
+    squares = 0;
+    for (int64_t i = 0; i < wf_count(embed->weight); i++) {
+        double w = wf_at(embed->weight, i);
+        sum += w;
+        squares += w * w;
+    }
+    ck_assert_double_eq_tol(sum / 6300, 0, 0.05);              /* standard normal */
+    ck_assert_double_eq_tol(squares / 6300, 1, 0.1);
+    for (int64_t i = 0; i < 16; i++) ck_assert(wf_at(zero->weight, i) == 0.5);
+    wf_module_free(net);
+}
+END_TEST
+
+START_TEST(an_embedding_gives_the_rows_of_its_ids)
+{
+    wf_module *net = wf_module_new("net", NULL);
+    wf_embedding *layer = wf_embedding_new(net, "embed",
+                                           &(wf_embedding_options){ .input = 7, .output = 3 });
+    int32_t ids[6] = { 6, 0, 3, 3, 1, 6 }, *memory = ids;
+    wf_tensor outside = wf_tensor_of(WF_I32, WF_SHAPE(2, 3), memory);
+    wf_tape *t = wf_tape_new(NULL);
+    wf_var *y = wf_embedding_forward(t, layer, &outside);
+    memset(ids, 0, sizeof ids);                                /* they were copied */
+    const int32_t want[6] = { 6, 0, 3, 3, 1, 6 };
+    wf_var *again = wf_embedding_lookup(t, layer, wf_constant(t, WF_I32, WF_SHAPE(2, 3), want));
+    ck_assert_int_eq(wf_rank(y), 3);
+    for (int64_t i = 0; i < 18; i++) {
+        ck_assert(wf_at(y, i) == wf_at(layer->weight, want[i / 3] * 3 + i % 3));
+        ck_assert(wf_at(again, i) == wf_at(y, i));
+    }
+    wf_tape_free(t);
+    wf_module_free(net);
+}
+END_TEST
+
+START_TEST(dropout_drops_in_training_alone)
+{
+    wf_module *net = wf_module_new("net", NULL);
+    wf_dropout_layer *layer = wf_dropout_new(net, "drop", &(wf_dropout_options){ .p = 0.25 });
+    wf_tape *t = wf_tape_new(NULL);
+    wf_var *x = wf_full(t, WF_F32, WF_SHAPE(100, 100), 3), *y = wf_dropout_forward(t, layer, x);
+    int64_t zeros = 0;
+    for (int64_t i = 0; i < 10000; i++) {
+        zeros += wf_at(y, i) == 0;
+        ck_assert(wf_at(y, i) == 0 || wf_at(y, i) == 4);
+    }
+    ck_assert(zeros > 2300 && zeros < 2700);
+    wf_tape_set_mode(t, WF_EVAL);
+    y = wf_dropout_forward(t, layer, x);
+    for (int64_t i = 0; i < 10000; i++) ck_assert(wf_at(y, i) == 3);
+    wf_tape_free(t);
+    wf_module_free(net);
+}
+END_TEST
+
+/* ---- words ---- */
+
+START_TEST(inputs_that_do_not_fit_are_told_what_does)
+{
+    wf_module *net = wf_module_new("net", NULL), *decoder = wf_module_child(net, "decoder");
+    wf_linear *head = wf_linear_new(decoder, "head",
+                                    &(wf_linear_options){ .input = 5, .output = 2 });
+    wf_embedding *embed = wf_embedding_new(net, "embed",
+                                           &(wf_embedding_options){ .input = 7, .output = 3 });
+    wf_tape *t = wf_tape_new(NULL);
+    wf_linear_forward(t, head, wf_zeros(t, WF_F32, WF_SHAPE(3, 7)));
+    assert_fails(t, "linear 'decoder.head': x is (3, 7); the last size must be 5");
+    wf_linear_forward(t, head, wf_zeros(t, WF_F32, WF_SCALAR));
+    assert_fails(t, "linear 'decoder.head': x is (); the last size must be 5");
+    wf_linear_forward(t, head, NULL);
+    assert_fails(t, "linear 'decoder.head': x was never made");
+    wf_linear_forward(t, NULL, wf_zeros(t, WF_F32, WF_SHAPE(3, 5)));
+    assert_fails(t, "linear: the layer was never made; wf_module_ok says why");
+    wf_embedding_lookup(t, embed, wf_zeros(t, WF_F32, WF_SHAPE(3)));
+    assert_fails(t, "embedding 'embed': ids are f32; they must be i32");
+    wf_embedding_forward(t, embed, NULL);
+    assert_fails(t, "embedding 'embed': there are no ids");
+    wf_embedding_forward(t, NULL, NULL);
+    assert_fails(t, "embedding: the layer was never made; wf_module_ok says why");
+    ck_assert_ptr_null(
+        wf_embedding_lookup(t, embed, wf_constant(t, WF_I32, WF_SHAPE(2), (int32_t[]){ 0, 7 })));
+    ck_assert_ptr_nonnull(strstr(wf_tape_error(t), "\n  in embed"));
+    /* Whatever failed first is all that is said. */
+    ck_assert_ptr_null(wf_linear_forward(t, NULL, NULL));
+    ck_assert_ptr_nonnull(strstr(wf_tape_error(t), "\n  in embed"));
+    wf_tape_free(t);
+    wf_module_free(net);
+}
+END_TEST
+
+START_TEST(options_that_make_no_sense_fail_the_tree_with_one_sentence)
+{
+    wf_module *net = wf_module_new("net", NULL);
+    ck_assert_ptr_null(wf_linear_new(net, "head", NULL));
+    assert_tree_fails(net, "linear 'head': .input is 0; it must be 1 or more");
+    net = wf_module_new("net", NULL);
+    ck_assert_ptr_null(
+        wf_linear_new(net, "head", &(wf_linear_options){ .input = 3, .output = -4 }));
+    assert_tree_fails(net, "linear 'head': .output is -4; it must be 1 or more");
+    net = wf_module_new("net", NULL);
+    ck_assert_ptr_null(wf_embedding_new(net, "embed", &(wf_embedding_options){ .input = 3 }));
+    assert_tree_fails(net, "embedding 'embed': .output is 0; it must be 1 or more");
+    net = wf_module_new("net", NULL);
+    ck_assert_ptr_null(wf_dropout_new(net, "drop", &(wf_dropout_options){ .p = 1 }));
+    assert_tree_fails(net, "dropout 'drop': .p is 1; it must be 0 or more and below 1");
+    /* The first reason stays, and nothing is made any more. */
+    net = wf_module_new("net", NULL);
+    wf_linear_new(net, "head", NULL);
+    ck_assert_ptr_null(
+        wf_linear_new(net, "other", &(wf_linear_options){ .input = 3, .output = 4 }));
+    assert_tree_fails(net, "linear 'head': .input is 0; it must be 1 or more");
+    ck_assert_ptr_null(
+        wf_linear_new(NULL, "head", &(wf_linear_options){ .input = 3, .output = 4 }));
+}
+END_TEST
+
+static void add(TCase *tests)
+{
+    tcase_add_loop_test(tests, linear_is_a_product_and_a_bias_over_the_last_axis, 0, 2);
+    tcase_add_test(tests,
+                   a_model_that_ties_its_embedding_to_its_output_has_the_derivatives_of_both_uses);
+    tcase_add_test(tests, initial_values_are_those_of_pytorch);
+    tcase_add_test(tests, an_embedding_gives_the_rows_of_its_ids);
+    tcase_add_test(tests, dropout_drops_in_training_alone);
+    tcase_add_test(tests, inputs_that_do_not_fit_are_told_what_does);
+    tcase_add_test(tests, options_that_make_no_sense_fail_the_tree_with_one_sentence);
+}
+
+int main(int argc, char **argv)
+{
+    return harness_main(argc, argv, "layers", add);
+}

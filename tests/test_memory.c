@@ -1,0 +1,155 @@
+/* Nothing is lost when memory runs out: every allocation of building, training, saving and loading fails once, and from then on. */
+#include "tests/harness.h"
+#include "tests/rig.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* The runtime's allocator, counting: which allocation fails, and how many are alive. */
+static struct {
+    int64_t made, alive, fail_at;                  /* fail_at: 0 never, k the k-th */
+    bool from_then_on, failed;
+} heap;
+
+static void *counted_alloc(void *user, size_t bytes)
+{
+    (void)user;
+    heap.made++;
+    if (heap.fail_at && (heap.from_then_on ? heap.made >= heap.fail_at : heap.made == heap.fail_at)) {
+        heap.failed = true;
+        return NULL;
+    }
+    void *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (p) heap.alive++;
+    return p;
+}
+
+static void counted_release(void *user, void *p)
+{
+    (void)user;
+    heap.alive--;
+    free(p);
+}
+
+static void quiet(void *user, const char *text)
+{
+    (void)user;
+    (void)text;
+}
+
+static rig_size small(int i)
+{
+    return (rig_size){ .cell = i == 0 ? wf_cell_rnn() : i == 1 ? wf_cell_lstm() : wf_cell_gru(),
+                       .letters = 11, .time = 5, .batch = 3, .embed = 7, .hidden = 9, .layers = 2,
+                       .dropout = 0.3, .clip = 0.5, .ragged = true };
+}
+
+static void arm(int64_t k, bool from_then_on)
+{
+    heap.made = 0;
+    heap.fail_at = k;
+    heap.from_then_on = from_then_on;
+    heap.failed = false;
+}
+
+static void disarm(void) { heap.fail_at = 0; }
+
+/* Runs one act with the k-th allocation failing. An act that fails must leave the state as it was, and succeed when tried again without
+ * the failure. Returns whether the failure was reached. */
+typedef bool act(rig *r, const char *path, wf_error *e);
+
+static bool act_first(rig *r, const char *path, wf_error *e) { return (void)path, (void)e, rig_step(r, 0); }
+static bool act_second(rig *r, const char *path, wf_error *e) { return (void)path, (void)e, rig_step(r, 1); }
+
+static bool act_save(rig *r, const char *path, wf_error *e)
+{
+    return wf_module_save(r->net, path, &(wf_meta){ "made by", "a test" }, 1, e);
+}
+
+static bool act_load(rig *r, const char *path, wf_error *e) { return wf_module_load(r->net, path, e); }
+
+static bool try_act(rig *r, act *a, const char *what, const char *path, int64_t k, bool from_then_on)
+{
+    uint64_t before = rig_hash(r);
+    int64_t steps = wf_optim_steps(r->adam);
+    wf_error e = { { 0 } };
+    arm(k, from_then_on);
+    bool ok = a(r, path, &e), reached = heap.failed;
+    disarm();
+    if (ok) return reached;                        /* done without: what failed was not needed */
+    ck_assert_msg(reached, "%s failed without a failing allocation: %s", what, e.text);
+    ck_assert_msg(e.text[0] || wf_tape_error(r->t)[0], "%s, allocation %lld: no reason given", what, (long long)k);
+    ck_assert_msg(rig_hash(r) == before && wf_optim_steps(r->adam) == steps,
+                  "%s, allocation %lld: the model changed though it failed", what, (long long)k);
+    e.text[0] = '\0';
+    ck_assert_msg(a(r, path, &e), "%s does not succeed afterwards: %s", what, e.text);
+    return true;
+}
+
+START_TEST(the_kth_allocation_may_fail_for_every_k)
+{
+    bool from_then_on = _i % 2;
+    rig_size size = small(_i / 2);
+    wf_error e = { { 0 } };
+    ck_assert(wf_runtime_set(&(wf_runtime){ .alloc = counted_alloc, .release = counted_release,
+                                            .log = quiet, .threads = 2 }, &e));
+    char path[4200];
+    snprintf(path, sizeof path, "%s/model.safetensors", harness_folder());
+    rig r;
+    ck_assert_msg(rig_make(&r, size, &e), "%s", e.text);
+    ck_assert(rig_step(&r, 0));
+    uint64_t after_one = rig_hash(&r);
+    ck_assert(rig_step(&r, 1));
+    uint64_t after_two = rig_hash(&r);
+    rig_free(&r);
+    ck_assert_int_eq(heap.alive, 0);
+
+    int64_t built = 0;
+    for (int64_t k = 1;; k++) {
+        e.text[0] = '\0';
+        arm(k, from_then_on);
+        bool ok = rig_make(&r, size, &e), reached = heap.failed;
+        disarm();
+        if (ok) {
+            rig_free(&r);
+            if (!reached) break;
+        } else {
+            ck_assert_msg(e.text[0], "allocation %lld: no reason given", (long long)k);
+        }
+        ck_assert_msg(heap.alive == 0, "allocation %lld of building: %lld blocks leak", (long long)k,
+                      (long long)heap.alive);
+        built = k;
+    }
+    static const struct { act *a; const char *what; } acts[] = {
+        { act_first, "the first step" }, { act_second, "the second step" }, { act_save, "saving" }, { act_load, "loading" },
+    };
+    int64_t reached[4] = { 0 };
+    for (int i = 0; i < 4; i++)
+        for (int64_t k = 1, more = 1; more; k++) {
+            e.text[0] = '\0';
+            ck_assert_msg(rig_make(&r, size, &e), "%s", e.text);
+            for (int before = 0; before < i; before++) ck_assert(acts[before].a(&r, path, &e));
+            more = try_act(&r, acts[i].a, acts[i].what, path, k, from_then_on);
+            ck_assert_msg(rig_hash(&r) == (i == 0 ? after_one : after_two),
+                          "%s, allocation %lld: other bits than without the failure", acts[i].what, (long long)k);
+            rig_free(&r);
+            ck_assert_int_eq(heap.alive, 0);
+            if (more) reached[i] = k;
+        }
+    ck_assert_int_gt(built, 20);
+    ck_assert_int_gt(reached[0], 3);
+    printf("%s: %lld allocations failed in building, %lld and %lld in steps, %lld in saving, %lld in loading\n",
+           size.cell->name, (long long)built, (long long)reached[0], (long long)reached[1], (long long)reached[2],
+           (long long)reached[3]);
+}
+END_TEST
+
+static void add(TCase *tests)
+{
+    tcase_add_loop_test(tests, the_kth_allocation_may_fail_for_every_k, 0, 6);
+}
+
+int main(int argc, char **argv)
+{
+    return harness_main(argc, argv, "memory", add);
+}

@@ -1,0 +1,574 @@
+/* Misuse of what owns parameters: modules and their files, layers, and carried states. */
+#include "tests/misuse.h"
+
+#include <limits.h>
+#include <math.h>
+
+static wf_shape shape_of_rank(int rank)
+{
+    wf_shape s = { .rank = rank };
+    for (int i = 0; i < WF_RANK; i++) s.dim[i] = 2;
+    return s;
+}
+
+/* ---- modules ---- */
+
+static void modules(void)
+{
+    wf_error e = { "" };
+    const char *none = NULL;
+    wf_module_free(NULL);
+    wf_module_free(wf_linear_new(NULL, "x", NULL) ? now.tree : NULL);
+    QUIET(!wf_module_child(NULL, "x") && !wf_module_memory(NULL, 8) &&
+          !wf_module_fail(NULL, "x: %d", 1));
+    QUIET(!wf_module_ok(NULL, NULL) && !wf_module_ok(NULL, &e) && wf_module_ok(now.tree, NULL));
+    QUIET(!strcmp(e.text, "module: it was never made (NULL)"));
+    QUIET(!*wf_module_name(NULL) && !*wf_module_path(NULL) && wf_module_dtype(NULL) == WF_F32);
+    wf_module *nameless = wf_module_new(NULL, NULL), *odd = NULL;
+    QUIET(nameless && wf_module_ok(nameless, NULL) && *wf_module_name(nameless));
+    wf_module_free(nameless);
+    odd = wf_module_new("odd", &(wf_module_options){ .dtype = WF_I32 });
+    memset(&e, 0, sizeof e);
+    QUIET(!wf_module_ok(odd, &e) && !wf_module_child(odd, "x"));
+    ck_assert_str_eq(e.text, "module 'odd': .dtype is i32; parameters are f32 or f64");
+    wf_module_free(odd);
+    odd = wf_module_new("odd", &(wf_module_options){ .dtype = (wf_dtype)42 });
+    QUIET(!wf_module_ok(odd, NULL) &&
+          !wf_linear_new(odd, "x", &(wf_linear_options){ .input = 1, .output = 1 }));
+    wf_module_free(odd);
+    const char *wanted = "a name without '.', spaces or control characters is needed";
+    char says[200];
+    const char *const bad[] = { "a.b", "", "a b", "a\nb" };
+    for (int i = 0; i < 4; i++) {
+        snprintf(says, sizeof says, "module '%s': %s", i == 3 ? "a?b" : bad[i], wanted);
+        TREE_REFUSES(wf_module_child(now.tree, bad[i]), says);
+    }
+    snprintf(says, sizeof says, "module '': %s", wanted);
+    TREE_REFUSES(wf_module_child(now.tree, NULL), says);
+    QUIET(wf_module_child(now.tree, "twin") != NULL);
+    TREE_REFUSES(wf_module_child(now.tree, "twin"),
+                 "module 'twin': there is one of this name in 'tree' already");
+    TREE_REFUSES(wf_module_memory(now.tree, SIZE_MAX),
+                 "module 'tree': out of memory for 18446744073709551615 bytes");
+    TREE_REFUSES(wf_module_memory(now.tree, (size_t)1 << 40),
+                 "module 'tree': out of memory for 1099511627776 bytes");
+    QUIET(wf_module_memory(now.tree, 0) != NULL);
+    TREE_REFUSES(wf_module_fail(now.tree, none, 0), NULL);
+    wf_module *child = wf_module_child(now.tree, "child");
+    TREE_REFUSES(wf_module_fail(child, "test: %d", 1) || wf_module_fail(child, "test: %d", 2),
+                 "test: 1");
+    /* Only a root is freed; a child of it stays good. */
+    child = wf_module_child(now.tree, "child");
+    wf_module_free(child);
+    QUIET(!strcmp(wf_module_path(child), "child"));
+}
+
+static wf_var *param(const char *name, wf_shape shape, wf_init init)
+{
+    return wf_param_new(now.tree, name, shape, init);
+}
+
+static void params(void)
+{
+    const wf_init zero = { .kind = WF_INIT_ZERO };
+    QUIET(!wf_param_new(NULL, "w", WF_SHAPE(2), zero));
+    TREE_REFUSES(param(NULL, WF_SHAPE(2), zero),
+                 "parameter '': a name without '.', spaces or control characters is needed");
+    TREE_REFUSES(param("a.b", WF_SHAPE(2), zero), NULL);
+    QUIET(param("w", WF_SHAPE(2), zero) != NULL);
+    TREE_REFUSES(param("w", WF_SHAPE(2), zero), "parameter 'w': there is one already");
+    TREE_REFUSES(param("w", shape_of_rank(9), zero),
+                 "parameter 'w': shape: rank is 9; expected 0 to 8");
+    TREE_REFUSES(param("w", WF_SHAPE(2, -3), zero),
+                 "parameter 'w': shape: size of axis 1 is -3 in (2, -3); expected 0 or more");
+    TREE_REFUSES(param("w", WF_SHAPE(INT64_MAX, 2), zero), NULL);
+    TREE_REFUSES(param("w", WF_SHAPE(INT64_C(1) << 40), zero),
+                 "parameter 'w': out of memory for 2 x 8796093022208 bytes");
+    TREE_REFUSES(param("w", WF_SHAPE(2), (wf_init){ .kind = (wf_init_kind)99 }),
+                 "parameter 'w': there is no kind 99 of initial values");
+    TREE_REFUSES(param("w", WF_SHAPE(2), (wf_init){ .kind = (wf_init_kind)-1 }), NULL);
+    /* Every kind takes a scalar, nothing, and blocks that do not divide the rows. */
+    for (int kind = WF_INIT_ZERO; kind <= WF_INIT_IDENTITY; kind++) {
+        wf_init init = { .kind = (wf_init_kind)kind, .a = 1, .b = 2, .rows = kind % 2 ? -4 : 2 };
+        QUIET(param("scalar", WF_SCALAR, init) && param("empty", WF_SHAPE(0, 3), init));
+        QUIET(param("columnless", WF_SHAPE(3, 0), init) && param("deep", shape_of_rank(8), init));
+        QUIET(param("matrix", WF_SHAPE(5, 3), init) != NULL);
+        misuse_new_tree();
+    }
+}
+
+static void reading_params(void)
+{
+    wf_var *x = now.matrix; /* no parameter */
+    QUIET(!wf_param_path(NULL) && !wf_param_path(x) && !wf_param_value(NULL) && !wf_param_value(x));
+    QUIET(!wf_param_grad(NULL) && !wf_param_grad(x));
+    QUIET(wf_param_version(NULL) == 0 && wf_param_version(x) == 0);
+    wf_param_changed(NULL);
+    wf_param_changed(x);
+    wf_param_clear_grad(NULL);
+    wf_param_clear_grad(x);
+    QUIET(wf_module_param_count(NULL) == 0 && wf_module_weights(NULL) == 0);
+    QUIET(wf_module_param_count(now.tree) == 0 && wf_module_weights(now.tree) == 0);
+    QUIET(!wf_module_param_at(NULL, 0) && !wf_module_param_at(now.net, -1));
+    QUIET(!wf_module_param_at(now.net, wf_module_param_count(now.net)));
+    QUIET(!wf_module_param_at(now.net, INT64_MAX) && !wf_module_param_at(now.net, INT64_MIN));
+    QUIET(!wf_module_param_find(NULL, "x") && !wf_module_param_find(now.net, NULL));
+    QUIET(!wf_module_param_find(now.net, "") && !wf_module_param_find(now.net, "linear"));
+    QUIET(wf_module_param_find(now.net, "linear.weight") == now.param);
+}
+
+static const char *path_of(const char *name)
+{
+    static char path[1024];
+    snprintf(path, sizeof path, "%s/%s", harness_folder(), name);
+    return path;
+}
+
+static bool loads(const wf_named *tensors, int64_t n)
+{
+    wf_error e = { "" };
+    ck_assert_msg(wf_safetensors_save(path_of("other"), tensors, n, NULL, 0, &e), "%s", e.text);
+    return wf_module_load(now.linear->module, path_of("other"), &now.error);
+}
+
+static void module_files(void)
+{
+    wf_error *e = &now.error;
+    double x[12] = { 0 };
+    const wf_meta broken = { NULL, NULL };
+    ERROR_SAYS(wf_module_save(NULL, path_of("a"), NULL, 0, e), "module: it was never made (NULL)");
+    ERROR_SAYS(wf_module_save(now.net, NULL, NULL, 0, e), "save (no path): no path was given");
+    ERROR_SAYS(wf_module_save(now.net, path_of("a"), NULL, 3, e), NULL);
+    ERROR_SAYS(wf_module_save(now.net, path_of("a"), &broken, 1, e), NULL);
+    ERROR_SAYS(wf_module_save(now.net, path_of("no/such/folder"), NULL, 0, e), NULL);
+    QUIET(!wf_module_save(NULL, NULL, NULL, 0, NULL) &&
+          wf_module_save(now.tree, path_of("none"), NULL, 0, e));
+    ERROR_SAYS(wf_module_load(NULL, path_of("a"), e), "module: it was never made (NULL)");
+    ERROR_SAYS(wf_module_load(now.net, NULL, e), "load (no path): no path was given");
+    ERROR_SAYS(wf_module_load(now.net, path_of("missing"), e), NULL);
+    ERROR_SAYS(wf_module_load_archive(NULL, "x", NULL, e), "module: it was never made (NULL)");
+    ERROR_SAYS(wf_module_load_archive(now.net, "x", NULL, e), "load x: there is no archive (NULL)");
+    ERROR_SAYS(wf_module_load_archive(now.net, NULL, NULL, e),
+               "load (archive): there is no archive (NULL)");
+    QUIET(!wf_module_load_archive(now.net, NULL, NULL, NULL) && !wf_module_load(NULL, NULL, NULL));
+    /* Files that are good, and another model's. */
+    wf_named two[3] = { { "weight", wf_tensor_of(WF_F64, WF_SHAPE(4, 3), x) },
+                        { "bias", wf_tensor_of(WF_F64, WF_SHAPE(4), x) },
+                        { "more", wf_tensor_of(WF_F64, WF_SHAPE(4), x) } };
+    ERROR_SAYS(loads(two, 0), "load other: missing 2 (weight, bias)");
+    ERROR_SAYS(loads(two, 3), "load other: unexpected 1 (more)");
+    ERROR_SAYS(loads(two + 1, 2), "load other: missing 1 (weight), unexpected 1 (more)");
+    two[0].tensor = wf_tensor_of(WF_F64, WF_SHAPE(3, 4), x);
+    ERROR_SAYS(loads(two, 2), "load other: 'weight' is (3, 4) in the file and (4, 3) in the model");
+    two[0].tensor = wf_tensor_of(WF_I32, WF_SHAPE(4, 3), x);
+    ERROR_SAYS(loads(two, 2), "load other: 'weight' is i32 in the file; a parameter is f32 or f64");
+    wf_module_fail(now.tree, "test: failed on purpose");
+    ERROR_SAYS(wf_module_save(now.tree, path_of("a"), NULL, 0, e), "test: failed on purpose");
+    ERROR_SAYS(wf_module_load(now.tree, path_of("none"), e), "test: failed on purpose");
+}
+
+/* ---- layers without time ---- */
+
+static wf_linear *linear(wf_linear_options o)
+{
+    return wf_linear_new(now.tree, "layer", &o);
+}
+
+static wf_embedding *embedding(int64_t input, int64_t output)
+{
+    return wf_embedding_new(now.tree, "layer",
+                            &(wf_embedding_options){ .input = input, .output = output });
+}
+
+static wf_dropout_layer *dropout(double p)
+{
+    return wf_dropout_new(now.tree, "layer", &(wf_dropout_options){ .p = p });
+}
+
+static void plain_layers_made(void)
+{
+    const wf_linear_options good = { .input = 2, .output = 3 };
+    QUIET(!wf_linear_new(NULL, "x", NULL) && !wf_linear_new(NULL, NULL, &good));
+    QUIET(!wf_embedding_new(NULL, NULL, NULL) && !wf_dropout_new(NULL, NULL, NULL));
+    TREE_REFUSES(wf_linear_new(now.tree, "layer", NULL),
+                 "linear 'layer': .input is 0; it must be 1 or more");
+    TREE_REFUSES(wf_linear_new(now.tree, NULL, &good), NULL);
+    TREE_REFUSES(linear((wf_linear_options){ .input = -2, .output = 3 }),
+                 "linear 'layer': .input is -2; it must be 1 or more");
+    TREE_REFUSES(linear((wf_linear_options){ .input = 2 }),
+                 "linear 'layer': .output is 0; it must be 1 or more");
+    TREE_REFUSES(linear((wf_linear_options){ .input = INT64_MAX, .output = INT64_MAX }), NULL);
+    TREE_REFUSES(linear((wf_linear_options){ .input = 1 << 20, .output = 1 << 20 }),
+                 "parameter 'weight': out of memory for 2 x 8796093022208 bytes");
+    TREE_REFUSES(
+        linear((wf_linear_options){ .input = 2, .output = 3, .init.kind = (wf_init_kind)77 }),
+        NULL);
+    TREE_REFUSES(embedding(0, 3), "embedding 'layer': .input is 0; it must be 1 or more");
+    TREE_REFUSES(embedding(3, -1), "embedding 'layer': .output is -1; it must be 1 or more");
+    TREE_REFUSES(embedding(INT64_MAX, 2), NULL);
+    TREE_REFUSES(wf_embedding_new(now.tree, "layer", NULL), NULL);
+    TREE_REFUSES(dropout(1), "dropout 'layer': .p is 1; it must be 0 or more and below 1");
+    TREE_REFUSES(dropout(-0.5), "dropout 'layer': .p is -0.5; it must be 0 or more and below 1");
+    TREE_REFUSES(dropout((double)NAN), NULL);
+    QUIET(wf_dropout_new(now.tree, "idle", NULL) != NULL);
+    /* One of the same name; and nothing is made in a tree that has failed. */
+    QUIET(linear(good) != NULL);
+    TREE_REFUSES(linear(good), "module 'layer': there is one of this name in 'tree' already");
+    wf_module_fail(now.tree, "test: failed on purpose");
+    TREE_REFUSES(linear(good), "test: failed on purpose");
+    wf_module_fail(now.tree, "test: failed on purpose");
+    TREE_REFUSES(embedding(2, 2), "test: failed on purpose");
+    wf_module_fail(now.tree, "test: failed on purpose");
+    TREE_REFUSES(dropout(0.5), "test: failed on purpose");
+}
+
+static void plain_layers_used(void)
+{
+    wf_tape *t = now.t;
+    int32_t wrong[2] = { 0, 5 };
+    wf_tensor ids = wf_tensor_of(WF_I32, WF_SHAPE(2), wrong), bad = ids;
+    wf_var *far = NULL;
+    QUIET(!wf_linear_forward(NULL, now.linear, now.matrix) &&
+          !wf_dropout_forward(NULL, now.dropout, now.matrix));
+    QUIET(!wf_embedding_forward(NULL, now.embed, &ids) &&
+          !wf_embedding_lookup(NULL, now.embed, now.ids));
+    REFUSES(wf_linear_forward(t, NULL, now.matrix),
+            "linear: the layer was never made; wf_module_ok says why");
+    REFUSES(wf_linear_forward(t, now.linear, NULL), "linear 'linear': x was never made");
+    REFUSES(wf_linear_forward(t, now.linear, now.tall),
+            "linear 'linear': x is (3, 2); the last size must be 3");
+    REFUSES(wf_linear_forward(t, now.linear, now.scalar),
+            "linear 'linear': x is (); the last size must be 3");
+    REFUSES(wf_linear_forward(t, now.linear, now.single),
+            "affine: dtypes differ: f32 and f64\n  in linear");
+    REFUSES(wf_linear_forward(t, now.linear, now.mask),
+            "affine: dtypes differ: i32 and f64\n  in linear");
+    REFUSES(wf_linear_forward(t, now.linear, now.foreign),
+            "affine: input 1 belongs to another tape\n  in linear");
+    QUIET(wf_count(wf_linear_forward(t, now.linear, now.empty)) == 0);
+    QUIET(wf_rank(wf_linear_forward(t, now.linear, now.deep)) == 8);
+    REFUSES(wf_dropout_forward(t, NULL, now.matrix),
+            "dropout: the layer was never made; wf_module_ok says why");
+    REFUSES(wf_dropout_forward(t, now.dropout, NULL), "dropout 'dropout': x was never made");
+    REFUSES(wf_dropout_forward(t, now.dropout, now.ids),
+            "dropout: takes f32 or f64, not i32\n  in dropout");
+    REFUSES(wf_dropout_forward(t, now.dropout, now.foreign), NULL);
+    REFUSES(wf_embedding_forward(t, NULL, &ids),
+            "embedding: the layer was never made; wf_module_ok says why");
+    REFUSES(wf_embedding_forward(t, now.embed, NULL), "embedding 'embed': there are no ids");
+    REFUSES(wf_embedding_forward(t, now.embed, &ids),
+            "embedding: id 5 at (1) is out of range: there are 5 rows\n  in embed");
+    bad.dtype = WF_F32;
+    REFUSES(wf_embedding_forward(t, now.embed, &bad),
+            "embedding 'embed': ids are f32; they must be i32");
+    bad = ids, bad.data = NULL;
+    REFUSES(wf_embedding_forward(t, now.embed, &bad), "embedding 'embed': there are no ids");
+    bad = ids, bad.rank = 9;
+    REFUSES(wf_embedding_forward(t, now.embed, &bad), NULL);
+    REFUSES(wf_embedding_lookup(t, NULL, now.ids),
+            "embedding: the layer was never made; wf_module_ok says why");
+    REFUSES(wf_embedding_lookup(t, now.embed, NULL), "embedding 'embed': ids was never made");
+    REFUSES(wf_embedding_lookup(t, now.embed, now.matrix),
+            "embedding 'embed': ids are f64; they must be i32");
+    far = wf_zeros(now.other, WF_I32, WF_SHAPE(2));
+    REFUSES(wf_embedding_lookup(t, now.embed, far), NULL);
+    QUIET(wf_count(wf_embedding_lookup(t, now.embed, wf_zeros(t, WF_I32, WF_SHAPE(0)))) == 0);
+    wf_fail(t, "test: failed on purpose");
+    ck_assert(!wf_linear_forward(t, NULL, NULL) && !wf_dropout_forward(t, NULL, NULL));
+    ck_assert(!wf_embedding_forward(t, NULL, NULL) && !wf_embedding_lookup(t, NULL, NULL));
+    ck_assert_str_eq(wf_tape_error(t), "test: failed on purpose");
+}
+
+/* ---- layers over time ---- */
+
+static wf_rnn *lstm(wf_rnn_options o)
+{
+    return wf_lstm_new(now.tree, "layer", &o);
+}
+
+static void step_nothing(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
+{
+    (void)t, (void)self, (void)x;
+    state[0] = NULL;
+}
+
+static void step_wrongly(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
+{
+    (void)self, (void)x;
+    state[0] = wf_transpose(t, state[0], 0, 1);
+}
+
+typedef struct small {
+    wf_var *w;
+} small;
+
+static const wf_cell sound = {
+    .name = "small",
+    .size = sizeof(small),
+    .step = step_nothing,
+    .states = WF_STATES(WF_STATE("h", WF_HIDDEN)),
+    .params = WF_PARAMS(WF_PARAM(small, w, WF_HIDDEN, WF_INPUT)),
+};
+
+static wf_rnn *of_cell(const wf_cell *cell)
+{
+    return wf_rnn_new(now.tree, "layer", cell, &(wf_rnn_options){ .input = 2, .hidden = 3 });
+}
+
+static void recurrent_layers_made(void)
+{
+    wf_cell cell = sound;
+    const wf_cell_param outside[] = { { .name = "w", .offset = 8, .size = { WF_HIDDEN } },
+                                      { .name = NULL } };
+    const wf_cell_param nothing[] = { { .name = "w", .size = { WF_HIDDEN - 3 } },
+                                      { .name = NULL } };
+    const wf_cell_state flat[] = { { .name = "h", .width = WF_HIDDEN - 5 }, { .name = NULL } };
+    QUIET(!wf_rnn_new(NULL, NULL, NULL, NULL) && !wf_lstm_new(NULL, "x", NULL) &&
+          !wf_gru_new(NULL, NULL, NULL));
+    QUIET(!wf_elman_new(NULL, "x", &(wf_rnn_options){ .input = 1, .hidden = 1 }));
+    TREE_REFUSES(of_cell(NULL), "rnn 'layer': there is no cell");
+    cell.name = NULL;
+    TREE_REFUSES(of_cell(&cell), "rnn 'layer': cell '' lacks a name");
+    cell = sound, cell.step = NULL;
+    TREE_REFUSES(of_cell(&cell), "rnn 'layer': cell 'small' lacks a step");
+    cell = sound, cell.states = NULL;
+    TREE_REFUSES(of_cell(&cell), "rnn 'layer': cell 'small' lacks a state");
+    cell = sound, cell.size = 0;
+    TREE_REFUSES(of_cell(&cell), "rnn 'layer': cell 'small' lacks a size");
+    cell = sound, cell.params = outside;
+    TREE_REFUSES(of_cell(&cell), "rnn 'layer': cell 'small': w lies outside of its 8 bytes");
+    cell = sound, cell.params = nothing;
+    TREE_REFUSES(of_cell(&cell), "rnn: cell 'small': size 0 of w is 0; it must be 1 or more");
+    cell = sound, cell.states = flat;
+    TREE_REFUSES(of_cell(&cell),
+                 "rnn: cell 'small': the width of state h is -2; it must be 1 or more");
+    cell = sound, cell.params = NULL;
+    QUIET(of_cell(&cell) != NULL);
+    misuse_new_tree();
+    TREE_REFUSES(wf_rnn_new(now.tree, NULL, &sound, &(wf_rnn_options){ .input = 2, .hidden = 3 }),
+                 NULL);
+    TREE_REFUSES(wf_gru_new(now.tree, "layer", NULL),
+                 "rnn 'layer': .input is 0; it must be 1 or more");
+    TREE_REFUSES(wf_elman_new(now.tree, "layer", &(wf_rnn_options){ .input = 2 }),
+                 "rnn 'layer': .hidden is 0; it must be 1 or more");
+    TREE_REFUSES(lstm((wf_rnn_options){ .input = 2, .hidden = -3 }),
+                 "rnn 'layer': .hidden is -3; it must be 1 or more");
+    TREE_REFUSES(lstm((wf_rnn_options){ .input = 2, .hidden = 3, .output = -1 }),
+                 "rnn 'layer': .output is -1; it must be 1 or more");
+    TREE_REFUSES(lstm((wf_rnn_options){ .input = 2, .hidden = 3, .layers = -1 }),
+                 "rnn 'layer': .layers is -1; it must be 1 or more");
+    TREE_REFUSES(lstm((wf_rnn_options){ .input = 2, .hidden = 3, .dropout = 1 }),
+                 "rnn 'layer': .dropout is 1; it must be 0 or more and below 1");
+    TREE_REFUSES(lstm((wf_rnn_options){ .input = 2, .hidden = 3, .dropout = (double)NAN }), NULL);
+    TREE_REFUSES(
+        wf_gru_new(now.tree, "layer", &(wf_rnn_options){ .input = 2, .hidden = 3, .output = 4 }),
+        "rnn 'layer': .output is 4 and .hidden 3; cell 'gru' does not project, so they must be "
+        "equal");
+    TREE_REFUSES(
+        lstm((wf_rnn_options){ .input = 2, .hidden = 3, .init_input.kind = (wf_init_kind)50 }),
+        NULL);
+    TREE_REFUSES(lstm((wf_rnn_options){ .input = 2, .hidden = INT64_MAX }), NULL);
+    TREE_REFUSES(lstm((wf_rnn_options){ .input = INT64_MAX, .hidden = 3 }), NULL);
+    TREE_REFUSES(lstm((wf_rnn_options){ .input = 2, .hidden = 1 << 20 }), NULL);
+    TREE_REFUSES(lstm((wf_rnn_options){ .input = 2, .hidden = 3, .layers = INT64_MAX }), NULL);
+    TREE_REFUSES(lstm((wf_rnn_options){
+                     .input = 2, .hidden = 3, .layers = INT64_MAX, .bidirectional = true }),
+                 "rnn: 9223372036854775807 layers are too many");
+    TREE_REFUSES(lstm((wf_rnn_options){ .input = 2, .hidden = 3, .layers = INT64_C(1) << 40 }),
+                 NULL);
+    QUIET(wf_cell_rnn() && wf_cell_lstm() && wf_cell_gru() && !wf_rnn_cell_of(NULL) &&
+          !wf_rnn_module(NULL));
+}
+
+static wf_var *forward(wf_rnn_call call)
+{
+    return wf_rnn_forward(now.t, now.rnn, now.sequence, &call);
+}
+
+static wf_var *forward_x(wf_var *x)
+{
+    return wf_rnn_forward(now.t, now.rnn, x, NULL);
+}
+
+static wf_var *lengths(int32_t first, int32_t second)
+{
+    return wf_constant(now.t, WF_I32, WF_SHAPE(2), (int32_t[]){ first, second });
+}
+
+static void recurrent_layers_used(void)
+{
+    wf_tape *t = now.t;
+    wf_var *last[1] = { now.matrix }, *initial[1] = { NULL };
+    wf_rnn_call call = { .final = last };
+    QUIET(!wf_rnn_forward(NULL, now.rnn, now.sequence, &call) && !last[0]);
+    REFUSES(wf_rnn_forward(t, NULL, now.sequence, NULL),
+            "rnn: the layer was never made; wf_module_ok says why");
+    REFUSES(forward_x(NULL), "rnn 'gru': x was never made");
+    REFUSES(forward_x(now.matrix),
+            "rnn 'gru': x is (2, 3); expected (time, batch, 3)\n"
+            "  hint: one sequence is still a batch: reshape it to (time, 1, 3)");
+    REFUSES(forward_x(now.deep), NULL);
+    REFUSES(forward_x(wf_zeros(t, WF_F64, WF_SHAPE(4, 2, 5))),
+            "rnn 'gru': x is (4, 2, 5); expected (time, batch, 3)");
+    REFUSES(forward_x(wf_zeros(t, WF_F64, WF_SHAPE(0, 2, 3))),
+            "rnn 'gru': x is (0, 2, 3); there must be from 1 to 2147483647 time steps");
+    REFUSES(forward_x(wf_zeros(t, WF_I32, WF_SHAPE(4, 2, 3))),
+            "rnn 'gru': x is i32; it must be f32 or f64");
+    REFUSES(forward_x(wf_zeros(t, WF_F32, WF_SHAPE(4, 2, 3))), NULL);
+    REFUSES(forward_x(wf_zeros(now.other, WF_F64, WF_SHAPE(4, 2, 3))), NULL);
+    QUIET(wf_count(forward_x(wf_zeros(t, WF_F64, WF_SHAPE(4, 0, 3)))) == 0);
+    REFUSES(forward((wf_rnn_call){ .lengths = lengths(5, 1) }),
+            "rnn 'gru': lengths[0] is 5; it must be from 0 to 4");
+    REFUSES(forward((wf_rnn_call){ .lengths = lengths(4, -1) }),
+            "rnn 'gru': lengths[1] is -1; it must be from 0 to 4");
+    REFUSES(forward((wf_rnn_call){ .lengths = lengths(INT32_MIN, INT32_MAX) }), NULL);
+    REFUSES(forward((wf_rnn_call){ .lengths = now.vector }),
+            "rnn 'gru': lengths are f64 (3); expected i32 (2)");
+    REFUSES(forward((wf_rnn_call){ .lengths = now.mask }),
+            "rnn 'gru': lengths are i32 (2, 3); expected i32 (2)");
+    QUIET(wf_at(forward((wf_rnn_call){ .lengths = lengths(0, 0) }), 0) == 0);
+    REFUSES(forward((wf_rnn_call){ .initial = initial }),
+            "rnn 'gru': the initial h was never made");
+    initial[0] = now.matrix;
+    REFUSES(forward((wf_rnn_call){ .initial = initial }),
+            "rnn 'gru': the initial h is (2, 3); expected (1, 2, 4)");
+    initial[0] = wf_zeros(t, WF_F32, WF_SHAPE(1, 2, 4));
+    REFUSES(forward((wf_rnn_call){ .initial = initial }), NULL);
+    initial[0] = wf_zeros(now.other, WF_F64, WF_SHAPE(1, 2, 4));
+    REFUSES(forward((wf_rnn_call){ .initial = initial }), NULL);
+    initial[0] = wf_zeros(t, WF_F64, WF_SHAPE(1, 2, 4));
+    REFUSES(forward((wf_rnn_call){ .initial = initial, .carry = now.carry }),
+            "rnn 'gru': .carry and .initial are both given; a sequence begins in one way");
+    last[0] = now.matrix;
+    REFUSES(wf_rnn_forward(t, now.rnn, now.matrix, &call), NULL);
+    ck_assert_ptr_null(last[0]);
+    wf_fail(t, "test: failed on purpose");
+    last[0] = now.matrix;
+    ck_assert(!wf_rnn_forward(t, now.rnn, now.sequence, &call) && !last[0]);
+}
+
+/* Steps that leave what they should not. */
+static void cells_that_misbehave(void)
+{
+    wf_cell cell = sound;
+    wf_rnn *rnn = of_cell(&cell);
+    wf_var *x = wf_zeros(now.t, WF_F64, WF_SHAPE(3, 2, 2));
+    REFUSES(wf_rnn_forward(now.t, rnn, x, NULL),
+            "cell 'small': its step left no state h\n  in layer");
+    misuse_new_tree();
+    cell.step = step_wrongly;
+    rnn = of_cell(&cell);
+    x = wf_zeros(now.t, WF_F64, WF_SHAPE(3, 2, 2));
+    REFUSES(wf_rnn_forward(now.t, rnn, x, NULL),
+            "cell 'small': its step made state h f64 (3, 2); expected f64 (2, 3)\n  in layer");
+}
+
+static void carries(void)
+{
+    wf_error *e = &now.error;
+    wf_rnn_options o = { .input = 2, .hidden = 3 };
+    wf_carry_free(NULL);
+    wf_carry_reset(NULL);
+    QUIET(!wf_carry_new(NULL, 2) && !wf_carry_state(NULL, 0, 0, 0) && !wf_carry_ok(NULL, NULL));
+    ERROR_SAYS(wf_carry_ok(NULL, e), "carry: it was never made; wf_module_ok says why");
+    QUIET(wf_carry_ok(now.carry, e));
+    QUIET(!wf_carry_state(now.carry, -1, 0, 0) && !wf_carry_state(now.carry, 1, 0, 0));
+    QUIET(!wf_carry_state(now.carry, 0, 1, 0) && !wf_carry_state(now.carry, 0, -1, 0));
+    QUIET(!wf_carry_state(now.carry, 0, 0, 1) && !wf_carry_state(now.carry, INT64_MIN, 0, INT_MIN));
+    TREE_REFUSES(wf_carry_new(lstm(o), 0), "carry: its batch is 0; it must be 1 or more");
+    TREE_REFUSES(wf_carry_new(lstm(o), -4), "carry: its batch is -4; it must be 1 or more");
+    TREE_REFUSES(wf_carry_new(lstm(o), INT64_MAX),
+                 "carry: out of memory for 9223372036854775807 sequences");
+    TREE_REFUSES(wf_carry_new(lstm(o), INT64_C(1) << 40),
+                 "carry: out of memory for 1099511627776 sequences");
+    o.bidirectional = true;
+    TREE_REFUSES(wf_carry_new(lstm(o), 2), NULL);
+    /* Of another layer, or for another batch; the state stays what it was. */
+    wf_carry *other = wf_carry_new(lstm((wf_rnn_options){ .input = 2, .hidden = 3 }), 2);
+    wf_carry *wide = wf_carry_new(now.rnn, 5);
+    REFUSES(forward((wf_rnn_call){ .carry = other }),
+            "rnn 'gru': the carry was made for another rnn");
+    REFUSES(forward((wf_rnn_call){ .carry = wide }),
+            "rnn 'gru': x has 2 sequences; the carry was made for 5");
+    wf_carry_free(other);
+    wf_carry_free(wide);
+    /* What a failed step, a rehearsal or a forgotten one would have carried is not carried. */
+    ck_assert_ptr_nonnull(forward((wf_rnn_call){ .carry = now.carry }));
+    REFUSES(wf_backward(now.t, now.matrix), NULL);
+    ck_assert_ptr_nonnull(forward((wf_rnn_call){ .carry = now.carry }));
+    misuse_renew();
+    QUIET(wf_tape_commit(now.t));
+}
+
+/* ---- the table ---- */
+
+static const misuse table[] = {
+    { OF(wf_module_new), modules },
+    { OF(wf_module_free), modules },
+    { OF(wf_module_child), modules },
+    { OF(wf_module_memory), modules },
+    { OF(wf_module_fail), modules },
+    { OF(wf_module_ok), modules },
+    { OF(wf_module_name), modules },
+    { OF(wf_module_path), modules },
+    { OF(wf_module_dtype), modules },
+    { OF(wf_param_new), params },
+    { OF(wf_param_path), reading_params },
+    { OF(wf_param_value), reading_params },
+    { OF(wf_param_changed), reading_params },
+    { OF(wf_param_grad), reading_params },
+    { OF(wf_param_clear_grad), reading_params },
+    { OF(wf_param_version), reading_params },
+    { OF(wf_module_param_count), reading_params },
+    { OF(wf_module_param_at), reading_params },
+    { OF(wf_module_param_find), reading_params },
+    { OF(wf_module_weights), reading_params },
+    { OF(wf_module_save), module_files },
+    { OF(wf_module_load), module_files },
+    { OF(wf_module_load_archive), module_files },
+    { OF(wf_linear_new), plain_layers_made },
+    { OF(wf_embedding_new), plain_layers_made },
+    { OF(wf_dropout_new), plain_layers_made },
+    { OF(wf_linear_forward), plain_layers_used },
+    { OF(wf_embedding_forward), plain_layers_used },
+    { OF(wf_embedding_lookup), plain_layers_used },
+    { OF(wf_dropout_forward), plain_layers_used },
+    { OF(wf_rnn_new), recurrent_layers_made },
+    { OF(wf_elman_new), recurrent_layers_made },
+    { OF(wf_lstm_new), recurrent_layers_made },
+    { OF(wf_gru_new), recurrent_layers_made },
+    { OF(wf_rnn_cell_of), recurrent_layers_made },
+    { OF(wf_rnn_module), recurrent_layers_made },
+    { OF(wf_cell_rnn), recurrent_layers_made },
+    { OF(wf_cell_lstm), recurrent_layers_made },
+    { OF(wf_cell_gru), cells_that_misbehave },
+    { OF(wf_rnn_forward), recurrent_layers_used },
+    { OF(wf_carry_new), carries },
+    { OF(wf_carry_free), carries },
+    { OF(wf_carry_reset), carries },
+    { OF(wf_carry_ok), carries },
+    { OF(wf_carry_state), carries },
+};
+
+enum { TABLE = (int)(sizeof table / sizeof table[0]) };
+
+START_TEST(what_owns_parameters_says_once_what_it_refuses_and_keeps_them_as_they_were)
+{
+    if (_i > 0 && table[_i].run == table[_i - 1].run) return;
+    misuse_set_up();
+    table[_i].run();
+    misuse_tear_down();
+}
+END_TEST
+
+static void add_tests(TCase *tests)
+{
+    tcase_add_loop_test(tests,
+                        what_owns_parameters_says_once_what_it_refuses_and_keeps_them_as_they_were,
+                        0, TABLE);
+}
+
+int main(int argc, char **argv)
+{
+    return misuse_runtime() ? harness_main(argc, argv, "misuse of layers", add_tests) : 1;
+}

@@ -1,0 +1,709 @@
+/* Misuse of the tape: values that cannot enter, sweeps from what has no gradient, marks out of
+ * order, errors and scopes, bindings, and op rows of a stranger's that lack what they need. */
+#include "tests/misuse.h"
+
+#include <limits.h>
+#include <math.h>
+
+/* ---- the tape itself ---- */
+
+static void tape_itself(void)
+{
+    wf_tape *t = now.t;
+    uint64_t step = wf_tape_step(t);
+    wf_tape_free(NULL);
+    wf_tape_reset(NULL);
+    wf_tape_set_mode(NULL, WF_EVAL);
+    wf_tape_set_step(NULL, 7);
+    QUIET(wf_tape_mode(NULL) == WF_INFER);
+    QUIET(wf_tape_threads(NULL) == 1);
+    QUIET(wf_tape_step(NULL) == 0 && wf_tape_step(t) == step);
+    QUIET(wf_tape_generation(NULL) == 0);
+    QUIET(wf_tape_bytes(NULL) == 0 && wf_tape_grad_bytes(NULL) == 0 && wf_tape_nodes(NULL) == 0);
+    QUIET(!wf_tape_ok(NULL) && *wf_tape_error(NULL) && !*wf_tape_error(t));
+    QUIET(!wf_tape_commit(NULL));
+    /* Options out of range are taken as the nearest that can be. */
+    const wf_tape_options odd = { .mode = (wf_mode)77, .threads = -5 },
+                          many = { .threads = INT_MAX };
+    wf_tape *a = wf_tape_new(&odd), *b = wf_tape_new(&many);
+    ck_assert_int_eq(wf_tape_threads(a), wf_threads());
+    ck_assert_int_eq(wf_tape_threads(b), wf_threads());
+    ck_assert(wf_tape_ok(a) && wf_sum(a, misuse_leaf(a, WF_SHAPE(3)), NULL));
+    wf_tape_set_mode(b, (wf_mode)-3);
+    wf_tape_set_step(b, UINT64_MAX);
+    ck_assert_ptr_nonnull(wf_dropout(b, misuse_leaf(b, WF_SHAPE(3)), 0.5));
+    wf_tape_reset(b);
+    ck_assert_uint_eq(wf_tape_step(b), 0);
+    wf_tape_free(a);
+    wf_tape_free(b);
+}
+
+static void tape_commit(void)
+{
+    wf_tape *t = now.t;
+    QUIET(wf_tape_commit(t)); /* nothing waits */
+    QUIET(wf_tape_commit(t));
+    wf_fail(t, "test: failed on purpose");
+    ck_assert(!wf_tape_commit(t));
+}
+
+/* ---- errors and scopes ---- */
+
+static void failing(void)
+{
+    const char *none = NULL;
+    QUIET(wf_fail(NULL, "test: %d", 1) == NULL);
+    REFUSES(wf_fail(now.t, "test: %d of %s", 7, "it"), "test: 7 of it");
+    REFUSES(wf_fail(now.t, none, 0), NULL);
+    char longest[5000];
+    memset(longest, 'x', sizeof longest);
+    memcpy(longest, "test: ", 6);
+    longest[sizeof longest - 1] = '\0';
+    wf_scope_push(now.t, longest + 6);
+    REFUSES(wf_fail(now.t, "%s", longest), NULL);
+    wf_fail(now.t, "test: the first");
+    wf_fail(now.t, "test: the second");
+    ck_assert_str_eq(wf_tape_error(now.t), "test: the first");
+}
+
+static void scopes(void)
+{
+    wf_tape *t = now.t;
+    wf_scope_push(NULL, "nowhere");
+    wf_scope_pop(NULL);
+    for (int i = 0; i < 3; i++) wf_scope_pop(t); /* more pops than pushes */
+    QUIET(wf_tape_ok(t));
+    wf_scope_push(t, NULL);
+    wf_scope_push(t, "inner");
+    REFUSES(wf_fail(t, "test: where"), "test: where\n  in (unnamed) > inner");
+    wf_scope_push(t, "outer");
+    REFUSES(wf_matmul(t, now.vector, now.tall),
+            "matmul: (3) times (3, 2): both need two axes or more\n  in outer\n"
+            "  hint: unsqueeze makes a vector a row or a column");
+    /* Pushes that were never popped: neither the stack nor the sentence overflows. */
+    for (int i = 0; i < 300000; i++) wf_scope_push(t, "deeper");
+    REFUSES(wf_fail(t, "test: deep"), NULL);
+    wf_scope_push(t, "forgotten by the reset");
+    misuse_renew();
+    REFUSES(wf_fail(t, "test: plain"), "test: plain");
+}
+
+/* ---- values that enter ---- */
+
+static wf_shape shape_of_rank(int rank)
+{
+    wf_shape s = { .rank = rank };
+    for (int i = 0; i < WF_RANK; i++) s.dim[i] = 2;
+    return s;
+}
+
+static wf_var *full(wf_tape *t, wf_dtype dtype, wf_shape shape, const void *data)
+{
+    (void)data;
+    return wf_full(t, dtype, shape, 1.5);
+}
+
+static wf_var *zeros(wf_tape *t, wf_dtype dtype, wf_shape shape, const void *data)
+{
+    (void)data;
+    return wf_zeros(t, dtype, shape);
+}
+
+typedef wf_var *enter_fn(wf_tape *t, wf_dtype dtype, wf_shape shape, const void *data);
+
+static void enters(enter_fn *enter, const char *who)
+{
+    wf_tape *t = now.t;
+    char says[256];
+    QUIET(enter(NULL, WF_F64, WF_SHAPE(2), NULL) == NULL);
+    QUIET(wf_count(enter(t, WF_F64, WF_SHAPE(2, 0), NULL)) == 0);
+    QUIET(wf_count(enter(t, WF_I32, WF_SCALAR, NULL)) == 1);
+    QUIET(wf_rank(enter(t, WF_F32, shape_of_rank(8), NULL)) == 8);
+    snprintf(says, sizeof says, "%s: there is no dtype 9", who);
+    REFUSES(enter(t, (wf_dtype)9, WF_SHAPE(2), NULL), says);
+    snprintf(says, sizeof says, "%s: there is no dtype -1", who);
+    REFUSES(enter(t, (wf_dtype)-1, WF_SHAPE(2), NULL), says);
+    snprintf(says, sizeof says, "%s: shape: rank is 9; expected 0 to 8", who);
+    REFUSES(enter(t, WF_F64, shape_of_rank(9), NULL), says);
+    snprintf(says, sizeof says, "%s: shape: rank is -2; expected 0 to 8", who);
+    REFUSES(enter(t, WF_F64, shape_of_rank(-2), NULL), says);
+    snprintf(says, sizeof says, "%s: shape: size of axis 1 is -4 in (3, -4); expected 0 or more",
+             who);
+    REFUSES(enter(t, WF_F64, WF_SHAPE(3, -4), NULL), says);
+    snprintf(says, sizeof says,
+             "%s: shape: (4294967296, 4294967296) of f32 has more bytes than can be counted", who);
+    REFUSES(enter(t, WF_F32, WF_SHAPE(INT64_C(1) << 32, INT64_C(1) << 32), NULL), says);
+    REFUSES(enter(t, WF_F64, WF_SHAPE(INT64_MAX, 0), NULL), NULL);
+    REFUSES(enter(t, WF_F64, WF_SHAPE(INT64_C(1) << 59), NULL), NULL);
+    snprintf(says, sizeof says, "%s: out of memory for 8796093022208 bytes", who);
+    REFUSES(enter(t, WF_F64, WF_SHAPE(INT64_C(1) << 40), NULL), says);
+    /* The arena takes what is smaller after what was too large. */
+    QUIET(wf_count(enter(t, WF_F64, WF_SHAPE(70000), NULL)) == 70000);
+}
+
+static void leaf(void)
+{
+    enters(wf_leaf, "leaf");
+}
+static void constant(void)
+{
+    enters(wf_constant, "constant");
+}
+static void zeros_enter(void)
+{
+    enters(zeros, "zeros");
+}
+static void full_enters(void)
+{
+    enters(full, "full");
+}
+
+static void tensors_enter(wf_var *(*enter)(wf_tape *t, const wf_tensor *x), const char *who)
+{
+    double x[6] = { 1, 2, 3, 4, 5, 6 };
+    wf_tensor good = wf_tensor_of(WF_F64, WF_SHAPE(2, 3), x), bad = good;
+    char says[128];
+    QUIET(enter(NULL, &good) == NULL);
+    snprintf(says, sizeof says, "%s: the tensor was never made (NULL)", who);
+    REFUSES(enter(now.t, NULL), says);
+    bad.data = NULL;
+    REFUSES(enter(now.t, &bad), says);
+    bad = good;
+    bad.rank = 9;
+    snprintf(says, sizeof says, "%s: shape: rank is 9; expected 0 to 8", who);
+    REFUSES(enter(now.t, &bad), says);
+    bad.rank = INT32_MIN;
+    REFUSES(enter(now.t, &bad), NULL);
+    bad = good;
+    bad.dtype = (wf_dtype)3;
+    snprintf(says, sizeof says, "%s: there is no dtype 3", who);
+    REFUSES(enter(now.t, &bad), says);
+    bad = good;
+    bad.dim[0] = -2;
+    REFUSES(enter(now.t, &bad), NULL);
+    bad = good;
+    bad.stride[0] = bad.stride[1] = 0; /* broadcast: copied out in full */
+    QUIET(wf_item(wf_sum(now.t, enter(now.t, &bad), NULL)) == 6);
+}
+
+static void leaf_tensor(void)
+{
+    tensors_enter(wf_leaf_tensor, "leaf");
+}
+static void constant_tensor(void)
+{
+    tensors_enter(wf_constant_tensor, "constant");
+}
+
+/* ---- reading ---- */
+
+static void reading(void)
+{
+    const wf_var *none = NULL;
+    float out[4] = { 1, 1, 1, 1 };
+    double six[6];
+    QUIET(wf_rank(none) == 0 && wf_dim(none, 0) == 1 && wf_dim(none, INT_MIN) == 1);
+    QUIET(wf_shape_of(none).rank == 0 && wf_dtype_of(none) == WF_F32 && wf_count(none) == 1);
+    QUIET(isnan(wf_item(none)) && isnan(wf_at(none, 0)) && !wf_value(none) && !wf_data(none));
+    QUIET(!wf_grad_of(none) && !wf_grad_of(now.matrix));
+    QUIET(wf_dim(now.matrix, 2) == 1 && wf_dim(now.matrix, -3) == 1 && wf_dim(now.matrix, -1) == 3);
+    QUIET(wf_dim(now.matrix, INT_MAX) == 1 && wf_dim(now.matrix, INT_MIN) == 1);
+    QUIET(isnan(wf_item(now.matrix)) && isnan(wf_item(now.empty)));
+    QUIET(isnan(wf_at(now.matrix, -1)) && isnan(wf_at(now.matrix, 6)) &&
+          !isnan(wf_at(now.matrix, 5)));
+    QUIET(isnan(wf_at(now.matrix, INT64_MAX)) && isnan(wf_at(now.empty, 0)));
+    QUIET(!wf_copy_out(now.matrix, six, 5) && !wf_copy_out(now.matrix, six, 7));
+    QUIET(!wf_copy_out(now.matrix, NULL, 6) && !wf_copy_out(NULL, NULL, 6));
+    QUIET(!wf_copy_out(now.matrix, six, -6) && !wf_copy_out(NULL, out, -1));
+    QUIET(wf_copy_out(now.empty, six, 0) && wf_copy_out(now.matrix, six, 6));
+    QUIET(!wf_copy_out(NULL, out, 3) && isnan(out[0]) && isnan(out[2]) && out[3] == 1);
+    int was = misuse_hush();
+    wf_print(NULL);
+    wf_print(now.empty);
+    wf_print(now.deep);
+    misuse_speak(was);
+    QUIET(true);
+}
+
+/* ---- sweeps ---- */
+
+static void backward(void)
+{
+    wf_tape *t = now.t;
+    QUIET(!wf_backward(NULL, now.scalar));
+    REFUSES(wf_backward(t, NULL), "backward: input 1 was never made (NULL)");
+    REFUSES(wf_backward(t, now.foreign), "backward: input 1 belongs to another tape");
+    REFUSES(wf_backward(t, now.matrix),
+            "backward: output 1 is (2, 3); without a cotangent it must be one number");
+    REFUSES(wf_backward(t, now.empty),
+            "backward: output 1 is (0, 3); without a cotangent it must be one number");
+    REFUSES(wf_backward(t, wf_zeros(t, WF_I32, WF_SCALAR)),
+            "backward: output 1 is i32; only f32 and f64 have gradients");
+    REFUSES(wf_backward(t, now.scalar),
+            "backward: no parameter led here, and no var that wf_keep_grad named");
+    REFUSES(wf_backward(t, wf_full(t, WF_F64, WF_SCALAR, (double)NAN)), NULL);
+    REFUSES(wf_backward(t, wf_log(t, wf_mul_scalar(t, wf_sum(t, now.param, NULL), 0))), NULL);
+    /* Far from finite, and the parameters have gradients of an earlier step that must stay. */
+    REFUSES(wf_backward(
+                t, wf_mul_scalar(t, wf_sum(t, wf_exp(t, wf_mul_scalar(t, now.param, 1e6)), NULL),
+                                 (double)INFINITY)),
+            NULL);
+    wf_tape_set_mode(t, WF_INFER);
+    REFUSES(wf_backward(t, now.scalar), "backward: nothing is recorded in infer mode");
+}
+
+static void backward_from(void)
+{
+    wf_tape *t = now.t;
+    wf_var *loss[2], *with[2];
+    QUIET(!wf_backward_from(NULL, 1, &now.scalar, NULL));
+    REFUSES(wf_backward_from(t, 0, loss, NULL),
+            "backward: 0 outputs were promised and there must be 1 or more");
+    REFUSES(wf_backward_from(t, -3, loss, NULL),
+            "backward: -3 outputs were promised and there must be 1 or more");
+    REFUSES(wf_backward_from(t, 2, NULL, NULL), "backward: 2 outputs were promised and not given");
+    loss[0] = wf_mul(t, now.param, now.param), loss[1] = NULL;
+    with[0] = with[1] = wf_zeros(t, WF_F64, WF_SHAPE(4, 3));
+    REFUSES(wf_backward_from(t, 2, loss, with), "backward: input 2 was never made (NULL)");
+    loss[0] = wf_mul(t, now.param, now.param), with[0] = now.matrix;
+    REFUSES(wf_backward_from(t, 1, loss, with),
+            "backward: output 1 is f64 (4, 3); its cotangent is f64 (2, 3)");
+    loss[0] = wf_mul(t, now.param, now.param), with[0] = wf_zeros(t, WF_F32, WF_SHAPE(4, 3));
+    REFUSES(wf_backward_from(t, 1, loss, with),
+            "backward: output 1 is f64 (4, 3); its cotangent is f32 (4, 3)");
+    loss[0] = wf_mul(t, now.param, now.param), with[0] = now.foreign;
+    REFUSES(wf_backward_from(t, 1, loss, with), "backward: input 2 belongs to another tape");
+    loss[0] = wf_mul(t, now.param, now.param), with[0] = NULL;
+    REFUSES(wf_backward_from(t, 1, loss, with),
+            "backward: output 1 is (4, 3); without a cotangent it must be one number");
+    /* A parameter that was changed after it was used. */
+    loss[0] = wf_sum(t, now.param, NULL);
+    wf_param_changed(now.param);
+    now.hash = misuse_hash();
+    REFUSES(wf_backward(t, loss[0]),
+            "backward: 'linear.weight' was changed between its use on this tape and the sweep");
+}
+
+static void keep_grad(void)
+{
+    wf_tape *t = now.t;
+    QUIET(!wf_keep_grad(NULL, now.matrix));
+    REFUSES(wf_keep_grad(t, NULL), "keep_grad: input 1 was never made (NULL)");
+    REFUSES(wf_keep_grad(t, now.foreign), "keep_grad: input 1 belongs to another tape");
+    REFUSES(wf_keep_grad(t, now.mask), "keep_grad: nothing differentiable led to this var");
+    REFUSES(wf_keep_grad(t, wf_detach(t, now.matrix)),
+            "keep_grad: nothing differentiable led to this var");
+    QUIET(wf_keep_grad(t, now.matrix) && wf_keep_grad(t, now.matrix) && wf_keep_grad(t, now.param));
+    QUIET(!wf_grad_of(now.matrix)); /* before the sweep */
+    QUIET(wf_keep_grad(t, now.empty));
+    QUIET(wf_keep_grad(t, now.window));
+}
+
+static bool grad(int n_out, wf_var *const out[], wf_var *const with[], int n_wrt,
+                 wf_var *const wrt[], wf_var *result[])
+{
+    return wf_grad(now.t, n_out, out, with, n_wrt, wrt, result, NULL);
+}
+
+static void grads(void)
+{
+    wf_tape *t = now.t;
+    wf_var *y[1], *x[2] = { now.matrix, now.more }, *g[2] = { now.scalar, now.scalar };
+    y[0] = wf_sum(t, now.matrix, NULL);
+    QUIET(!wf_grad(NULL, 1, y, NULL, 1, x, g, NULL) && !g[0] && g[1]);
+    REFUSES(grad(-1, y, NULL, 1, x, g), "grad: -1 outputs and 1 vars were promised and not given");
+    REFUSES(grad(1, y, NULL, -1, x, g), "grad: 1 outputs and -1 vars were promised and not given");
+    REFUSES(grad(1, NULL, NULL, 1, x, g), "grad: 1 outputs and 1 vars were promised and not given");
+    REFUSES(grad(1, y, NULL, 1, NULL, g), "grad: 1 outputs and 1 vars were promised and not given");
+    REFUSES(grad(1, y, NULL, 1, x, NULL), "grad: 1 outputs and 1 vars were promised and not given");
+    y[0] = now.matrix;
+    REFUSES(grad(1, y, NULL, 1, x, g),
+            "grad: output 1 is (2, 3); without a cotangent it must be one number");
+    y[0] = NULL;
+    REFUSES(grad(1, y, NULL, 1, x, g), "grad: input 1 was never made (NULL)");
+    y[0] = wf_sum(t, now.matrix, NULL), x[0] = now.matrix, x[1] = NULL, g[0] = g[1] = now.scalar;
+    REFUSES(grad(1, y, NULL, 2, x, g), "grad: wrt: input 2 was never made (NULL)");
+    ck_assert(!g[0] && !g[1]);
+    y[0] = wf_sum(t, now.matrix, NULL), x[0] = now.matrix, x[1] = now.foreign;
+    REFUSES(grad(1, y, NULL, 2, x, g), "grad: wrt: input 2 belongs to another tape");
+    y[0] = now.ids;
+    REFUSES(grad(1, y, NULL, 1, x, g), "grad: output 1 is i32; only f32 and f64 have gradients");
+    /* No outputs, no vars, the same var twice, one that nothing leads to, a constant of whole
+     * numbers. */
+    x[0] = x[1] = now.matrix, y[0] = wf_sum(t, now.matrix, NULL);
+    QUIET(grad(0, NULL, NULL, 2, x, g) && wf_item(wf_sum(t, g[1], NULL)) == 0);
+    QUIET(grad(1, y, NULL, 0, NULL, NULL));
+    QUIET(grad(1, y, NULL, 2, x, g) && wf_at(g[0], 0) == 1 && wf_at(g[1], 5) == 1);
+    x[0] = now.ids, x[1] = now.empty;
+    QUIET(grad(1, y, NULL, 2, x, g) && wf_count(g[0]) == 2 && wf_count(g[1]) == 0);
+    wf_tape_set_mode(t, WF_INFER);
+    REFUSES(grad(1, y, NULL, 1, x, g), "grad: nothing is recorded in infer mode");
+}
+
+/* What was used in infer mode counts from when the mode is set. */
+static void modes(void)
+{
+    wf_tape *t = now.t;
+    wf_tape_set_mode(t, WF_INFER);
+    wf_var *unrecorded = wf_sum(t, now.param, NULL);
+    wf_tape_set_mode(t, WF_TRAIN);
+    wf_var *recorded = wf_sum(t, now.param, NULL), *g[1];
+    REFUSES(wf_keep_grad(t, unrecorded), NULL);
+    wf_tape_set_mode(t, WF_INFER);
+    ck_assert_ptr_nonnull(wf_sum(t, now.param, NULL));
+    wf_tape_set_mode(t, WF_TRAIN);
+    recorded = wf_sum(t, now.param, NULL);
+    ck_assert(wf_grad(t, 1, &recorded, NULL, 1, &now.param, g, NULL));
+    QUIET(wf_at(g[0], 3) == 1);
+}
+
+/* ---- bindings and hooks ---- */
+
+static void never(void *context)
+{
+    ck_abort_msg("%s was called", (const char *)context);
+}
+
+static bool never_on(wf_tape *t, const char *what)
+{
+    return wf_tape_on_commit(t, never, (void *)(uintptr_t)what);
+}
+
+static void bindings(void)
+{
+    wf_tape *t = now.t;
+    QUIET(!wf_tape_bind(NULL, now.param, now.weight));
+    REFUSES(wf_tape_bind(t, NULL, now.weight), "bind: the first var must be a parameter");
+    REFUSES(wf_tape_bind(t, now.matrix, now.weight), "bind: the first var must be a parameter");
+    REFUSES(wf_tape_bind(t, now.param, NULL), "bind: input 2 was never made (NULL)");
+    REFUSES(wf_tape_bind(t, now.param, now.foreign), "bind: input 2 belongs to another tape");
+    REFUSES(wf_tape_bind(t, now.param, now.matrix),
+            "bind: 'linear.weight' is (4, 3); the var is (2, 3)");
+    QUIET(wf_tape_bind(t, now.param, now.weight));
+    REFUSES(wf_tape_bind(t, now.param, now.weight),
+            "bind: 'linear.weight' was used on this tape already");
+    wf_neg(t, now.param);
+    REFUSES(wf_tape_bind(t, now.param, now.weight),
+            "bind: 'linear.weight' was used on this tape already");
+    REFUSES(wf_tape_bind(t, now.param, now.param), NULL);
+}
+
+static void hooks(void)
+{
+    wf_tape *t = now.t;
+    QUIET(!never_on(NULL, "a hook on no tape"));
+    REFUSES(wf_tape_on_commit(t, NULL, NULL), "on_commit: there is no function to call (NULL)");
+    wf_tape_set_mode(t, WF_EVAL);
+    REFUSES(wf_tape_on_commit(t, NULL, NULL), "on_commit: there is no function to call (NULL)");
+    QUIET(never_on(t, "a hook of a forgotten step"));
+    misuse_renew();
+    QUIET(never_on(t, "a hook of a failed step"));
+    REFUSES(wf_backward(t, now.matrix), NULL);
+    wf_tape *rehearsal = wf_tape_new(&(wf_tape_options){ .rehearsal = true });
+    ck_assert(never_on(rehearsal, "a hook of a rehearsal"));
+    wf_var *x = misuse_leaf(rehearsal, WF_SCALAR);
+    ck_assert(wf_keep_grad(rehearsal, x) && wf_backward(rehearsal, x) && wf_tape_commit(rehearsal));
+    wf_tape_set_mode(rehearsal, WF_EVAL);
+    ck_assert(never_on(rehearsal, "a hook of a rehearsal in eval mode"));
+    wf_tape_free(rehearsal);
+}
+
+/* ---- marks ---- */
+
+static void marks(void)
+{
+    wf_tape *t = now.t;
+    wf_var *keep[2] = { NULL, NULL };
+    wf_mark zero = { 0 }, mark = wf_tape_mark(NULL);
+    QUIET(mark.generation == 0 && !wf_tape_rewind(NULL, mark, 0, NULL));
+    REFUSES(wf_tape_rewind(t, zero, 0, NULL), "rewind: the mark was set before the tape was reset");
+    REFUSES(wf_tape_rewind(t, wf_tape_mark(now.other), 0, NULL),
+            "rewind: the mark was set before the tape was reset");
+    mark = wf_tape_mark(t);
+    misuse_renew();
+    REFUSES(wf_tape_rewind(t, mark, 0, NULL), "rewind: the mark was set before the tape was reset");
+    REFUSES(wf_tape_rewind(t, wf_tape_mark(t), 2, NULL),
+            "rewind: 2 vars to keep were promised and not given");
+    REFUSES(wf_tape_rewind(t, wf_tape_mark(t), -1, keep),
+            "rewind: -1 vars to keep were promised and not given");
+    REFUSES(wf_tape_rewind(t, wf_tape_mark(t), 2, keep), "rewind: input 1 was never made (NULL)");
+    keep[0] = now.matrix, keep[1] = now.foreign;
+    REFUSES(wf_tape_rewind(t, wf_tape_mark(t), 2, keep), "rewind: input 2 belongs to another tape");
+    ck_assert_ptr_eq(keep[1], now.foreign);
+    /* A mark that lies ahead of where the tape was rewound to. */
+    mark = wf_tape_mark(t);
+    ck_assert_ptr_nonnull(wf_zeros(t, WF_F64, WF_SHAPE(100000)));
+    wf_mark later = wf_tape_mark(t);
+    ck_assert(wf_tape_rewind(t, mark, 0, NULL));
+    REFUSES(wf_tape_rewind(t, later, 0, NULL),
+            "rewind: the mark was set after one that the tape was rewound to");
+    /* Twice to the same, and one var twice. */
+    mark = wf_tape_mark(t);
+    keep[0] = keep[1] = wf_neg(t, now.empty);
+    QUIET(wf_tape_rewind(t, mark, 2, keep) && wf_count(keep[0]) == 0 && keep[0] != keep[1]);
+    keep[0] = wf_neg(t, now.matrix);
+    QUIET(wf_tape_rewind(t, mark, 1, keep) && wf_at(keep[0], 0) == -wf_at(now.matrix, 0));
+}
+
+/* A carried state that waits for the commit would be left pointing into reused memory. */
+static void marks_and_carries(void)
+{
+    wf_tape *t = now.t;
+    wf_rnn_call call = { .carry = now.carry };
+    wf_mark mark = wf_tape_mark(t);
+    ck_assert_ptr_nonnull(wf_rnn_forward(t, now.rnn, now.sequence, &call));
+    REFUSES(wf_tape_rewind(t, mark, 0, NULL),
+            "rewind: a carried state was written after the mark and waits for wf_backward\n"
+            "  hint: rewind in eval or infer mode, where states are permanent at once");
+    wf_tape *rehearsal = wf_tape_new(&(wf_tape_options){ .mode = WF_EVAL, .rehearsal = true });
+    mark = wf_tape_mark(rehearsal);
+    ck_assert_ptr_nonnull(
+        wf_rnn_forward(rehearsal, now.rnn, misuse_leaf(rehearsal, WF_SHAPE(4, 2, 3)), &call));
+    ck_assert(!wf_tape_rewind(rehearsal, mark, 0, NULL));
+    wf_tape_free(rehearsal);
+    misuse_renew();
+    QUIET(wf_carry_state(now.carry, 0, 0, 0) != NULL);
+}
+
+/* ---- rows ---- */
+
+static bool shape_as_input(wf_shaping *s)
+{
+    for (int i = 0; i < s->n_out; i++) s->out[i] = *s->in[0];
+    return true;
+}
+
+static bool shape_forgotten(wf_shaping *s)
+{
+    (void)s;
+    return true;
+}
+
+static bool shape_too_deep(wf_shaping *s)
+{
+    s->out[0] = *s->in[0];
+    s->out[0].rank = 99;
+    return true;
+}
+
+static bool shape_negative(wf_shaping *s)
+{
+    s->out[0] = *s->in[0];
+    s->out[0].dim[0] = -7;
+    return true;
+}
+
+static bool shape_of_no_dtype(wf_shaping *s)
+{
+    s->out[0] = *s->in[0];
+    s->out[0].dtype = (wf_dtype)5;
+    return true;
+}
+
+static bool refuse_mutely(wf_shaping *s)
+{
+    (void)s;
+    return false;
+}
+
+static bool refuse_aloud(wf_shaping *s)
+{
+    return wf_refuse(s->error, "rank is %d", s->in[0]->rank);
+}
+
+static bool check_mutely(const wf_call *c, wf_error *error)
+{
+    (void)c, (void)error;
+    return false;
+}
+
+static void fill(const wf_call *c)
+{
+    for (int i = 0; i < c->n_out; i++) wf_tensor_fill(c->out[i], 1);
+}
+
+static const wf_op plain = {
+    .name = "plain",
+    .doc = "ones",
+    .inputs = 1,
+    .outputs = 1,
+    .shape = shape_as_input,
+    .forward = fill,
+};
+
+static wf_var *apply(const wf_op *op, int n, wf_var *const in[], const void *attr)
+{
+    return wf_apply_one(now.t, op, n, in, attr);
+}
+
+static wf_var *apply_with(bool (*shape)(wf_shaping *s))
+{
+    wf_op op = plain;
+    op.shape = shape;
+    return apply(&op, 1, &now.matrix, NULL);
+}
+
+static void applying_one(void)
+{
+    wf_tape *t = now.t;
+    wf_op op = plain;
+    wf_var *two[2] = { now.matrix, now.more };
+    QUIET(wf_apply_one(NULL, &plain, 1, &now.matrix, NULL) == NULL);
+    QUIET(wf_apply_one(NULL, NULL, 1, NULL, NULL) == NULL);
+    QUIET(wf_apply_one(t, &plain, 1, &now.matrix, NULL) != NULL);
+    REFUSES(wf_apply_one(t, NULL, 1, &now.matrix, NULL), "apply: the op was never made (NULL)");
+    REFUSES(apply(&plain, 1, NULL, NULL), "plain: the list of inputs was never made (NULL)");
+    REFUSES(apply(&plain, 2, two, NULL), "plain: 2 inputs given; it takes 1");
+    REFUSES(apply(&plain, 0, two, NULL), "plain: 0 inputs given; it takes 1");
+    REFUSES(apply(&plain, -1, two, NULL), "plain: -1 inputs given; it takes 1");
+    op.attr_size = 8;
+    REFUSES(apply(&op, 1, &now.matrix, NULL), "plain: the attributes were never made (NULL)");
+    op = plain, op.name = NULL;
+    REFUSES(apply(&op, 1, &now.matrix, NULL), "apply: its row lacks a name");
+    op = plain, op.forward = NULL;
+    REFUSES(apply(&op, 1, &now.matrix, NULL), "plain: its row lacks a forward");
+    op = plain, op.check = check_mutely;
+    REFUSES(apply(&op, 1, &now.matrix, NULL), "plain: a value is out of range");
+    op = plain, op.outputs = 2;
+    REFUSES(apply(&op, 1, &now.matrix, NULL), "plain: it has 2 outputs, not one");
+    REFUSES(apply_with(NULL), "plain: its row lacks a shape");
+    REFUSES(apply_with(refuse_mutely), "plain: these shapes do not go together");
+    REFUSES(apply_with(refuse_aloud), "plain: rank is 2");
+    REFUSES(apply_with(shape_forgotten), NULL);
+    REFUSES(apply_with(shape_too_deep), NULL);
+    REFUSES(apply_with(shape_of_no_dtype), NULL);
+    REFUSES(apply_with(shape_negative), "plain: the result (-7, 3) is more than memory can hold");
+    /* A row without a backward computes; the sweep over it is refused, and one beside it is not. */
+    wf_var *y = wf_sum(t, wf_mul(t, now.param, wf_apply_one(t, &plain, 1, &now.param, NULL)), NULL);
+    REFUSES(wf_backward(t, y), "plain: its row has no backward");
+    y = wf_sum(t, wf_apply_one(t, &plain, 1, &now.param, NULL), NULL);
+    wf_var *g[1];
+    REFUSES(wf_grad(t, 1, &y, NULL, 1, &now.param, g, &(wf_grad_options){ .create_graph = true }),
+            "plain: it has neither a gradient nor a reference, so no graph of its gradient");
+}
+
+static void applying(void)
+{
+    wf_tape *t = now.t;
+    wf_op op = plain;
+    wf_var *out[17] = { now.matrix };
+    QUIET(!wf_apply(NULL, &plain, 1, &now.matrix, NULL, out) && !out[0]);
+    QUIET(!wf_apply(NULL, &plain, 1, &now.matrix, NULL, NULL));
+    REFUSES(wf_apply(t, NULL, 1, &now.matrix, NULL, out), "apply: the op was never made (NULL)");
+    REFUSES(wf_apply(t, &plain, 1, &now.matrix, NULL, NULL),
+            "plain: the list of outputs was never made (NULL)");
+    out[0] = now.matrix;
+    REFUSES(wf_apply(t, &plain, 1, &now.foreign, NULL, out),
+            "plain: input 1 belongs to another tape");
+    ck_assert_ptr_null(out[0]);
+    op.outputs = 17;
+    REFUSES(wf_apply(t, &op, 1, &now.matrix, NULL, out),
+            "plain: its row has 17 outputs and 0 hidden ones; 1 to 16 can be");
+    op.outputs = 0;
+    REFUSES(wf_apply(t, &op, 1, &now.matrix, NULL, out),
+            "plain: its row has 0 outputs and 0 hidden ones; 1 to 16 can be");
+    op.outputs = 1, op.hidden = -1;
+    REFUSES(wf_apply(t, &op, 1, &now.matrix, NULL, out), NULL);
+    op.hidden = INT32_MAX;
+    REFUSES(wf_apply(t, &op, 1, &now.matrix, NULL, out), NULL);
+    op = plain, op.inputs = -1;
+    wf_var *many[40];
+    for (int i = 0; i < 40; i++) many[i] = now.matrix;
+    QUIET(wf_apply(t, &op, 40, many, NULL, out) && out[0]);
+    for (int i = 0; i < 40; i++) many[i] = now.matrix;
+    many[33] = NULL;
+    REFUSES(wf_apply(t, &op, 40, many, NULL, out), "plain: input 34 was never made (NULL)");
+}
+
+static void refusing(void)
+{
+    wf_error e = { "" };
+    const char *none = NULL;
+    QUIET(!wf_refuse(NULL, "never %d", 1));
+    QUIET(!wf_refuse(&e, "first %d", 1) && !wf_refuse(&e, "second") && !strcmp(e.text, "first 1"));
+    memset(&e, 0, sizeof e);
+    QUIET(!wf_refuse(&e, none, 0) && e.text[0]);
+}
+
+static void looking_up(void)
+{
+    QUIET(!wf_op_at(-1) && !wf_op_at(INT_MIN) && !wf_op_at(INT_MAX) && !wf_op_at(10000));
+    QUIET(!wf_op_named(NULL) && !wf_op_named("") && !wf_op_named("no such op") &&
+          wf_op_named("tanh"));
+}
+
+/* ---- the table ---- */
+
+static const misuse table[] = {
+    { OF(wf_tape_new), tape_itself },
+    { OF(wf_tape_free), tape_itself },
+    { OF(wf_tape_reset), tape_itself },
+    { OF(wf_tape_mode), tape_itself },
+    { OF(wf_tape_set_mode), modes },
+    { OF(wf_tape_threads), tape_itself },
+    { OF(wf_tape_step), tape_itself },
+    { OF(wf_tape_set_step), tape_itself },
+    { OF(wf_tape_generation), tape_itself },
+    { OF(wf_tape_bytes), tape_itself },
+    { OF(wf_tape_grad_bytes), tape_itself },
+    { OF(wf_tape_nodes), tape_itself },
+    { OF(wf_tape_ok), tape_itself },
+    { OF(wf_tape_error), tape_itself },
+    { OF(wf_tape_commit), tape_commit },
+    { OF(wf_tape_mark), marks },
+    { OF(wf_tape_rewind), marks_and_carries },
+    { OF(wf_fail), failing },
+    { OF(wf_scope_push), scopes },
+    { OF(wf_scope_pop), scopes },
+    { OF(wf_leaf), leaf },
+    { OF(wf_constant), constant },
+    { OF(wf_leaf_tensor), leaf_tensor },
+    { OF(wf_constant_tensor), constant_tensor },
+    { OF(wf_zeros), zeros_enter },
+    { OF(wf_full), full_enters },
+    { OF(wf_rank), reading },
+    { OF(wf_dim), reading },
+    { OF(wf_shape_of), reading },
+    { OF(wf_dtype_of), reading },
+    { OF(wf_count), reading },
+    { OF(wf_item), reading },
+    { OF(wf_at), reading },
+    { OF(wf_value), reading },
+    { OF(wf_data), reading },
+    { OF(wf_copy_out), reading },
+    { OF(wf_print), reading },
+    { OF(wf_backward), backward },
+    { OF(wf_backward_from), backward_from },
+    { OF(wf_keep_grad), keep_grad },
+    { OF(wf_grad_of), keep_grad },
+    { OF(wf_grad), grads },
+    { OF(wf_tape_bind), bindings },
+    { OF(wf_tape_on_commit), hooks },
+    { OF(wf_refuse), refusing },
+    { OF(wf_apply), applying },
+    { OF(wf_apply_one), applying_one },
+    { OF(wf_op_at), looking_up },
+    { OF(wf_op_named), looking_up },
+};
+
+enum { TABLE = (int)(sizeof table / sizeof table[0]) };
+
+START_TEST(the_tape_refuses_what_it_cannot_do_in_one_sentence_and_takes_NULL_quietly)
+{
+    if (_i > 0 && table[_i].run == table[_i - 1].run) return;
+    misuse_set_up();
+    table[_i].run();
+    misuse_tear_down();
+}
+END_TEST
+
+static void add_tests(TCase *tests)
+{
+    tcase_add_loop_test(
+        tests, the_tape_refuses_what_it_cannot_do_in_one_sentence_and_takes_NULL_quietly, 0, TABLE);
+}
+
+int main(int argc, char **argv)
+{
+    return misuse_runtime() ? harness_main(argc, argv, "misuse of the tape", add_tests) : 1;
+}

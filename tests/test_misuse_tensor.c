@@ -1,0 +1,718 @@
+/* Misuse of what lies below the tape: tensors and views, loops and threads, products, random
+ * numbers, memory, files, and the data folder's corpus and UTF-8. */
+#include "tests/misuse.h"
+
+#include <limits.h>
+#include <math.h>
+
+static wf_shape shape_of_rank(int rank)
+{
+    wf_shape s = { .rank = rank };
+    for (int i = 0; i < WF_RANK; i++) s.dim[i] = 2;
+    return s;
+}
+
+/* ---- errors, memory, the runtime ---- */
+
+static void errors(void)
+{
+    wf_error e = { "" };
+    const char *none = NULL;
+    char longest[3000];
+    QUIET(!wf_error_set(NULL, "test: %d", 1));
+    QUIET(!wf_error_set(&e, "test: %d", 1) && !wf_error_set(&e, "test: %d", 2));
+    QUIET(!strcmp(e.text, "test: 1"));
+    memset(&e, 0, sizeof e);
+    QUIET(!wf_error_set(&e, none, 0) && e.text[0]);
+    memset(&e, 0, sizeof e);
+    memset(longest, 'x', sizeof longest);
+    longest[sizeof longest - 1] = '\0';
+    QUIET(!wf_error_set(&e, "%s", longest) && strlen(e.text) == sizeof e.text - 1);
+    wf_on_error(NULL);
+    wf_on_error("test: nothing happens");
+    QUIET(true);
+    wf_log_line(none, 0);
+    ck_assert_int_eq(misuse_messages, now.messages + 1);
+    wf_log_line("%s", longest);
+    ck_assert_uint_ge(strlen(misuse_logged), 1000);
+}
+
+static void memory(void)
+{
+    QUIET(!wf_alloc(0) && !wf_alloc(SIZE_MAX) && !wf_alloc((size_t)PTRDIFF_MAX + 1));
+    QUIET(!wf_alloc_zero(0) && !wf_alloc_zero(SIZE_MAX) && !wf_alloc_zero((size_t)1 << 40));
+    QUIET(!wf_strdup(NULL));
+    wf_release(NULL);
+    char *copy = wf_strdup("");
+    QUIET(copy && !*copy);
+    wf_release(copy);
+}
+
+static void the_runtime(void)
+{
+    wf_error *e = &now.error;
+    const wf_runtime half = { .alloc = misuse_alloc }, other_half = { .release = misuse_release };
+    const wf_runtime many = { .threads = 65 }, few = { .threads = -1 }, good = { .threads = 1 };
+    const wf_runtime newer = { .reserved = { &now } };
+    QUIET(!wf_runtime_set(&half, NULL));
+    ERROR_SAYS(wf_runtime_set(&half, e), "runtime: alloc is given without release");
+    ERROR_SAYS(wf_runtime_set(&other_half, e), "runtime: release is given without alloc");
+    ERROR_SAYS(wf_runtime_set(&many, e), "runtime: threads is 65; expected 0 (the default) to 64");
+    ERROR_SAYS(wf_runtime_set(&few, e), "runtime: threads is -1; expected 0 (the default) to 64");
+    ERROR_SAYS(wf_runtime_set(&newer, e), NULL);
+    ERROR_SAYS(wf_runtime_set(&good, e),
+               "runtime: set after first use; set it before anything else of the library runs");
+    ERROR_SAYS(wf_runtime_set(NULL, e), NULL);
+    QUIET(wf_threads() >= 1 && wf_threads() <= 64);
+    QUIET(!strcmp(wf_version(), WF_VERSION));
+}
+
+static void the_processor(void)
+{
+    QUIET(wf_isa_level() >= WF_ISA_C && wf_isa_level() <= WF_ISA_AVX512);
+    QUIET(*wf_isa_name((wf_isa)-1) && *wf_isa_name((wf_isa)3) && *wf_isa_name((wf_isa)INT_MAX));
+    QUIET(!strcmp(wf_isa_name((wf_isa)3), "unknown") && *wf_processor());
+}
+
+/* ---- tensors ---- */
+
+static void dtypes_and_shapes(void)
+{
+    wf_error *e = &now.error;
+    const wf_shape deep = shape_of_rank(9), under = shape_of_rank(-1), scalar = WF_SCALAR;
+    const wf_shape low = WF_SHAPE(2, -1), vast = WF_SHAPE(INT64_MAX, 2),
+                   hidden = WF_SHAPE(INT64_MAX, 0, 2);
+    wf_shape out = WF_SHAPE(7);
+    char text[64] = "untouched";
+    QUIET(wf_dtype_size((wf_dtype)3) == 0 && wf_dtype_size((wf_dtype)-1) == 0);
+    QUIET(!strcmp(wf_dtype_name((wf_dtype)99), "unknown"));
+    QUIET(wf_shape_count(NULL) == 0 && wf_shape_count(&scalar) == 1);
+    QUIET(!wf_shape_equal(NULL, &scalar) && !wf_shape_equal(&scalar, NULL));
+    QUIET(!wf_shape_equal(NULL, NULL) && !wf_shape_equal(&deep, &scalar));
+    ERROR_SAYS(wf_shape_check(NULL, WF_F32, e) + 1, "shape: there is none");
+    ERROR_SAYS(wf_shape_check(&scalar, (wf_dtype)4, e) + 1,
+               "shape: dtype is 4; expected f32, f64 or i32");
+    ERROR_SAYS(wf_shape_check(&deep, WF_F32, e) + 1, "shape: rank is 9; expected 0 to 8");
+    ERROR_SAYS(wf_shape_check(&under, WF_F32, e) + 1, "shape: rank is -1; expected 0 to 8");
+    ERROR_SAYS(wf_shape_check(&low, WF_F32, e) + 1,
+               "shape: size of axis 1 is -1 in (2, -1); expected 0 or more");
+    ERROR_SAYS(wf_shape_check(&vast, WF_I32, e) + 1,
+               "shape: (9223372036854775807, 2) of i32 has more bytes than can be counted");
+    ERROR_SAYS(wf_shape_check(&hidden, WF_F64, e) + 1, NULL);
+    QUIET(wf_shape_check(&vast, WF_F64, NULL) == -1);
+    QUIET(!wf_shape_broadcast(NULL, &scalar, &out) && !wf_shape_broadcast(&scalar, NULL, &out));
+    QUIET(!wf_shape_broadcast(&scalar, &scalar, NULL));
+    QUIET(!wf_shape_broadcast(&deep, &scalar, &out) && !wf_shape_broadcast(&scalar, &under, &out));
+    QUIET(!wf_shape_broadcast(&WF_SHAPE(2), &WF_SHAPE(3), &out) && out.rank == 1 &&
+          out.dim[0] == 7);
+    QUIET(wf_axis(0, 0) == -1 && wf_axis(3, 3) == -1 && wf_axis(3, -4) == -1 &&
+          wf_axis(3, -1) == 2);
+    QUIET(wf_axis(8, INT_MIN) == -1 && wf_axis(8, INT_MAX) == -1 && wf_axis(-1, -1) == -1);
+    QUIET(!wf_shape_text(NULL, 0, 1, out.dim) && !wf_shape_text(NULL, 9, 1, out.dim));
+    QUIET(wf_shape_text(text, 0, 1, out.dim) == text && !strcmp(text, "untouched"));
+    QUIET(!strcmp(wf_shape_text(text, 4, 1, (int64_t[]){ 123456 }), "(12"));
+    QUIET(!strcmp(wf_shape_text(text, sizeof text, -3, NULL), "()"));
+    QUIET(strlen(wf_shape_text(text, sizeof text, 1 << 20, out.dim)) < sizeof text);
+    QUIET(strlen(wf_shape_text(text, sizeof text, 2, NULL)) < sizeof text);
+}
+
+static void tensors(void)
+{
+    double x[6] = { 1, 2, 3, 4, 5, 6 }, y[6] = { 0 };
+    const wf_tensor a = wf_tensor_of(WF_F64, WF_SHAPE(2, 3), x),
+                    b = wf_tensor_of(WF_F64, WF_SHAPE(2, 3), y);
+    const wf_tensor nowhere = wf_tensor_of(WF_F64, WF_SHAPE(2, 3), NULL);
+    const wf_tensor other = wf_tensor_of(WF_F64, WF_SHAPE(3, 2), y),
+                    odd = wf_tensor_of((wf_dtype)7, WF_SHAPE(6), y);
+    const wf_tensor single = wf_tensor_of(WF_F32, WF_SHAPE(6), y),
+                    whole = wf_tensor_of(WF_I32, WF_SHAPE(6), y);
+    QUIET(wf_tensor_count(NULL) == 0 && wf_tensor_shape(NULL).rank == 0);
+    QUIET(!wf_tensor_is_contiguous(NULL) && !wf_tensor_overlaps_itself(NULL));
+    /* A form that can be none has no elements and no memory. */
+    QUIET(!wf_tensor_of(WF_F64, shape_of_rank(9), x).data &&
+          !wf_tensor_of(WF_F64, shape_of_rank(-1), x).data);
+    wf_tensor_copy(NULL, &b);
+    wf_tensor_copy(&a, NULL);
+    wf_tensor_copy(&nowhere, &b);
+    wf_tensor_copy(&a, &nowhere);
+    wf_tensor_copy(&a, &other);
+    wf_tensor_copy(&a, &odd);
+    wf_tensor_copy(&odd, &a);
+    wf_tensor_add(NULL, &b);
+    wf_tensor_add(&a, NULL);
+    wf_tensor_add(&nowhere, &b);
+    wf_tensor_add(&a, &nowhere);
+    wf_tensor_add(&a, &other);
+    wf_tensor_add(&a, &single);
+    wf_tensor_add(&whole, &whole);
+    wf_tensor_fill(NULL, 1);
+    wf_tensor_fill(&nowhere, 1);
+    wf_tensor_fill(&odd, 1);
+    for (int i = 0; i < 6; i++) QUIET(y[i] == 0 && x[i] == i + 1);
+    QUIET(isnan(wf_tensor_at(NULL, 0)) && isnan(wf_tensor_at(&nowhere, 0)) &&
+          isnan(wf_tensor_at(&odd, 0)));
+    QUIET(isnan(wf_tensor_at(&a, -1)) && isnan(wf_tensor_at(&a, 6)) && wf_tensor_at(&a, 5) == 6);
+    QUIET(isnan(wf_tensor_at(&a, INT64_MIN)) && isnan(wf_tensor_at(&a, INT64_MAX)));
+}
+
+static void printing(void)
+{
+    char text[16] = "untouched";
+    const wf_tensor nowhere = wf_tensor_of(WF_F64, WF_SHAPE(2, 3), NULL);
+    QUIET(wf_tensor_text(NULL, NULL, 0) == strlen("(no tensor)"));
+    QUIET(wf_tensor_text(NULL, NULL, 16) == strlen("(no tensor)"));
+    QUIET(wf_tensor_text(&nowhere, text, 0) > 0 && !strcmp(text, "untouched"));
+    QUIET(wf_tensor_text(wf_value(now.deep), text, 4) > 4 && strlen(text) == 3);
+    QUIET(wf_tensor_text(wf_value(now.empty), text, sizeof text) > 0 && text[0] == '[');
+    int was = misuse_hush();
+    wf_tensor_print(NULL);
+    wf_tensor_print(&nowhere);
+    wf_tensor_print(wf_value(now.empty));
+    wf_tensor_print(wf_value(now.window));
+    misuse_speak(was);
+    QUIET(true);
+}
+
+static void views(void)
+{
+    double x[6] = { 1, 2, 3, 4, 5, 6 };
+    const wf_tensor a = wf_tensor_of(WF_F64, WF_SHAPE(2, 3), x);
+    const wf_tensor deep = wf_tensor_of(WF_F64, (wf_shape){ 8, { 1, 1, 1, 1, 1, 1, 2, 3 } }, x);
+    wf_tensor out, turned;
+    memset(&out, 0x5A, sizeof out);
+    const wf_tensor was = out;
+    QUIET(wf_view_transpose(&a, 0, 1, &turned));
+    QUIET(!wf_view_slice(NULL, 0, 0, 1, 1, &out) && !wf_view_slice(&a, 2, 0, 1, 1, &out));
+    QUIET(!wf_view_slice(&a, 0, -1, 1, 1, &out) && !wf_view_slice(&a, 0, 0, 3, 1, &out));
+    QUIET(!wf_view_slice(&a, 0, 2, 1, 1, &out) && !wf_view_slice(&a, 0, 0, 1, 0, &out));
+    QUIET(!wf_view_slice(&a, 0, INT64_MIN, INT64_MAX, INT64_MIN, &out));
+    QUIET(!wf_view_select(NULL, 0, 0, &out) && !wf_view_select(&a, -3, 0, &out));
+    QUIET(!wf_view_select(&a, 0, 2, &out) && !wf_view_select(&a, 0, -1, &out));
+    QUIET(!wf_view_select(&a, 0, INT64_MIN, &out));
+    QUIET(!wf_view_transpose(NULL, 0, 1, &out) && !wf_view_transpose(&a, 0, 2, &out));
+    QUIET(!wf_view_transpose(&a, INT_MIN, INT_MAX, &out));
+    QUIET(!wf_view_window(NULL, 0, 1, 1, &out) && !wf_view_window(&a, 0, 3, 1, &out));
+    QUIET(!wf_view_window(&a, 0, 0, 1, &out) && !wf_view_window(&a, 0, 1, 0, &out));
+    QUIET(!wf_view_window(&deep, 0, 1, 1, &out) && !wf_view_window(&a, 0, INT64_MAX, 1, &out));
+    QUIET(!wf_view_reshape(NULL, WF_SHAPE(6), &out) && !wf_view_reshape(&a, WF_SHAPE(7), &out));
+    QUIET(!wf_view_reshape(&a, WF_SHAPE(-2, -3), &out) &&
+          !wf_view_reshape(&turned, WF_SHAPE(6), &out));
+    QUIET(!wf_view_reshape(&a, shape_of_rank(9), &out) &&
+          !wf_view_reshape(&a, shape_of_rank(-1), &out));
+    QUIET(!wf_view_reshape(&a, WF_SHAPE(INT64_MAX, INT64_MAX), &out));
+    QUIET(!wf_view_expand(NULL, WF_SHAPE(6), &out) && !wf_view_expand(&a, WF_SHAPE(3), &out));
+    QUIET(!wf_view_expand(&a, WF_SHAPE(3, 3), &out) &&
+          !wf_view_expand(&a, WF_SHAPE(-1, 2, 3), &out));
+    QUIET(!wf_view_expand(&a, shape_of_rank(9), &out) &&
+          !wf_view_expand(&a, shape_of_rank(-9), &out));
+    QUIET(!wf_view_expand(&a, WF_SHAPE(INT64_MAX, 2, 3), &out));
+    QUIET(!memcmp(&out, &was, sizeof out));
+    QUIET(!wf_view_slice(&a, 0, 0, 1, 1, NULL) && !wf_view_select(&a, 0, 0, NULL));
+    QUIET(!wf_view_transpose(&a, 0, 1, NULL) && !wf_view_window(&a, 0, 1, 1, NULL));
+    QUIET(!wf_view_reshape(&a, WF_SHAPE(6), NULL) && !wf_view_expand(&a, WF_SHAPE(2, 3), NULL));
+    /* The result may lie in the place of what is looked at. */
+    QUIET(wf_view_select(&turned, 0, 2, &turned) && turned.rank == 1 &&
+          wf_tensor_at(&turned, 1) == 6);
+}
+
+/* ---- loops, threads, products ---- */
+
+static void count_elements(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+{
+    (void)pointer, (void)stride;
+    *(int64_t *)context += n;
+}
+
+static void loops(void)
+{
+    double x[6] = { 0 };
+    const wf_tensor a = wf_tensor_of(WF_F64, WF_SHAPE(2, 3), x),
+                    b = wf_tensor_of(WF_F64, WF_SHAPE(4), x);
+    const wf_tensor *one[1] = { &a }, *apart[2] = { &a, &b }, *none[2] = { &a, NULL };
+    wf_loop loop;
+    int64_t seen = 0;
+    QUIET(!wf_loop_plan(NULL, WF_SHAPE(2, 3), 1, one, -1) &&
+          !wf_loop_plan(&loop, WF_SHAPE(2, 3), 1, NULL, -1));
+    QUIET(!wf_loop_plan(&loop, WF_SHAPE(2, 3), 2, none, -1));
+    QUIET(!wf_loop_plan(&loop, WF_SHAPE(2, 3), 0, one, -1) &&
+          !wf_loop_plan(&loop, WF_SHAPE(2, 3), 9, one, -1));
+    QUIET(!wf_loop_plan(&loop, WF_SHAPE(2, 3), -1, one, -1) &&
+          !wf_loop_plan(&loop, WF_SHAPE(2, 3), 1, one, 1));
+    QUIET(!wf_loop_plan(&loop, WF_SHAPE(2, 3), 2, apart, -1) &&
+          !wf_loop_plan(&loop, WF_SHAPE(3), 1, one, -1));
+    QUIET(!wf_loop_plan(&loop, shape_of_rank(9), 1, one, -1) &&
+          !wf_loop_plan(&loop, shape_of_rank(-1), 1, one, -1));
+    QUIET(wf_loop_plan(&loop, WF_SHAPE(2, 3), 1, one, -5));
+    wf_loop_run(NULL, 1, 0, count_elements, &seen);
+    wf_loop_run(&loop, 1, 0, NULL, &seen);
+    QUIET(seen == 0);
+    wf_loop_run(&loop, -7, UINT32_MAX, count_elements, &seen);
+    QUIET(seen == 6);
+}
+
+static void add_up(void *context, int64_t begin, int64_t end)
+{
+    __atomic_add_fetch((int64_t *)context, end - begin, __ATOMIC_RELAXED);
+}
+
+static void join(void *context, wf_team *team, int id, int size)
+{
+    (void)id;
+    wf_team_barrier(team);
+    __atomic_store_n((int *)context, size, __ATOMIC_RELAXED);
+}
+
+static void threads(void)
+{
+    int64_t seen = 0;
+    int size = 0;
+    wf_par_for(4, 10, 1, NULL, &seen);
+    wf_par_for(4, 0, 1, add_up, &seen);
+    wf_par_for(4, -5, 1, add_up, &seen);
+    QUIET(seen == 0);
+    wf_par_for(-4, 10, -3, add_up, &seen);
+    wf_par_for(INT_MAX, 10, INT64_MAX, add_up, &seen);
+    wf_par_for(INT_MAX, 10, 0, add_up, &seen);
+    QUIET(seen == 30);
+    wf_par_team(2, NULL, &size);
+    wf_par_team(0, join, &size);
+    QUIET(size == 1);
+    wf_par_team(INT_MIN, join, &size);
+    QUIET(size == 1);
+    wf_par_team(INT_MAX, join, &size);
+    QUIET(size >= 1 && size <= wf_threads());
+    wf_team_barrier(NULL);
+    QUIET(wf_par_width() >= 1);
+    uint32_t outer = wf_fp_enter(), inner = wf_fp_enter();
+    wf_fp_leave(inner);
+    wf_fp_leave(outer);
+    QUIET(true);
+}
+
+static void products(void)
+{
+    double a[6] = { 1, 2, 3, 4, 5, 6 }, c[4] = { 9, 9, 9, 9 };
+    QUIET(wf_pack_width(WF_I32) == 0 && wf_pack_width((wf_dtype)9) == 0);
+    QUIET(wf_pack_count(WF_I32, 3, 3) == 0 && wf_pack_count(WF_F64, -1, 3) == 0);
+    QUIET(wf_pack_count(WF_F64, 3, 0) == 0 && wf_pack_count(WF_F64, INT64_MAX, INT64_MAX) <= 0);
+    QUIET(wf_pack_count(WF_F32, 1, INT64_MAX) <= 0);
+    wf_gemm(WF_I32, 1, 2, 2, 3, 1, a, 3, 1, a, 2, 1, 0, c, 2, 1);
+    wf_gemm(WF_F64, 1, -2, 2, 3, 1, a, 3, 1, a, 2, 1, 0, c, 2, 1);
+    wf_gemm(WF_F64, 1, 2, 0, 3, 1, a, 3, 1, a, 2, 1, 0, c, 2, 1);
+    wf_gemm(WF_F64, 1, 2, 2, 3, 1, NULL, 3, 1, a, 2, 1, 0, c, 2, 1);
+    wf_gemm(WF_F64, 1, 2, 2, 3, 1, a, 3, 1, NULL, 2, 1, 0, c, 2, 1);
+    wf_gemm(WF_F64, 1, 2, 2, 3, 1, a, 3, 1, a, 2, 1, 0, NULL, 2, 1);
+    double *packed = wf_alloc_zero((size_t)wf_pack_count(WF_F64, 3, 2) * sizeof *packed);
+    ck_assert_ptr_nonnull(packed);
+    wf_pack(WF_I32, 1, 3, 2, a, 2, 1, packed);
+    wf_pack(WF_F64, 1, 3, 2, NULL, 2, 1, packed);
+    wf_pack(WF_F64, 1, 3, 2, a, 2, 1, NULL);
+    wf_pack(WF_F64, 1, -3, 2, a, 2, 1, packed);
+    QUIET(packed[0] == 0);
+    wf_pack(WF_F64, -1, 3, 2, a, 2, 1, packed);
+    wf_gemm_packed(WF_I32, 2, 2, 3, a, 3, packed, 0, 1, false, c, 2);
+    wf_gemm_packed(WF_F64, 2, 2, 3, NULL, 3, packed, 0, 1, false, c, 2);
+    wf_gemm_packed(WF_F64, 2, 2, 3, a, 3, NULL, 0, 1, false, c, 2);
+    wf_gemm_packed(WF_F64, 2, 2, 3, a, 3, packed, 0, 1, false, NULL, 2);
+    wf_gemm_packed(WF_F64, 2, 2, 3, a, 3, packed, 1, 2, false, c, 2);
+    wf_gemm_packed(WF_F64, 2, 2, 3, a, 3, packed, -1, 1, false, c, 2);
+    wf_gemm_packed(WF_F64, 2, 2, 3, a, 3, packed, 1, 0, false, c, 2);
+    for (int i = 0; i < 4; i++) QUIET(c[i] == 9);
+    wf_gemm_packed(WF_F64, 2, 2, 3, a, 3, packed, 0, 1, false, c, 2);
+    QUIET(c[0] == 22 && c[1] == 28 && c[2] == 49 && c[3] == 64);
+    /* Without depth nothing is read, and C is scaled. */
+    wf_gemm(WF_F64, -3, 2, 2, -1, 1, NULL, 3, 1, NULL, 2, 1, 0.5, c, 2, 1);
+    QUIET(c[0] == 11 && c[3] == 32);
+    wf_release(packed);
+}
+
+static void functions_of_arrays(void)
+{
+    void (*const single[])(int64_t, const float *, float *) = { wf_exp_f32, wf_tanh_f32,
+                                                                wf_sigmoid_f32, wf_log_f32 };
+    void (*const twice[])(int64_t, const double *, double *) = { wf_exp_f64, wf_tanh_f64,
+                                                                 wf_sigmoid_f64, wf_log_f64 };
+    for (int i = 0; i < 4; i++) {
+        float f[2] = { 0.5f, 0.5f };
+        double d[2] = { 0.5, 0.5 };
+        single[i](0, NULL, NULL);
+        single[i](2, NULL, f);
+        single[i](2, f, NULL);
+        single[i](-2, f, f);
+        twice[i](0, NULL, NULL);
+        twice[i](2, NULL, d);
+        twice[i](2, d, NULL);
+        twice[i](INT64_MIN, d, d);
+        QUIET(f[0] == 0.5f && f[1] == 0.5f && d[0] == 0.5 && d[1] == 0.5);
+    }
+    float f[1] = { NAN };
+    double d[1] = { (double)NAN };
+    wf_exp_f32(1, f, f), wf_tanh_f32(1, f, f), wf_sigmoid_f32(1, f, f), wf_log_f32(1, f, f);
+    wf_exp_f64(1, d, d), wf_tanh_f64(1, d, d), wf_sigmoid_f64(1, d, d), wf_log_f64(1, d, d);
+    QUIET(isnan(f[0]) && isnan(d[0]));
+}
+
+static void random_numbers(void)
+{
+    uint32_t out[4];
+    wf_philox(1, 2, 3, NULL);
+    wf_philox(UINT64_MAX, UINT64_MAX, UINT64_MAX, out);
+    QUIET(wf_random_below(1, 2, 0) == 0 && wf_random_below(1, 2, -5) == 0);
+    QUIET(wf_random_below(1, 2, INT64_MIN) == 0 && wf_random_below(1, 2, INT64_MAX) >= 0);
+    QUIET(wf_key_named(5, NULL) == wf_key_named(5, "") && wf_key_with(0, UINT64_MAX) != 0);
+    QUIET(wf_random_uniform(0, UINT64_MAX) < 1 &&
+          isfinite(wf_random_normal(UINT64_MAX, UINT64_MAX)));
+}
+
+/* ---- files ---- */
+
+static const char *path_of(const char *name)
+{
+    static char path[1024];
+    snprintf(path, sizeof path, "%s/%s", harness_folder(), name);
+    return path;
+}
+
+static void files(void)
+{
+    wf_error *e = &now.error;
+    int64_t n = 7;
+    char says[1200];
+    ERROR_SAYS(wf_file_read(NULL, 0, &n, e), "read (no path): no path was given");
+    ck_assert_int_eq(n, 0);
+    ERROR_SAYS(wf_file_read("", 0, NULL, e), "read : no path was given");
+    snprintf(says, sizeof says, "read %s: no such file or folder", path_of("missing"));
+    ERROR_SAYS(wf_file_read(path_of("missing"), 0, &n, e), says);
+    snprintf(says, sizeof says, "read %s: it is a folder", harness_folder());
+    ERROR_SAYS(wf_file_read(harness_folder(), 0, &n, e), says);
+    QUIET(!wf_file_read(path_of("missing"), 0, &n, NULL));
+    QUIET(wf_file_write(path_of("three"), "abc", 3, e));
+    snprintf(says, sizeof says, "read %s: 3 bytes are more than the 2 allowed", path_of("three"));
+    ERROR_SAYS(wf_file_read(path_of("three"), 2, &n, e), says);
+    char *bytes = wf_file_read(path_of("three"), -5, NULL, e);
+    QUIET(bytes && !strcmp(bytes, "abc"));
+    wf_release(bytes);
+    ERROR_SAYS(wf_file_write(NULL, "abc", 3, e), "write (no path): no path was given");
+    snprintf(says, sizeof says, "write %s: no bytes were given", path_of("three"));
+    ERROR_SAYS(wf_file_write(path_of("three"), NULL, 3, e), says);
+    ERROR_SAYS(wf_file_write(path_of("three"), "abc", -1, e), says);
+    ERROR_SAYS(wf_file_write(harness_folder(), "abc", 3, e), NULL);
+    ERROR_SAYS(wf_file_write(path_of("no/such/folder"), "abc", 3, e), NULL);
+    char longest[5000];
+    memset(longest, 'x', sizeof longest);
+    longest[sizeof longest - 1] = '\0';
+    ERROR_SAYS(wf_file_write(longest, "abc", 3, e), NULL);
+    ERROR_SAYS(wf_file_read(longest, 0, &n, e), NULL);
+    QUIET(wf_file_write(path_of("nothing"), NULL, 0, NULL));
+}
+
+static bool saves(wf_named tensor, int64_t n, const wf_meta *meta, int64_t n_meta)
+{
+    return wf_safetensors_save(path_of("a.safetensors"), &tensor, n, meta, n_meta, &now.error);
+}
+
+static void saving(void)
+{
+    wf_error *e = &now.error;
+    double x[2] = { 1, 2 };
+    const wf_named good = { "x", wf_tensor_of(WF_F64, WF_SHAPE(2), x) };
+    const wf_named two[2] = { good, good };
+    const wf_meta ours = { "weft.checksum", "0" }, missing = { "key", NULL },
+                  nameless = { NULL, "value" };
+    wf_named bad = good;
+    char says[1200];
+    const char *file = path_of("a.safetensors");
+    QUIET(saves(good, 1, NULL, 0));
+    ERROR_SAYS(wf_safetensors_save(NULL, &good, 1, NULL, 0, e),
+               "save (no path): no path was given");
+    snprintf(says, sizeof says, "save %s: 1 tensors and 0 metadata were promised and not given",
+             file);
+    ERROR_SAYS(wf_safetensors_save(file, NULL, 1, NULL, 0, e), says);
+    snprintf(says, sizeof says, "save %s: -1 tensors and 0 metadata were promised and not given",
+             file);
+    ERROR_SAYS(saves(good, -1, NULL, 0), says);
+    ERROR_SAYS(saves(good, 1, NULL, 2), NULL);
+    ERROR_SAYS(saves(good, 1, &missing, 1), NULL);
+    ERROR_SAYS(saves(good, 1, &nameless, 1), NULL);
+    ERROR_SAYS(saves(good, 1, &ours, 1), NULL);
+    snprintf(says, sizeof says, "save %s: two tensors are named 'x'", file);
+    ERROR_SAYS(wf_safetensors_save(file, two, 2, NULL, 0, e), says);
+    bad.name = NULL;
+    ERROR_SAYS(saves(bad, 1, NULL, 0), NULL);
+    bad = good, bad.tensor.data = NULL;
+    snprintf(says, sizeof says, "save %s: tensor 'x' has no data", file);
+    ERROR_SAYS(saves(bad, 1, NULL, 0), says);
+    bad = good, bad.tensor.rank = 9;
+    snprintf(says, sizeof says, "save %s: tensor 'x' has the rank 9, outside 0 to 8", file);
+    ERROR_SAYS(saves(bad, 1, NULL, 0), says);
+    bad = good, bad.tensor.dtype = (wf_dtype)8;
+    snprintf(says, sizeof says, "save %s: tensor 'x' has the unknown dtype 8", file);
+    ERROR_SAYS(saves(bad, 1, NULL, 0), says);
+    bad = good, bad.tensor.dim[0] = -2;
+    ERROR_SAYS(saves(bad, 1, NULL, 0), NULL);
+    bad = good, bad.name = "\xFF";
+    ERROR_SAYS(saves(bad, 1, NULL, 0), NULL);
+    bad = good, bad.name = "__metadata__";
+    ERROR_SAYS(saves(bad, 1, NULL, 0), NULL);
+    QUIET(!wf_safetensors_save(file, two, 2, NULL, 0, NULL));
+    /* After all that the file is the one that was saved first. */
+    wf_archive *a = wf_safetensors_load(file, e);
+    QUIET(a && wf_archive_count(a) == 1 && wf_tensor_at(wf_archive_find(a, "x"), 1) == 2);
+    QUIET(!wf_archive_at(a, -1) && !wf_archive_at(a, 1) && !wf_archive_at(a, INT64_MAX));
+    QUIET(!wf_archive_find(a, NULL) && !wf_archive_find(a, "") && !wf_archive_meta(a, NULL));
+    QUIET(!wf_archive_meta(a, "key"));
+    wf_archive_free(a);
+}
+
+static void loading(void)
+{
+    wf_error *e = &now.error;
+    QUIET(wf_archive_count(NULL) == 0 && !wf_archive_at(NULL, 0) && !wf_archive_find(NULL, "x"));
+    QUIET(!wf_archive_meta(NULL, "x"));
+    wf_archive_free(NULL);
+    ERROR_SAYS(wf_safetensors_load(NULL, e), "load (no path): no path was given");
+    ERROR_SAYS(wf_safetensors_load(path_of("missing"), e), NULL);
+    ERROR_SAYS(wf_safetensors_parse(NULL, NULL, 0, e),
+               "load (memory): 0 bytes are too few: the length of the header alone takes 8");
+    ERROR_SAYS(wf_safetensors_parse("x", NULL, 8, e), "load x: no bytes were given");
+    ERROR_SAYS(wf_safetensors_parse("x", "abc", -1, e), "load x: no bytes were given");
+    ERROR_SAYS(wf_safetensors_parse("x", "abc", 3, e),
+               "load x: 3 bytes are too few: the length of the header alone takes 8");
+    ERROR_SAYS(wf_safetensors_parse("x", "\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF", 8, e), NULL);
+    ERROR_SAYS(wf_safetensors_parse("x", "\x09\0\0\0\0\0\0\0{}", 10, e),
+               "load x: a header of 9 bytes, but only 2 follow");
+    ERROR_SAYS(wf_safetensors_parse("x", "\0\0\0\0\0\0\0\0", 8, e), "load x: the header is empty");
+    QUIET(!wf_safetensors_parse("x", "abc", 3, NULL));
+}
+
+/* ---- data ---- */
+
+static wf_corpus *corpus(const char *bytes, int64_t n, wf_corpus_options o)
+{
+    return wf_corpus_from_memory("text", bytes, n, &o, &now.error);
+}
+
+#define LANES(t, b) ((wf_corpus_options){ .time = (t), .batch = (b) })
+
+static void corpora(void)
+{
+    wf_error *e = &now.error;
+    const wf_corpus_options o = LANES(2, 1);
+    wf_text part = { "part", "abcdef", 6 };
+    ERROR_SAYS(wf_corpus_new(NULL, &o, e), "corpus '(no path)': no path was given");
+    ERROR_SAYS(wf_corpus_new(harness_folder(), &o, e), NULL);
+    ERROR_SAYS(wf_corpus_new(path_of("missing"), NULL, e), NULL);
+    ERROR_SAYS(wf_corpus_from_memory(NULL, NULL, 5, &o, e),
+               "corpus '(memory)': no bytes were given");
+    ERROR_SAYS(corpus("abc", -1, o), "corpus 'text': no bytes were given");
+    ERROR_SAYS(wf_corpus_from_memory("text", "abcdef", 6, NULL, e),
+               "corpus 'text': .time is 0; it must be 1 or more");
+    ERROR_SAYS(corpus("abcdef", 6, LANES(-3, 1)),
+               "corpus 'text': .time is -3; it must be 1 or more");
+    ERROR_SAYS(corpus("abcdef", 6, LANES(2, 0)),
+               "corpus 'text': .batch is 0; it must be 1 or more");
+    ERROR_SAYS(corpus("abcdef", 6, LANES(INT64_MAX, INT64_MAX)), NULL);
+    ERROR_SAYS(corpus("abcdef", 6, LANES(6, 1)),
+               "corpus 'text': 6 letters; 1 lanes of 6 + 1 letters need 7");
+    ERROR_SAYS(corpus(NULL, 0, o), "corpus 'text': it is empty");
+    ERROR_SAYS(corpus("ab\xFF", 3, o),
+               "corpus 'text': byte 2 (line 1) is 0xFF, which is not UTF-8 there");
+    wf_corpus_options odd = o;
+    odd.valid = 1;
+    ERROR_SAYS(corpus("abcdef", 6, odd),
+               "corpus 'text': .valid is 1; it must be at least 0 and below 1");
+    odd.valid = (double)NAN;
+    ERROR_SAYS(corpus("abcdef", 6, odd), NULL);
+    odd = o, odd.alphabet = "abb";
+    ERROR_SAYS(corpus("abcdef", 6, odd), NULL);
+    odd.alphabet = "";
+    ERROR_SAYS(corpus("abcdef", 6, odd), "corpus 'text': the alphabet is empty");
+    odd.alphabet = "abc";
+    ERROR_SAYS(corpus("abcdef", 6, odd), NULL);
+    ERROR_SAYS(wf_corpus_from_parts(NULL, 2, &o, e), NULL);
+    ERROR_SAYS(wf_corpus_from_parts(&part, 0, &o, e),
+               "corpus: 0 texts were given; it takes 1 or more");
+    ERROR_SAYS(wf_corpus_from_parts(&part, -1, &o, e),
+               "corpus: -1 texts were given; it takes 1 or more");
+    part.n = INT64_MIN;
+    ERROR_SAYS(wf_corpus_from_parts(&part, 1, &o, e), "corpus 'part': no bytes were given");
+    ERROR_SAYS(wf_corpus_from_alphabet(NULL, e), "corpus: the alphabet is empty");
+    ERROR_SAYS(wf_corpus_from_alphabet("\xC0", e),
+               "corpus: the alphabet is not UTF-8 at its byte 0");
+    QUIET(!wf_corpus_from_alphabet(NULL, NULL) && !wf_corpus_new(NULL, NULL, NULL));
+    QUIET(!wf_corpus_from_memory(NULL, "ab", 2, NULL, NULL) &&
+          !wf_corpus_from_parts(NULL, 0, NULL, NULL));
+}
+
+static void reading_along(void)
+{
+    wf_error *e = &now.error;
+    int32_t ids[2] = { 77, 77 };
+    wf_corpus_free(NULL);
+    QUIET(!wf_corpus_next(NULL).input && !wf_corpus_next(NULL).target &&
+          !wf_corpus_next(NULL).restart);
+    QUIET(wf_corpus_position(NULL) == 0 && !wf_corpus_seek(NULL, 0) && !wf_corpus_valid(NULL));
+    QUIET(wf_corpus_train_count(NULL) == 0 && wf_corpus_valid_count(NULL) == 0);
+    QUIET(wf_corpus_alphabet(NULL) == 0 && !wf_corpus_alphabet_text(NULL));
+    QUIET(wf_corpus_letter(NULL, 0) == -1 && wf_corpus_id(NULL, 'a') == -1);
+    ERROR_SAYS(wf_corpus_encode(NULL, "a", 1, ids, 2, e) + 1, "encode: the corpus was never made");
+    wf_corpus *c = corpus("abcabc", 6, LANES(2, 1)), *letters = wf_corpus_from_alphabet("ab", e);
+    QUIET(c && letters && !wf_corpus_next(letters).input);
+    QUIET(wf_corpus_next(c).restart && wf_corpus_position(c) == 2);
+    QUIET(!wf_corpus_seek(c, -1) && !wf_corpus_seek(c, 7) && !wf_corpus_seek(c, INT64_MAX));
+    QUIET(wf_corpus_position(c) == 2);
+    QUIET(wf_corpus_letter(c, -1) == -1 && wf_corpus_letter(c, 3) == -1);
+    QUIET(wf_corpus_letter(c, INT64_MIN) == -1 && wf_corpus_id(c, 'z') == -1);
+    QUIET(wf_corpus_id(c, -1) == -1 && wf_corpus_id(c, 0x110000) == -1 &&
+          wf_corpus_id(c, INT32_MIN) == -1);
+    ERROR_SAYS(wf_corpus_encode(c, NULL, 1, ids, 2, e) + 1, "encode: no text was given");
+    ERROR_SAYS(wf_corpus_encode(c, "a", -1, ids, 2, e) + 1, "encode: no text was given");
+    ERROR_SAYS(wf_corpus_encode(c, "a", 1, NULL, 2, e) + 1, NULL);
+    ERROR_SAYS(wf_corpus_encode(c, "abz", 3, ids, 2, e) + 1,
+               "encode: letter 2 (line 1), 'z' (U+007A), is not in the alphabet");
+    QUIET(ids[0] == 77 && wf_corpus_encode(c, "abz", 3, ids, 2, NULL) == -1 && ids[0] == 77);
+    QUIET(wf_corpus_encode(c, "cba", 3, ids, 1, NULL) == 3 && ids[0] == 2 && ids[1] == 77);
+    QUIET(wf_corpus_encode(c, "cba", 3, NULL, 0, NULL) == 3 &&
+          wf_corpus_encode(c, NULL, 0, NULL, -4, NULL) == 0);
+    wf_corpus_free(c);
+    wf_corpus_free(letters);
+}
+
+static void utf8(void)
+{
+    int32_t letter = 77;
+    int64_t bad = 77;
+    char out[5] = "none";
+    QUIET(wf_utf8_decode(NULL, 0, &letter) == 0 && wf_utf8_decode(NULL, 3, &letter) == 0);
+    QUIET(wf_utf8_decode("a", 0, &letter) == 0 && wf_utf8_decode("a", -1, &letter) == 0);
+    QUIET(wf_utf8_decode("\xE2\x82", 2, &letter) == 0 && letter == 77);
+    QUIET(wf_utf8_decode("a", 1, NULL) == 0);
+    QUIET(wf_utf8_encode(-1, out) == 0 && !*out && wf_utf8_encode(0xD800, out) == 0);
+    QUIET(wf_utf8_encode(0x110000, out) == 0 && wf_utf8_encode(INT32_MIN, out) == 0);
+    QUIET(wf_utf8_encode('a', NULL) == 0);
+    QUIET(wf_utf8_count(NULL, 0, NULL) == 0 && wf_utf8_count("a", -5, NULL) == 0);
+    QUIET(wf_utf8_count(NULL, 5, &bad) == -1 && bad == 0);
+    QUIET(wf_utf8_count("a\xFF", 2, NULL) == -1 && wf_utf8_count("a\xFF", 2, &bad) == -1 &&
+          bad == 1);
+}
+
+/* ---- the table ---- */
+
+static const misuse table[] = {
+    { OF(wf_version), the_runtime },
+    { OF(wf_runtime_set), the_runtime },
+    { OF(wf_threads), the_runtime },
+    { OF(wf_error_set), errors },
+    { OF(wf_on_error), errors },
+    { OF(wf_log_line), errors },
+    { OF(wf_alloc), memory },
+    { OF(wf_alloc_zero), memory },
+    { OF(wf_release), memory },
+    { OF(wf_strdup), memory },
+    { OF(wf_isa_level), the_processor },
+    { OF(wf_isa_name), the_processor },
+    { OF(wf_processor), the_processor },
+    { OF(wf_dtype_size), dtypes_and_shapes },
+    { OF(wf_dtype_name), dtypes_and_shapes },
+    { OF(wf_shape_count), dtypes_and_shapes },
+    { OF(wf_shape_check), dtypes_and_shapes },
+    { OF(wf_shape_equal), dtypes_and_shapes },
+    { OF(wf_shape_text), dtypes_and_shapes },
+    { OF(wf_shape_broadcast), dtypes_and_shapes },
+    { OF(wf_axis), dtypes_and_shapes },
+    { OF(wf_tensor_count), tensors },
+    { OF(wf_tensor_shape), tensors },
+    { OF(wf_tensor_of), tensors },
+    { OF(wf_tensor_is_contiguous), tensors },
+    { OF(wf_tensor_overlaps_itself), tensors },
+    { OF(wf_tensor_copy), tensors },
+    { OF(wf_tensor_add), tensors },
+    { OF(wf_tensor_fill), tensors },
+    { OF(wf_tensor_at), tensors },
+    { OF(wf_tensor_print), printing },
+    { OF(wf_tensor_text), printing },
+    { OF(wf_view_slice), views },
+    { OF(wf_view_select), views },
+    { OF(wf_view_transpose), views },
+    { OF(wf_view_window), views },
+    { OF(wf_view_reshape), views },
+    { OF(wf_view_expand), views },
+    { OF(wf_loop_plan), loops },
+    { OF(wf_loop_run), loops },
+    { OF(wf_par_for), threads },
+    { OF(wf_par_team), threads },
+    { OF(wf_team_barrier), threads },
+    { OF(wf_par_width), threads },
+    { OF(wf_fp_enter), threads },
+    { OF(wf_fp_leave), threads },
+    { OF(wf_gemm), products },
+    { OF(wf_pack_width), products },
+    { OF(wf_pack_count), products },
+    { OF(wf_pack), products },
+    { OF(wf_gemm_packed), products },
+    { OF(wf_exp_f32), functions_of_arrays },
+    { OF(wf_exp_f64), functions_of_arrays },
+    { OF(wf_tanh_f32), functions_of_arrays },
+    { OF(wf_tanh_f64), functions_of_arrays },
+    { OF(wf_sigmoid_f32), functions_of_arrays },
+    { OF(wf_sigmoid_f64), functions_of_arrays },
+    { OF(wf_log_f32), functions_of_arrays },
+    { OF(wf_log_f64), functions_of_arrays },
+    { OF(wf_philox), random_numbers },
+    { OF(wf_key_with), random_numbers },
+    { OF(wf_key_named), random_numbers },
+    { OF(wf_random_uniform), random_numbers },
+    { OF(wf_random_normal), random_numbers },
+    { OF(wf_random_below), random_numbers },
+    { OF(wf_file_read), files },
+    { OF(wf_file_write), files },
+    { OF(wf_safetensors_save), saving },
+    { OF(wf_archive_at), saving },
+    { OF(wf_archive_find), saving },
+    { OF(wf_safetensors_load), loading },
+    { OF(wf_safetensors_parse), loading },
+    { OF(wf_archive_free), loading },
+    { OF(wf_archive_count), loading },
+    { OF(wf_archive_meta), loading },
+    { OF(wf_corpus_new), corpora },
+    { OF(wf_corpus_from_memory), corpora },
+    { OF(wf_corpus_from_parts), corpora },
+    { OF(wf_corpus_from_alphabet), corpora },
+    { OF(wf_corpus_free), reading_along },
+    { OF(wf_corpus_next), reading_along },
+    { OF(wf_corpus_position), reading_along },
+    { OF(wf_corpus_seek), reading_along },
+    { OF(wf_corpus_train_count), reading_along },
+    { OF(wf_corpus_valid_count), reading_along },
+    { OF(wf_corpus_valid), reading_along },
+    { OF(wf_corpus_alphabet), reading_along },
+    { OF(wf_corpus_letter), reading_along },
+    { OF(wf_corpus_id), reading_along },
+    { OF(wf_corpus_alphabet_text), reading_along },
+    { OF(wf_corpus_encode), reading_along },
+    { OF(wf_utf8_decode), utf8 },
+    { OF(wf_utf8_encode), utf8 },
+    { OF(wf_utf8_count), utf8 },
+};
+
+enum { TABLE = (int)(sizeof table / sizeof table[0]) };
+
+START_TEST(what_lies_below_the_tape_takes_NULL_quietly_and_says_what_it_refuses)
+{
+    if (_i > 0 && table[_i].run == table[_i - 1].run) return;
+    misuse_set_up();
+    table[_i].run();
+    misuse_tear_down();
+}
+END_TEST
+
+static void add_tests(TCase *tests)
+{
+    tcase_add_loop_test(tests, what_lies_below_the_tape_takes_NULL_quietly_and_says_what_it_refuses,
+                        0, TABLE);
+}
+
+int main(int argc, char **argv)
+{
+    return misuse_runtime() ? harness_main(argc, argv, "misuse below the tape", add_tests) : 1;
+}

@@ -1,0 +1,781 @@
+/* Optimisers: what they refuse, what they leave alone, and that neither threads, blocks nor a
+ * restart change a bit. Their formulas are held against PyTorch's in test_parity.c. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "tests/harness.h"
+#include "weft.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ---- a process of its own, with a runtime of its own ---- */
+
+static struct counts {
+    int64_t asked, fail_at, live; /* requests so far; the one that fails (0: none); blocks held */
+    int logs;
+    char text[1024];
+} counts;
+
+static void *counting_alloc(void *user, size_t bytes)
+{
+    (void)user;
+    if (++counts.asked == counts.fail_at) return NULL;
+    counts.live++;
+    return aligned_alloc(64, (bytes + 63) / 64 * 64);
+}
+
+static void counting_release(void *user, void *memory)
+{
+    (void)user;
+    counts.live--;
+    free(memory);
+}
+
+static void counting_log(void *user, const char *text)
+{
+    (void)user;
+    counts.logs++;
+    snprintf(counts.text, sizeof counts.text, "%s", text);
+}
+
+static void use_counting_runtime(void)
+{
+    ck_assert(wf_runtime_set(
+        &(wf_runtime){ .alloc = counting_alloc, .release = counting_release, .log = counting_log },
+        NULL));
+}
+
+/* ---- parameters and gradients ---- */
+
+static wf_module *module_of(wf_dtype dtype)
+{
+    wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 7, .dtype = dtype });
+    ck_assert(wf_module_ok(net, NULL));
+    return net;
+}
+
+static wf_var *param_of(wf_module *module, const char *name, int64_t count)
+{
+    wf_var *p = wf_param_new(module, name, WF_SHAPE(count),
+                             (wf_init){ .kind = WF_INIT_UNIFORM, .a = -1, .b = 1 });
+    ck_assert(p != NULL);
+    return p;
+}
+
+/* Adds to p's gradient numbers that depend on (key, index) alone. */
+static void give_grad(wf_tape *t, wf_var *p, uint64_t key)
+{
+    wf_tape_reset(t);
+    wf_var *g = wf_zeros(t, wf_dtype_of(p), wf_shape_of(p));
+    ck_assert_msg(g != NULL, "%s", wf_tape_error(t));
+    for (int64_t i = 0; i < wf_count(g); i++) {
+        double value = wf_random_uniform(key, (uint64_t)i) - 0.5;
+        if (wf_dtype_of(g) == WF_F32) {
+            ((float *)wf_value(g)->data)[i] = (float)value;
+        } else {
+            ((double *)wf_value(g)->data)[i] = value;
+        }
+    }
+    ck_assert_msg(wf_backward_from(t, 1, &p, &g), "%s", wf_tape_error(t));
+}
+
+/* Adds a gradient of one number, the same for each element. */
+static void give_number(wf_tape *t, wf_var *p, double number)
+{
+    wf_tape_reset(t);
+    wf_var *g = wf_full(t, wf_dtype_of(p), wf_shape_of(p), number);
+    ck_assert_msg(wf_backward_from(t, 1, &p, &g), "%s", wf_tape_error(t));
+}
+
+static size_t bytes_of(const wf_tensor *x)
+{
+    return (size_t)(wf_tensor_count(x) * wf_dtype_size(x->dtype));
+}
+
+static uint64_t hash_bytes(uint64_t hash, const wf_tensor *x)
+{
+    const unsigned char *byte = x->data;
+    for (size_t i = 0; i < bytes_of(x); i++) hash = (hash ^ byte[i]) * UINT64_C(0x100000001B3);
+    return hash;
+}
+
+/* Values and buffers of everything that an optimiser of this module moves. */
+static uint64_t hash_all(const wf_module *net, const wf_optim *optim)
+{
+    uint64_t hash = UINT64_C(0xCBF29CE484222325);
+    for (int64_t i = 0; i < wf_module_param_count(net); i++) {
+        hash = hash_bytes(hash, wf_param_value(wf_module_param_at(net, i)));
+        for (int k = 0; k < wf_optim_rule_of(optim)->states; k++)
+            hash = hash_bytes(hash, wf_optim_state(optim, i, k));
+    }
+    return hash;
+}
+
+/* One optimiser of each kind that has a loop of its own. */
+static wf_optim *optimiser(wf_module *net, int kind)
+{
+    switch (kind) {
+    case 0: return wf_sgd_new(net, NULL);
+    case 1:
+        return wf_sgd_new(
+            net, &(wf_sgd_options){ .momentum = 0.9, .weight_decay = 0.1, .nesterov = true });
+    case 2: return wf_rmsprop_new(net, NULL);
+    case 3:
+        return wf_rmsprop_new(
+            net, &(wf_rmsprop_options){
+                     .momentum = 0.5, .weight_decay = 0.1, .eps = 1e-3, .centered = true });
+    case 4: return wf_adam_new(net, NULL);
+    case 5: return wf_adam_new(net, &(wf_adam_options){ .weight_decay = 0.1, .amsgrad = true });
+    default: return wf_adamw_new(net, NULL);
+    }
+}
+enum { KINDS = 7 };
+
+/* ---- options ---- */
+
+/* Exactly one of the options is given. */
+static const struct {
+    const wf_sgd_options *sgd;
+    const wf_rmsprop_options *rmsprop;
+    const wf_adam_options *adam;
+    const wf_adamw_options *adamw;
+    const wf_optim_rule *rule;
+    const char *said;
+} refusals[] = {
+    { .sgd = &(wf_sgd_options){ .lr = -1 }, .said = "sgd: .lr is -1; it must be in [0, inf)" },
+    { .adam = &(wf_adam_options){ .lr = (double)INFINITY },
+      .said = "adam: .lr is inf; it must be in [0, inf)" },
+    { .adam = &(wf_adam_options){ .lr = (double)NAN },
+      .said = "adam: .lr is nan; it must be in [0, inf)" },
+    { .sgd = &(wf_sgd_options){ .momentum = -0.5 },
+      .said = "sgd: .momentum is -0.5; it must be in [0, inf)" },
+    { .sgd = &(wf_sgd_options){ .momentum = 1, .dampening = (double)NAN },
+      .said = "sgd: .dampening is nan; it must be finite" },
+    { .sgd = &(wf_sgd_options){ .weight_decay = -2 },
+      .said = "sgd: .weight_decay is -2; it must be in [0, inf)" },
+    { .sgd = &(wf_sgd_options){ .nesterov = true },
+      .said = "sgd: .nesterov wants .momentum above 0 and .dampening 0; they are 0 and 0" },
+    { .sgd = &(wf_sgd_options){ .momentum = 0.9, .dampening = 0.1, .nesterov = true },
+      .said = "sgd: .nesterov wants .momentum above 0 and .dampening 0; they are 0.9 and 0.1" },
+    { .rmsprop = &(wf_rmsprop_options){ .alpha = 1 },
+      .said = "rmsprop: .alpha is 1; it must be in [0, 1)" },
+    { .rmsprop = &(wf_rmsprop_options){ .eps = -1e-8 },
+      .said = "rmsprop: .eps is -1e-08; it must be in [0, inf)" },
+    { .adam = &(wf_adam_options){ .beta1 = 1.5 },
+      .said = "adam: .beta1 is 1.5; it must be in [0, 1)" },
+    { .adamw = &(wf_adamw_options){ .beta2 = -0.5 },
+      .said = "adamw: .beta2 is -0.5; it must be in [0, 1)" },
+    { .adamw = &(wf_adamw_options){ .weight_decay = -0.5 },
+      .said = "adamw: .weight_decay is -0.5; it must be in [0, inf)" },
+    { .rule = &(wf_optim_rule){ .name = "mine" },
+      .said = "optim: the rule needs a name, an update and 0 to 4 states" },
+};
+enum { REFUSALS = sizeof refusals / sizeof refusals[0] };
+
+static wf_optim *refused(wf_module *net, int i)
+{
+    if (refusals[i].sgd) return wf_sgd_new(net, refusals[i].sgd);
+    if (refusals[i].rmsprop) return wf_rmsprop_new(net, refusals[i].rmsprop);
+    if (refusals[i].adam) return wf_adam_new(net, refusals[i].adam);
+    if (refusals[i].adamw) return wf_adamw_new(net, refusals[i].adamw);
+    return wf_optim_new(net, refusals[i].rule, 1, NULL);
+}
+
+START_TEST(options_out_of_range_are_refused_by_name_and_number)
+{
+    wf_error e = { 0 };
+    wf_module *net = module_of(WF_F32);
+    param_of(net, "p", 3);
+    ck_assert_ptr_null(refused(net, _i));
+    ck_assert(!wf_module_ok(net, &e));
+    ck_assert_str_eq(e.text, refusals[_i].said);
+    wf_module_free(net);
+}
+END_TEST
+
+START_TEST(a_module_without_parameters_or_that_has_failed_gets_no_optimiser)
+{
+    wf_error e = { 0 };
+    wf_module *net = module_of(WF_F32);
+    ck_assert_ptr_null(wf_adam_new(net, NULL));
+    ck_assert(!wf_module_ok(net, &e));
+    ck_assert_str_eq(e.text, "adam: the module has no parameters");
+    wf_module_free(net);
+
+    net = module_of(WF_F32);
+    param_of(net, "p", 3);
+    wf_module_fail(net, "enough");
+    ck_assert_ptr_null(wf_sgd_new(net, NULL));
+    ck_assert(!wf_module_ok(net, &(wf_error){ "" }));
+    wf_module_free(net);
+}
+END_TEST
+
+START_TEST(every_function_takes_null_quietly)
+{
+    use_counting_runtime();
+    ck_assert_ptr_null(wf_adam_new(NULL, NULL));
+    ck_assert_ptr_null(wf_optim_new(NULL, NULL, 1, NULL));
+    wf_optim_free(NULL);
+    ck_assert(!wf_optim_step(NULL));
+    ck_assert(isnan(wf_optim_clip_norm(NULL, 1)));
+    wf_optim_clip_value(NULL, 1);
+    ck_assert(isnan(wf_optim_lr(NULL)));
+    wf_optim_set_lr(NULL, 1);
+    ck_assert_int_eq(wf_optim_steps(NULL), -1);
+    wf_optim_set_steps(NULL, 1);
+    ck_assert_ptr_null(wf_optim_state(NULL, 0, 0));
+    ck_assert_ptr_null(wf_optim_rule_of(NULL));
+    ck_assert_int_eq(counts.logs, 0);
+}
+END_TEST
+
+START_TEST(a_learning_rate_that_is_none_is_said_and_not_taken)
+{
+    use_counting_runtime();
+    wf_module *net = module_of(WF_F32);
+    param_of(net, "p", 3);
+    wf_optim *optim = wf_adam_new(net, NULL);
+    ck_assert_double_eq(wf_optim_lr(optim), 1e-3);
+    wf_optim_set_lr(optim, (double)NAN);
+    ck_assert_double_eq(wf_optim_lr(optim), 1e-3);
+    ck_assert_str_eq(
+        counts.text,
+        "adam: the learning rate was to be nan; it must be in [0, inf), and stays 0.001");
+    wf_optim_set_lr(optim, 0);
+    ck_assert_double_eq(wf_optim_lr(optim), 0);
+    ck_assert_int_eq(counts.logs, 1);
+    wf_optim_free(optim);
+    wf_module_free(net);
+}
+END_TEST
+
+START_TEST(buffers_have_pytorchs_names_the_parameters_shapes_and_begin_at_zero)
+{
+    wf_module *net = module_of(WF_F32);
+    wf_param_new(net, "p", WF_SHAPE(3, 5), (wf_init){ 0 });
+    param_of(net, "q", 7);
+    wf_optim *optim = wf_adam_new(net, &(wf_adam_options){ .amsgrad = true });
+    const wf_optim_rule *rule = wf_optim_rule_of(optim);
+    ck_assert_int_eq(rule->states, 3);
+    ck_assert_str_eq(rule->state_names[0], "exp_avg");
+    ck_assert_str_eq(rule->state_names[2], "max_exp_avg_sq");
+    for (int k = 0; k < 3; k++) {
+        wf_shape shape = wf_tensor_shape(wf_optim_state(optim, 0, k));
+        ck_assert(wf_shape_equal(&shape, &WF_SHAPE(3, 5)));
+        for (int64_t i = 0; i < 7; i++)
+            ck_assert_double_eq(wf_tensor_at(wf_optim_state(optim, 1, k), i), 0);
+    }
+    ck_assert_ptr_null(wf_optim_state(optim, 2, 0));
+    ck_assert_ptr_null(wf_optim_state(optim, -1, 0));
+    ck_assert_ptr_null(wf_optim_state(optim, 0, 3));
+    wf_optim_free(optim);
+    wf_module_free(net);
+}
+END_TEST
+
+/* ---- steps ---- */
+
+START_TEST(a_step_moves_what_has_a_gradient_and_consumes_it)
+{
+    wf_module *net = module_of(WF_F64);
+    wf_var *p = param_of(net, "p", 100), *q = param_of(net, "q", 100);
+    wf_optim *optim = optimiser(net, _i);
+    wf_tape *t = wf_tape_new(NULL);
+    double before[100];
+    memcpy(before, wf_param_value(q)->data, sizeof before);
+    uint64_t hash = hash_all(net, optim), version = wf_param_version(p),
+             still = wf_param_version(q);
+
+    ck_assert(wf_optim_step(optim)); /* no gradient at all: nothing happens */
+    ck_assert_uint_eq(hash_all(net, optim), hash);
+    ck_assert_int_eq(wf_optim_steps(optim), 0);
+
+    give_grad(t, p, 1);
+    ck_assert(wf_optim_step(optim));
+    ck_assert_int_eq(wf_optim_steps(optim), 1);
+    ck_assert_uint_ne(hash_all(net, optim), hash);
+    ck_assert_uint_gt(wf_param_version(p), version);
+    ck_assert_uint_eq(wf_param_version(q), still);
+    ck_assert_ptr_null(wf_param_grad(p));
+    ck_assert_mem_eq(wf_param_value(q)->data, before, sizeof before);
+
+    hash = hash_all(net, optim);
+    ck_assert(wf_optim_step(optim)); /* the gradient is gone: the second step is none */
+    ck_assert_uint_eq(hash_all(net, optim), hash);
+    ck_assert_int_eq(wf_optim_steps(optim), 1);
+    wf_tape_free(t);
+    wf_optim_free(optim);
+    wf_module_free(net);
+}
+END_TEST
+
+START_TEST(a_learning_rate_of_zero_moves_nothing)
+{
+    wf_module *net = module_of(WF_F32);
+    wf_var *p = param_of(net, "p", 100);
+    wf_optim *optim = optimiser(net, _i);
+    wf_tape *t = wf_tape_new(NULL);
+    float before[100];
+    memcpy(before, wf_param_value(p)->data, sizeof before);
+    wf_optim_set_lr(optim, 0);
+    give_grad(t, p, 1);
+    ck_assert(wf_optim_step(optim));
+    ck_assert_mem_eq(wf_param_value(p)->data, before, sizeof before);
+    ck_assert_int_eq(wf_optim_steps(optim), 1);
+    wf_tape_free(t);
+    wf_optim_free(optim);
+    wf_module_free(net);
+}
+END_TEST
+
+START_TEST(gradients_of_several_sweeps_add_up)
+{
+    wf_module *net = module_of(WF_F64);
+    wf_var *p = param_of(net, "p", 1);
+    wf_optim *sgd = wf_sgd_new(net, &(wf_sgd_options){ .lr = 0.5 });
+    wf_tape *t = wf_tape_new(NULL);
+    double before = wf_at(p, 0);
+    give_number(t, p, 0.25);
+    give_number(t, p, 1);
+    ck_assert(wf_optim_step(sgd));
+    ck_assert_double_eq(wf_at(p, 0), before - 0.5 * 1.25);
+    wf_tape_free(t);
+    wf_optim_free(sgd);
+    wf_module_free(net);
+}
+END_TEST
+
+START_TEST(a_parameter_used_twice_moves_once_by_the_sum_of_its_gradients)
+{
+    wf_module *net = module_of(WF_F64);
+    wf_var *p = param_of(net, "p", 1);
+    wf_optim *sgd = wf_sgd_new(net, &(wf_sgd_options){ .lr = 0.5, .momentum = 0.5 });
+    wf_tape *t = wf_tape_new(NULL);
+    double before = wf_at(p, 0);
+    wf_var *loss = wf_sum(t, wf_add(t, wf_mul_scalar(t, p, 0.25), wf_mul_scalar(t, p, 1.0)), NULL);
+    ck_assert_msg(wf_backward(t, loss), "%s", wf_tape_error(t));
+    ck_assert(wf_optim_step(sgd));
+    ck_assert_double_eq(wf_at(p, 0), before - 0.5 * 1.25);
+    ck_assert_double_eq(wf_tensor_at(wf_optim_state(sgd, 0, 0), 0), 1.25);
+    wf_tape_free(t);
+    wf_optim_free(sgd);
+    wf_module_free(net);
+}
+END_TEST
+
+START_TEST(an_optimiser_of_a_subtree_leaves_the_rest_alone)
+{
+    wf_module *net = module_of(WF_F64);
+    wf_module *left = wf_module_child(net, "left"), *right = wf_module_child(net, "right");
+    wf_var *p = param_of(left, "p", 1), *q = param_of(right, "q", 1);
+    wf_optim *sgd = wf_sgd_new(right, &(wf_sgd_options){ .lr = 0.5 });
+    wf_tape *t = wf_tape_new(NULL);
+    double before[2] = { wf_at(p, 0), wf_at(q, 0) };
+    give_number(t, p, 3);
+    give_number(t, q, 4);
+    ck_assert_double_eq(wf_optim_clip_norm(sgd, (double)INFINITY), 4);
+    ck_assert(wf_optim_step(sgd));
+    ck_assert_double_eq(wf_at(p, 0), before[0]);
+    ck_assert_double_eq(wf_at(q, 0), before[1] - 2);
+    ck_assert_double_eq(wf_tensor_at(wf_param_grad(p), 0), 3);
+    wf_tape_free(t);
+    wf_optim_free(sgd);
+    wf_module_free(net);
+}
+END_TEST
+
+START_TEST(one_large_parameter_moves_as_its_pieces_do)
+{
+    /* Pieces that end inside blocks, at their ends, and one short of them. */
+    static const int64_t sizes[] = { 1, 15, 4080, 4096, 4097, 8191, 0, 520 };
+    enum { PIECES = 8, WHOLE = 1 + 15 + 4080 + 4096 + 4097 + 8191 + 520 };
+    wf_dtype dtype = _i % 2 ? WF_F64 : WF_F32;
+    wf_module *one = module_of(dtype), *many = module_of(dtype);
+    wf_var *whole = param_of(one, "whole", WHOLE), *piece[PIECES];
+    wf_tape *t = wf_tape_new(NULL);
+    size_t size = (size_t)wf_dtype_size(dtype), at = 0;
+    for (int k = 0; k < PIECES; k++) {
+        char name[8];
+        snprintf(name, sizeof name, "p%d", k);
+        piece[k] = param_of(many, name, sizes[k]);
+        memcpy(wf_param_value(piece[k])->data, (char *)wf_param_value(whole)->data + at,
+               (size_t)sizes[k] * size);
+        wf_param_changed(piece[k]);
+        at += (size_t)sizes[k] * size;
+    }
+    wf_optim *a = optimiser(one, _i / 2), *b = optimiser(many, _i / 2);
+    ck_assert(a && b);
+    for (uint64_t step = 0; step < 3; step++) {
+        give_grad(t, whole, step);
+        at = 0;
+        for (int k = 0; k < PIECES; k++) {
+            give_number(t, piece[k], 1);
+            if (sizes[k] == 0) continue;
+            memcpy(wf_param_grad(piece[k])->data, (char *)wf_param_grad(whole)->data + at,
+                   (size_t)sizes[k] * size);
+            at += (size_t)sizes[k] * size;
+        }
+        double limit = (double)INFINITY;
+        ck_assert_double_eq_tol(wf_optim_clip_norm(a, limit), wf_optim_clip_norm(b, limit), 1e-10);
+        ck_assert(wf_optim_step(a) && wf_optim_step(b));
+    }
+    at = 0;
+    for (int k = 0; k < PIECES; k++) {
+        ck_assert_msg(memcmp(wf_param_value(piece[k])->data,
+                             (char *)wf_param_value(whole)->data + at,
+                             (size_t)sizes[k] * size) == 0,
+                      "optimiser %d: piece %d moved differently", _i / 2, k);
+        at += (size_t)sizes[k] * size;
+    }
+    wf_tape_free(t);
+    wf_optim_free(a);
+    wf_optim_free(b);
+    wf_module_free(one);
+    wf_module_free(many);
+}
+END_TEST
+
+START_TEST(floats_move_as_doubles_do_within_rounding)
+{
+    enum { COUNT = 1000 };
+    wf_module *net[2] = { module_of(WF_F32), module_of(WF_F64) };
+    wf_var *p[2] = { param_of(net[0], "p", COUNT), param_of(net[1], "p", COUNT) };
+    wf_tensor_copy(wf_param_value(p[0]), wf_param_value(p[1]));
+    wf_param_changed(p[1]);
+    wf_optim *optim[2] = { optimiser(net[0], _i), optimiser(net[1], _i) };
+    wf_tape *t = wf_tape_new(NULL);
+    for (uint64_t step = 0; step < 20; step++) {
+        for (int k = 0; k < 2; k++) {
+            give_grad(t, p[k], step);
+            ck_assert(wf_optim_step(optim[k]));
+        }
+    }
+    for (int64_t i = 0; i < COUNT; i++)
+        ck_assert_double_eq_tol(wf_at(p[0], i), wf_at(p[1], i), 2e-5);
+    wf_tape_free(t);
+    for (int k = 0; k < 2; k++) {
+        wf_optim_free(optim[k]);
+        wf_module_free(net[k]);
+    }
+}
+END_TEST
+
+START_TEST(a_run_goes_on_from_saved_buffers_and_steps_as_if_never_stopped)
+{
+    wf_module *net[2] = { module_of(WF_F32), module_of(WF_F32) };
+    wf_var *p[2] = { param_of(net[0], "p", 5000), param_of(net[1], "p", 5000) };
+    wf_optim *first = optimiser(net[0], _i), *second = optimiser(net[1], _i);
+    wf_tape *t = wf_tape_new(NULL);
+    for (uint64_t step = 0; step < 6; step++) {
+        if (step == 3) {
+            wf_tensor_copy(wf_param_value(p[0]), wf_param_value(p[1]));
+            wf_param_changed(p[1]);
+            for (int k = 0; k < wf_optim_rule_of(first)->states; k++) {
+                wf_tensor_copy(wf_optim_state(first, 0, k), wf_optim_state(second, 0, k));
+            }
+            wf_optim_set_steps(second, wf_optim_steps(first));
+        }
+        give_grad(t, p[0], step);
+        ck_assert(wf_optim_step(first));
+        if (step < 3) continue;
+        give_grad(t, p[1], step);
+        ck_assert(wf_optim_step(second));
+    }
+    ck_assert_int_eq(wf_optim_steps(second), 6);
+    ck_assert_uint_eq(hash_all(net[0], first), hash_all(net[1], second));
+    wf_tape_free(t);
+    wf_optim_free(first);
+    wf_optim_free(second);
+    wf_module_free(net[0]);
+    wf_module_free(net[1]);
+}
+END_TEST
+
+/* Five clipped steps over parameters of awkward sizes, with a given number of threads: the hash,
+ * and how many there were. */
+static void train_with(int threads, int kind, uint64_t result[2])
+{
+    int out[2];
+    ck_assert_int_eq(pipe(out), 0);
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        if (!wf_runtime_set(&(wf_runtime){ .threads = threads }, NULL)) _exit(1);
+        wf_module *net = module_of(WF_F32);
+        wf_var *p[3] = { param_of(net, "p", 70001), param_of(net, "q", 3),
+                         param_of(net, "r", 54321) };
+        wf_optim *optim = optimiser(net, kind);
+        wf_tape *t = wf_tape_new(&(wf_tape_options){ .threads = 1 });
+        int width = 0;
+        for (uint64_t step = 0; step < 5; step++) {
+            for (int k = 0; k < 3; k++) give_grad(t, p[k], 3 * step + (uint64_t)k);
+            (void)wf_par_width();
+            wf_optim_clip_norm(optim, 1);
+            wf_optim_step(optim);
+            int now = wf_par_width();
+            width = now > width ? now : width;
+        }
+        uint64_t said[2] = { hash_all(net, optim), (uint64_t)width };
+        _exit(write(out[1], said, sizeof said) != (ssize_t)sizeof said);
+    }
+    ck_assert_int_eq(read(out[0], result, 2 * sizeof *result), 2 * (ssize_t)sizeof *result);
+    close(out[0]);
+    close(out[1]);
+    int status = 0;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+START_TEST(any_number_of_threads_gives_the_same_bits)
+{
+    static const int threads[] = { 1, 2, 3, 5 };
+    uint64_t first[2];
+    train_with(1, _i, first);
+    ck_assert_uint_eq(first[1], 1);
+    for (int k = 1; k < 4; k++) {
+        uint64_t other[2];
+        train_with(threads[k], _i, other);
+        ck_assert_uint_eq(other[1], (uint64_t)threads[k]);
+        ck_assert_msg(other[0] == first[0], "optimiser %d: %d threads give other bits than one", _i,
+                      threads[k]);
+    }
+}
+END_TEST
+
+/* ---- a rule of one's own ---- */
+
+typedef struct sign_options {
+    double pull;
+} sign_options;
+
+/* Moves by the sign of the gradient and counts the updates of each number in its buffer. */
+static void sign_update(const wf_optim_call *c)
+{
+    const sign_options *o = c->options;
+    double *value = c->value, *seen = c->state[0];
+    const double *grad = c->grad;
+    for (int64_t i = 0; i < c->n; i++) {
+        value[i] = value[i] * (1 - o->pull) - c->lr * (grad[i] > 0 ? 1 : -1);
+        seen[i] += 1;
+        if (seen[i] != (double)c->step) value[i] = (double)NAN;
+    }
+}
+
+START_TEST(a_rule_of_ones_own_sees_every_number_once_and_its_options_are_copied)
+{
+    static const wf_optim_rule rule = { .name = "sign",
+                                        .states = 1,
+                                        .state_names = { "seen" },
+                                        .options_size = sizeof(sign_options),
+                                        .update = sign_update };
+    wf_module *net = module_of(WF_F64);
+    wf_var *p = param_of(net, "p", 10000), *q = param_of(net, "q", 10);
+    sign_options mine = { .pull = 0.5 };
+    wf_optim *optim = wf_optim_new(net, &rule, 0.25, &mine);
+    mine.pull = 1000;
+    wf_tape *t = wf_tape_new(NULL);
+    double before[2] = { wf_at(p, 9999), wf_at(q, 3) };
+    for (int step = 0; step < 2; step++) {
+        give_number(t, p, -7);
+        if (step == 0) give_number(t, q, 7);
+        ck_assert(wf_optim_step(optim));
+    }
+    ck_assert_double_eq(wf_at(p, 9999), (before[0] * 0.5 + 0.25) * 0.5 + 0.25);
+    ck_assert_double_eq(wf_at(q, 3), before[1] * 0.5 - 0.25);
+    for (int64_t i = 0; i < 10000; i++)
+        ck_assert_double_eq(wf_tensor_at(wf_optim_state(optim, 0, 0), i), 2);
+    wf_tape_free(t);
+    wf_optim_free(optim);
+    wf_module_free(net);
+}
+END_TEST
+
+/* ---- clipping ---- */
+
+START_TEST(clipping_brings_the_joint_norm_down_and_leaves_smaller_ones_alone)
+{
+    wf_dtype dtype = _i ? WF_F64 : WF_F32;
+    wf_module *net = module_of(dtype);
+    wf_var *p = param_of(net, "p", 9), *q = param_of(net, "q", 16);
+    wf_optim *sgd = wf_sgd_new(net, NULL);
+    wf_tape *t = wf_tape_new(NULL);
+    ck_assert_double_eq(wf_optim_clip_norm(sgd, 1), 0); /* no gradient, no norm */
+    give_number(t, p, 1);                               /* 9 ones and 16 ones: 5 */
+    give_number(t, q, -1);
+    ck_assert_double_eq(wf_optim_clip_norm(sgd, (double)INFINITY), 5);
+    ck_assert_double_eq(wf_optim_clip_norm(sgd, 5.5), 5);
+    ck_assert_double_eq(wf_tensor_at(wf_param_grad(q), 15), -1);
+    ck_assert_double_eq(wf_optim_clip_norm(sgd, 0.5), 5);
+    ck_assert_double_eq_tol(wf_tensor_at(wf_param_grad(p), 0), 0.1, 1e-7);
+    ck_assert_double_eq_tol(wf_optim_clip_norm(sgd, (double)INFINITY), 0.5, 1e-6);
+    ck_assert_double_eq_tol(wf_optim_clip_norm(sgd, 0), 0.5, 1e-6);
+    ck_assert_double_eq(wf_optim_clip_norm(sgd, 1), 0); /* a limit of 0 leaves zeros */
+    wf_tape_free(t);
+    wf_optim_free(sgd);
+    wf_module_free(net);
+}
+END_TEST
+
+START_TEST(a_norm_that_is_not_finite_is_returned_said_once_and_the_step_changes_nothing)
+{
+    use_counting_runtime();
+    double bad = _i ? (double)INFINITY : (double)NAN;
+    wf_module *net = module_of(WF_F32);
+    wf_var *p = param_of(net, "p", 9), *q = param_of(net, "q", 5000);
+    wf_optim *adam = wf_adam_new(net, NULL);
+    wf_tape *t = wf_tape_new(NULL);
+    give_number(t, p, 1);
+    ck_assert(wf_optim_step(adam));
+    uint64_t hash = hash_all(net, adam);
+    for (int again = 0; again < 2; again++) {
+        give_number(t, p, 1);
+        give_number(t, q, 1);
+        ((float *)wf_param_grad(q)->data)[4999] = (float)bad;
+        double norm = wf_optim_clip_norm(adam, 1);
+        ck_assert(_i ? isinf(norm) : isnan(norm));
+        ck_assert_ptr_null(wf_param_grad(p));
+        ck_assert_ptr_null(wf_param_grad(q));
+        ck_assert(wf_optim_step(adam));
+        ck_assert_uint_eq(hash_all(net, adam), hash);
+        ck_assert_int_eq(wf_optim_steps(adam), 1);
+        ck_assert_int_eq(counts.logs, 1);
+    }
+    ck_assert_str_eq(
+        counts.text,
+        _i ? "clip: the gradients' norm is inf, first in q; the step after it changes nothing"
+           : "clip: the gradients' norm is nan, first in q; the step after it changes nothing");
+    wf_tape_free(t);
+    wf_optim_free(adam);
+    wf_module_free(net);
+}
+END_TEST
+
+START_TEST(clipping_by_value_limits_both_sides_and_keeps_nan)
+{
+    wf_module *net = module_of(WF_F64);
+    wf_var *p = param_of(net, "p", 5);
+    wf_optim *sgd = wf_sgd_new(net, NULL);
+    wf_tape *t = wf_tape_new(NULL);
+    give_number(t, p, 1);
+    const double g[5] = { -3, -0.5, 0.25, 7, (double)NAN }, limited[4] = { -0.5, -0.5, 0.25, 0.5 };
+    memcpy(wf_param_grad(p)->data, g, sizeof g);
+    wf_optim_clip_value(sgd, 0.5);
+    ck_assert_mem_eq(wf_param_grad(p)->data, limited, sizeof limited);
+    ck_assert(isnan(wf_tensor_at(wf_param_grad(p), 4)));
+    wf_tape_free(t);
+    wf_optim_free(sgd);
+    wf_module_free(net);
+}
+END_TEST
+
+START_TEST(a_limit_that_is_none_is_said_once_and_clips_nothing)
+{
+    use_counting_runtime();
+    wf_module *net = module_of(WF_F64);
+    wf_var *p = param_of(net, "p", 4);
+    wf_optim *sgd = wf_sgd_new(net, NULL);
+    wf_tape *t = wf_tape_new(NULL);
+    give_number(t, p, 2);
+    ck_assert_double_eq(wf_optim_clip_norm(sgd, -1), 4);
+    wf_optim_clip_value(sgd, (double)NAN);
+    ck_assert_double_eq(wf_tensor_at(wf_param_grad(p), 3), 2);
+    ck_assert_int_eq(counts.logs, 1);
+    ck_assert_str_eq(counts.text,
+                     "clip: the limit is -1; it must be 0 or more, and nothing was clipped");
+    wf_tape_free(t);
+    wf_optim_free(sgd);
+    wf_module_free(net);
+}
+END_TEST
+
+/* ---- memory ---- */
+
+START_TEST(an_allocation_that_fails_leaves_no_optimiser_a_reason_and_no_leak)
+{
+    use_counting_runtime();
+    int64_t needed = 0;
+    for (int64_t k = 1; needed == 0 && k < 50; k++) {
+        wf_error e = { 0 };
+        wf_module *net = module_of(WF_F32);
+        param_of(net, "p", 100);
+        param_of(net, "q", 9000);
+        int64_t live = counts.live, asked = counts.asked;
+        counts.fail_at = asked + k;
+        wf_optim *adam = wf_adam_new(net, NULL);
+        counts.fail_at = 0;
+        if (adam) {
+            needed = k - 1;
+            ck_assert_int_eq(counts.asked, asked + needed);
+        } else {
+            ck_assert(!wf_module_ok(net, &e));
+            ck_assert_msg(strncmp(e.text, "adam: out of memory for its buffers of ", 39) == 0, "%s",
+                          e.text);
+            ck_assert_int_eq(counts.live, live);
+        }
+        wf_optim_free(adam);
+        ck_assert_int_eq(counts.live, live);
+        wf_module_free(net);
+        ck_assert_int_eq(counts.live, 0);
+    }
+    ck_assert_int_ge(needed, 2);
+}
+END_TEST
+
+START_TEST(clipping_and_stepping_ask_for_no_memory)
+{
+    use_counting_runtime();
+    wf_module *net = module_of(WF_F32);
+    wf_var *p = param_of(net, "p", 50000);
+    wf_optim *optim = optimiser(net, _i);
+    wf_tape *t = wf_tape_new(NULL);
+    give_grad(t, p, 1);
+    int64_t asked = counts.asked;
+    ck_assert(wf_optim_clip_norm(optim, 1) > 1);
+    wf_optim_clip_value(optim, 1e-3);
+    ck_assert(wf_optim_step(optim));
+    ck_assert_int_eq(counts.asked, asked);
+    wf_tape_free(t);
+    wf_optim_free(optim);
+    wf_module_free(net);
+    ck_assert_int_eq(counts.live, 0);
+}
+END_TEST
+
+static void add(TCase *tests)
+{
+    tcase_add_loop_test(tests, options_out_of_range_are_refused_by_name_and_number, 0, REFUSALS);
+    tcase_add_test(tests, a_module_without_parameters_or_that_has_failed_gets_no_optimiser);
+    tcase_add_test(tests, every_function_takes_null_quietly);
+    tcase_add_test(tests, a_learning_rate_that_is_none_is_said_and_not_taken);
+    tcase_add_test(tests, buffers_have_pytorchs_names_the_parameters_shapes_and_begin_at_zero);
+    tcase_add_loop_test(tests, a_step_moves_what_has_a_gradient_and_consumes_it, 0, KINDS);
+    tcase_add_loop_test(tests, a_learning_rate_of_zero_moves_nothing, 0, KINDS);
+    tcase_add_test(tests, gradients_of_several_sweeps_add_up);
+    tcase_add_test(tests, a_parameter_used_twice_moves_once_by_the_sum_of_its_gradients);
+    tcase_add_test(tests, an_optimiser_of_a_subtree_leaves_the_rest_alone);
+    tcase_add_loop_test(tests, one_large_parameter_moves_as_its_pieces_do, 0, 2 * KINDS);
+    tcase_add_loop_test(tests, floats_move_as_doubles_do_within_rounding, 0, KINDS);
+    tcase_add_loop_test(tests, a_run_goes_on_from_saved_buffers_and_steps_as_if_never_stopped, 0,
+                        KINDS);
+    tcase_add_loop_test(tests, any_number_of_threads_gives_the_same_bits, 0, KINDS);
+    tcase_add_test(tests, a_rule_of_ones_own_sees_every_number_once_and_its_options_are_copied);
+    tcase_add_loop_test(tests, clipping_brings_the_joint_norm_down_and_leaves_smaller_ones_alone, 0,
+                        2);
+    tcase_add_loop_test(
+        tests, a_norm_that_is_not_finite_is_returned_said_once_and_the_step_changes_nothing, 0, 2);
+    tcase_add_test(tests, clipping_by_value_limits_both_sides_and_keeps_nan);
+    tcase_add_test(tests, a_limit_that_is_none_is_said_once_and_clips_nothing);
+    tcase_add_test(tests, an_allocation_that_fails_leaves_no_optimiser_a_reason_and_no_leak);
+    tcase_add_loop_test(tests, clipping_and_stepping_ask_for_no_memory, 0, KINDS);
+}
+
+int main(int argc, char **argv)
+{
+    return harness_main(argc, argv, "optim", add);
+}

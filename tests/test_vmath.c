@@ -1,0 +1,385 @@
+/* The vectorised functions against the C library in higher precision, over bit patterns of every
+ * kind (all 2^32 floats with WEFT_FULL=1), and the laws that a network leans on: odd, bounded,
+ * rising, the same wherever an element lies. */
+#include "tensor/vmath.h"
+#include "tests/harness.h"
+
+#include <fenv.h>
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BLOCK = 4096, KINDS = 4 };
+
+static long double sigmoidl(long double x)
+{
+    return x < 0 ? expl(x) / (1 + expl(x)) : 1 / (1 + expl(-x));
+}
+
+static double sigmoid(double x)
+{
+    return x < 0 ? exp(x) / (1 + exp(x)) : 1 / (1 + exp(-x));
+}
+
+static float inline_expf(float x)
+{
+    return wf_expf_inline(x);
+}
+
+static float inline_tanhf(float x)
+{
+    return wf_tanhf_inline(x);
+}
+
+static float inline_sigmoidf(float x)
+{
+    return wf_sigmoidf_inline(x);
+}
+
+static float inline_logf(float x)
+{
+    return wf_logf_inline(x);
+}
+
+static double inline_exp(double x)
+{
+    return wf_exp_inline(x);
+}
+
+static double inline_tanh(double x)
+{
+    return wf_tanh_inline(x);
+}
+
+static double inline_sigmoid(double x)
+{
+    return wf_sigmoid_inline(x);
+}
+
+static double inline_log(double x)
+{
+    return wf_log_inline(x);
+}
+
+static const struct kind {
+    const char *name;
+    void (*f32)(int64_t n, const float *x, float *y);
+    void (*f64)(int64_t n, const double *x, double *y);
+    float (*one_f32)(float x);
+    double (*one_f64)(double x);
+    double (*exact)(double x);
+    long double (*exactl)(long double x);
+    double low, high; /* where it changes */
+} kinds[KINDS] = {
+    { "exp", wf_exp_f32, wf_exp_f64, inline_expf, inline_exp, exp, expl, -750, 720 },
+    { "tanh", wf_tanh_f32, wf_tanh_f64, inline_tanhf, inline_tanh, tanh, tanhl, -22, 22 },
+    { "sigmoid", wf_sigmoid_f32, wf_sigmoid_f64, inline_sigmoidf, inline_sigmoid, sigmoid, sigmoidl,
+      -750, 50 },
+    { "log", wf_log_f32, wf_log_f64, inline_logf, inline_log, log, logl, 0, 4 },
+};
+
+static float float_of(uint32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static double double_of(uint64_t bits)
+{
+    double x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* The distance between y and the exact value in units of the last place of a number of `digits`
+ * bits and smallest exponent `least` that is as large as the exact value; infinity where one is
+ * NaN and the other is not. */
+static double ulps(long double y, long double exact, int digits, int least)
+{
+    if (isnan(exact) || isnan(y)) return isnan(exact) && isnan(y) ? 0 : (double)INFINITY;
+    if (y == exact) return 0;
+    int exponent = least;
+    if (exact != 0 && !isinf(exact)) frexpl(exact, &exponent);
+    if (exponent < least) exponent = least;
+    /* Infinity stands for the number that would come after the largest one, and for all beyond. */
+    const long double end = ldexpl(1, 3 - least);
+    if (fabsl(y) > end) y = copysignl(end, y);
+    if (fabsl(exact) > end) exact = copysignl(end, exact);
+    return (double)(fabsl(y - exact) * ldexpl(1, digits - exponent));
+}
+
+static double ulps_f32(float y, long double exact)
+{
+    return ulps((long double)y, exact, FLT_MANT_DIG, FLT_MIN_EXP);
+}
+
+static double ulps_f64(double y, long double exact)
+{
+    return ulps((long double)y, exact, DBL_MANT_DIG, DBL_MIN_EXP);
+}
+
+/* ---- accuracy ---- */
+
+/* The array functions read numbers below the normal range as zero and write zero for them. */
+static long double flushed_argument(long double x, long double least)
+{
+    return fabsl(x) < least ? copysignl(0, x) : x;
+}
+
+static void check_floats(const struct kind *kind, const float x[BLOCK], bool fast)
+{
+    static float y[BLOCK];
+    kind->f32(BLOCK, x, y);
+    for (int i = 0; i < BLOCK; i++) {
+        double from = (double)flushed_argument((long double)x[i], (long double)FLT_MIN);
+        long double exact = fast ? (long double)kind->exact(from) : kind->exactl((long double)from);
+        if (y[i] == 0 && fabsl(exact) < (long double)FLT_MIN && signbit(exact) == signbit(y[i]))
+            continue;
+        double error = ulps_f32(y[i], exact);
+        ck_assert_msg(error <= 2, "%s(%a) is %a: off by %g ulp from %La", kind->name, (double)x[i],
+                      (double)y[i], error, exact);
+    }
+}
+
+START_TEST(floats_of_every_kind_are_within_2_ulp)
+{
+    static float x[BLOCK];
+    uint32_t bits = 0;
+    for (int block = 0; block < (1 << 20) / BLOCK; block++) {
+        for (int i = 0; i < BLOCK; i++, bits += 4099) x[i] = float_of(bits);
+        check_floats(kinds + _i, x, false);
+    }
+    /* Where the answer lies: dense between the ends. */
+    for (int block = 0; block < 64; block++) {
+        for (int i = 0; i < BLOCK; i++)
+            x[i] = (float)(kinds[_i].low +
+                           (kinds[_i].high - kinds[_i].low) * (block * BLOCK + i) / (64.0 * BLOCK));
+        check_floats(kinds + _i, x, false);
+    }
+}
+END_TEST
+
+enum { SLICES = 16 };
+
+START_TEST(all_floats_are_within_2_ulp)
+{
+    static float x[BLOCK];
+    if (!getenv("WEFT_FULL")) {
+        harness_skip("2^32 floats for each function take minutes: set WEFT_FULL=1");
+        return;
+    }
+    const uint64_t each = ((uint64_t)1 << 32) / SLICES, first = (uint64_t)(_i % SLICES) * each;
+    for (uint64_t bits = first; bits < first + each;) {
+        for (int i = 0; i < BLOCK; i++, bits++) x[i] = float_of((uint32_t)bits);
+        check_floats(kinds + _i / SLICES, x, true);
+    }
+}
+END_TEST
+
+START_TEST(doubles_of_every_kind_are_within_4_ulp)
+{
+    static double x[BLOCK], y[BLOCK];
+    const struct kind *kind = kinds + _i;
+    uint64_t state = 1;
+    for (int block = 0; block < 256; block++) {
+        for (int i = 0; i < BLOCK; i++) {
+            state = state * 6364136223846793005u + 1442695040888963407u;
+            uint64_t word = state ^ state >> 29;
+            x[i] = block & 1
+                       ? double_of(word)
+                       : kind->low + (kind->high - kind->low) * (double)(word >> 11) * 0x1p-53;
+        }
+        kind->f64(BLOCK, x, y);
+        for (int i = 0; i < BLOCK; i++) {
+            long double exact = kind->exactl(
+                flushed_argument((long double)x[i], (long double)DBL_MIN));
+            if (y[i] == 0 && fabsl(exact) < (long double)DBL_MIN) continue;
+            double error = ulps_f64(y[i], exact);
+            ck_assert_msg(error <= 4, "%s(%a) is %a: off by %g ulp", kind->name, x[i], y[i], error);
+        }
+    }
+}
+END_TEST
+
+START_TEST(the_inline_functions_underflow_gradually)
+{
+    const struct kind *kind = kinds + _i;
+    for (int i = 0; i < 1 << 16; i++) {
+        float x = _i == 1 || _i == 3 ? float_of((uint32_t)i * 127 + 1)
+                                     : -86.0f - 19.0f * (float)i / 65536;
+        double error = ulps_f32(kind->one_f32(x), kind->exactl((long double)x));
+        ck_assert_msg(error <= 2, "%s(%a) is off by %g ulp", kind->name, (double)x, error);
+        double d = _i == 1 || _i == 3 ? double_of(((uint64_t)i << 36) + 1)
+                                      : -706.0 - 41.0 * i / 65536;
+        error = ulps_f64(kind->one_f64(d), kind->exactl((long double)d));
+        ck_assert_msg(error <= 4, "%s(%a) is off by %g ulp", kind->name, d, error);
+    }
+}
+END_TEST
+
+/* ---- special values ---- */
+
+static float one(const struct kind *kind, float x)
+{
+    float y;
+    kind->f32(1, &x, &y);
+    ck_assert(memcmp(&y, &(float){ kind->one_f32(x) }, sizeof y) == 0 || fabsf(x) < FLT_MIN ||
+              y == 0 || ulps_f32(y, (long double)kind->one_f32(x)) <= 2);
+    double d = (double)x, e;
+    kind->f64(1, &d, &e);
+    ck_assert_msg(isnan(y) ? isnan(e) : isinf(y) || y == 0 || fabs(e - (double)y) <= 1e-6 * fabs(e),
+                  "%s(%g): %g and %g", kind->name, d, (double)y, e);
+    return y;
+}
+
+START_TEST(limits_are_exact)
+{
+    const struct kind *e = kinds, *t = kinds + 1, *s = kinds + 2, *l = kinds + 3;
+    for (int i = 0; i < KINDS; i++) {
+        ck_assert(isnan(one(kinds + i, NAN)));
+        ck_assert(isnan(one(kinds + i, -NAN)));
+        ck_assert(isnan(one(kinds + i, float_of(0x7fffffffu))));
+    }
+    ck_assert(one(e, INFINITY) == INFINITY && one(e, FLT_MAX) == INFINITY &&
+              one(e, 88.8f) == INFINITY);
+    ck_assert(one(e, -INFINITY) == 0 && one(e, -FLT_MAX) == 0 && one(e, -104) == 0 &&
+              one(e, 0) == 1 && one(e, -0.0f) == 1);
+    ck_assert(one(t, INFINITY) == 1 && one(t, -INFINITY) == -1 && one(t, FLT_MAX) == 1 &&
+              one(t, -20) == -1);
+    ck_assert(one(t, 0) == 0 && !signbit(one(t, 0)) && one(t, -0.0f) == 0 &&
+              signbit(one(t, -0.0f)));
+    ck_assert(one(s, INFINITY) == 1 && one(s, -INFINITY) == 0 && one(s, 0) == 0.5f &&
+              one(s, -0.0f) == 0.5f);
+    ck_assert(one(s, -100) == 0 && one(s, -FLT_MAX) == 0 && one(s, FLT_MAX) == 1 &&
+              one(s, -87) > 0);
+    ck_assert(one(l, 1) == 0 && one(l, 0) == -INFINITY && one(l, -0.0f) == -INFINITY &&
+              one(l, INFINITY) == INFINITY);
+    ck_assert(isnan(one(l, -1)) && isnan(one(l, -INFINITY)) && isnan(one(l, -FLT_MIN)));
+    double x[] = { 709.9, -746, -1000, INFINITY, -INFINITY, NAN }, y[6];
+    wf_exp_f64(6, x, y);
+    ck_assert(isinf(y[0]) && y[1] == 0 && y[2] == 0 && isinf(y[3]) && y[4] == 0 && isnan(y[5]));
+    wf_sigmoid_f64(6, x, y);
+    ck_assert(y[0] == 1 && y[1] == 0 && y[2] == 0 && y[3] == 1 && y[4] == 0 && isnan(y[5]));
+}
+END_TEST
+
+/* ---- laws ---- */
+
+START_TEST(tanh_is_odd_to_the_bit_and_bounded_and_sigmoid_is_bounded)
+{
+    static float x[BLOCK], minus[BLOCK], y[BLOCK], z[BLOCK], s[BLOCK];
+    static double d[BLOCK], e[BLOCK], f[BLOCK];
+    uint32_t bits = 0;
+    for (int block = 0; block < 256; block++) {
+        for (int i = 0; i < BLOCK; i++, bits += 2039) {
+            x[i] = float_of(bits & 0x7fffffffu);
+            if (isnan(x[i])) x[i] = 1;
+            minus[i] = -x[i];
+            d[i] = (double)x[i] * (1 + 0x1p-40);
+        }
+        wf_tanh_f32(BLOCK, x, y);
+        wf_tanh_f32(BLOCK, minus, z);
+        wf_sigmoid_f32(BLOCK, minus, s);
+        for (int i = 0; i < BLOCK; i++) {
+            ck_assert_msg(y[i] == -z[i] && signbit(y[i]) != signbit(z[i]), "tanh(%a)",
+                          (double)x[i]);
+            ck_assert_msg(y[i] >= 0 && y[i] <= 1, "tanh(%a) is %a", (double)x[i], (double)y[i]);
+            ck_assert_msg(s[i] >= 0 && s[i] <= 0.5f, "sigmoid(-%a) is %a", (double)x[i],
+                          (double)s[i]);
+        }
+        wf_sigmoid_f32(BLOCK, x, s);
+        wf_tanh_f64(BLOCK, d, e);
+        for (int i = 0; i < BLOCK; i++) {
+            ck_assert_msg(s[i] >= 0.5f && s[i] <= 1, "sigmoid(%a) is %a", (double)x[i],
+                          (double)s[i]);
+            d[i] = -d[i];
+        }
+        wf_tanh_f64(BLOCK, d, f);
+        for (int i = 0; i < BLOCK; i++)
+            ck_assert_msg(e[i] == -f[i] && e[i] >= 0 && e[i] <= 1, "tanh(%a)", d[i]);
+    }
+}
+END_TEST
+
+/* On a grid whose steps change the value by more than the error allowed. */
+START_TEST(the_functions_rise)
+{
+    static const double from[KINDS] = { -80, -5, -80, 0.0625 }, to[KINDS] = { 80, 5, 10, 100 };
+    enum { STEPS = 2048 };
+    static float x[STEPS], y[STEPS];
+    for (int k = 0; k < KINDS; k++) {
+        for (int i = 0; i < STEPS; i++) x[i] = (float)(from[k] + (to[k] - from[k]) * i / STEPS);
+        kinds[k].f32(STEPS, x, y);
+        for (int i = 1; i < STEPS; i++)
+            ck_assert_msg(y[i] > y[i - 1], "%s at %g", kinds[k].name, (double)x[i]);
+    }
+}
+END_TEST
+
+START_TEST(an_element_s_value_does_not_depend_on_where_it_lies)
+{
+    enum { N = 80, FENCE = 20 };
+    const struct kind *kind = kinds + _i;
+    float x[N], alone[N], y[N + FENCE];
+    double d[N], lone[N], e[N + FENCE];
+    for (int i = 0; i < N; i++) {
+        d[i] = x[i] = (float)((i * 37 % N) - 30) / 7;
+        kind->f32(1, x + i, alone + i);
+        kind->f64(1, d + i, lone + i);
+    }
+    for (int start = 0; start < 20; start++) {
+        for (int n = 0; start + n <= N; n++) {
+            for (int i = 0; i < N + FENCE; i++) y[i] = 77, e[i] = 77;
+            kind->f32(n, x + start, y);
+            kind->f64(n, d + start, e);
+            ck_assert_msg(memcmp(y, alone + start, (size_t)n * sizeof *y) == 0, "%s, %d from %d",
+                          kind->name, n, start);
+            ck_assert_msg(memcmp(e, lone + start, (size_t)n * sizeof *e) == 0, "%s, %d from %d",
+                          kind->name, n, start);
+            for (int i = n; i < n + FENCE; i++) ck_assert(y[i] == 77 && e[i] == 77);
+            memcpy(y, x, sizeof x);
+            kind->f32(n, y + start, y + start);
+            ck_assert_msg(memcmp(y + start, alone + start, (size_t)n * sizeof *y) == 0,
+                          "%s in place", kind->name);
+        }
+    }
+}
+END_TEST
+
+START_TEST(the_caller_s_rounding_neither_matters_nor_changes)
+{
+    enum { N = 500 };
+    static float x[N], y[N], z[N];
+    for (int i = 0; i < N; i++) x[i] = (float)(i - 250) / 17 + 30;
+    for (int k = 0; k < KINDS; k++) {
+        kinds[k].f32(N, x, y);
+        fesetround(FE_UPWARD);
+        kinds[k].f32(N, x, z);
+        int after = fegetround();
+        fesetround(FE_TONEAREST);
+        ck_assert_int_eq(after, FE_UPWARD);
+        ck_assert_int_eq(memcmp(y, z, sizeof y), 0);
+    }
+}
+END_TEST
+
+static void add(TCase *tests)
+{
+    tcase_add_loop_test(tests, floats_of_every_kind_are_within_2_ulp, 0, KINDS);
+    tcase_add_loop_test(tests, all_floats_are_within_2_ulp, 0,
+                        getenv("WEFT_FULL") ? KINDS * SLICES : 1);
+    tcase_add_loop_test(tests, doubles_of_every_kind_are_within_4_ulp, 0, KINDS);
+    tcase_add_loop_test(tests, the_inline_functions_underflow_gradually, 0, KINDS);
+    tcase_add_test(tests, limits_are_exact);
+    tcase_add_test(tests, tanh_is_odd_to_the_bit_and_bounded_and_sigmoid_is_bounded);
+    tcase_add_test(tests, the_functions_rise);
+    tcase_add_loop_test(tests, an_element_s_value_does_not_depend_on_where_it_lies, 0, KINDS);
+    tcase_add_test(tests, the_caller_s_rounding_neither_matters_nor_changes);
+}
+
+int main(int argc, char **argv)
+{
+    return harness_main(argc, argv, "vmath", add);
+}

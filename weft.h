@@ -1,0 +1,34 @@
+/* The one header that a program includes. */
+#ifndef WEFT_H
+#define WEFT_H
+
+#include "tensor/api.h"
+#include "tensor/error.h"
+#include "tensor/runtime.h"
+#include "tensor/size.h"
+#include "tensor/tensor.h"
+#include "tensor/loop.h"
+#include "tensor/par.h"
+#include "tensor/rng.h"
+#include "tensor/isa.h"
+#include "tensor/vmath.h"
+#include "tensor/gemm.h"
+#include "tensor/io.h"
+
+#include "autograd/tape.h"
+#include "autograd/op.h"
+#include "autograd/ops.h"
+#include "autograd/views.h"
+#include "autograd/module.h"
+#include "autograd/check.h"
+
+#include "layers/basic.h"
+#include "layers/cell.h"
+#include "layers/rnn.h"
+
+#include "optim/optim.h"
+
+#include "data/corpus.h"
+#include "data/utf8.h"
+
+#endif
