@@ -301,7 +301,7 @@ static bool check_empty(op_check *k, const wf_sample *sample)
 static bool check_row(op_check *k)
 {
     const wf_op *op = k->op;
-    const char *name = op->name ? op->name : "(a row without a name)";
+    const char *name = op->name ? op->name : "a row without a name";
     const char *missing = !op->name      ? "name"
                           : !op->doc     ? "doc"
                           : !op->sample  ? "sample"
@@ -309,7 +309,7 @@ static bool check_row(op_check *k)
                           : !op->forward ? "forward"
                                          : NULL;
     if (missing) return check_fail(k->report, "%s: its row has no %s", name, missing);
-    if (op->outputs < 1 || op->hidden < 0 || op->outputs + op->hidden > CHECK_VARS)
+    if (op->outputs < 1 || op->hidden < 0 || op->outputs > CHECK_VARS - op->hidden)
         return check_fail(k->report, "%s: its row has %d outputs and %d hidden ones", name,
                           op->outputs, op->hidden);
     if (op->attr_size < 0 || op->attr_size > WF_SAMPLE_ATTR)

@@ -138,6 +138,6 @@ wf_var *wf_copy(wf_tape *t, wf_var *x)
 wf_var *wf_expand(wf_tape *t, wf_var *x, wf_shape shape)
 {
     wf_shape now = wf_shape_of(x);
-    if (x && wf_shape_equal(&now, &shape)) return x;
+    if (x && wf_tape_ok(t) && wf_shape_equal(&now, &shape)) return x;
     return wf_apply_one(t, &expand_row, 1, &x, &shape);
 }

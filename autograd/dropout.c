@@ -121,5 +121,5 @@ const wf_op *op_dropout(void)
 wf_var *wf_dropout(wf_tape *t, wf_var *x, double p)
 {
     bool idle = p == 0 || (p > 0 && p < 1 && wf_tape_mode(t) != WF_TRAIN);
-    return x && idle ? x : wf_apply_one(t, &row, 1, &x, &p);
+    return x && idle && wf_tape_ok(t) ? x : wf_apply_one(t, &row, 1, &x, &p);
 }

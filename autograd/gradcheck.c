@@ -320,6 +320,10 @@ static bool prepare(grad_check *g, wf_module *module)
     for (int64_t i = 0; i < g->n_in + params; i++) {
         wf_var *param = i < g->n_in ? NULL : wf_module_param_at(module, i - g->n_in);
         const wf_tensor *x = param ? wf_param_value(param) : &g->in[i];
+        wf_shape shape = { .rank = x->rank };
+        for (int d = 0; d < WF_RANK; d++) shape.dim[d] = x->dim[d];
+        if (wf_shape_check(&shape, x->dtype, NULL) < 0)
+            return check_fail(g->report, "gradcheck: input %lld has no shape that can be", (long long)i);
         if (x->dtype == WF_I32) continue;
         moved *m = &g->moved[g->n_moved++];
         m->param = param;

@@ -26,7 +26,8 @@ static reduction reduction_of(const wf_axes *axes, bool keep)
     memset(&r, 0, sizeof r); /* the padding too: attributes are compared bytewise */
     r.n = axes ? axes->n : -1;
     r.keep = keep;
-    for (int i = 0; i < r.n && i < WF_RANK; i++) r.axis[i] = axes->at[i];
+    for (int i = 0; axes && axes->at && i < r.n && i < WF_RANK; i++) r.axis[i] = axes->at[i];
+    if (axes && !axes->at && r.n > 0) r.n = INT32_MAX;         /* a list that was never made: refused by shape */
     return r;
 }
 
@@ -49,6 +50,7 @@ static bool reduce_shape(wf_shaping *s)
     char text[WF_SHAPE_TEXT];
     uint32_t mask = 0;
     if (!is_float(x)) return wf_refuse(s->error, "takes f32 or f64, not i32");
+    if (r->n == INT32_MAX) return wf_refuse(s->error, "the list of axes was never made (NULL)");
     if (r->n > x->rank)
         return wf_refuse(s->error, "%d axes named; %s has %d", r->n, shape_text(text, x), x->rank);
     for (int i = 0; i < r->n; i++) {
@@ -542,6 +544,6 @@ wf_var *wf_max_keep(wf_tape *t, wf_var *x, const wf_axes *axes)
 wf_var *wf_sum_to(wf_tape *t, wf_var *x, wf_shape shape)
 {
     wf_shape now = wf_shape_of(x);
-    if (x && wf_shape_equal(&now, &shape)) return x;
+    if (x && wf_tape_ok(t) && wf_shape_equal(&now, &shape)) return x;
     return wf_apply_one(t, &sum_to_row, 1, &x, &shape);
 }

@@ -36,7 +36,7 @@ static void pack(product *p)
     wf_pack(WF_F32, p->threads, p->k, p->n, p->w, 1, p->k, p->packed);
 }
 
-/* One thread's share: panels for few rows, else rows. */
+/* One thread's share of the panels. */
 static void packed_part(void *context, int64_t first, int64_t last)
 {
     const product *p = context;

@@ -10,6 +10,7 @@ int wf_utf8_decode(const char *text, int64_t n, int32_t *letter)
 
 int wf_utf8_encode(int32_t letter, char out[5])
 {
+    if (!out) return 0;
     int bytes = wf_utf8_give(letter, out);
     out[bytes] = 0;
     return bytes;

@@ -41,8 +41,9 @@ static void draw(int64_t step, int32_t ids[TIME][BATCH], int32_t lengths[BATCH],
 int main(void)
 {
     wf_report report = wf_cell_check(&mgu_cell, NULL);
-    printf("%s\n", report.text);
-    if (!report.ok) return 1;
+    if (!report.ok) return fprintf(stderr, "%s\n", report.text), 1;
+    printf("mgu: %lld derivatives proved, the worst off by %.0e of its Jacobian's largest\n",
+           (long long)report.checked, report.worst);
 
     wf_error err = { { 0 } };
     wf_module *net = wf_module_new("first_letter", &(wf_module_options){ .seed = 1 });

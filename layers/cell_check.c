@@ -479,6 +479,12 @@ static bool pure_on(lab *l, wf_tape *t, const wf_rnn *rnn)
         if (i == 0) memset(self[0], 0, cell->size), memcpy(self[0], self[1], cell->size);
     }
     if (!wf_tape_ok(t)) return fail(l, "%s", wf_tape_error(t));
+    for (int i = 0; i < 2 * l->states; i++) {
+        const wf_var *made = after[i % 2][i / 2];
+        wf_shape want = wf_shape_of(before[i / 2]), got = wf_shape_of(made);
+        /* A state of another form, or none: the layer says so when the gradients are checked. */
+        if (!made || !wf_shape_equal(&want, &got) || wf_dtype_of(made) != WF_F64) return true;
+    }
     for (int k = 0; k < l->states; k++) {
         int64_t n;
         double *a = leave(l, after[0][k], &n), *b = leave(l, after[1][k], &n),
@@ -554,7 +560,9 @@ wf_report wf_cell_check(const wf_cell *cell, const wf_cell_check_options *option
     for (int i = 0; i < 5; i++) {
         if (*size[i] == 0) *size[i] = usual[i];
         if (*size[i] < 1) fail(&l, "the sizes to check it at must be 1 or more");
+        if (*size[i] > INT16_MAX) fail(&l, "the sizes to check it at must be %d or less", INT16_MAX);
     }
+    if (!l.report.ok) return l.report;
     l.seed = wf_key_named(l.o.check.seed, "cell");
     l.states = cell ? cell_states(cell) : 0;
     for (int k = 0; k < l.states; k++)

@@ -179,7 +179,8 @@ wf_rnn *wf_rnn_new(wf_module *parent, const char *name, const wf_cell *cell,
         }
     }
     int64_t bytes;
-    if (!wf_size_mul(rnn->layers * rnn->directions, (int64_t)cell->size, &bytes)) {
+    if (!wf_size_mul(rnn->layers, rnn->directions, &bytes) ||
+        !wf_size_mul(bytes, (int64_t)cell->size, &bytes)) {
         wf_module_fail(module, "rnn: %lld layers are too many", (long long)rnn->layers);
         return NULL;
     }

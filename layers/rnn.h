@@ -46,7 +46,8 @@ typedef struct wf_gru_cell {
 
 /* State that outlives a step: the truncation of backpropagation through time. Copied, never
  * borrowed: visible at once to later calls on the same tape, permanent when wf_backward commits
- * (train) or at once (eval, infer). Yours to free. */
+ * (train) or at once (eval, infer). Not for a bidirectional layer. Yours to free, once the tapes
+ * that used it have been reset or freed. */
 typedef struct wf_carry wf_carry;
 WF_API wf_carry *wf_carry_new(const wf_rnn *rnn, int64_t batch);
 WF_API void wf_carry_free(wf_carry *carry);

@@ -73,7 +73,7 @@ quietly()
     fi
 }
 
-# Configures the folder build/NAME with the Meson options that follow, and builds it.
+# Configures the folder build/NAME with the Meson options that follow, and builds it; false if that fails.
 build_in()
 {
     local folder=build/$1 began=$SECONDS
@@ -81,11 +81,11 @@ build_in()
     mkdir -p build
     say "== building $folder"
     if [ -f "$folder/build.ninja" ]; then
-        quietly meson configure "$folder" "$@"
+        quietly meson configure "$folder" "$@" || return 1
     else
         rm -rf "$folder"
-        quietly meson setup "$folder" "$@"
+        quietly meson setup "$folder" "$@" || return 1
     fi
-    quietly ninja -C "$folder"
+    quietly ninja -C "$folder" || return 1
     say "   built in $((SECONDS - began)) s"
 }

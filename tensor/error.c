@@ -22,6 +22,7 @@ static size_t whole_code_points(const char *text, size_t length)
 void wf_text_format(char *text, size_t bytes, const char *format, va_list arguments)
 {
     if (bytes == 0) return;
+    if (!format) format = "error: described by no text (NULL)";
     int length = vsnprintf(text, bytes, format, arguments);
     if (length < 0) { /* a failure must not lose the message altogether */
         strncpy(text, format, bytes - 1);

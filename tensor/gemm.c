@@ -46,10 +46,11 @@ static wf_gemm_call turned(const wf_gemm_call *g)
 /* Whether BLIS takes a product, which pays where both operands outgrow the caches: a matter of
  * shape and strides alone, never of the threads at hand. Measured on Zen 4; our kernels pack B
  * but read A in place, which costs most when its columns lie apart. */
-static bool is_large(const wf_gemm_call *g)
+static bool is_large(wf_dtype dtype, const wf_gemm_call *g)
 {
     const double m = (double)g->m, n = (double)g->n, k = (double)g->k;
-    if (g->a_col != 1 && m * k >= 1 << 20) return m > CUT && n > CUT / 4;
+    const double bytes = m * k * (dtype == WF_F64 ? 8 : 4);
+    if (g->a_col != 1 && bytes >= 4 << 20) return m > CUT && n > CUT / 4;
     return m * n * k > 1 << 27 && m > CUT && n > CUT;
 }
 
@@ -101,12 +102,12 @@ void wf_gemm(wf_dtype dtype, int threads, int64_t m, int64_t n, int64_t k, doubl
              const void *a, int64_t a_row, int64_t a_col, const void *b, int64_t b_row,
              int64_t b_col, double beta, void *c, int64_t c_row, int64_t c_col)
 {
-    if (m <= 0 || n <= 0 || !is_float(dtype)) return;
+    if (m <= 0 || n <= 0 || !is_float(dtype) || !c || (k > 0 && (!a || !b))) return;
     wf_gemm_call g = { m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, c_col, alpha, beta };
     /* One row rather than one column, and C's columns next to each other. */
     if (n == 1 ? m > 1 : c_col != 1 && c_row == 1) g = turned(&g);
     if (g.n == 1) g.c_col = 1;
-    if (k > 0 && alpha != 0 && is_large(&g)) {
+    if (k > 0 && alpha != 0 && is_large(dtype, &g)) {
         large(dtype, threads, &g);
         return;
     }
@@ -155,7 +156,7 @@ static void pack_part(void *context, int64_t first, int64_t last)
 void wf_pack(wf_dtype dtype, int threads, int64_t k, int64_t n, const void *b, int64_t b_row,
              int64_t b_col, void *packed)
 {
-    if (!is_float(dtype) || k <= 0 || n <= 0) return;
+    if (!is_float(dtype) || k <= 0 || n <= 0 || !b || !packed) return;
     packing x = { wf_gemm_kernels(dtype), k, n, b_row, b_col, b, packed };
     int64_t width = x.kernels->width, grain = 1 + (32 << 10) / (k * width);
     wf_par_for(threads, (n + width - 1) / width, grain, pack_part, &x);
@@ -166,6 +167,7 @@ void wf_gemm_packed(wf_dtype dtype, int64_t m, int64_t n, int64_t k, const void 
                     int64_t c_row)
 {
     if (!is_float(dtype) || m <= 0 || n <= 0 || k < 0 || first < 0 || first >= last) return;
+    if (!c || (k > 0 && (!a || !packed))) return;
     const wf_gemm_table *kernels = wf_gemm_kernels(dtype);
     if (first >= (n + kernels->width - 1) / kernels->width) return;
     uint32_t fp = wf_fp_enter();

@@ -9,7 +9,7 @@
 
 int wf_utf8_take(const char *text, int64_t n, int32_t *letter)
 {
-    if (n < 1) return 0;
+    if (n < 1 || !text || !letter) return 0;
     const unsigned char *p = (const unsigned char *)text;
     if (p[0] < 0x80) return *letter = p[0], 1;
     int bytes = p[0] >= 0xF0 ? 4 : p[0] >= 0xE0 ? 3 : 2;

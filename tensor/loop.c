@@ -140,7 +140,10 @@ static bool plan(wf_loop *loop, const wf_shape *shape, int operands,
 bool wf_loop_plan(wf_loop *loop, wf_shape shape, int operands, const wf_tensor *const operand[],
                   int fixed)
 {
-    if (operands < 1 || operands > WF_LOOP_OPERANDS || fixed >= operands) return false;
+    if (!loop || !operand || operands < 1 || operands > WF_LOOP_OPERANDS || fixed >= operands)
+        return false;
+    for (int i = 0; i < operands; i++)
+        if (!operand[i]) return false;
     if (shape.rank < 0 || shape.rank > WF_RANK) return false;
     return plan_contiguous(loop, &shape, operands, operand) ||
            plan(loop, &shape, operands, operand, fixed, true);
@@ -243,6 +246,7 @@ void wf_loop_run_in_order(const wf_loop *loop, wf_loop_fn *fn, void *context)
 
 void wf_loop_run(const wf_loop *loop, int threads, uint32_t written, wf_loop_fn *fn, void *context)
 {
+    if (!loop || !fn) return;
     int cut = loop->count < WHOLE ? -1 : choose_cut(loop, written);
     if (cut < 0) {
         wf_loop_run_in_order(loop, fn, context);

@@ -119,7 +119,7 @@ static void for_body(const region *r, wf_team *team, int id)
 
 void wf_par_for(int threads, int64_t n, int64_t grain, wf_par_fn *fn, void *context)
 {
-    if (n <= 0) return;
+    if (n <= 0 || !fn) return;
     if (grain < 1) grain = 1;
     int width = allowed(threads, (n - 1) / grain + 1);
     if (width == 1) {
@@ -139,6 +139,7 @@ static void team_body(const region *r, wf_team *team, int id)
 
 void wf_par_team(int threads, wf_team_fn *fn, void *context)
 {
+    if (!fn) return;
     int width = allowed(threads, MOST_THREADS);
     if (width == 1) {
         wf_team alone = { .size = 1 };
@@ -153,7 +154,7 @@ void wf_par_team(int threads, wf_team_fn *fn, void *context)
 
 void wf_team_barrier(wf_team *team)
 {
-    if (team->size > 1) backend_barrier(team);
+    if (team && team->size > 1) backend_barrier(team);
 }
 
 int wf_par_width(void)

@@ -193,8 +193,8 @@ void wf_tensor_print(const wf_tensor *x)
 
 size_t wf_tensor_text(const wf_tensor *x, char *text, size_t bytes)
 {
-    sink s = { .text = text, .bytes = bytes };
-    if (bytes > 0) text[0] = 0;
+    sink s = { .text = text, .bytes = text ? bytes : 0 };
+    if (s.bytes > 0) text[0] = 0;
     print(x, &s);
     return s.length;
 }

@@ -11,6 +11,7 @@ enum { DRAW_VALUE = 0, DRAW_KEY_NUMBER = 1, DRAW_KEY_NAME = 2, DRAW_BELOW = 3 };
 
 void wf_philox(uint64_t key, uint64_t counter_low, uint64_t counter_high, uint32_t out[4])
 {
+    if (!out) return;
     uint32_t c0 = (uint32_t)counter_low, c1 = (uint32_t)(counter_low >> 32);
     uint32_t c2 = (uint32_t)counter_high, c3 = (uint32_t)(counter_high >> 32);
     uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);

@@ -102,8 +102,12 @@ bool wf_shape_equal(const wf_shape *a, const wf_shape *b)
 char *wf_shape_text(char *text, size_t bytes, int rank, const int64_t dim[])
 {
     size_t at = 0;
-    if (bytes == 0) return text;
+    if (!text || bytes == 0) return text;
     text[0] = 0;
+    if (rank > WF_RANK || (rank > 0 && !dim)) { /* there are not so many sizes to read */
+        snprintf(text, bytes, "(rank %d)", rank);
+        return text;
+    }
     for (int k = 0; k < rank && at < bytes; k++) {
         int more = snprintf(text + at, bytes - at, "%s%" PRId64, k ? ", " : "(", dim[k]);
         if (more > 0) at += (size_t)more;
@@ -116,6 +120,7 @@ wf_tensor wf_tensor_of(wf_dtype dtype, wf_shape shape, void *data)
 {
     wf_tensor x = { .data = data, .dtype = dtype, .rank = shape.rank };
     int64_t stride = 1;
+    if (shape.rank < 0 || shape.rank > WF_RANK) return (wf_tensor){ .dtype = dtype };
     for (int k = shape.rank - 1; k >= 0; k--) {
         x.dim[k] = shape.dim[k];
         x.stride[k] = stride;

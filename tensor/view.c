@@ -33,7 +33,7 @@ static int64_t stretched(int64_t stride, int64_t step, int64_t dim)
 bool wf_view_slice(const wf_tensor *x, int axis, int64_t start, int64_t stop, int64_t step,
                    wf_tensor *out)
 {
-    if (!x || (axis = wf_axis(x->rank, axis)) < 0) return false;
+    if (!x || !out || (axis = wf_axis(x->rank, axis)) < 0) return false;
     if (start < 0 || stop < start || stop > x->dim[axis] || step < 1) return false;
     wf_tensor view = *x;
     view.dim[axis] = stop > start ? (stop - start - 1) / step + 1 : 0;
@@ -45,7 +45,7 @@ bool wf_view_slice(const wf_tensor *x, int axis, int64_t start, int64_t stop, in
 
 bool wf_view_select(const wf_tensor *x, int axis, int64_t index, wf_tensor *out)
 {
-    if (!x || (axis = wf_axis(x->rank, axis)) < 0) return false;
+    if (!x || !out || (axis = wf_axis(x->rank, axis)) < 0) return false;
     if (index < 0 || index >= x->dim[axis]) return false;
     wf_tensor view = *x;
     view.rank--;
@@ -61,7 +61,7 @@ bool wf_view_select(const wf_tensor *x, int axis, int64_t index, wf_tensor *out)
 
 bool wf_view_transpose(const wf_tensor *x, int a, int b, wf_tensor *out)
 {
-    if (!x || (a = wf_axis(x->rank, a)) < 0 || (b = wf_axis(x->rank, b)) < 0) return false;
+    if (!x || !out || (a = wf_axis(x->rank, a)) < 0 || (b = wf_axis(x->rank, b)) < 0) return false;
     wf_tensor view = *x;
     view.dim[a] = x->dim[b];
     view.dim[b] = x->dim[a];
@@ -73,7 +73,7 @@ bool wf_view_transpose(const wf_tensor *x, int a, int b, wf_tensor *out)
 
 bool wf_view_window(const wf_tensor *x, int axis, int64_t size, int64_t step, wf_tensor *out)
 {
-    if (!x || (axis = wf_axis(x->rank, axis)) < 0 || x->rank == WF_RANK) return false;
+    if (!x || !out || (axis = wf_axis(x->rank, axis)) < 0 || x->rank == WF_RANK) return false;
     if (size < 1 || size > x->dim[axis] || step < 1) return false;
     wf_tensor view = *x;
     view.dim[axis] = (x->dim[axis] - size) / step + 1;
@@ -89,7 +89,7 @@ bool wf_view_window(const wf_tensor *x, int axis, int64_t size, int64_t step, wf
 
 bool wf_view_reshape(const wf_tensor *x, wf_shape shape, wf_tensor *out)
 {
-    if (!x || !possible(&shape, x->dtype)) return false;
+    if (!x || !out || !possible(&shape, x->dtype)) return false;
     int64_t count = wf_tensor_count(x);
     if (wf_shape_count(&shape) != count) return false;
     wf_tensor view = wf_tensor_of(x->dtype, shape, x->data);
@@ -131,7 +131,7 @@ bool wf_view_reshape(const wf_tensor *x, wf_shape shape, wf_tensor *out)
 
 bool wf_view_expand(const wf_tensor *x, wf_shape shape, wf_tensor *out)
 {
-    if (!x || !possible(&shape, x->dtype) || shape.rank < x->rank) return false;
+    if (!x || !out || !possible(&shape, x->dtype) || shape.rank < x->rank) return false;
     wf_tensor view = { .data = x->data, .dtype = x->dtype, .rank = shape.rank };
     int missing = shape.rank - x->rank;
     for (int k = 0; k < shape.rank; k++) {
@@ -146,7 +146,8 @@ bool wf_view_expand(const wf_tensor *x, wf_shape shape, wf_tensor *out)
 
 bool wf_shape_broadcast(const wf_shape *a, const wf_shape *b, wf_shape *out)
 {
-    if (!a || !b) return false;
+    if (!a || !b || !out) return false;
+    if (a->rank < 0 || a->rank > WF_RANK || b->rank < 0 || b->rank > WF_RANK) return false;
     wf_shape shape = { .rank = a->rank > b->rank ? a->rank : b->rank };
     for (int k = 0; k < shape.rank; k++) {
         int i = k - (shape.rank - a->rank), j = k - (shape.rank - b->rank);

@@ -6,6 +6,7 @@
 
 void wf_exp_f32(int64_t n, const float *x, float *y)
 {
+    if (n <= 0 || !x || !y) return;
     uint32_t fp = wf_fp_enter();
     wf_vmath_kernels()->exp_f32(n, x, y);
     wf_fp_leave(fp);
@@ -13,6 +14,7 @@ void wf_exp_f32(int64_t n, const float *x, float *y)
 
 void wf_exp_f64(int64_t n, const double *x, double *y)
 {
+    if (n <= 0 || !x || !y) return;
     uint32_t fp = wf_fp_enter();
     wf_vmath_kernels()->exp_f64(n, x, y);
     wf_fp_leave(fp);
@@ -20,6 +22,7 @@ void wf_exp_f64(int64_t n, const double *x, double *y)
 
 void wf_tanh_f32(int64_t n, const float *x, float *y)
 {
+    if (n <= 0 || !x || !y) return;
     uint32_t fp = wf_fp_enter();
     wf_vmath_kernels()->tanh_f32(n, x, y);
     wf_fp_leave(fp);
@@ -27,6 +30,7 @@ void wf_tanh_f32(int64_t n, const float *x, float *y)
 
 void wf_tanh_f64(int64_t n, const double *x, double *y)
 {
+    if (n <= 0 || !x || !y) return;
     uint32_t fp = wf_fp_enter();
     wf_vmath_kernels()->tanh_f64(n, x, y);
     wf_fp_leave(fp);
@@ -34,6 +38,7 @@ void wf_tanh_f64(int64_t n, const double *x, double *y)
 
 void wf_sigmoid_f32(int64_t n, const float *x, float *y)
 {
+    if (n <= 0 || !x || !y) return;
     uint32_t fp = wf_fp_enter();
     wf_vmath_kernels()->sigmoid_f32(n, x, y);
     wf_fp_leave(fp);
@@ -41,6 +46,7 @@ void wf_sigmoid_f32(int64_t n, const float *x, float *y)
 
 void wf_sigmoid_f64(int64_t n, const double *x, double *y)
 {
+    if (n <= 0 || !x || !y) return;
     uint32_t fp = wf_fp_enter();
     wf_vmath_kernels()->sigmoid_f64(n, x, y);
     wf_fp_leave(fp);
@@ -48,6 +54,7 @@ void wf_sigmoid_f64(int64_t n, const double *x, double *y)
 
 void wf_log_f32(int64_t n, const float *x, float *y)
 {
+    if (n <= 0 || !x || !y) return;
     uint32_t fp = wf_fp_enter();
     wf_vmath_kernels()->log_f32(n, x, y);
     wf_fp_leave(fp);
@@ -55,6 +62,7 @@ void wf_log_f32(int64_t n, const float *x, float *y)
 
 void wf_log_f64(int64_t n, const double *x, double *y)
 {
+    if (n <= 0 || !x || !y) return;
     uint32_t fp = wf_fp_enter();
     wf_vmath_kernels()->log_f64(n, x, y);
     wf_fp_leave(fp);

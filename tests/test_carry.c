@@ -139,7 +139,7 @@ START_TEST(a_carry_survives_a_rewind_while_generating)
     for (int64_t i = 0; i < TIME; i++) {
         wf_mark mark = wf_tape_mark(t);
         /* Over what the step before has left behind. */
-        ck_assert_ptr_nonnull(wf_full(t, WF_F32, WF_SHAPE(5000 * (i + 1)), NAN));
+        ck_assert_ptr_nonnull(wf_full(t, WF_F32, WF_SHAPE(5000 * (i + 1)), (double)NAN));
         ck_assert_ptr_nonnull(carried(t, &b, one, i, i + 1));
         ck_assert(wf_tape_rewind(t, mark, 0, NULL));
     }

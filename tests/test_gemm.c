@@ -29,7 +29,20 @@ typedef struct matrix {
     size_t bytes;
 } matrix;
 
-enum layout { BY_ROWS, BY_COLUMNS, LOOSE_ROWS, LOOSE_COLUMNS, ANYHOW, LAYOUTS };
+/* From WINDOW on one element serves several indices: for A and B only. */
+enum layout {
+    BY_ROWS,
+    BY_COLUMNS,
+    LOOSE_ROWS,
+    LOOSE_COLUMNS,
+    ANYHOW,
+    WINDOW,
+    SAME_ROWS,
+    SAME_COLUMNS,
+    ALL_SAME,
+    ALL_LAYOUTS,
+    LAYOUTS = WINDOW
+};
 
 static uint64_t seed = 1;
 
@@ -67,7 +80,11 @@ static matrix matrix_new(wf_dtype dtype, int64_t rows, int64_t columns, enum lay
     case BY_COLUMNS: x.row = 1, x.column = rows; break;
     case LOOSE_ROWS: x.row = columns + 5, x.column = 1; break;
     case LOOSE_COLUMNS: x.row = 1, x.column = rows + 3; break;
-    default: x.row = 2 * columns + 1, x.column = 2; break;
+    case ANYHOW: x.row = 2 * columns + 1, x.column = 2; break;
+    default:
+        x.row = layout == WINDOW || layout == SAME_COLUMNS;
+        x.column = layout == WINDOW || layout == SAME_ROWS;
+        break;
     }
     x.count = rows > 0 && columns > 0 ? (rows - 1) * x.row + (columns - 1) * x.column + 1 : 0;
     size_t page = (size_t)sysconf(_SC_PAGESIZE), need = (size_t)x.count * size_of(dtype);
@@ -244,6 +261,23 @@ START_TEST(large_products_are_right)
         check_product(i & 1 ? WF_F64 : WF_F32, 2, large[_i][0], large[_i][1], large[_i][2],
                       any_layout(), any_layout(), any_layout(), factors[1 + dice() % 3],
                       factors[dice() % 4]);
+}
+END_TEST
+
+START_TEST(windows_and_broadcasts_are_multiplied_as_they_are_however_large)
+{
+    static const int64_t sizes[][3] = {
+        { 5, 7, 9 }, { 1, 70, 40 }, { 70, 1, 40 }, { 300, 300, 1500 }, { 517, 70, 2100 }
+    };
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+        for (int layout = WINDOW; layout < ALL_LAYOUTS; layout++) {
+            int other = (int)(dice() % ALL_LAYOUTS);
+            check_product(WF_F32, 2, sizes[s][0], sizes[s][1], sizes[s][2], (enum layout)layout,
+                          (enum layout)other, any_layout(), 1, factors[dice() % 4]);
+            check_product(WF_F64, 2, sizes[s][0], sizes[s][1], sizes[s][2], (enum layout)other,
+                          (enum layout)layout, any_layout(), 1, factors[dice() % 4]);
+        }
+    }
 }
 END_TEST
 
@@ -467,6 +501,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, every_layout_and_factor_is_right);
     tcase_add_test(tests, products_at_the_edges_of_tiles_and_blocks_are_right);
     tcase_add_loop_test(tests, large_products_are_right, 0, LARGE);
+    tcase_add_test(tests, windows_and_broadcasts_are_multiplied_as_they_are_however_large);
     tcase_add_loop_test(tests, the_bits_do_not_depend_on_the_number_of_threads, 0, LARGE);
     tcase_add_test(tests, the_bits_of_products_of_any_size_do_not_depend_on_the_number_of_threads);
     tcase_add_test(tests, denormal_products_vanish_on_every_thread);

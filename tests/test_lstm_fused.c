@@ -85,9 +85,9 @@ static lab lab_of(const size *z, wf_dtype dtype, bool bidirectional, bool stepwi
         l.lengths[b] = b == 1 ? 0 : (int32_t)wf_random_below(9, (uint64_t)b, z->time + 1);
         for (int64_t i = l.lengths[b]; i < z->time; i++) {
             for (int64_t j = 0; j < z->input; j++)
-                l.memory[0][(i * z->batch + b) * z->input + j] = NAN;
+                l.memory[0][(i * z->batch + b) * z->input + j] = (double)NAN;
             for (int64_t j = 0; j < places * z->hidden; j++)
-                l.memory[1][(i * z->batch + b) * places * z->hidden + j] = INFINITY;
+                l.memory[1][(i * z->batch + b) * places * z->hidden + j] = (double)INFINITY;
         }
     }
     l.trial.lengths = l.lengths;
@@ -194,7 +194,7 @@ START_TEST(a_nan_in_one_sequence_stays_in_it)
     int64_t bad = 4;
     while (l.lengths && l.lengths[bad] == 0) bad++;
     outcome clean = run_trial(&l.trial);
-    l.memory[0][bad * input] = NAN;
+    l.memory[0][bad * input] = (double)NAN;
     outcome dirty = run_trial(&l.trial);
     bool arrived = false;
     for (int64_t k = 0; k < clean.n_y; k++) {

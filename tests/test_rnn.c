@@ -66,8 +66,8 @@ START_TEST(a_ragged_batch_is_its_sequences_one_at_a_time_and_padding_is_never_re
     for (int64_t i = 0; i < TIME; i++) {
         for (int s = 0; s < BATCH; s++) {
             if (i < uneven[s]) continue;
-            for (int j = 0; j < INPUT; j++) x[(i * BATCH + s) * INPUT + j] = NAN;
-            for (int j = 0; j < output; j++) gy[(i * BATCH + s) * output + j] = NAN;
+            for (int j = 0; j < INPUT; j++) x[(i * BATCH + s) * INPUT + j] = (double)NAN;
+            for (int j = 0; j < output; j++) gy[(i * BATCH + s) * output + j] = (double)NAN;
         }
     }
     ragged.x = x;
