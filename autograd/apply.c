@@ -72,26 +72,8 @@ static wf_var *outputs_new(wf_tape *t, const wf_op *op, int n_out, const wf_tens
         v->value.dtype = form[i].dtype;
         v->value.rank = form[i].rank;
         for (int d = 0; d < form[i].rank; d++) v->value.dim[d] = form[i].dim[d];
-        int64_t bytes;
-        if (!tensor_settle(&v->value, &bytes)) {
-            char text[256];
-            wf_fail(t, "%s: the result %s is more than memory can hold", op->name,
-                    wf_shape_text(text, sizeof text, form[i].rank, form[i].dim));
-            return NULL;
-        }
-        v->value.data = arena_take(&t->values, bytes > 0 ? bytes : 1, bytes >= 64 ? 64 : 16);
-        if (!v->value.data) {
-            tape_fail_oom(t, op->name, bytes);
-            return NULL;
-        }
-        v->tape = t;
-        v->root = v;
-        v->producer = NULL;
-        v->generation = t->generation;
-        v->flags = 0;
-        v->grad = NULL;
-        v->kept = NULL;
-        v->graph_grad = NULL;
+        v->value.data = NULL;
+        if (!var_begin(t, v, op->name)) return NULL;
     }
     return out;
 }

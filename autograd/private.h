@@ -127,6 +127,8 @@ struct wf_tape {
 /* Room for one more item at the end of a list, or NULL when there is no memory. */
 void *list_add(list *l, size_t item);
 
+/* Makes *v, whose value's form is set, a root on the tape, and gives it memory unless it has some. False after failing the tape. */
+bool var_begin(wf_tape *t, wf_var *v, const char *who);
 /* A new var (and its memory, unless value->data is given) in the form of *value; its own root. NULL after failing the tape. */
 wf_var *var_new(wf_tape *t, const char *who, const wf_tensor *value);
 /* A view of x with other dims and strides into the same memory; shares its root's gradient. NULL when the tape has failed. */

@@ -187,14 +187,8 @@ bool tensor_settle(wf_tensor *x, int64_t *bytes)
     return *bytes < INT64_MAX / 4;
 }
 
-wf_var *var_new(wf_tape *t, const char *who, const wf_tensor *value)
+bool var_begin(wf_tape *t, wf_var *v, const char *who)
 {
-    wf_var *v = arena_take(&t->values, sizeof *v, 16);
-    if (!v) {
-        tape_fail_oom(t, who, sizeof *v);
-        return NULL;
-    }
-    v->value = *value;
     v->tape = t;
     v->root = v;
     v->producer = NULL;
@@ -203,20 +197,28 @@ wf_var *var_new(wf_tape *t, const char *who, const wf_tensor *value)
     v->grad = NULL;
     v->kept = NULL;
     v->graph_grad = NULL;
-    if (!v->value.data) {
-        int64_t bytes;
-        if (!tensor_settle(&v->value, &bytes)) {
-            char text[256];
-            return wf_fail(t, "%s: %s is more than memory can hold", who,
-                           wf_shape_text(text, sizeof text, value->rank, value->dim));
-        }
-        v->value.data = arena_take(&t->values, bytes > 0 ? bytes : 1, bytes >= 64 ? 64 : 16);
-        if (!v->value.data) {
-            tape_fail_oom(t, who, bytes);
-            return NULL;
-        }
+    if (v->value.data) return true;
+    int64_t bytes;
+    if (!tensor_settle(&v->value, &bytes)) {
+        char text[256];
+        wf_fail(t, "%s: the result %s is more than memory can hold", who,
+                wf_shape_text(text, sizeof text, v->value.rank, v->value.dim));
+        return false;
     }
-    return v;
+    v->value.data = arena_take(&t->values, bytes > 0 ? bytes : 1, bytes >= 64 ? 64 : 16);
+    if (!v->value.data) tape_fail_oom(t, who, bytes);
+    return v->value.data != NULL;
+}
+
+wf_var *var_new(wf_tape *t, const char *who, const wf_tensor *value)
+{
+    wf_var *v = arena_take(&t->values, sizeof *v, 16);
+    if (!v) {
+        tape_fail_oom(t, who, sizeof *v);
+        return NULL;
+    }
+    v->value = *value;
+    return var_begin(t, v, who) ? v : NULL;
 }
 
 wf_var *view_new(wf_tape *t, wf_var *x, const wf_tensor *as)

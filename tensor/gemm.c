@@ -5,7 +5,7 @@
 #include "tensor/par.h"
 #include "tensor/size.h"
 
-enum { SHARE = 1 << 18 }; /* multiply-adds that are worth a thread */
+enum { SHARE = 1 << 22 }; /* multiply-adds that are worth a thread: what it writes comes back from its cache */
 enum { CUT = 256 };       /* rows and columns below which BLIS does not pay */
 
 static bool is_float(wf_dtype dtype)
