@@ -44,7 +44,7 @@ static void random_block(uint64_t key, uint64_t counter, uint32_t word[DROPOUT_B
 #define T float
 #define EXP wf_expf_inline
 #define NAME(name) name##_f32
-#include "autograd/loops_kernels.h"
+#include "autograd/loops_kernels.inc"
 #undef T
 #undef EXP
 #undef NAME
@@ -52,7 +52,7 @@ static void random_block(uint64_t key, uint64_t counter, uint32_t word[DROPOUT_B
 #define T double
 #define EXP wf_exp_inline
 #define NAME(name) name##_f64
-#include "autograd/loops_kernels.h"
+#include "autograd/loops_kernels.inc"
 
 const op_kernels *JOIN(op_kernels_, WF_ISA_SUFFIX)(wf_dtype dtype)
 {

@@ -9,13 +9,13 @@
 
 #define REAL float
 #define NAME(name) JOIN(name, _f32)
-#include "optim/loops_kernels.h"
+#include "optim/loops_kernels.inc"
 #undef REAL
 #undef NAME
 
 #define REAL double
 #define NAME(name) JOIN(name, _f64)
-#include "optim/loops_kernels.h"
+#include "optim/loops_kernels.inc"
 #undef REAL
 #undef NAME
 
