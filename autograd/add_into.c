@@ -1,4 +1,5 @@
-/* add_into: a contribution is added to a view of a gradient; how the graph of a view's gradient is built. */
+/* add_into: a contribution is added to a view of a gradient; how the graph of a view's gradient
+ * is built. */
 #include "autograd/private.h"
 
 #include <string.h>
@@ -16,7 +17,8 @@ static bool shape(wf_shaping *s)
 {
     const wf_tensor *base = s->in[0], *more = s->in[1];
     const add_into_attr *a = s->attr;
-    bool fits = base->dtype == more->dtype && base->dtype != WF_I32 && more->rank == a->rank && a->offset >= 0;
+    bool fits = base->dtype == more->dtype && base->dtype != WF_I32 && more->rank == a->rank &&
+                a->offset >= 0;
     int64_t last = a->offset;
     for (int i = 0; fits && i < a->rank; i++) {
         fits = more->dim[i] == a->dim[i] && a->stride[i] >= 0;
@@ -52,7 +54,8 @@ static void gradient(wf_tape *t, const wf_gradient *g)
     g->gin[0] = g->gout[0];
     if (!g->wanted[1]) return;
     /* The layout counts from a row-major base. */
-    wf_var *base = wf_tensor_is_contiguous(&g->gout[0]->value) ? g->gout[0] : alias_new(t, g->gout[0]);
+    wf_var *base = wf_tensor_is_contiguous(&g->gout[0]->value) ? g->gout[0]
+                                                               : alias_new(t, g->gout[0]);
     if (!base) return;
     wf_tensor view;
     add_into_layout(&base->value, g->attr, &view);
@@ -62,7 +65,10 @@ static void gradient(wf_tape *t, const wf_gradient *g)
 /* A (5, 3) base: rows 1 and 3; its transpose's first two rows; a window of 3 rows sliding by 1. */
 static bool sample(int k, wf_sample *s)
 {
-    static const struct { const char *label; add_into_attr a; } all[] = {
+    static const struct {
+        const char *label;
+        add_into_attr a;
+    } all[] = {
         { "rows", { .offset = 3, .rank = 2, .dim = { 2, 3 }, .stride = { 6, 1 } } },
         { "transposed", { .offset = 0, .rank = 2, .dim = { 2, 5 }, .stride = { 1, 3 } } },
         { "window", { .offset = 0, .rank = 3, .dim = { 3, 3, 3 }, .stride = { 3, 1, 3 } } },
@@ -83,10 +89,20 @@ static bool sample(int k, wf_sample *s)
 }
 
 static const wf_op row = {
-    .name = "add_into", .doc = "a copy of x with y added into a view of it (engine)",
-    .inputs = 2, .outputs = 1, .attr_size = sizeof(add_into_attr), .flags = WF_OP_LINEAR,
-    .shape = shape, .forward = forward, .backward = backward, .gradient = gradient,
+    .name = "add_into",
+    .doc = "a copy of x with y added into a view of it (engine)",
+    .inputs = 2,
+    .outputs = 1,
+    .attr_size = sizeof(add_into_attr),
+    .flags = WF_OP_LINEAR,
+    .shape = shape,
+    .forward = forward,
+    .backward = backward,
+    .gradient = gradient,
     .sample = sample,
 };
 
-const wf_op *op_add_into(void) { return &row; }
+const wf_op *op_add_into(void)
+{
+    return &row;
+}

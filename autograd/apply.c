@@ -1,4 +1,5 @@
-/* Running an op: inputs enter the tape, shapes are inferred, values computed, and the node recorded. */
+/* Running an op: inputs enter the tape, shapes are inferred, values computed, and the node
+ * recorded. */
 #include "autograd/private.h"
 #include "tensor/par.h"
 #include "tensor/rng.h"
@@ -43,8 +44,10 @@ node *node_record(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], wf_
     n->key = n->counter = 0;
     n->where = t->where;
     n->needed = false;
-    if (t->last) t->last->next = n;
-    else t->first = n;
+    if (t->last)
+        t->last->next = n;
+    else
+        t->first = n;
     t->last = n;
     t->nodes++;
     for (int i = 0; i < n_out; i++) {
@@ -78,7 +81,8 @@ static wf_var *outputs_new(wf_tape *t, const wf_op *op, int n_out, const wf_tens
     return out;
 }
 
-/* The body of wf_apply, with room for the inputs given: vars as they are on this tape, and their values. */
+/* The body of wf_apply, with room for the inputs given: vars as they are on this tape, and their
+ * values. */
 static bool apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const given[], const void *attr,
                   wf_var *result[], wf_var *in[], const wf_tensor *value[])
 {
@@ -99,20 +103,31 @@ static bool apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const given[], 
     }
     int n_out = op->outputs + op->hidden;
     wf_tensor form[OUTPUTS];
-    for (int i = 0; i < n_out; i++) form[i].rank = -1;     /* what shape does not fill is refused */
+    for (int i = 0; i < n_out; i++) form[i].rank = -1; /* what shape does not fill is refused */
     wf_error error;
     error.text[0] = '\0';
-    wf_shaping s = { .op = op, .n_in = n_in, .n_out = n_out, .in = value, .attr = attr,
-                     .out = form, .error = &error };
+    wf_shaping s = { .op = op,
+                     .n_in = n_in,
+                     .n_out = n_out,
+                     .in = value,
+                     .attr = attr,
+                     .out = form,
+                     .error = &error };
     if (!op->shape(&s)) {
-        wf_fail(t, "%s: %s", op->name, error.text[0] ? error.text : "these shapes do not go together");
+        wf_fail(t, "%s: %s", op->name,
+                error.text[0] ? error.text : "these shapes do not go together");
         return false;
     }
     wf_var *out = outputs_new(t, op, n_out, form);
     if (!out) return false;
     const wf_tensor *made[OUTPUTS];
     for (int i = 0; i < n_out; i++) made[i] = &out[i].value;
-    wf_call c = { .op = op, .n_in = n_in, .n_out = n_out, .in = value, .out = made, .attr = attr,
+    wf_call c = { .op = op,
+                  .n_in = n_in,
+                  .n_out = n_out,
+                  .in = value,
+                  .out = made,
+                  .attr = attr,
                   .threads = t->threads };
     if (op->check && !op->check(&c, &error)) {
         wf_fail(t, "%s: %s", op->name, error.text[0] ? error.text : "a value is out of range");
@@ -149,12 +164,17 @@ bool wf_apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const v
     const char *name = op && op->name ? op->name : "apply";
     if (!op || !out || (n_in > 0 && !in) || (op->attr_size > 0 && !attr)) {
         wf_fail(t, "%s: the %s never made (NULL)", name,
-                !op ? "op was" : !out ? "list of outputs was" : n_in > 0 && !in ? "list of inputs was"
-                                                                  : "attributes were");
+                !op               ? "op was"
+                : !out            ? "list of outputs was"
+                : n_in > 0 && !in ? "list of inputs was"
+                                  : "attributes were");
         return false;
     }
     if (!op->name || !op->shape || !op->forward) {
-        wf_fail(t, "%s: its row lacks a %s", name, !op->name ? "name" : op->shape ? "forward" : "shape");
+        wf_fail(t, "%s: its row lacks a %s", name,
+                !op->name   ? "name"
+                : op->shape ? "forward"
+                            : "shape");
         return false;
     }
     if (op->inputs >= 0 ? n_in != op->inputs : n_in < 1) {
@@ -184,6 +204,7 @@ bool wf_apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const v
 wf_var *wf_apply_one(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const void *attr)
 {
     wf_var *out[OUTPUTS];
-    if (op && op->outputs != 1) return wf_fail(t, "%s: it has %d outputs, not one", op->name, op->outputs);
+    if (op && op->outputs != 1)
+        return wf_fail(t, "%s: it has %d outputs, not one", op->name, op->outputs);
     return wf_apply(t, op, n_in, in, attr, out) ? out[0] : NULL;
 }

@@ -1,5 +1,5 @@
-/* The tape's memory: a bump allocator whose chunks merge at reset, and a pool on top of one that hands blocks out again by size. A
- * steady loop therefore asks the heap for nothing. */
+/* The tape's memory: a bump allocator whose chunks merge at reset, and a pool on top of one that
+ * hands blocks out again by size. A steady loop therefore asks the heap for nothing. */
 #include "autograd/private.h"
 #include "tensor/runtime.h"
 #include "tensor/size.h"
@@ -17,8 +17,8 @@ enum { ALIGN = 64, CHUNK = 64 * 1024 };
 
 struct chunk {
     chunk *next;
-    int64_t size;             /* bytes behind this header */
-    char *at;                 /* where the used part ended when the arena moved on */
+    int64_t size; /* bytes behind this header */
+    char *at;     /* where the used part ended when the arena moved on */
 };
 
 static char *chunk_begin(chunk *c)
@@ -45,7 +45,8 @@ static chunk *chunk_new(arena *a, int64_t bytes)
     return c;
 }
 
-/* Moves to a chunk with room for `bytes`: one kept from before, or a new one as large as all so far. */
+/* Moves to a chunk with room for `bytes`: one kept from before, or a new one as large as all so
+ * far. */
 static bool arena_grow(arena *a, int64_t bytes)
 {
     if (a->current) a->current->at = a->at;
@@ -67,8 +68,10 @@ static bool arena_grow(arena *a, int64_t bytes)
         if (a->current) a->at = a->end = chunk_begin(a->current) + a->current->size;
         return false;
     }
-    if (a->current) a->current->next = c;
-    else a->first = c;
+    if (a->current)
+        a->current->next = c;
+    else
+        a->first = c;
     arena_enter(a, c);
     return true;
 }

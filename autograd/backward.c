@@ -1,4 +1,5 @@
-/* The sweep: kernels run backwards over the tape, adding into gradients, which are committed to parameters all or none. */
+/* The sweep: kernels run backwards over the tape, adding into gradients, which are committed to
+ * parameters all or none. */
 #include "autograd/private.h"
 #include "tensor/par.h"
 
@@ -25,8 +26,10 @@ static void *grad_new(wf_tape *t, int64_t bytes)
         tape_fail_oom(t, "backward", bytes);
         return NULL;
     }
-    if (bytes < 1 << 18) memset(g, 0, (size_t)bytes);
-    else wf_par_for(t->threads, bytes, 1 << 17, zero_part, g);
+    if (bytes < 1 << 18)
+        memset(g, 0, (size_t)bytes);
+    else
+        wf_par_for(t->threads, bytes, 1 << 17, zero_part, g);
     return g;
 }
 
@@ -70,15 +73,17 @@ void sweep_mark(wf_tape *t, node *low)
     for (node *n = low ? low->next : t->first; n; n = n->next) {
         bool needed = false;
         for (int i = 0; i < n->n_in && !needed; i++)
-            needed = n->in[i] && n->in[i]->root->flags & VAR_NEEDED
-                     && n->in[i]->flags & VAR_WANTS_GRAD;
+            needed = n->in[i] && n->in[i]->root->flags & VAR_NEEDED &&
+                     n->in[i]->flags & VAR_WANTS_GRAD;
         n->needed = needed;
         for (int i = 0; i < n->n_out; i++) {
             wf_var *v = &n->out[i];
             v->grad = NULL;
             v->graph_grad = NULL;
-            if (needed || v->flags & VAR_HELD) v->flags |= VAR_NEEDED;
-            else v->flags &= ~(uint32_t)VAR_NEEDED;
+            if (needed || v->flags & VAR_HELD)
+                v->flags |= VAR_NEEDED;
+            else
+                v->flags &= ~(uint32_t)VAR_NEEDED;
         }
     }
 }
@@ -97,10 +102,11 @@ static bool node_backward(wf_tape *t, node *n, wf_tensor gin[], const wf_tensor 
         wf_var *v = &n->out[i];
         out[i] = &v->value;
         gout[i] = NULL;
-        if (v->grad && i < n->op->outputs && grad_view(t, v, &gout_form[i])) gout[i] = &gout_form[i];
+        if (v->grad && i < n->op->outputs && grad_view(t, v, &gout_form[i]))
+            gout[i] = &gout_form[i];
     }
     bool temporary = false;
-    uint64_t folded = 0;                           /* inputs below 64 whose gin is a temporary */
+    uint64_t folded = 0; /* inputs below 64 whose gin is a temporary */
     for (int i = 0; i < n->n_in; i++) {
         wf_var *v = n->in[i];
         in[i] = v ? &v->value : NULL;
@@ -111,8 +117,8 @@ static bool node_backward(wf_tape *t, node *n, wf_tensor gin[], const wf_tensor 
         /* A kernel may read, add and store whole vectors: it never meets one gradient twice. */
         bool meets = v->root != v && wf_tensor_overlaps_itself(&gin[i]);
         for (int k = 0; k < i && !meets; k++)
-            meets = wanted[k] && n->in[k]->root == v->root
-                    && (i >= 64 || !(folded >> k & 1) || k >= 64) && tensors_meet(&gin[k], &gin[i]);
+            meets = wanted[k] && n->in[k]->root == v->root &&
+                    (i >= 64 || !(folded >> k & 1) || k >= 64) && tensors_meet(&gin[k], &gin[i]);
         if (!meets) continue;
         int64_t bytes;
         wf_tensor own = gin[i];
@@ -121,9 +127,17 @@ static bool node_backward(wf_tape *t, node *n, wf_tensor gin[], const wf_tensor 
         temporary = true;
         if (i < 64) folded |= UINT64_C(1) << i;
     }
-    wf_call c = { .op = n->op, .n_in = n->n_in, .n_out = n->n_out, .in = in, .out = out,
-                  .gout = gout, .gin = wanted, .attr = n->attr, .key = n->key,
-                  .counter = n->counter, .threads = t->threads };
+    wf_call c = { .op = n->op,
+                  .n_in = n->n_in,
+                  .n_out = n->n_out,
+                  .in = in,
+                  .out = out,
+                  .gout = gout,
+                  .gin = wanted,
+                  .attr = n->attr,
+                  .key = n->key,
+                  .counter = n->counter,
+                  .threads = t->threads };
     if (n->scratch_backward > 0 && !(c.scratch = pool_take(&t->grads, n->scratch_backward))) {
         tape_fail_oom(t, n->op->name, n->scratch_backward);
         return false;
@@ -266,8 +280,10 @@ static void add_into_param(wf_tape *t, param *p, void *from)
     void *both[2] = { p->grad, from };
     int64_t n = wf_tensor_count(&p->var.value);
     bool f32 = p->var.value.dtype == WF_F32;
-    if (p->has_grad) wf_par_for(t->threads, n, 1 << 14, f32 ? part_add_f32 : part_add_f64, both);
-    else wf_par_for(t->threads, n * wf_dtype_size(p->var.value.dtype), 1 << 16, part_copy, both);
+    if (p->has_grad)
+        wf_par_for(t->threads, n, 1 << 14, f32 ? part_add_f32 : part_add_f64, both);
+    else
+        wf_par_for(t->threads, n * wf_dtype_size(p->var.value.dtype), 1 << 16, part_copy, both);
     p->has_grad = true;
 }
 
@@ -284,8 +300,10 @@ static bool commit(wf_tape *t)
                     p->path);
             ok = false;
         } else if (!module_try_lock(module_root(p->module), t)) {
-            wf_fail(t, "backward: another tape is committing to '%s'\n  hint: order the commits of "
-                    "several threads with .defer_commit and wf_tape_commit", p->path);
+            wf_fail(t,
+                    "backward: another tape is committing to '%s'\n  hint: order the commits of "
+                    "several threads with .defer_commit and wf_tape_commit",
+                    p->path);
             ok = false;
         }
     }
@@ -328,7 +346,8 @@ static bool collect_imports(wf_tape *t, bool good)
     return good;
 }
 
-/* Kept gradients move from the sweep to their vars; views of one root share its memory. What is to be committed is copied. */
+/* Kept gradients move from the sweep to their vars; views of one root share its memory. What is
+ * to be committed is copied. */
 static bool collect_kept(wf_tape *t, bool good)
 {
     wf_var **kept = t->kept.at;
@@ -370,7 +389,8 @@ static void fail_not_finite(wf_tape *t, const wf_var *loss)
         for (int i = 0; i < n->n_out; i++)
             if (!finite_tensor(&n->out[i].value)) {
                 t->where = n->where;
-                wf_fail(t, "backward: loss became %s at step %llu; the first such value came from %s",
+                wf_fail(t,
+                        "backward: loss became %s at step %llu; the first such value came from %s",
                         what, (unsigned long long)t->step, n->op->name);
                 return;
             }
@@ -424,7 +444,8 @@ bool wf_backward_from(wf_tape *t, int n, wf_var *const out[], wf_var *const cota
 {
     if (!wf_tape_ok(t)) return false;
     if (n < 1 || !out) {
-        wf_fail(t, "backward: %d outputs were promised and %s", n, out ? "there must be 1 or more" : "not given");
+        wf_fail(t, "backward: %d outputs were promised and %s", n,
+                out ? "there must be 1 or more" : "not given");
         return false;
     }
     if (!backward_all(t, n, out, cotangent)) return false;

@@ -24,13 +24,16 @@ typedef struct wf_check_options {
     const void *reserved[4];
 } wf_check_options;
 
-/* A row on all its samples: full Jacobians; backward adds to gradients that are not zero; inputs contiguous, transposed, stepped, expanded,
- * repeated, used before and after, empty; any subset of gradients wanted and absent; backward equal to gradient (or to the reference
- * differentiated) by value; second derivatives; reference equal to forward; f32 close to f64; declared reads are all that is read. */
+/* A row on all its samples: full Jacobians; backward adds to gradients that are not zero; inputs
+ * contiguous, transposed, stepped, expanded, repeated, used before and after, empty; any subset
+ * of gradients wanted and absent; backward equal to gradient (or to the reference
+ * differentiated) by value; second derivatives; reference equal to forward; f32 close to f64;
+ * declared reads are all that is read. */
 WF_API wf_report wf_op_check(const wf_op *op, const wf_check_options *options);
 
-/* fn computes up to 8 outputs from the inputs (leaves in double) and says how many; false if it failed. It may be called many times
- * and must be deterministic. inputs give shapes and values; I32 ones are passed as they are. */
+/* fn computes up to 8 outputs from the inputs (leaves in double) and says how many; false if it
+ * failed. It may be called many times and must be deterministic. inputs give shapes and values;
+ * I32 ones are passed as they are. */
 typedef bool wf_check_fn(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n_out);
 WF_API wf_report wf_gradcheck(wf_check_fn *fn, void *context, int n_in, const wf_tensor in[], const wf_check_options *options);
 

@@ -1,23 +1,29 @@
-/* wf_grad: gradients as vars, either by the sweep's kernels or, with create_graph, built out of public ops. */
+/* wf_grad: gradients as vars, either by the sweep's kernels or, with create_graph, built out of
+ * public ops. */
 #include "autograd/ops.h"
 #include "autograd/private.h"
 
 #include <string.h>
 
-static wf_shape shape_of(const wf_var *v) { return wf_tensor_shape(&v->value); }
+static wf_shape shape_of(const wf_var *v)
+{
+    return wf_tensor_shape(&v->value);
+}
 
 /* A place of a view in its root, as add_into wants it. */
 static add_into_attr layout_of(const wf_var *v)
 {
     add_into_attr a = { .rank = v->value.rank };
-    a.offset = ((char *)v->value.data - (char *)v->root->value.data) / wf_dtype_size(v->value.dtype);
+    a.offset = ((char *)v->value.data - (char *)v->root->value.data) /
+               wf_dtype_size(v->value.dtype);
     memcpy(a.dim, v->value.dim, sizeof a.dim);
     memcpy(a.stride, v->value.stride, sizeof a.stride);
     return a;
 }
 
-/* total + more, seen through a's layout. A total that was made here and that nobody else holds yet is added to in place: its node
- * shares memory with its predecessor, whose value is read by no backward. */
+/* total + more, seen through a's layout. A total that was made here and that nobody else holds
+ * yet is added to in place: its node shares memory with its predecessor, whose value is read by
+ * no backward. */
 static wf_var *add_into(wf_tape *t, wf_var *total, bool owned, wf_var *more, const add_into_attr *a)
 {
     wf_var *in[2] = { total, more };
@@ -27,8 +33,8 @@ static wf_var *add_into(wf_tape *t, wf_var *total, bool owned, wf_var *more, con
     wf_tensor view;
     add_into_layout(&out->value, a, &view);
     wf_tensor_add(&more->value, &view);
-    if ((total->flags | more->flags) & VAR_WANTS_GRAD
-        && !node_record(t, op_add_into(), 2, in, out, 1, a))
+    if ((total->flags | more->flags) & VAR_WANTS_GRAD &&
+        !node_record(t, op_add_into(), 2, in, out, 1, a))
         return NULL;
     return out;
 }
@@ -56,9 +62,11 @@ static bool gather(wf_tape *t, wf_var *v, wf_var *g)
     return root->graph_grad != NULL;
 }
 
-static bool graph_sweep(wf_tape *t, node *low, int n, wf_var *const out[], wf_var *const cotangent[]);
+static bool graph_sweep(wf_tape *t, node *low, int n, wf_var *const out[],
+                        wf_var *const cotangent[]);
 
-/* The gradient of an op that has only a reference: the reference is recorded on aliases of the inputs and swept. */
+/* The gradient of an op that has only a reference: the reference is recorded on aliases of the
+ * inputs and swept. */
 static bool reference_gradient(wf_tape *t, const node *n, wf_var *const gout[], wf_var *gin[])
 {
     const wf_op *op = n->op;
@@ -123,13 +131,21 @@ static bool node_graph(wf_tape *t, const node *n)
     for (int i = 0; i < n->n_out; i++) outs[i] = &n->out[i];
     for (int i = 0; i < n->n_in; i++) {
         gin[i] = NULL;
-        wanted[i] = n->in[i] && n->in[i]->flags & VAR_WANTS_GRAD && n->in[i]->root->flags & VAR_NEEDED;
+        wanted[i] = n->in[i] && n->in[i]->flags & VAR_WANTS_GRAD &&
+                    n->in[i]->root->flags & VAR_NEEDED;
     }
     const scope *where = t->where;
     t->where = n->where;
     if (n->op->gradient) {
-        wf_gradient g = { .op = n->op, .n_in = n->n_in, .n_out = n->n_out, .in = n->in, .out = outs,
-                          .gout = gout, .wanted = wanted, .gin = gin, .attr = n->attr };
+        wf_gradient g = { .op = n->op,
+                          .n_in = n->n_in,
+                          .n_out = n->n_out,
+                          .in = n->in,
+                          .out = outs,
+                          .gout = gout,
+                          .wanted = wanted,
+                          .gin = gin,
+                          .attr = n->attr };
         n->op->gradient(t, &g);
     } else if (n->op->reference) {
         if (!reference_gradient(t, n, gout, gin)) return false;
@@ -157,7 +173,8 @@ static bool node_graph(wf_tape *t, const node *n)
 }
 
 /* Sweeps the nodes after `low`, leaving at each target's root a var. */
-static bool graph_sweep(wf_tape *t, node *low, int n, wf_var *const out[], wf_var *const cotangent[])
+static bool graph_sweep(wf_tape *t, node *low, int n, wf_var *const out[],
+                        wf_var *const cotangent[])
 {
     node *high = t->last;
     sweep_mark(t, low);
@@ -172,7 +189,8 @@ static bool graph_sweep(wf_tape *t, node *low, int n, wf_var *const out[], wf_va
     return true;
 }
 
-/* The finished gradient of one target as a var: from the sweep's memory, from the graph, or zeros. */
+/* The finished gradient of one target as a var: from the sweep's memory, from the graph, or
+ * zeros. */
 static wf_var *result(wf_tape *t, wf_var *v, bool graph)
 {
     wf_var *root = v->root;

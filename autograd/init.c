@@ -8,8 +8,10 @@
 
 static void put(const wf_tensor *x, int64_t i, double value)
 {
-    if (x->dtype == WF_F32) ((float *)x->data)[i] = (float)value;
-    else ((double *)x->data)[i] = value;
+    if (x->dtype == WF_F32)
+        ((float *)x->data)[i] = (float)value;
+    else
+        ((double *)x->data)[i] = value;
 }
 
 static double dot(const double *a, const double *b, int64_t n)
@@ -19,7 +21,8 @@ static double dot(const double *a, const double *b, int64_t n)
     return sum;
 }
 
-/* `count` orthonormal rows of length n (count <= n) out of normal numbers: Gram-Schmidt, twice for accuracy. */
+/* `count` orthonormal rows of length n (count <= n) out of normal numbers: Gram-Schmidt, twice
+ * for accuracy. */
 static void orthonormal(double *q, int64_t count, int64_t n)
 {
     for (int64_t r = 0; r < count; r++) {
@@ -34,9 +37,10 @@ static void orthonormal(double *q, int64_t count, int64_t n)
     }
 }
 
-/* One (rows, columns) block at element `first`: rows orthonormal if there are at most as many as columns, else the columns. */
-static bool orthogonal(const wf_tensor *x, int64_t first, int64_t rows, int64_t columns, double gain,
-                       uint64_t key)
+/* One (rows, columns) block at element `first`: rows orthonormal if there are at most as many as
+ * columns, else the columns. */
+static bool orthogonal(const wf_tensor *x, int64_t first, int64_t rows, int64_t columns,
+                       double gain, uint64_t key)
 {
     int64_t n = rows * columns;
     double *q = wf_alloc((size_t)n * sizeof *q);
@@ -60,7 +64,8 @@ bool param_fill(const wf_tensor *x, wf_init init, uint64_t key)
     case WF_INIT_ZERO: memset(x->data, 0, (size_t)(n * wf_dtype_size(x->dtype))); return true;
     case WF_INIT_CONSTANT: wf_tensor_fill(x, init.a); return true;
     case WF_INIT_NORMAL:
-        for (int64_t i = 0; i < n; i++) put(x, i, init.a + init.b * wf_random_normal(key, (uint64_t)i));
+        for (int64_t i = 0; i < n; i++)
+            put(x, i, init.a + init.b * wf_random_normal(key, (uint64_t)i));
         return true;
     case WF_INIT_FAN_IN:
         high = scale / sqrt((double)(columns > 0 ? columns : 1));

@@ -14,13 +14,13 @@ typedef struct block block;
 
 struct wf_module {
     wf_module *root, *parent;
-    wf_module *child, *sibling;                    /* first child, next sibling */
-    block *memory;                                 /* of wf_module_memory, newest first */
+    wf_module *child, *sibling; /* first child, next sibling */
+    block *memory;              /* of wf_module_memory, newest first */
     char *name, *path;
     /* The root's alone: */
     uint64_t seed;
     wf_dtype dtype;
-    list params;                                   /* of param *, in the order of making */
+    list params; /* of param *, in the order of making */
     bool failed;
     wf_error error;
     _Atomic(const wf_tape *) committing;
@@ -31,7 +31,10 @@ struct block {
     double align[6];
 };
 
-wf_module *module_root(const wf_module *module) { return module->root; }
+wf_module *module_root(const wf_module *module)
+{
+    return module->root;
+}
 
 bool module_try_lock(wf_module *root, const wf_tape *t)
 {
@@ -149,7 +152,8 @@ wf_module *wf_module_child(wf_module *parent, const char *name)
     wf_module *root = parent->root;
     if (!good_name(name)) {
         char text[WF_SHOWN];
-        wf_module_fail(parent, "module '%s': a name without '.', spaces or control characters is needed",
+        wf_module_fail(parent,
+                       "module '%s': a name without '.', spaces or control characters is needed",
                        shown(name, text));
         return NULL;
     }
@@ -189,9 +193,18 @@ void *wf_module_memory(wf_module *module, size_t bytes)
     return (char *)b + 64;
 }
 
-const char *wf_module_name(const wf_module *m) { return m ? m->name : ""; }
-const char *wf_module_path(const wf_module *m) { return m ? m->path : ""; }
-wf_dtype wf_module_dtype(const wf_module *m) { return m ? m->root->dtype : WF_F32; }
+const char *wf_module_name(const wf_module *m)
+{
+    return m ? m->name : "";
+}
+const char *wf_module_path(const wf_module *m)
+{
+    return m ? m->path : "";
+}
+wf_dtype wf_module_dtype(const wf_module *m)
+{
+    return m ? m->root->dtype : WF_F32;
+}
 
 /* ---- parameters ---- */
 
@@ -202,12 +215,14 @@ wf_var *wf_param_new(wf_module *module, const char *name, wf_shape shape, wf_ini
     wf_error e = { { 0 } };
     if (!good_name(name)) {
         char text[WF_SHOWN];
-        wf_module_fail(module, "parameter '%s': a name without '.', spaces or control characters is needed",
+        wf_module_fail(module,
+                       "parameter '%s': a name without '.', spaces or control characters is needed",
                        shown(name, text));
         return NULL;
     }
     if ((int)init.kind < WF_INIT_ZERO || init.kind > WF_INIT_IDENTITY) {
-        wf_module_fail(module, "parameter '%s': there is no kind %d of initial values", name, (int)init.kind);
+        wf_module_fail(module, "parameter '%s': there is no kind %d of initial values", name,
+                       (int)init.kind);
         return NULL;
     }
     int64_t n = wf_shape_check(&shape, root->dtype, &e);
@@ -229,7 +244,8 @@ wf_var *wf_param_new(wf_module *module, const char *name, wf_shape shape, wf_ini
         if (!strcmp(((param **)root->params.at)[i]->path, p->path))
             ok = wf_module_fail(module, "parameter '%s': there is one already", p->path);
     if (ok && !param_fill(&p->var.value, init, wf_key_named(root->seed, p->path)))
-        ok = wf_module_fail(module, "parameter '%s': out of memory for its initial values", p->path);
+        ok = wf_module_fail(module, "parameter '%s': out of memory for its initial values",
+                            p->path);
     param **slot = ok ? list_add(&root->params, sizeof *slot) : NULL;
     if (ok && !slot) wf_module_fail(module, "parameter '%s': out of memory", p->path);
     if (!slot) {
@@ -249,10 +265,19 @@ wf_var *wf_param_new(wf_module *module, const char *name, wf_shape shape, wf_ini
     return &p->var;
 }
 
-static param *param_of(const wf_var *v) { return v && !v->tape ? (param *)(uintptr_t)v : NULL; }
+static param *param_of(const wf_var *v)
+{
+    return v && !v->tape ? (param *)(uintptr_t)v : NULL;
+}
 
-const char *wf_param_path(const wf_var *v) { return param_of(v) ? param_of(v)->path : NULL; }
-const wf_tensor *wf_param_value(const wf_var *v) { return param_of(v) ? &v->value : NULL; }
+const char *wf_param_path(const wf_var *v)
+{
+    return param_of(v) ? param_of(v)->path : NULL;
+}
+const wf_tensor *wf_param_value(const wf_var *v)
+{
+    return param_of(v) ? &v->value : NULL;
+}
 
 void wf_param_changed(wf_var *v)
 {
@@ -270,7 +295,10 @@ void wf_param_clear_grad(wf_var *v)
     if (param_of(v)) param_of(v)->has_grad = false;
 }
 
-uint64_t wf_param_version(const wf_var *v) { return param_of(v) ? param_of(v)->version : 0; }
+uint64_t wf_param_version(const wf_var *v)
+{
+    return param_of(v) ? param_of(v)->version : 0;
+}
 
 static bool below(const wf_module *m, const wf_module *top)
 {

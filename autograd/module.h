@@ -15,15 +15,18 @@ typedef struct wf_module_options {
     const void *reserved[4];
 } wf_module_options;
 
-/* The root of a tree: yours to free, which frees everything below it. NULL when there is no memory. */
+/* The root of a tree: yours to free, which frees everything below it. NULL when there is no
+ * memory. */
 WF_API wf_module *wf_module_new(const char *name, const wf_module_options *options);
 WF_API void wf_module_free(wf_module *root);
-/* A child under a name that its siblings do not have (letters, digits, '_'; no '.'). The parent owns it. NULL, and the root knows the
- * first reason, when the parent is NULL or anything else is wrong. */
+/* A child under a name that its siblings do not have (any UTF-8 without '.', spaces and control
+ * characters). The parent owns it. NULL, and the root knows the first reason, when the parent is
+ * NULL or anything else is wrong. */
 WF_API wf_module *wf_module_child(wf_module *parent, const char *name);
 /* Zeroed memory that lives as long as the tree: for a layer's own struct. */
 WF_API void *wf_module_memory(wf_module *module, size_t bytes);
-/* Fails the tree with one sentence, kept by the root if it is the first. Returns false. NULL module: nothing. */
+/* Fails the tree with one sentence, kept by the root if it is the first. Returns false. NULL
+ * module: nothing. */
 WF_API bool wf_module_fail(wf_module *module, const char *format, ...) WF_PRINTF(2, 3);
 /* Was everything made? The first reason otherwise. NULL is not ok. */
 WF_API bool wf_module_ok(const wf_module *module, wf_error *error);
@@ -50,7 +53,8 @@ typedef struct wf_init {
     int64_t rows;                                  /* of a block; 0: the whole matrix is one */
 } wf_init;
 
-/* A parameter: a var that any op takes, on any tape. Named `path.name` in files. Owned by the module. */
+/* A parameter: a var that any op takes, on any tape. Named `path.name` in files. Owned by the
+ * module. */
 WF_API wf_var *wf_param_new(wf_module *module, const char *name, wf_shape shape, wf_init init);
 WF_API const char *wf_param_path(const wf_var *param);              /* NULL if it is no parameter */
 /* Values to read and write in place; after writing, wf_param_changed says so. */
@@ -62,16 +66,18 @@ WF_API void wf_param_clear_grad(wf_var *param);
 /* A number that grows with every change. */
 WF_API uint64_t wf_param_version(const wf_var *param);
 
-/* The parameters of a subtree, in the order of their making. find: by path relative to the module. */
+/* The parameters of a subtree, in the order of their making. find: by path relative to the
+ * module. */
 WF_API int64_t wf_module_param_count(const wf_module *module);
 WF_API wf_var *wf_module_param_at(const wf_module *module, int64_t index);
 WF_API wf_var *wf_module_param_find(const wf_module *module, const char *path);
 WF_API int64_t wf_module_weights(const wf_module *module);          /* numbers in all parameters */
 
-/* Saves all parameters under their paths with the given metadata (may be NULL); see wf_safetensors_save. */
+/* Saves all parameters under their paths with the given metadata (may be NULL); see
+ * wf_safetensors_save. */
 WF_API bool wf_module_save(const wf_module *module, const char *path, const wf_meta *meta, int64_t n_meta, wf_error *error);
-/* Loads parameters by path; f32 and f64 convert. Missing or unexpected names and other shapes are one sentence, and then nothing has
- * changed. */
+/* Loads parameters by path; f32 and f64 convert. Missing or unexpected names and other shapes
+ * are one sentence, and then nothing has changed. */
 WF_API bool wf_module_load(wf_module *module, const char *path, wf_error *error);
 WF_API bool wf_module_load_archive(wf_module *module, const char *name, const wf_archive *archive, wf_error *error);
 

@@ -30,9 +30,12 @@ typedef struct names {
 static void add_name(names *all, const char *name)
 {
     size_t used = strlen(all->text), room = sizeof all->text - used;
-    if (all->n++ == 0) snprintf(all->text, sizeof all->text, "%.100s", name);
-    else if (room > strlen(name) + 8 && all->n <= 8) snprintf(all->text + used, room, ", %s", name);
-    else if (room > 6 && !strstr(all->text, ", ...")) snprintf(all->text + used, room, ", ...");
+    if (all->n++ == 0)
+        snprintf(all->text, sizeof all->text, "%.100s", name);
+    else if (room > strlen(name) + 8 && all->n <= 8)
+        snprintf(all->text + used, room, ", %s", name);
+    else if (room > 6 && !strstr(all->text, ", ..."))
+        snprintf(all->text + used, room, ", ...");
 }
 
 bool wf_module_load_archive(wf_module *module, const char *name, const wf_archive *archive,
@@ -69,12 +72,12 @@ bool wf_module_load_archive(wf_module *module, const char *name, const wf_archiv
         wf_shape a = wf_tensor_shape(&v->value), b = wf_tensor_shape(from);
         char ta[128], tb[128];
         if (!wf_shape_equal(&a, &b))
-            return wf_error_set(error, "load %s: '%s' is %s in the file and %s in the model", name, path,
-                                wf_shape_text(tb, sizeof tb, b.rank, b.dim),
+            return wf_error_set(error, "load %s: '%s' is %s in the file and %s in the model", name,
+                                path, wf_shape_text(tb, sizeof tb, b.rank, b.dim),
                                 wf_shape_text(ta, sizeof ta, a.rank, a.dim));
         if (from->dtype == WF_I32)
-            return wf_error_set(error, "load %s: '%s' is i32 in the file; a parameter is f32 or f64",
-                                name, path);
+            return wf_error_set(
+                error, "load %s: '%s' is i32 in the file; a parameter is f32 or f64", name, path);
     }
     for (int64_t i = 0; i < n; i++) {
         wf_var *v = wf_module_param_at(module, i);

@@ -1,4 +1,5 @@
-/* The op contract: an op is a constant struct, and built-in, plugin and user ops are the same struct. */
+/* The op contract: an op is a constant struct, and built-in, plugin and user ops are the same
+ * struct. */
 #ifndef WEFT_AUTOGRAD_OP_H
 #define WEFT_AUTOGRAD_OP_H
 
@@ -33,7 +34,8 @@ typedef struct wf_shaping {
     wf_error *error;
 } wf_shaping;
 
-/* Refuses: writes the sentence (without the op's name, which is put before it) and returns false. */
+/* Refuses: writes the sentence (without the op's name, which is put before it) and returns
+ * false. */
 WF_API bool wf_refuse(wf_error *error, const char *format, ...) WF_PRINTF(2, 3);
 
 /* What gradient sees: the derivative is built out of public ops on vars. */
@@ -47,8 +49,8 @@ typedef struct wf_gradient {
     const void *attr;
 } wf_gradient;
 
-/* One set of inputs on which an op is tested. shape.rank -1: an optional input left out. Floats are drawn from [low, high], at least
- * `gap` from 0; ids are whole numbers in [low, high]. */
+/* One set of inputs on which an op is tested. shape.rank -1: an optional input left out. Floats
+ * are drawn from [low, high], at least `gap` from 0; ids are whole numbers in [low, high]. */
 enum { WF_SAMPLE_INPUTS = 16, WF_SAMPLE_ATTR = 256 };
 typedef struct wf_sample {
     const char *label;
@@ -80,7 +82,8 @@ struct wf_op {
     const void *reserved[4];
 };
 
-/* Runs an op on vars and records it. out receives op->outputs vars; NULLs and false after any failure. attr (attr_size bytes) is copied. */
+/* Runs an op on vars and records it. out receives op->outputs vars; NULLs and false after any
+ * failure. attr (attr_size bytes) is copied. */
 WF_API bool wf_apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const void *attr, wf_var *out[]);
 /* The same for an op with one output. */
 WF_API wf_var *wf_apply_one(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const void *attr);

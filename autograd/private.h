@@ -1,4 +1,5 @@
-/* Inside the engine: what a var, a node and a tape are made of. The one file that defines struct wf_var. */
+/* Inside the engine: what a var, a node and a tape are made of. The one file that defines struct
+ * wf_var. */
 #ifndef WEFT_AUTOGRAD_PRIVATE_H
 #define WEFT_AUTOGRAD_PRIVATE_H
 
@@ -127,15 +128,20 @@ struct wf_tape {
 /* Room for one more item at the end of a list, or NULL when there is no memory. */
 void *list_add(list *l, size_t item);
 
-/* Makes *v, whose value's form is set, a root on the tape, and gives it memory unless it has some. False after failing the tape. */
+/* Makes *v, whose value's form is set, a root on the tape, and gives it memory unless it has
+ * some. False after failing the tape. */
 bool var_begin(wf_tape *t, wf_var *v, const char *who);
-/* A new var (and its memory, unless value->data is given) in the form of *value; its own root. NULL after failing the tape. */
+/* A new var (and its memory, unless value->data is given) in the form of *value; its own root.
+ * NULL after failing the tape. */
 wf_var *var_new(wf_tape *t, const char *who, const wf_tensor *value);
-/* A view of x with other dims and strides into the same memory; shares its root's gradient. NULL when the tape has failed. */
+/* A view of x with other dims and strides into the same memory; shares its root's gradient. NULL
+ * when the tape has failed. */
 wf_var *view_new(wf_tape *t, wf_var *x, const wf_tensor *as);
-/* x, or what stands for it on this tape if it is a parameter. NULL after failing the tape if it may not be used here. */
+/* x, or what stands for it on this tape if it is a parameter. NULL after failing the tape if it
+ * may not be used here. */
 wf_var *var_enter(wf_tape *t, wf_var *x, const char *who, int position);
-/* An identity node: the same memory under a new root, so that gradients are collected there on their own. */
+/* An identity node: the same memory under a new root, so that gradients are collected there on
+ * their own. */
 wf_var *alias_new(wf_tape *t, wf_var *x);
 /* Adds a node for out[0..n_out-1] to the tape. NULL after failing it. */
 node *node_record(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], wf_var *out, int n_out, const void *attr);
@@ -145,10 +151,12 @@ void tape_fail_oom(wf_tape *t, const char *who, int64_t bytes);
 
 /* Marks what leads to a target among the nodes after `low` (NULL: all). */
 void sweep_mark(wf_tape *t, node *low);
-/* Enters the outputs and cotangents of a sweep (NULL: one for a scalar) into the given arrays; false after failing the tape. */
+/* Enters the outputs and cotangents of a sweep (NULL: one for a scalar) into the given arrays;
+ * false after failing the tape. */
 bool sweep_enter(wf_tape *t, const char *who, int n, wf_var *const out[], wf_var *const cotangent[],
                  wf_var *out_here[], wf_var *cotangent_here[]);
-/* Sweeps the whole tape; targets are flagged VAR_NEEDED | VAR_HELD before. With `who`, fails when nothing leads to a target. */
+/* Sweeps the whole tape; targets are flagged VAR_NEEDED | VAR_HELD before. With `who`, fails
+ * when nothing leads to a target. */
 bool sweep_run(wf_tape *t, const char *who, int n, wf_var *const out[], wf_var *const cotangent[]);
 /* Is the element memory of two views of one root shared? Conservative: compares ranges. */
 bool tensors_meet(const wf_tensor *a, const wf_tensor *b);

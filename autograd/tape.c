@@ -67,25 +67,46 @@ void wf_tape_reset(wf_tape *t)
     t->generation = next_generation();
 }
 
-wf_mode wf_tape_mode(const wf_tape *t) { return t ? t->mode : WF_INFER; }
+wf_mode wf_tape_mode(const wf_tape *t)
+{
+    return t ? t->mode : WF_INFER;
+}
 
 void wf_tape_set_mode(wf_tape *t, wf_mode mode)
 {
     if (t) t->mode = mode;
 }
 
-int wf_tape_threads(const wf_tape *t) { return t ? t->threads : 1; }
-uint64_t wf_tape_step(const wf_tape *t) { return t ? t->step : 0; }
+int wf_tape_threads(const wf_tape *t)
+{
+    return t ? t->threads : 1;
+}
+uint64_t wf_tape_step(const wf_tape *t)
+{
+    return t ? t->step : 0;
+}
 
 void wf_tape_set_step(wf_tape *t, uint64_t step)
 {
     if (t) t->step = step;
 }
 
-uint64_t wf_tape_generation(const wf_tape *t) { return t ? t->generation : 0; }
-int64_t wf_tape_bytes(const wf_tape *t) { return t ? arena_used(&t->values) : 0; }
-int64_t wf_tape_grad_bytes(const wf_tape *t) { return t ? arena_used(&t->grads.arena) : 0; }
-int64_t wf_tape_nodes(const wf_tape *t) { return t ? t->nodes : 0; }
+uint64_t wf_tape_generation(const wf_tape *t)
+{
+    return t ? t->generation : 0;
+}
+int64_t wf_tape_bytes(const wf_tape *t)
+{
+    return t ? arena_used(&t->values) : 0;
+}
+int64_t wf_tape_grad_bytes(const wf_tape *t)
+{
+    return t ? arena_used(&t->grads.arena) : 0;
+}
+int64_t wf_tape_nodes(const wf_tape *t)
+{
+    return t ? t->nodes : 0;
+}
 
 void *list_add(list *l, size_t item)
 {
@@ -103,13 +124,19 @@ void *list_add(list *l, size_t item)
 
 /* ---- errors ---- */
 
-bool wf_tape_ok(const wf_tape *t) { return t && !t->failed; }
-const char *wf_tape_error(const wf_tape *t) { return t ? t->error.text : "no tape"; }
+bool wf_tape_ok(const wf_tape *t)
+{
+    return t && !t->failed;
+}
+const char *wf_tape_error(const wf_tape *t)
+{
+    return t ? t->error.text : "no tape";
+}
 
 /* "  in translate > decoder": outermost first, of at most `most` scopes. */
 static size_t write_scopes(const scope *s, int most, char *text, size_t bytes, size_t used)
 {
-    bool outer = s->outer && most > 1;             /* pushes without pops must not exhaust the stack */
+    bool outer = s->outer && most > 1; /* pushes without pops must not exhaust the stack */
     if (outer) used = write_scopes(s->outer, most - 1, text, bytes, used);
     if (used >= bytes) return used;
     int n = snprintf(text + used, bytes - used, "%s%s", outer ? " > " : "\n  in ", s->name);
@@ -179,8 +206,10 @@ bool tensor_settle(wf_tensor *x, int64_t *bytes)
     if (x->rank < 0 || x->rank > WF_RANK) return false;
     for (int i = x->rank; i-- > 0;) {
         x->stride[i] = stride;
-        if (x->dim[i] == 0) empty = true;
-        else if (!wf_size_mul(stride, x->dim[i], &stride)) return false;
+        if (x->dim[i] == 0)
+            empty = true;
+        else if (!wf_size_mul(stride, x->dim[i], &stride))
+            return false;
     }
     if (!wf_size_mul(stride, wf_dtype_size(x->dtype), bytes)) return false;
     if (empty) *bytes = 0;
@@ -244,9 +273,12 @@ static wf_var *enter_values(wf_tape *t, const char *who, wf_dtype dtype, wf_shap
     wf_var *v = var_new(t, who, &form);
     if (!v) return NULL;
     size_t bytes = (size_t)(wf_tensor_count(&v->value) * wf_dtype_size(dtype));
-    if (from) wf_tensor_copy(from, &v->value);
-    else if (data) memcpy(v->value.data, data, bytes);
-    else memset(v->value.data, 0, bytes);
+    if (from)
+        wf_tensor_copy(from, &v->value);
+    else if (data)
+        memcpy(v->value.data, data, bytes);
+    else
+        memset(v->value.data, 0, bytes);
     if (differentiable && dtype != WF_I32 && t->mode != WF_INFER) v->flags |= VAR_WANTS_GRAD;
     return v;
 }
@@ -270,7 +302,10 @@ static wf_var *enter_tensor(wf_tape *t, const char *who, const wf_tensor *x, boo
     return enter_values(t, who, x->dtype, wf_tensor_shape(x), x, NULL, differentiable);
 }
 
-wf_var *wf_leaf_tensor(wf_tape *t, const wf_tensor *x) { return enter_tensor(t, "leaf", x, true); }
+wf_var *wf_leaf_tensor(wf_tape *t, const wf_tensor *x)
+{
+    return enter_tensor(t, "leaf", x, true);
+}
 
 wf_var *wf_constant_tensor(wf_tape *t, const wf_tensor *x)
 {
@@ -289,14 +324,17 @@ wf_var *wf_full(wf_tape *t, wf_dtype dtype, wf_shape shape, double value)
     return v;
 }
 
-/* The same numbers row-major under a root of their own, sharing memory where they are row-major already. */
+/* The same numbers row-major under a root of their own, sharing memory where they are row-major
+ * already. */
 static wf_var *rooted(wf_tape *t, const char *who, const wf_var *x)
 {
     wf_tensor form = x->value;
     bool share = wf_tensor_is_contiguous(&form);
     int64_t bytes;
-    if (!share) form.data = NULL;
-    else tensor_settle(&form, &bytes);             /* strides of sizes 1 and 0 may be anything */
+    if (!share)
+        form.data = NULL;
+    else
+        tensor_settle(&form, &bytes); /* strides of sizes 1 and 0 may be anything */
     wf_var *v = var_new(t, who, &form);
     if (v && !share) wf_tensor_copy(&x->value, &v->value);
     return v;
@@ -345,12 +383,22 @@ static bool alias_sample(int k, wf_sample *s)
 }
 
 static const wf_op alias_row = {
-    .name = "alias", .doc = "x under a new root (engine)", .inputs = 1, .outputs = 1,
-    .flags = WF_OP_LINEAR, .shape = alias_shape, .forward = alias_forward,
-    .backward = alias_backward, .gradient = alias_gradient, .sample = alias_sample,
+    .name = "alias",
+    .doc = "x under a new root (engine)",
+    .inputs = 1,
+    .outputs = 1,
+    .flags = WF_OP_LINEAR,
+    .shape = alias_shape,
+    .forward = alias_forward,
+    .backward = alias_backward,
+    .gradient = alias_gradient,
+    .sample = alias_sample,
 };
 
-const wf_op *op_alias(void) { return &alias_row; }
+const wf_op *op_alias(void)
+{
+    return &alias_row;
+}
 
 wf_var *alias_new(wf_tape *t, wf_var *x)
 {
@@ -402,8 +450,8 @@ static bool imports_rehash(wf_tape *t, int64_t room)
 
 static import *import_add(wf_tape *t, param *p, wf_var *var, bool bound)
 {
-    if (2 * (t->imports.n + 1) > t->slots.n
-        && !imports_rehash(t, t->slots.n ? 2 * t->slots.n : 64)) {
+    if (2 * (t->imports.n + 1) > t->slots.n &&
+        !imports_rehash(t, t->slots.n ? 2 * t->slots.n : 64)) {
         tape_fail_oom(t, "import", 2 * t->slots.n * (int64_t)sizeof(int32_t));
         return NULL;
     }
@@ -482,7 +530,8 @@ bool wf_tape_on_commit(wf_tape *t, void (*fn)(void *context), void *context)
         fn(context);
         return true;
     }
-    /* On a rehearsal nothing is committed; that it waits tells wf_tape_rewind what it would undo. */
+    /* On a rehearsal nothing is committed; that it waits tells wf_tape_rewind what it would
+     * undo. */
     hook *h = list_add(&t->hooks, sizeof *h);
     if (!h) {
         tape_fail_oom(t, "on_commit", 2 * t->hooks.room * (int64_t)sizeof *h);
@@ -525,7 +574,7 @@ bool wf_tape_rewind(wf_tape *t, wf_mark mark, int n, wf_var *keep[])
     /* What waits for the commit lies in the memory that would be reused. */
     if (t->hooks.n > (int64_t)(mark.place[4] & UINT32_MAX)) {
         wf_fail(t, "rewind: a carried state was written after the mark and waits for wf_backward"
-                "\n  hint: rewind in eval or infer mode, where states are permanent at once");
+                   "\n  hint: rewind in eval or infer mode, where states are permanent at once");
         return false;
     }
     /* What is kept waits in the gradient pool: its place among the values may lie anywhere. */
@@ -549,8 +598,10 @@ bool wf_tape_rewind(wf_tape *t, wf_mark mark, int n, wf_var *keep[])
     }
     arena_return(&t->values, mark.place);
     t->last = (node *)(uintptr_t)mark.place[2];
-    if (t->last) t->last->next = NULL;
-    else t->first = NULL;
+    if (t->last)
+        t->last->next = NULL;
+    else
+        t->first = NULL;
     t->nodes = (int64_t)(mark.place[4] >> 32);
     t->where = (const scope *)(uintptr_t)mark.place[5];
     t->kept.n = (int64_t)(mark.place[3] & UINT32_MAX);

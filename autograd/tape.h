@@ -9,7 +9,8 @@ WF_BEGIN
 typedef struct wf_tape wf_tape;                    /* one tape belongs to one thread */
 typedef struct wf_var wf_var;                      /* a value on a tape, or a parameter of a module */
 
-/* train: dropout is on, steps are recorded. eval: dropout off, recorded. infer: dropout off, nothing recorded. */
+/* train: dropout is on, steps are recorded. eval: dropout off, recorded. infer: dropout off,
+ * nothing recorded. */
 typedef enum wf_mode { WF_TRAIN = 0, WF_EVAL = 1, WF_INFER = 2 } wf_mode;
 
 typedef struct wf_tape_options {
@@ -29,10 +30,12 @@ WF_API void wf_tape_reset(wf_tape *t);
 WF_API wf_mode wf_tape_mode(const wf_tape *t);
 WF_API void wf_tape_set_mode(wf_tape *t, wf_mode mode);
 WF_API int wf_tape_threads(const wf_tape *t);
-/* The random step (0 before the first reset); setting it makes a resumed run draw what the first would have. */
+/* The random step (0 before the first reset); setting it makes a resumed run draw what the first
+ * would have. */
 WF_API uint64_t wf_tape_step(const wf_tape *t);
 WF_API void wf_tape_set_step(wf_tape *t, uint64_t step);
-/* A number that changes with every reset and differs between tapes: tells whether a var is still good. */
+/* A number that changes with every reset and differs between tapes: tells whether a var is still
+ * good. */
 WF_API uint64_t wf_tape_generation(const wf_tape *t);
 /* Bytes in use by values, and by gradients at their highest since the reset. */
 WF_API int64_t wf_tape_bytes(const wf_tape *t);
@@ -40,22 +43,27 @@ WF_API int64_t wf_tape_grad_bytes(const wf_tape *t);
 /* Ops recorded since the reset. */
 WF_API int64_t wf_tape_nodes(const wf_tape *t);
 
-/* A place to come back to, and the way: everything made since the mark is forgotten, except the n vars of keep, which
- * survive as constants and are written back into keep. Not while a var made before the mark is a view of one after it. */
+/* A place to come back to, and the way: everything made since the mark is forgotten, except the
+ * n vars of keep, which survive as constants and are written back into keep. Not while a var
+ * made before the mark is a view of one after it. */
 typedef struct wf_mark { uint64_t generation, place[6]; } wf_mark;
 WF_API wf_mark wf_tape_mark(wf_tape *t);
 WF_API bool wf_tape_rewind(wf_tape *t, wf_mark mark, int n, wf_var *keep[]);
 
-/* Errors stick: the first failure on a tape is described once, later ops return NULL and say nothing. */
+/* Errors stick: the first failure on a tape is described once, later ops return NULL and say
+ * nothing. */
 WF_API bool wf_tape_ok(const wf_tape *t);
 WF_API const char *wf_tape_error(const wf_tape *t);               /* "" while there is none */
-/* Fails the tape with one sentence (the scopes are appended); for ops and layers of your own. Returns NULL. */
+/* Fails the tape with one sentence (the scopes are appended); for ops and layers of your own.
+ * Returns NULL. */
 WF_API wf_var *wf_fail(wf_tape *t, const char *format, ...) WF_PRINTF(2, 3);
-/* Names of where we are ("decoder", "attention"), shown in messages. Pushed and popped in pairs; text is copied. */
+/* Names of where we are ("decoder", "attention"), shown in messages. Pushed and popped in pairs;
+ * text is copied. */
 WF_API void wf_scope_push(wf_tape *t, const char *name);
 WF_API void wf_scope_pop(wf_tape *t);
 
-/* Values enter a tape by copy. A leaf is differentiable, a constant is not; I32 never is. data NULL: zeros. */
+/* Values enter a tape by copy. A leaf is differentiable, a constant is not; I32 never is. data
+ * NULL: zeros. */
 WF_API wf_var *wf_leaf(wf_tape *t, wf_dtype dtype, wf_shape shape, const void *data);
 WF_API wf_var *wf_constant(wf_tape *t, wf_dtype dtype, wf_shape shape, const void *data);
 WF_API wf_var *wf_leaf_tensor(wf_tape *t, const wf_tensor *x);       /* strides are kept out: the copy is row-major */
@@ -75,27 +83,30 @@ WF_API double wf_item(const wf_var *x);                            /* the only e
 WF_API double wf_at(const wf_var *x, int64_t index);               /* by flat row-major index */
 WF_API const wf_tensor *wf_value(const wf_var *x);                 /* NULL for NULL; good until the reset */
 WF_API const void *wf_data(const wf_var *x);
-/* Copies the elements out row-major as the var's dtype; n is how many fit. Fills with NaN (0 for I32 is not known: F32
- * NaNs) when x is NULL; false then, and when n is not the count. */
+/* Copies the elements out row-major as the var's dtype; n is how many fit. Fills with NaN (0 for
+ * I32 is not known: F32 NaNs) when x is NULL; false then, and when n is not the count. */
 WF_API bool wf_copy_out(const wf_var *x, void *data, int64_t n);
 WF_API void wf_print(const wf_var *x);
 
-/* Sweeps back from a scalar and commits the gradients to the parameters, all or none. False, with the reason said: nothing
- * has changed. Gradients add up over calls until an optimiser consumes them. */
+/* Sweeps back from a scalar and commits the gradients to the parameters, all or none. False,
+ * with the reason said: nothing has changed. Gradients add up over calls until an optimiser
+ * consumes them. */
 WF_API WF_MUST_USE bool wf_backward(wf_tape *t, wf_var *loss);
 /* The same from any vars with their cotangents (same shapes; NULL entry: ones for a scalar). */
 WF_API WF_MUST_USE bool wf_backward_from(wf_tape *t, int n, wf_var *const out[], wf_var *const cotangent[]);
 /* After .defer_commit: adds the tape's gradients to the parameters. */
 WF_API WF_MUST_USE bool wf_tape_commit(wf_tape *t);
 
-/* Asks, before the sweep, that x's gradient can be read after it. The gradient of a view is that view of the gradient. A parameter's is
- * committed anyway, and read off the parameter. */
+/* Asks, before the sweep, that x's gradient can be read after it. The gradient of a view is that
+ * view of the gradient. A parameter's is committed anyway, and read off the parameter. */
 WF_API bool wf_keep_grad(wf_tape *t, wf_var *x);
-/* A kept gradient, or the committed one of a parameter; NULL when there is none. Good until the reset. */
+/* A kept gradient, or the committed one of a parameter; NULL when there is none. Good until the
+ * reset. */
 WF_API const wf_tensor *wf_grad_of(const wf_var *x);
 
-/* Gradients as vars: grad[i] becomes d(sum_k <cotangent[k], out[k]>)/d wrt[i], zeros where nothing leads. cotangent NULL: ones for
- * scalars. With create_graph they are differentiable in turn. Parameters and views may be named in wrt. Commits nothing. */
+/* Gradients as vars: grad[i] becomes d(sum_k <cotangent[k], out[k]>)/d wrt[i], zeros where
+ * nothing leads. cotangent NULL: ones for scalars. With create_graph they are differentiable in
+ * turn. Parameters and views may be named in wrt. Commits nothing. */
 typedef struct wf_grad_options {
     bool create_graph;
     const void *reserved[4];
@@ -103,12 +114,14 @@ typedef struct wf_grad_options {
 WF_API WF_MUST_USE bool wf_grad(wf_tape *t, int n_out, wf_var *const out[], wf_var *const cotangent[], int n_wrt, wf_var *const wrt[],
                                 wf_var *grad[], const wf_grad_options *options);
 
-/* On this tape, param stands for var (same shape) until the reset, also in another dtype: how checkers work in double and how
- * a weight is dropped or converted. Before the parameter's first use on the tape. */
+/* On this tape, param stands for var (same shape) until the reset, also in another dtype: how
+ * checkers work in double and how a weight is dropped or converted. Before the parameter's first
+ * use on the tape. */
 WF_API bool wf_tape_bind(wf_tape *t, wf_var *param, wf_var *var);
 
-/* fn(context) runs when what this tape computes becomes permanent: when wf_backward commits in train mode, at once in eval and
- * infer, never on a rehearsal or after an error. Forgotten at reset. */
+/* fn(context) runs when what this tape computes becomes permanent: when wf_backward commits in
+ * train mode, at once in eval and infer, never on a rehearsal or after an error. Forgotten at
+ * reset. */
 WF_API bool wf_tape_on_commit(wf_tape *t, void (*fn)(void *context), void *context);
 
 WF_END

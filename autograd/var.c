@@ -4,7 +4,10 @@
 #include <math.h>
 #include <string.h>
 
-int wf_rank(const wf_var *x) { return x ? x->value.rank : 0; }
+int wf_rank(const wf_var *x)
+{
+    return x ? x->value.rank : 0;
+}
 
 int64_t wf_dim(const wf_var *x, int axis)
 {
@@ -18,8 +21,14 @@ wf_shape wf_shape_of(const wf_var *x)
     return x ? wf_tensor_shape(&x->value) : WF_SCALAR;
 }
 
-wf_dtype wf_dtype_of(const wf_var *x) { return x ? x->value.dtype : WF_F32; }
-int64_t wf_count(const wf_var *x) { return x ? wf_tensor_count(&x->value) : 1; }
+wf_dtype wf_dtype_of(const wf_var *x)
+{
+    return x ? x->value.dtype : WF_F32;
+}
+int64_t wf_count(const wf_var *x)
+{
+    return x ? wf_tensor_count(&x->value) : 1;
+}
 
 double wf_item(const wf_var *x)
 {
@@ -32,8 +41,14 @@ double wf_at(const wf_var *x, int64_t index)
     return wf_tensor_at(&x->value, index);
 }
 
-const wf_tensor *wf_value(const wf_var *x) { return x ? &x->value : NULL; }
-const void *wf_data(const wf_var *x) { return x ? x->value.data : NULL; }
+const wf_tensor *wf_value(const wf_var *x)
+{
+    return x ? &x->value : NULL;
+}
+const void *wf_data(const wf_var *x)
+{
+    return x ? x->value.data : NULL;
+}
 
 bool wf_copy_out(const wf_var *x, void *data, int64_t n)
 {
@@ -49,7 +64,10 @@ bool wf_copy_out(const wf_var *x, void *data, int64_t n)
     return true;
 }
 
-void wf_print(const wf_var *x) { wf_tensor_print(wf_value(x)); }
+void wf_print(const wf_var *x)
+{
+    wf_tensor_print(wf_value(x));
+}
 
 bool wf_keep_grad(wf_tape *t, wf_var *x)
 {

@@ -1,4 +1,5 @@
-/* Views on vars: each checks its numbers, says what is wrong with them, and makes a var that looks into its root. */
+/* Views on vars: each checks its numbers, says what is wrong with them, and makes a var that
+ * looks into its root. */
 #include "autograd/views.h"
 #include "autograd/ops.h"
 #include "autograd/private.h"
@@ -25,14 +26,18 @@ wf_var *wf_slice(wf_tape *t, wf_var *x, int axis, int64_t start, int64_t stop, i
 {
     if (!(x = enter_axis(t, x, "slice", &axis))) return NULL;
     int64_t n = x->value.dim[axis];
-    int64_t from = start < 0 ? start + n : start, to = stop == WF_LAST ? n : stop < 0 ? stop + n : stop;
+    int64_t from = start < 0 ? start + n : start, to = stop == WF_LAST ? n
+                                                       : stop < 0      ? stop + n
+                                                                       : stop;
     char text[256];
-    if (step < 1) return wf_fail(t, "slice: the step is %lld; it must be 1 or more", (long long)step);
+    if (step < 1)
+        return wf_fail(t, "slice: the step is %lld; it must be 1 or more", (long long)step);
     if (from < 0 || from > to || to > n)
         return wf_fail(t, "slice: %lld to %lld of axis %d of %s", (long long)start,
                        (long long)(stop == WF_LAST ? n : stop), axis, shape_of(x, text));
     wf_tensor v;
-    if (!wf_view_slice(&x->value, axis, from, to, step, &v)) return wf_fail(t, "slice: out of range");
+    if (!wf_view_slice(&x->value, axis, from, to, step, &v))
+        return wf_fail(t, "slice: out of range");
     return view_new(t, x, &v);
 }
 
@@ -66,7 +71,8 @@ bool wf_split(wf_tape *t, wf_var *x, int axis, int n, wf_var *part[])
     for (int i = 0; i < n; i++) {
         wf_tensor v;
         int64_t each = size / n;
-        if (wf_view_slice(&x->value, axis, i * each, (i + 1) * each, 1, &v)) part[i] = view_new(t, x, &v);
+        if (wf_view_slice(&x->value, axis, i * each, (i + 1) * each, 1, &v))
+            part[i] = view_new(t, x, &v);
         if (!part[i]) return false;
     }
     return true;
@@ -74,7 +80,8 @@ bool wf_split(wf_tape *t, wf_var *x, int axis, int n, wf_var *part[])
 
 wf_var *wf_transpose(wf_tape *t, wf_var *x, int a, int b)
 {
-    if (!(x = enter_axis(t, x, "transpose", &a)) || !(x = enter_axis(t, x, "transpose", &b))) return NULL;
+    if (!(x = enter_axis(t, x, "transpose", &a)) || !(x = enter_axis(t, x, "transpose", &b)))
+        return NULL;
     wf_tensor v;
     if (!wf_view_transpose(&x->value, a, b, &v)) return wf_fail(t, "transpose: out of range");
     return view_new(t, x, &v);
@@ -105,8 +112,10 @@ wf_var *wf_reshape(wf_tape *t, wf_var *x, wf_shape shape)
         return wf_fail(t, "reshape: rank is %d; expected 0 to %d", (int)shape.rank, WF_RANK);
     bool good = true;
     for (int i = 0; good && i < shape.rank; i++) {
-        if (shape.dim[i] == -1 && free_axis < 0) free_axis = i;
-        else good = shape.dim[i] >= 0 && !__builtin_mul_overflow(known, shape.dim[i], &known);
+        if (shape.dim[i] == -1 && free_axis < 0)
+            free_axis = i;
+        else
+            good = shape.dim[i] >= 0 && !__builtin_mul_overflow(known, shape.dim[i], &known);
     }
     if (good && free_axis >= 0) {
         good = known > 0 && count % known == 0;

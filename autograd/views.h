@@ -1,5 +1,5 @@
-/* Views: other sizes and strides into the same memory. They cost nothing, forward or back: the gradient of a view is the same view of
- * the gradient. */
+/* Views: other sizes and strides into the same memory. They cost nothing, forward or back: the
+ * gradient of a view is the same view of the gradient. */
 #ifndef WEFT_AUTOGRAD_VIEWS_H
 #define WEFT_AUTOGRAD_VIEWS_H
 
@@ -7,18 +7,22 @@
 
 WF_BEGIN
 
-/* Indices start .. stop - 1 of an axis, every step-th (step >= 1). Negative start and stop count from the end; stop WF_LAST is the end. */
+/* Indices start .. stop - 1 of an axis, every step-th (step >= 1). Negative start and stop count
+ * from the end; stop WF_LAST is the end. */
 #define WF_LAST INT64_MAX
 WF_API wf_var *wf_slice(wf_tape *t, wf_var *x, int axis, int64_t start, int64_t stop, int64_t step);
-/* One index of an axis, which goes: (T, B, H) at axis 0 gives (B, H). Negative counts from the end. */
+/* One index of an axis, which goes: (T, B, H) at axis 0 gives (B, H). Negative counts from the
+ * end. */
 WF_API wf_var *wf_select(wf_tape *t, wf_var *x, int axis, int64_t index);
 /* n equal parts of an axis into part[0..n-1]; false, and NULLs, if n does not divide it. */
 WF_API bool wf_split(wf_tape *t, wf_var *x, int axis, int n, wf_var *part[]);
 /* Two axes exchanged. */
 WF_API wf_var *wf_transpose(wf_tape *t, wf_var *x, int a, int b);
-/* A sliding window: axis of n becomes (n - size) / step + 1 positions; a last axis of `size` is added. */
+/* A sliding window: axis of n becomes (n - size) / step + 1 positions; a last axis of `size` is
+ * added. */
 WF_API wf_var *wf_window(wf_tape *t, wf_var *x, int axis, int64_t size, int64_t step);
-/* Other sizes, as many elements, row-major order; one size may be -1. A view where the strides allow it, else a copy. */
+/* Other sizes, as many elements, row-major order; one size may be -1. A view where the strides
+ * allow it, else a copy. */
 WF_API wf_var *wf_reshape(wf_tape *t, wf_var *x, wf_shape shape);
 /* An axis of size 1 put in at `axis` (0 .. rank, or negative: -1 is behind the last). */
 WF_API wf_var *wf_unsqueeze(wf_tape *t, wf_var *x, int axis);

@@ -81,8 +81,9 @@ static model model_new(shape s)
 {
     model m = { .s = s, .net = wf_module_new("bench", NULL) };
     const wf_rnn_options o = { .input = s.input, .hidden = s.hidden };
-    m.rnn = *s.kind == 'L' ? wf_lstm_new(m.net, "rnn", &o)
-          : *s.kind == 'G' ? wf_gru_new(m.net, "rnn", &o) : wf_elman_new(m.net, "rnn", &o);
+    m.rnn = *s.kind == 'L'   ? wf_lstm_new(m.net, "rnn", &o)
+            : *s.kind == 'G' ? wf_gru_new(m.net, "rnn", &o)
+                             : wf_elman_new(m.net, "rnn", &o);
     m.x = random_floats(s.time * s.batch * s.input, 4);
     m.g = random_floats(s.time * s.batch * s.hidden, 5);
     wf_error err = { { 0 } };
@@ -102,11 +103,11 @@ static void step(wf_tape *t, const model *m)
     shape s = m->s;
     wf_tape_reset(t);
     wf_var *x = wf_leaf(t, WF_F32, WF_SHAPE(s.time, s.batch, s.input), m->x);
-    wf_var *y = wf_rnn_forward(t, m->rnn, x, NULL);                            /* (T, B, H) */
+    wf_var *y = wf_rnn_forward(t, m->rnn, x, NULL); /* (T, B, H) */
     if (wf_tape_mode(t) == WF_INFER) return;
     wf_var *g = wf_constant(t, WF_F32, WF_SHAPE(s.time, s.batch, s.hidden), m->g);
     wf_keep_grad(t, x);
-    if (!wf_backward_from(t, 1, &y, &g)) exit(1);                              /* the reason has been said */
+    if (!wf_backward_from(t, 1, &y, &g)) exit(1); /* the reason has been said */
     for (int64_t i = 0; i < wf_module_param_count(m->net); i++)
         wf_param_clear_grad(wf_module_param_at(m->net, i));
 }
@@ -155,11 +156,13 @@ static bool read_peer(const char *program, peer found[SHAPES])
         char kind[8];
         long b, t, i, h;
         double train, infer;
-        if (sscanf(line, "%7s B=%ld T=%ld I=%ld H=%ld train %lf ms infer %lf ms", kind, &b, &t, &i, &h,
-                   &train, &infer) != 7) continue;
+        if (sscanf(line, "%7s B=%ld T=%ld I=%ld H=%ld train %lf ms infer %lf ms", kind, &b, &t, &i,
+                   &h, &train, &infer) != 7)
+            continue;
         for (int k = 0; k < SHAPES; k++) {
             shape s = shapes[k];
-            if (!strcmp(kind, s.kind) && b == s.batch && t == s.time && i == s.input && h == s.hidden)
+            if (!strcmp(kind, s.kind) && b == s.batch && t == s.time && i == s.input &&
+                h == s.hidden)
                 found[k] = (peer){ true, train / 1e3, infer / 1e3 };
         }
     }
@@ -176,11 +179,12 @@ static void row(int k, int runs, double rate, const peer *p)
     double gates = *s.kind == 'L' ? 4 : *s.kind == 'G' ? 3 : 1;
     double flop = 6 * gates * (double)(s.hidden * (s.input + s.hidden) * s.batch * s.time);
     printf("%s B=%lld T=%lld I=%lld H=%lld L=1  train %9.2f ms  infer %8.2f ms  %7.1f GF/s train  "
-           "%7.1f GF/s infer  %3.0f %% of sgemm  2/1 threads: train %.2f infer %.2f", s.kind,
-           (long long)s.batch, (long long)s.time, (long long)s.input, (long long)s.hidden,
+           "%7.1f GF/s infer  %3.0f %% of sgemm  2/1 threads: train %.2f infer %.2f",
+           s.kind, (long long)s.batch, (long long)s.time, (long long)s.input, (long long)s.hidden,
            train2 * 1e3, infer2 * 1e3, flop / train2 / 1e9, flop / 3 / infer2 / 1e9,
            100 * flop / train2 / 1e9 / rate, train2 / train1, infer2 / infer1);
-    if (p->known) printf("  time/oneDNN: train %.2f infer %.2f", train2 / p->train, infer2 / p->infer);
+    if (p->known)
+        printf("  time/oneDNN: train %.2f infer %.2f", train2 / p->train, infer2 / p->infer);
     printf("\n");
     fflush(stdout);
     model_free(&m);
@@ -212,14 +216,19 @@ int main(int argc, char **argv)
     const char *only = NULL, *program = NULL;
     int runs = 7;
     for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "--only") && i + 1 < argc) only = argv[++i];
-        else if (!strcmp(argv[i], "--runs") && i + 1 < argc) runs = atoi(argv[++i]);
-        else if (*argv[i] != '-' && !program) program = argv[i];
-        else return fprintf(stderr, "usage: rnn [--only KIND] [--runs N] [ONEDNN_PROGRAM]\n"), 1;
+        if (!strcmp(argv[i], "--only") && i + 1 < argc)
+            only = argv[++i];
+        else if (!strcmp(argv[i], "--runs") && i + 1 < argc)
+            runs = atoi(argv[++i]);
+        else if (*argv[i] != '-' && !program)
+            program = argv[i];
+        else
+            return fprintf(stderr, "usage: rnn [--only KIND] [--runs N] [ONEDNN_PROGRAM]\n"), 1;
     }
     if (runs < 1 || runs > MOST_RUNS)
         return fprintf(stderr, "rnn: --runs must be from 1 to %d\n", MOST_RUNS), 1;
-    if (wf_threads() < 2) fprintf(stderr, "rnn: only one thread is to be had: no row compares two\n");
+    if (wf_threads() < 2)
+        fprintf(stderr, "rnn: only one thread is to be had: no row compares two\n");
     peer found[SHAPES] = { 0 };
     if (program && !read_peer(program, found))
         return fprintf(stderr, "rnn: '%s' did not run to its end\n", program), 1;
@@ -227,8 +236,9 @@ int main(int argc, char **argv)
     printf("%s; dispatch %s; SGEMM 2048^3: %.0f GF/s on two threads, %.0f on one\n", wf_processor(),
            wf_isa_name(wf_isa_level()), rate, sgemm_rate(1));
     for (int64_t n = 1; n <= 16; n += 15)
-        printf("tiny op, %lld element%s: %.0f ns forward and backward, recording and reset included\n",
-               (long long)n, n == 1 ? "" : "s", tiny(n));
+        printf(
+            "tiny op, %lld element%s: %.0f ns forward and backward, recording and reset included\n",
+            (long long)n, n == 1 ? "" : "s", tiny(n));
     for (int k = 0; k < SHAPES; k++)
         if (!only || !strcmp(only, shapes[k].kind)) row(k, runs, rate, &found[k]);
     return 0;

@@ -1,5 +1,5 @@
-/* A character model: embedding, a recurrent net, a linear head. It learns to write what it reads: a text that it is given, or Weft's own
- * sources. Run with --help for the options. */
+/* A character model: embedding, a recurrent net, a linear head. It learns to write what it
+ * reads: a text that it is given, or Weft's own sources. Run with --help for the options. */
 #include <weft.h>
 
 #include <errno.h>
@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "examples/sources.h"                      /* the text that is built in */
+#include "examples/sources.h" /* the text that is built in */
 
 typedef struct options {
     const char *data, *cell, *save, *load, *prompt;
@@ -29,12 +29,12 @@ typedef struct model {
     wf_linear *head;
 } model;
 
-static volatile sig_atomic_t stopped;              /* the signal that asked us to stop */
+static volatile sig_atomic_t stopped; /* the signal that asked us to stop */
 
 static void on_signal(int number)
 {
     stopped = number;
-    signal(number, SIG_DFL);                       /* a second one ends the program at once */
+    signal(number, SIG_DFL); /* a second one ends the program at once */
 }
 
 static double now(void)
@@ -84,36 +84,80 @@ static bool whole(const char *name, const char *text, int64_t least, int64_t mos
 }
 
 /* A number in [least, most], or below most when `open`. */
-static bool number(const char *name, const char *text, double least, double most, bool open, double *out)
+static bool number(const char *name, const char *text, double least, double most, bool open,
+                   double *out)
 {
     char *end;
     double v = strtod(text, &end);
     if (!*text || *end || !(v >= least) || !(open ? v < most : v <= most)) {
-        fprintf(stderr, "charlm: --%s is '%s'; it must be a number from %g to %s%g\n", name, text, least,
-                open ? "below " : "", most);
+        fprintf(stderr, "charlm: --%s is '%s'; it must be a number from %g to %s%g\n", name, text,
+                least, open ? "below " : "", most);
         return false;
     }
     *out = v;
     return true;
 }
 
-enum { DATA = 1000, CELL, LAYERS, HIDDEN, EMBED, TIME, BATCH, STEPS, LR, DROPOUT, CLIP, VALID, SEED,
-       THREADS, SAVE, LOAD, PROMPT, GENERATE, TEMPERATURE, HELP };
+enum {
+    DATA = 1000,
+    CELL,
+    LAYERS,
+    HIDDEN,
+    EMBED,
+    TIME,
+    BATCH,
+    STEPS,
+    LR,
+    DROPOUT,
+    CLIP,
+    VALID,
+    SEED,
+    THREADS,
+    SAVE,
+    LOAD,
+    PROMPT,
+    GENERATE,
+    TEMPERATURE,
+    HELP
+};
 
 /* Reads the command line: 1 to go on, 0 and -1 to exit well and badly. */
 static int read_options(int argc, char **argv, options *o)
 {
     static const struct option all[] = {
-        { "data", 1, 0, DATA }, { "cell", 1, 0, CELL }, { "layers", 1, 0, LAYERS },
-        { "hidden", 1, 0, HIDDEN }, { "embed", 1, 0, EMBED }, { "time", 1, 0, TIME },
-        { "batch", 1, 0, BATCH }, { "steps", 1, 0, STEPS }, { "lr", 1, 0, LR },
-        { "dropout", 1, 0, DROPOUT }, { "clip", 1, 0, CLIP }, { "valid", 1, 0, VALID },
-        { "seed", 1, 0, SEED }, { "threads", 1, 0, THREADS }, { "save", 1, 0, SAVE },
-        { "load", 1, 0, LOAD }, { "prompt", 1, 0, PROMPT }, { "generate", 1, 0, GENERATE },
-        { "temperature", 1, 0, TEMPERATURE }, { "help", 0, 0, HELP }, { 0, 0, 0, 0 },
+        { "data", 1, 0, DATA },
+        { "cell", 1, 0, CELL },
+        { "layers", 1, 0, LAYERS },
+        { "hidden", 1, 0, HIDDEN },
+        { "embed", 1, 0, EMBED },
+        { "time", 1, 0, TIME },
+        { "batch", 1, 0, BATCH },
+        { "steps", 1, 0, STEPS },
+        { "lr", 1, 0, LR },
+        { "dropout", 1, 0, DROPOUT },
+        { "clip", 1, 0, CLIP },
+        { "valid", 1, 0, VALID },
+        { "seed", 1, 0, SEED },
+        { "threads", 1, 0, THREADS },
+        { "save", 1, 0, SAVE },
+        { "load", 1, 0, LOAD },
+        { "prompt", 1, 0, PROMPT },
+        { "generate", 1, 0, GENERATE },
+        { "temperature", 1, 0, TEMPERATURE },
+        { "help", 0, 0, HELP },
+        { 0, 0, 0, 0 },
     };
-    *o = (options){ .cell = "lstm", .layers = 2, .hidden = 256, .embed = 64, .time = 64, .batch = 32,
-                    .steps = 2000, .generate = 300, .lr = 2e-3, .clip = 1, .valid = 0.05,
+    *o = (options){ .cell = "lstm",
+                    .layers = 2,
+                    .hidden = 256,
+                    .embed = 64,
+                    .time = 64,
+                    .batch = 32,
+                    .steps = 2000,
+                    .generate = 300,
+                    .lr = 2e-3,
+                    .clip = 1,
+                    .valid = 0.05,
                     .temperature = 0.8 };
     bool ok = true;
     for (int found, at = 0; ok && (found = getopt_long(argc, argv, "", all, &at)) != -1;) {
@@ -164,13 +208,15 @@ static const wf_cell *cell_named(const char *name)
 static bool model_new(model *m, const options *o, int64_t letters, wf_error *err)
 {
     m->net = wf_module_new("charlm", &(wf_module_options){ .seed = (uint64_t)o->seed });
-    m->embed = wf_embedding_new(m->net, "embed", &(wf_embedding_options){
-                                    .input = letters, .output = o->embed });
-    m->rnn = wf_rnn_new(m->net, "rnn", cell_named(o->cell), &(wf_rnn_options){
-                            .input = o->embed, .hidden = o->hidden, .layers = o->layers,
-                            .dropout = o->layers > 1 ? o->dropout : 0 });
-    m->head = wf_linear_new(m->net, "head", &(wf_linear_options){
-                                .input = o->hidden, .output = letters });
+    m->embed = wf_embedding_new(m->net, "embed",
+                                &(wf_embedding_options){ .input = letters, .output = o->embed });
+    m->rnn = wf_rnn_new(m->net, "rnn", cell_named(o->cell),
+                        &(wf_rnn_options){ .input = o->embed,
+                                           .hidden = o->hidden,
+                                           .layers = o->layers,
+                                           .dropout = o->layers > 1 ? o->dropout : 0 });
+    m->head = wf_linear_new(m->net, "head",
+                            &(wf_linear_options){ .input = o->hidden, .output = letters });
     return wf_module_ok(m->net, err);
 }
 
@@ -181,8 +227,9 @@ static bool model_save(const model *m, const options *o, const wf_corpus *text, 
     snprintf(hidden, sizeof hidden, "%lld", (long long)o->hidden);
     snprintf(embed, sizeof embed, "%lld", (long long)o->embed);
     const wf_meta meta[] = {
-        { "weft.model", "charlm" }, { "cell", o->cell }, { "layers", layers },
-        { "hidden", hidden }, { "embed", embed }, { "alphabet", wf_corpus_alphabet_text(text) },
+        { "weft.model", "charlm" }, { "cell", o->cell },
+        { "layers", layers },       { "hidden", hidden },
+        { "embed", embed },         { "alphabet", wf_corpus_alphabet_text(text) },
     };
     return wf_module_save(m->net, o->save, meta, sizeof meta / sizeof meta[0], err);
 }
@@ -212,11 +259,12 @@ static bool read_saved(const wf_archive *file, options *o, wf_error *err)
     if (!cell || !cell_named(cell))
         return wf_error_set(err, "load %s: it does not name a cell that charlm knows", o->load);
     if (o->cell_given && strcmp(cell, o->cell))
-        return wf_error_set(err, "load %s: the saved model has --cell %s, not %s", o->load, cell, o->cell);
+        return wf_error_set(err, "load %s: the saved model has --cell %s, not %s", o->load, cell,
+                            o->cell);
     o->cell = cell;
-    return saved_size(file, o->load, "layers", o->layers_given, &o->layers, err)
-           && saved_size(file, o->load, "hidden", o->hidden_given, &o->hidden, err)
-           && saved_size(file, o->load, "embed", o->embed_given, &o->embed, err);
+    return saved_size(file, o->load, "layers", o->layers_given, &o->layers, err) &&
+           saved_size(file, o->load, "hidden", o->hidden_given, &o->hidden, err) &&
+           saved_size(file, o->load, "embed", o->embed_given, &o->embed, err);
 }
 
 /* ---- what the net computes ---- */
@@ -228,7 +276,8 @@ static wf_var *logits(wf_tape *t, const model *m, const wf_tensor *ids, wf_carry
     return wf_linear_forward(t, m->head, h);                                   /* (T, B, letters) */
 }
 
-/* Bits per character over the held-out text (at most `most` characters of it): one pass, one lane, zero initial state. */
+/* Bits per character over the held-out text (at most `most` characters of it): one pass, one
+ * lane, zero initial state. */
 static double evaluate(wf_tape *t, const model *m, const wf_corpus *text, int64_t most)
 {
     enum { WINDOW = 256 };
@@ -245,7 +294,8 @@ static double evaluate(wf_tape *t, const model *m, const wf_corpus *text, int64_
         wf_view_slice(ids, 0, at, end, 1, &input);
         wf_view_slice(ids, 0, at + 1, end + 1, 1, &target);
         wf_tape_reset(t);
-        nats += wf_item(wf_cross_entropy(t, logits(t, m, &input, past), &target)) * (double)(end - at);
+        nats += wf_item(wf_cross_entropy(t, logits(t, m, &input, past), &target)) *
+                (double)(end - at);
     }
     wf_tape_set_mode(t, before);
     wf_carry_free(past);
@@ -267,7 +317,8 @@ static int32_t draw(const wf_var *y, double temperature, uint64_t key, uint64_t 
     return (int32_t)best;
 }
 
-/* Reads the prompt, then writes `count` characters, each read in turn. False when the tape failed. */
+/* Reads the prompt, then writes `count` characters, each read in turn. False when the tape
+ * failed. */
 static bool write_sample(wf_tape *t, const model *m, const wf_corpus *text, const options *o,
                          const int32_t *prompt, int64_t n_prompt, int64_t count, FILE *out)
 {
@@ -296,8 +347,8 @@ static bool write_sample(wf_tape *t, const model *m, const wf_corpus *text, cons
 /* ---- training ---- */
 
 typedef struct progress {
-    double begun, shown, bits;                     /* bits: a running mean */
-    bool live;                                     /* a terminal: one line that is written over */
+    double begun, shown, bits; /* bits: a running mean */
+    bool live;                 /* a terminal: one line that is written over */
 } progress;
 
 static void show(progress *p, const options *o, int64_t step, double nats)
@@ -329,11 +380,12 @@ static void look(progress *p, wf_tape *t, const model *m, const wf_corpus *text,
     if (memory) {
         write_sample(t, m, text, o, prompt, n_prompt, 120, memory);
         fclose(memory);
-        for (const char *c = sample; *c; c++) fputs(*c == '\n' ? "\n  | " : (char[]){ *c, 0 }, stderr);
+        for (const char *c = sample; *c; c++)
+            fputs(*c == '\n' ? "\n  | " : (char[]){ *c, 0 }, stderr);
         free(sample);
     }
     fputc('\n', stderr);
-    p->begun += now() - begun;                     /* the rate is of training alone */
+    p->begun += now() - begun; /* the rate is of training alone */
 }
 
 /* True when all steps were made or a signal ended them; false after a failure, which was said. */
@@ -353,11 +405,11 @@ static bool train(wf_tape *t, model *m, wf_corpus *text, const options *o, const
     int64_t interval = o->steps >= 4 ? o->steps / 4 : 0, step = 1;
     for (; step <= o->steps && !stopped; step++) {
         wf_batch b = wf_corpus_next(text);
-        if (b.restart) wf_carry_reset(past);                                   /* the text begins anew */
+        if (b.restart) wf_carry_reset(past); /* the text begins anew */
         wf_tape_reset(t);
-        wf_var *y = logits(t, m, b.input, past);                               /* (T, B, letters) */
-        wf_var *loss = wf_cross_entropy(t, y, b.target);                       /* nats per character */
-        if (!wf_backward(t, loss)) break;                                      /* the reason has been said */
+        wf_var *y = logits(t, m, b.input, past);         /* (T, B, letters) */
+        wf_var *loss = wf_cross_entropy(t, y, b.target); /* nats per character */
+        if (!wf_backward(t, loss)) break;                /* the reason has been said */
         double nats = wf_item(loss);
         if (o->clip > 0) wf_optim_clip_norm(adam, o->clip);
         wf_optim_step(adam);
@@ -367,9 +419,11 @@ static bool train(wf_tape *t, model *m, wf_corpus *text, const options *o, const
     }
     bool ok = step > o->steps || stopped;
     if (p.live) fputc('\n', stderr);
-    if (stopped) fprintf(stderr, "charlm: stopped by signal %d after %lld steps\n", (int)stopped,
-                         (long long)step - 1);
-    else if (ok) fprintf(stderr, "%lld steps in %.1f s\n", (long long)o->steps, now() - p.begun);
+    if (stopped)
+        fprintf(stderr, "charlm: stopped by signal %d after %lld steps\n", (int)stopped,
+                (long long)step - 1);
+    else if (ok)
+        fprintf(stderr, "%lld steps in %.1f s\n", (long long)o->steps, now() - p.begun);
     wf_carry_free(past);
     wf_optim_free(adam);
     return ok;
@@ -379,7 +433,9 @@ static bool train(wf_tape *t, model *m, wf_corpus *text, const options *o, const
 
 static wf_corpus *open_text(const options *o, const char *alphabet, wf_error *err)
 {
-    wf_corpus_options how = { .time = o->time, .batch = o->batch, .valid = o->valid, .alphabet = alphabet };
+    wf_corpus_options how = {
+        .time = o->time, .batch = o->batch, .valid = o->valid, .alphabet = alphabet
+    };
     if (o->steps == 0 && !o->data && alphabet) return wf_corpus_from_alphabet(alphabet, err);
     if (o->data) return wf_corpus_new(o->data, &how, err);
     return wf_corpus_from_parts(built_in_text, built_in_count, &how, err);
@@ -403,7 +459,8 @@ static int run(options *o, const wf_archive *saved, model *m, wf_corpus **text, 
     if (begin) n_prompt = wf_corpus_encode(*text, begin, n_prompt, *prompt, n_prompt, &err);
     if (n_prompt < 0) return failed(err.text);
 
-    fprintf(stderr, "%lld letters, %lld to learn from, %lld held out; %s, %lld weights; %d threads, %s\n",
+    fprintf(stderr,
+            "%lld letters, %lld to learn from, %lld held out; %s, %lld weights; %d threads, %s\n",
             (long long)wf_corpus_alphabet(*text), (long long)wf_corpus_train_count(*text),
             (long long)wf_corpus_valid_count(*text), o->cell, (long long)wf_module_weights(m->net),
             wf_tape_threads(t), wf_isa_name(wf_isa_level()));

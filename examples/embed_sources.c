@@ -1,5 +1,5 @@
-/* Writes the files it is given into a C source as texts: charlm learns from them when it is given no other. Run by the build.
- * usage: embed_sources OUT ROOT FILE... */
+/* Writes the files it is given into a C source as texts: charlm learns from them when it is
+ * given no other. Run by the build. usage: embed_sources OUT ROOT FILE... */
 #include <stdio.h>
 #include <string.h>
 
@@ -12,7 +12,8 @@ static int embed(FILE *out, const char *path, int number)
     }
     fprintf(out, "static const char text_%d[] = {", number);
     int count = 0;
-    for (int c; (c = getc(in)) != EOF; count++) fprintf(out, "%s%d,", count % 32 ? "" : "\n", (signed char)c);
+    for (int c; (c = getc(in)) != EOF; count++)
+        fprintf(out, "%s%d,", count % 32 ? "" : "\n", (signed char)c);
     fprintf(out, "%s};\n", count ? "\n" : "0");
     int bad = ferror(in);
     fclose(in);

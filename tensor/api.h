@@ -1,4 +1,5 @@
-/* What every public header shares: version, visibility and the attributes that make the compiler listen. */
+/* What every public header shares: version, visibility and the attributes that make the compiler
+ * listen. */
 #ifndef WEFT_TENSOR_API_H
 #define WEFT_TENSOR_API_H
 
@@ -27,7 +28,8 @@
 #define WF_COUNT(type, ...) ((int)(sizeof((type[]){ __VA_ARGS__ }) / sizeof(type)))
 
 WF_BEGIN
-/* The version of the library that is loaded, "0.1.0"; compare with WF_VERSION, that of the headers. */
+/* The version of the library that is loaded, "0.1.0"; compare with WF_VERSION, that of the
+ * headers. */
 WF_API const char *wf_version(void);
 WF_END
 

@@ -5,8 +5,10 @@
 #include "tensor/par.h"
 #include "tensor/size.h"
 
-enum { SHARE = 1 << 22 }; /* multiply-adds that are worth a thread: what it writes comes back from its cache */
-enum { CUT = 256 };       /* rows and columns below which BLIS does not pay */
+enum {
+    SHARE = 1 << 22
+}; /* multiply-adds that are worth a thread: what it writes comes back from its cache */
+enum { CUT = 256 }; /* rows and columns below which BLIS does not pay */
 
 static bool is_float(wf_dtype dtype)
 {

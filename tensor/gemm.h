@@ -1,4 +1,5 @@
-/* Matrix products: general ones through BLIS, and products with weights packed once for what runs at every time step. */
+/* Matrix products: general ones through BLIS, and products with weights packed once for what
+ * runs at every time step. */
 #ifndef WEFT_TENSOR_GEMM_H
 #define WEFT_TENSOR_GEMM_H
 
@@ -6,21 +7,23 @@
 
 WF_BEGIN
 
-/* C = alpha A B + beta C for f32 or f64, A (m, k), B (k, n), C (m, n), any strides (in elements; row stride, column stride;
- * C's must not overlap). beta = 0 overwrites, NaN included. Sizes may be 0. The bits do not depend on `threads`. Called inside
- * a parallel region it uses one thread. */
+/* C = alpha A B + beta C for f32 or f64, A (m, k), B (k, n), C (m, n), any strides (in elements;
+ * row stride, column stride; C's must not overlap). beta = 0 overwrites, NaN included. Sizes may
+ * be 0. The bits do not depend on `threads`. Called inside a parallel region it uses one thread. */
 WF_API void wf_gemm(wf_dtype dtype, int threads, int64_t m, int64_t n, int64_t k, double alpha,
                     const void *a, int64_t a_row, int64_t a_col, const void *b, int64_t b_row, int64_t b_col,
                     double beta, void *c, int64_t c_row, int64_t c_col);
 
-/* Packed weights: B (k, n) laid out in panels of wf_pack_width columns, padded with zeros, 64-byte aligned. */
+/* Packed weights: B (k, n) laid out in panels of wf_pack_width columns, padded with zeros,
+ * 64-byte aligned. */
 WF_API int64_t wf_pack_width(wf_dtype dtype);                          /* columns per panel at this dispatch level */
 WF_API int64_t wf_pack_count(wf_dtype dtype, int64_t k, int64_t n);    /* elements that it takes; -1: too many */
 WF_API void wf_pack(wf_dtype dtype, int threads, int64_t k, int64_t n, const void *b, int64_t b_row, int64_t b_col, void *packed);
 
-/* C (m, n) = A (m, k) B, or += when `add`, on the calling thread, for panels first <= p < last (columns p * width on; n is
- * still the whole width of C). A and C are row-major with row strides a_row and c_row. Every element is one chain of fused
- * multiply-adds over k, so the bits do not depend on how rows and panels are shared out. */
+/* C (m, n) = A (m, k) B, or += when `add`, on the calling thread, for panels first <= p < last
+ * (columns p * width on; n is still the whole width of C). A and C are row-major with row
+ * strides a_row and c_row. Every element is one chain of fused multiply-adds over k, so the bits
+ * do not depend on how rows and panels are shared out. */
 WF_API void wf_gemm_packed(wf_dtype dtype, int64_t m, int64_t n, int64_t k, const void *a, int64_t a_row,
                            const void *packed, int64_t first, int64_t last, bool add, void *c, int64_t c_row);
 

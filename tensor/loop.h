@@ -1,4 +1,5 @@
-/* The one strided loop: plans a walk over several operands of one shape, then runs it in order or in parallel. */
+/* The one strided loop: plans a walk over several operands of one shape, then runs it in order
+ * or in parallel. */
 #ifndef WEFT_TENSOR_LOOP_H
 #define WEFT_TENSOR_LOOP_H
 
@@ -8,8 +9,8 @@ WF_BEGIN
 
 enum { WF_LOOP_OPERANDS = 8 };
 
-/* Axes are merged where every operand allows it and ordered so that the innermost moves memory least.
- * Strides are in bytes; 0 for an operand that is broadcast along an axis. */
+/* Axes are merged where every operand allows it and ordered so that the innermost moves memory
+ * least. Strides are in bytes; 0 for an operand that is broadcast along an axis. */
 typedef struct wf_loop {
     int operands, rank;                            /* rank >= 1; the last axis is the innermost */
     int64_t dim[WF_RANK];
@@ -18,16 +19,18 @@ typedef struct wf_loop {
     int64_t count;                                 /* elements in all */
 } wf_loop;
 
-/* Plans a walk over `shape`, to which every operand must broadcast (false if one does not). `fixed`, if >= 0,
- * names an operand whose broadcast axes become the innermost, so that each of its elements is visited in one
- * go, in index order: what a sum needs. -1: free. */
+/* Plans a walk over `shape`, to which every operand must broadcast (false if one does not).
+ * `fixed`, if >= 0, names an operand whose broadcast axes become the innermost, so that each of
+ * its elements is visited in one go, in index order: what a sum needs. -1: free. */
 WF_API bool wf_loop_plan(wf_loop *loop, wf_shape shape, int operands, const wf_tensor *const operand[], int fixed);
 
-/* Called with pointers at the start of an innermost run of n elements and each operand's stride in bytes. */
+/* Called with pointers at the start of an innermost run of n elements and each operand's stride
+ * in bytes. */
 typedef void wf_loop_fn(void *context, char *const pointer[], const int64_t stride[], int64_t n);
 
-/* Runs the whole loop. Threads split the axes in which no operand listed in `written` (a bit mask) is broadcast, at
- * fixed places, so the result is the same for any number of threads; within a part, order is row-major. */
+/* Runs the whole loop. Threads split the axes in which no operand listed in `written` (a bit
+ * mask) is broadcast, at fixed places, so the result is the same for any number of threads;
+ * within a part, order is row-major. */
 WF_API void wf_loop_run(const wf_loop *loop, int threads, uint32_t written, wf_loop_fn *fn, void *context);
 
 WF_END

@@ -1,4 +1,5 @@
-/* Random numbers as a pure function of (key, counter): Philox4x32-10, Salmon et al. 2011. No state, no order. */
+/* Random numbers as a pure function of (key, counter): Philox4x32-10, Salmon et al. 2011. No
+ * state, no order. */
 #ifndef WEFT_TENSOR_RNG_H
 #define WEFT_TENSOR_RNG_H
 

@@ -1,10 +1,12 @@
-/* Checked arithmetic: the one place where sizes are multiplied and added before memory is asked for. */
+/* Checked arithmetic: the one place where sizes are multiplied and added before memory is asked
+ * for. */
 #ifndef WEFT_TENSOR_SIZE_H
 #define WEFT_TENSOR_SIZE_H
 
 #include "tensor/api.h"
 
-/* Each returns false, and leaves *out alone, when the result does not fit or an operand is negative. */
+/* Each returns false, and leaves *out alone, when the result does not fit or an operand is
+ * negative. */
 static inline bool wf_size_mul(int64_t a, int64_t b, int64_t *out)
 {
     int64_t r;

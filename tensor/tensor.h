@@ -1,4 +1,5 @@
-/* A tensor is a strided view: where numbers lie, of what kind and in what order. It never owns memory. */
+/* A tensor is a strided view: where numbers lie, of what kind and in what order. It never owns
+ * memory. */
 #ifndef WEFT_TENSOR_TENSOR_H
 #define WEFT_TENSOR_TENSOR_H
 
@@ -23,7 +24,8 @@ typedef struct wf_shape {
 #define WF_SHAPE(...) ((wf_shape){ WF_COUNT(int64_t, __VA_ARGS__), { __VA_ARGS__ } })
 #define WF_SCALAR ((wf_shape){ 0, { 0 } })
 
-/* Strides are in elements, zero or more (0: broadcast). Data may be NULL where only the form matters. */
+/* Strides are in elements, zero or more (0: broadcast). Data may be NULL where only the form
+ * matters. */
 typedef struct wf_tensor {
     void *data;
     wf_dtype dtype;
@@ -32,7 +34,8 @@ typedef struct wf_tensor {
     int64_t stride[WF_RANK];
 } wf_tensor;
 
-/* Elements in all; 1 for a scalar, 0 when a size is 0. The shape must have passed wf_shape_check. */
+/* Elements in all; 1 for a scalar, 0 when a size is 0. The shape must have passed
+ * wf_shape_check. */
 WF_API int64_t wf_shape_count(const wf_shape *shape);
 WF_API int64_t wf_tensor_count(const wf_tensor *x);
 /* The element count if rank and sizes are in range and the bytes fit an int64_t; otherwise -1 and
@@ -53,10 +56,10 @@ WF_API bool wf_tensor_overlaps_itself(const wf_tensor *x);
 WF_API int wf_axis(int rank, int axis);
 
 /* Views. Each is false, with *out untouched, when the numbers do not fit; the caller says why.
- * slice: start <= index < stop with a step of 1 or more, 0 <= start <= stop <= size.
- * window: axis of size n becomes (n - size) / step + 1 positions, and a last axis of `size` is added.
- * reshape: only where strides allow it without copying.
- * expand: sizes of 1 (and missing leading axes) repeat with stride 0. */
+ * slice: start <= index < stop with a step of 1 or more, 0 <= start <= stop <= size. window:
+ * axis of size n becomes (n - size) / step + 1 positions, and a last axis of `size` is added.
+ * reshape: only where strides allow it without copying. expand: sizes of 1 (and missing leading
+ * axes) repeat with stride 0. */
 WF_API bool wf_view_slice(const wf_tensor *x, int axis, int64_t start, int64_t stop, int64_t step, wf_tensor *out);
 WF_API bool wf_view_select(const wf_tensor *x, int axis, int64_t index, wf_tensor *out);
 WF_API bool wf_view_transpose(const wf_tensor *x, int a, int b, wf_tensor *out);
@@ -66,8 +69,8 @@ WF_API bool wf_view_expand(const wf_tensor *x, wf_shape shape, wf_tensor *out);
 /* The shape that a and b broadcast to (NumPy's rule). */
 WF_API bool wf_shape_broadcast(const wf_shape *a, const wf_shape *b, wf_shape *out);
 
-/* Element-wise over any strides; y must not overlap itself or x. Shapes must be equal (x may be broadcast by
- * stride 0). copy converts between dtypes; f64 to i32 truncates. */
+/* Element-wise over any strides; y must not overlap itself or x. Shapes must be equal (x may be
+ * broadcast by stride 0). copy converts between dtypes; f64 to i32 truncates. */
 WF_API void wf_tensor_copy(const wf_tensor *x, const wf_tensor *y);   /* y = x */
 WF_API void wf_tensor_add(const wf_tensor *x, const wf_tensor *y);    /* y += x, same float dtype, any overlap within y is
                                                                        * honoured one element after another in index order */
@@ -75,9 +78,10 @@ WF_API void wf_tensor_fill(const wf_tensor *y, double value);
 /* The element at a flat row-major index, as a double; NaN when x is NULL or has no data. */
 WF_API double wf_tensor_at(const wf_tensor *x, int64_t index);
 
-/* Writes the tensor to stdout as a person wants to read it: aligned columns, rows in brackets, the middle of long axes
- * left out, dtype and shape at the end. NULL prints "(no tensor)". _text writes into text (at most bytes, always
- * terminated) and returns the length that the whole would have, as snprintf does. */
+/* Writes the tensor to stdout as a person wants to read it: aligned columns, rows in brackets,
+ * the middle of long axes left out, dtype and shape at the end. NULL prints "(no tensor)". _text
+ * writes into text (at most bytes, always terminated) and returns the length that the whole
+ * would have, as snprintf does. */
 WF_API void wf_tensor_print(const wf_tensor *x);
 WF_API size_t wf_tensor_text(const wf_tensor *x, char *text, size_t bytes);
 

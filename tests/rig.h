@@ -1,5 +1,6 @@
-/* A small training run that several suites share: embedding, recurrent net, head, Adam and a carried state, over letters from a formula;
- * and a hash of all that it learns. Included by the suites, whose own copy it becomes. */
+/* A small training run that several suites share: embedding, recurrent net, head, Adam and a
+ * carried state, over letters from a formula; and a hash of all that it learns. Included by the
+ * suites, whose own copy it becomes. */
 #ifndef WEFT_TESTS_RIG_H
 #define WEFT_TESTS_RIG_H
 
@@ -69,7 +70,8 @@ static inline bool rig_make(rig *r, rig_size s, wf_error *e)
     return false;
 }
 
-/* One training step, `step` counting from 0; false when the tape failed. The tape's random step is set, so that a step can be made again. */
+/* One training step, `step` counting from 0; false when the tape failed. The tape's random step
+ * is set, so that a step can be made again. */
 static inline bool rig_step(rig *r, int64_t step)
 {
     rig_size s = r->size;

@@ -1,4 +1,5 @@
-/* Nothing is lost when memory runs out: every allocation of building, training, saving and loading fails once, and from then on. */
+/* Nothing is lost when memory runs out: every allocation of building, training, saving and
+ * loading fails once, and from then on. */
 #include "tests/harness.h"
 #include "tests/rig.h"
 
@@ -7,7 +8,7 @@
 
 /* The runtime's allocator, counting: which allocation fails, and how many are alive. */
 static struct {
-    int64_t made, alive, fail_at;                  /* fail_at: 0 never, k the k-th */
+    int64_t made, alive, fail_at; /* fail_at: 0 never, k the k-th */
     bool from_then_on, failed;
 } heap;
 
@@ -15,7 +16,8 @@ static void *counted_alloc(void *user, size_t bytes)
 {
     (void)user;
     heap.made++;
-    if (heap.fail_at && (heap.from_then_on ? heap.made >= heap.fail_at : heap.made == heap.fail_at)) {
+    if (heap.fail_at &&
+        (heap.from_then_on ? heap.made >= heap.fail_at : heap.made == heap.fail_at)) {
         heap.failed = true;
         return NULL;
     }
@@ -39,9 +41,18 @@ static void quiet(void *user, const char *text)
 
 static rig_size small(int i)
 {
-    return (rig_size){ .cell = i == 0 ? wf_cell_rnn() : i == 1 ? wf_cell_lstm() : wf_cell_gru(),
-                       .letters = 11, .time = 5, .batch = 3, .embed = 7, .hidden = 9, .layers = 2,
-                       .dropout = 0.3, .clip = 0.5, .ragged = true };
+    return (rig_size){ .cell = i == 0   ? wf_cell_rnn()
+                               : i == 1 ? wf_cell_lstm()
+                                        : wf_cell_gru(),
+                       .letters = 11,
+                       .time = 5,
+                       .batch = 3,
+                       .embed = 7,
+                       .hidden = 9,
+                       .layers = 2,
+                       .dropout = 0.3,
+                       .clip = 0.5,
+                       .ragged = true };
 }
 
 static void arm(int64_t k, bool from_then_on)
@@ -52,23 +63,37 @@ static void arm(int64_t k, bool from_then_on)
     heap.failed = false;
 }
 
-static void disarm(void) { heap.fail_at = 0; }
+static void disarm(void)
+{
+    heap.fail_at = 0;
+}
 
-/* Runs one act with the k-th allocation failing. An act that fails must leave the state as it was, and succeed when tried again without
- * the failure. Returns whether the failure was reached. */
+/* Runs one act with the k-th allocation failing. An act that fails must leave the state as it
+ * was, and succeed when tried again without the failure. Returns whether the failure was
+ * reached. */
 typedef bool act(rig *r, const char *path, wf_error *e);
 
-static bool act_first(rig *r, const char *path, wf_error *e) { return (void)path, (void)e, rig_step(r, 0); }
-static bool act_second(rig *r, const char *path, wf_error *e) { return (void)path, (void)e, rig_step(r, 1); }
+static bool act_first(rig *r, const char *path, wf_error *e)
+{
+    return (void)path, (void)e, rig_step(r, 0);
+}
+static bool act_second(rig *r, const char *path, wf_error *e)
+{
+    return (void)path, (void)e, rig_step(r, 1);
+}
 
 static bool act_save(rig *r, const char *path, wf_error *e)
 {
     return wf_module_save(r->net, path, &(wf_meta){ "made by", "a test" }, 1, e);
 }
 
-static bool act_load(rig *r, const char *path, wf_error *e) { return wf_module_load(r->net, path, e); }
+static bool act_load(rig *r, const char *path, wf_error *e)
+{
+    return wf_module_load(r->net, path, e);
+}
 
-static bool try_act(rig *r, act *a, const char *what, const char *path, int64_t k, bool from_then_on)
+static bool try_act(rig *r, act *a, const char *what, const char *path, int64_t k,
+                    bool from_then_on)
 {
     uint64_t before = rig_hash(r);
     int64_t steps = wf_optim_steps(r->adam);
@@ -76,9 +101,10 @@ static bool try_act(rig *r, act *a, const char *what, const char *path, int64_t 
     arm(k, from_then_on);
     bool ok = a(r, path, &e), reached = heap.failed;
     disarm();
-    if (ok) return reached;                        /* done without: what failed was not needed */
+    if (ok) return reached; /* done without: what failed was not needed */
     ck_assert_msg(reached, "%s failed without a failing allocation: %s", what, e.text);
-    ck_assert_msg(e.text[0] || wf_tape_error(r->t)[0], "%s, allocation %lld: no reason given", what, (long long)k);
+    ck_assert_msg(e.text[0] || wf_tape_error(r->t)[0], "%s, allocation %lld: no reason given", what,
+                  (long long)k);
     ck_assert_msg(rig_hash(r) == before && wf_optim_steps(r->adam) == steps,
                   "%s, allocation %lld: the model changed though it failed", what, (long long)k);
     e.text[0] = '\0';
@@ -91,8 +117,10 @@ START_TEST(the_kth_allocation_may_fail_for_every_k)
     bool from_then_on = _i % 2;
     rig_size size = small(_i / 2);
     wf_error e = { { 0 } };
-    ck_assert(wf_runtime_set(&(wf_runtime){ .alloc = counted_alloc, .release = counted_release,
-                                            .log = quiet, .threads = 2 }, &e));
+    ck_assert(wf_runtime_set(
+        &(wf_runtime){
+            .alloc = counted_alloc, .release = counted_release, .log = quiet, .threads = 2 },
+        &e));
     char path[4200];
     snprintf(path, sizeof path, "%s/model.safetensors", harness_folder());
     rig r;
@@ -116,12 +144,18 @@ START_TEST(the_kth_allocation_may_fail_for_every_k)
         } else {
             ck_assert_msg(e.text[0], "allocation %lld: no reason given", (long long)k);
         }
-        ck_assert_msg(heap.alive == 0, "allocation %lld of building: %lld blocks leak", (long long)k,
-                      (long long)heap.alive);
+        ck_assert_msg(heap.alive == 0, "allocation %lld of building: %lld blocks leak",
+                      (long long)k, (long long)heap.alive);
         built = k;
     }
-    static const struct { act *a; const char *what; } acts[] = {
-        { act_first, "the first step" }, { act_second, "the second step" }, { act_save, "saving" }, { act_load, "loading" },
+    static const struct {
+        act *a;
+        const char *what;
+    } acts[] = {
+        { act_first, "the first step" },
+        { act_second, "the second step" },
+        { act_save, "saving" },
+        { act_load, "loading" },
     };
     int64_t reached[4] = { 0 };
     for (int i = 0; i < 4; i++)
@@ -131,16 +165,18 @@ START_TEST(the_kth_allocation_may_fail_for_every_k)
             for (int before = 0; before < i; before++) ck_assert(acts[before].a(&r, path, &e));
             more = try_act(&r, acts[i].a, acts[i].what, path, k, from_then_on);
             ck_assert_msg(rig_hash(&r) == (i == 0 ? after_one : after_two),
-                          "%s, allocation %lld: other bits than without the failure", acts[i].what, (long long)k);
+                          "%s, allocation %lld: other bits than without the failure", acts[i].what,
+                          (long long)k);
             rig_free(&r);
             ck_assert_int_eq(heap.alive, 0);
             if (more) reached[i] = k;
         }
     ck_assert_int_gt(built, 20);
     ck_assert_int_gt(reached[0], 3);
-    printf("%s: %lld allocations failed in building, %lld and %lld in steps, %lld in saving, %lld in loading\n",
-           size.cell->name, (long long)built, (long long)reached[0], (long long)reached[1], (long long)reached[2],
-           (long long)reached[3]);
+    printf("%s: %lld allocations failed in building, %lld and %lld in steps, %lld in saving, %lld "
+           "in loading\n",
+           size.cell->name, (long long)built, (long long)reached[0], (long long)reached[1],
+           (long long)reached[2], (long long)reached[3]);
 }
 END_TEST
 

@@ -1,10 +1,11 @@
-/* A steady training loop asks the heap for nothing: malloc and its kin are interposed and counted from the third step on. */
+/* A steady training loop asks the heap for nothing: malloc and its kin are interposed and
+ * counted from the third step on. */
 #include "tests/harness.h"
 #include "tests/rig.h"
 
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #define INTERPOSED 0
@@ -28,7 +29,7 @@ static _Thread_local bool inside;
 static void count(const void *caller)
 {
     if (!atomic_load(&counting) || inside) return;
-    inside = true;                                 /* dladdr may allocate */
+    inside = true; /* dladdr may allocate */
     Dl_info about;
     bool blis = dladdr(caller, &about) && about.dli_fname && strstr(about.dli_fname, "libblis");
     atomic_fetch_add(blis ? &of_blis : &ours, 1);
@@ -81,9 +82,18 @@ START_TEST(after_the_second_step_nothing_of_ours_asks_for_memory)
     }
     rig r;
     wf_error e = { { 0 } };
-    rig_size size = { .cell = _i == 0 ? wf_cell_rnn() : _i == 1 ? wf_cell_lstm() : wf_cell_gru(),
-                      .letters = 65, .time = 16, .batch = 9, .embed = 32, .hidden = 64, .layers = 2,
-                      .dropout = 0.2, .clip = 1, .ragged = true };
+    rig_size size = { .cell = _i == 0   ? wf_cell_rnn()
+                              : _i == 1 ? wf_cell_lstm()
+                                        : wf_cell_gru(),
+                      .letters = 65,
+                      .time = 16,
+                      .batch = 9,
+                      .embed = 32,
+                      .hidden = 64,
+                      .layers = 2,
+                      .dropout = 0.2,
+                      .clip = 1,
+                      .ragged = true };
     ck_assert_msg(rig_make(&r, size, &e), "%s", e.text);
     /* Lengths differ from step to step; what they need is the same. */
     for (int64_t i = 0; i < 2; i++) ck_assert(rig_step(&r, i));
@@ -91,12 +101,12 @@ START_TEST(after_the_second_step_nothing_of_ours_asks_for_memory)
     atomic_store(&counting, true);
     sign_of_life = malloc(16);
     int64_t counted = ours;
-    bool ok = true;                                /* Check's own assertions allocate */
+    bool ok = true; /* Check's own assertions allocate */
     for (int64_t i = 2; i < 12; i++) ok = rig_step(&r, i) && ok;
     atomic_store(&counting, false);
     ck_assert(ok);
     free(sign_of_life);
-    ck_assert_int_eq(counted, 1);                  /* the count is real */
+    ck_assert_int_eq(counted, 1); /* the count is real */
     printf("%s: %lld allocations of ours in 10 steps, %lld of BLIS\n", size.cell->name,
            (long long)(ours - counted), (long long)of_blis);
     ck_assert_int_eq(ours, counted);
