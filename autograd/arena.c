@@ -79,7 +79,7 @@ static bool arena_grow(arena *a, int64_t bytes)
 void *arena_take(arena *a, int64_t bytes, int64_t align)
 {
     uintptr_t at = ((uintptr_t)a->at + (uintptr_t)align - 1) & ~((uintptr_t)align - 1);
-    if (bytes > (int64_t)((uintptr_t)a->end - at) || at > (uintptr_t)a->end) {
+    if (!a->current || bytes > (int64_t)((uintptr_t)a->end - at) || at > (uintptr_t)a->end) {
         if (!arena_grow(a, bytes)) return NULL;
         at = (uintptr_t)a->at;
     }
@@ -127,17 +127,6 @@ void arena_place(const arena *a, uint64_t place[2])
 {
     place[0] = (uint64_t)(uintptr_t)a->current;
     place[1] = (uint64_t)(uintptr_t)a->at;
-}
-
-bool arena_reaches(const arena *a, const uint64_t place[2])
-{
-    if (!place[0]) return true;
-    for (const chunk *c = a->first; c; c = c->next) {
-        const char *end = c == a->current ? a->at : c->at;
-        if ((uint64_t)(uintptr_t)c == place[0]) return place[1] <= (uint64_t)(uintptr_t)end;
-        if (c == a->current) return false;
-    }
-    return false;
 }
 
 void arena_return(arena *a, const uint64_t place[2])

@@ -250,8 +250,6 @@ bool sweep_run(wf_tape *t, const char *who, int n, wf_var *const out[], wf_var *
     uint32_t fp = wf_fp_enter();
     bool ok = seed(t, n, out, cotangent) && sweep_nodes(t, t->last);
     wf_fp_leave(fp);
-    int64_t used = arena_used(&t->grads.arena);
-    if (used > t->grad_peak) t->grad_peak = used;
     return ok;
 }
 

@@ -1,5 +1,6 @@
 /* Modules in files: every parameter under its path, loaded all or none. */
 #include "autograd/private.h"
+#include "tensor/io_private.h"
 #include "tensor/runtime.h"
 
 #include <stdio.h>
@@ -52,7 +53,9 @@ bool wf_module_load_archive(wf_module *module, const char *name, const wf_archiv
     }
     for (int64_t i = 0; i < wf_archive_count(archive); i++) {
         const char *path = wf_archive_at(archive, i)->name;
-        if (!wf_module_param_find(module, path)) add_name(&unexpected, path);
+        char shown[300]; /* a file's words are not for a terminal as they are */
+        if (!wf_module_param_find(module, path))
+            add_name(&unexpected, wf_shown(shown, sizeof shown, path, (int64_t)strlen(path)));
     }
     if (missing.n || unexpected.n) {
         char text[700] = "";

@@ -65,7 +65,6 @@ int64_t arena_used(const arena *a);
 void arena_place(const arena *a, uint64_t place[2]);
 void arena_return(arena *a, const uint64_t place[2]);
 /* Does the arena stand at or behind a place, so that it can return there? */
-bool arena_reaches(const arena *a, const uint64_t place[2]);
 
 /* Blocks given back are handed out again by size. */
 enum { POOL_BUCKETS = 64 };
@@ -116,12 +115,14 @@ struct wf_tape {
     int threads;
     bool failed, defer_commit, rehearsal;
     node *first, *last;
-    int64_t nodes, grad_peak;
+    int64_t nodes;
     const scope *where;
     list imports;             /* of import, in the order of first use */
     list slots;               /* of int32_t: hash of param to index in imports + 1 */
     list kept;                /* of wf_var * */
     list hooks;               /* of hook */
+    list marks;               /* of uint64_t: serials of the marks that can still be returned to */
+    uint64_t mark_serial;
     wf_error error;
 };
 

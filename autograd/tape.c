@@ -47,6 +47,7 @@ void wf_tape_free(wf_tape *t)
     wf_release(t->slots.at);
     wf_release(t->kept.at);
     wf_release(t->hooks.at);
+    wf_release(t->marks.at);
     wf_release(t);
 }
 
@@ -56,9 +57,9 @@ void wf_tape_reset(wf_tape *t)
     arena_reset(&t->values);
     pool_reset(&t->grads);
     if (t->slots.n) memset(t->slots.at, 0, (size_t)t->slots.n * sizeof(int32_t));
-    t->imports.n = t->kept.n = t->hooks.n = 0;
+    t->imports.n = t->kept.n = t->hooks.n = t->marks.n = 0;
     t->first = t->last = NULL;
-    t->nodes = t->grad_peak = 0;
+    t->nodes = 0;
     t->where = NULL;
     t->failed = false;
     t->error.text[0] = '\0';
@@ -426,7 +427,7 @@ static import *import_find(wf_tape *t, const param *p)
     return NULL;
 }
 
-/* Builds the hash anew over the imports there are, at twice its size if it is half full. */
+/* Builds the hash anew over the imports there are, with room for `room` slots at least. */
 static bool imports_rehash(wf_tape *t, int64_t room)
 {
     if (room > t->slots.room) {
@@ -553,6 +554,13 @@ wf_mark wf_tape_mark(wf_tape *t)
     m.place[3] = (uint64_t)t->imports.n << 32 | (uint64_t)t->kept.n;
     m.place[4] = (uint64_t)t->nodes << 32 | (uint64_t)t->hooks.n;
     m.place[5] = (uint64_t)(uintptr_t)t->where;
+    uint64_t *serial = list_add(&t->marks, sizeof *serial);
+    if (!serial) {
+        tape_fail_oom(t, "mark", 2 * t->marks.room * (int64_t)sizeof *serial);
+        return (wf_mark){ 0 };
+    }
+    *serial = m.serial = ++t->mark_serial;
+    m.depth = (uint64_t)t->marks.n;
     return m;
 }
 
@@ -563,7 +571,9 @@ bool wf_tape_rewind(wf_tape *t, wf_mark mark, int n, wf_var *keep[])
         wf_fail(t, "rewind: the mark was set before the tape was reset");
         return false;
     }
-    if (!arena_reaches(&t->values, mark.place)) {
+    const uint64_t *serials = t->marks.at;
+    if (mark.depth < 1 || mark.depth > (uint64_t)t->marks.n ||
+        serials[mark.depth - 1] != mark.serial) {
         wf_fail(t, "rewind: the mark was set after one that the tape was rewound to");
         return false;
     }
@@ -575,6 +585,14 @@ bool wf_tape_rewind(wf_tape *t, wf_mark mark, int n, wf_var *keep[])
     if (t->hooks.n > (int64_t)(mark.place[4] & UINT32_MAX)) {
         wf_fail(t, "rewind: a carried state was written after the mark and waits for wf_backward"
                    "\n  hint: rewind in eval or infer mode, where states are permanent at once");
+        return false;
+    }
+    const import *all = t->imports.at;
+    for (int64_t i = (int64_t)(mark.place[3] >> 32); i < t->imports.n; i++) {
+        if (!all[i].pending) continue;
+        wf_fail(t,
+                "rewind: the gradient of '%s' was made after the mark and waits for wf_tape_commit",
+                all[i].param->path);
         return false;
     }
     /* What is kept waits in the gradient pool: its place among the values may lie anywhere. */
@@ -596,6 +614,10 @@ bool wf_tape_rewind(wf_tape *t, wf_mark mark, int n, wf_var *keep[])
         }
         wf_tensor_copy(&v->value, &copy[i]);
     }
+    /* A var from before the mark must not point to a kept gradient's place after it. */
+    for (int64_t i = (int64_t)(mark.place[3] & UINT32_MAX); i < t->kept.n; i++)
+        ((wf_var **)t->kept.at)[i]->kept = NULL;
+    t->marks.n = (int64_t)mark.depth;
     arena_return(&t->values, mark.place);
     t->last = (node *)(uintptr_t)mark.place[2];
     if (t->last)

@@ -46,7 +46,7 @@ WF_API int64_t wf_tape_nodes(const wf_tape *t);
 /* A place to come back to, and the way: everything made since the mark is forgotten, except the
  * n vars of keep, which survive as constants and are written back into keep. Not while a var
  * made before the mark is a view of one after it. */
-typedef struct wf_mark { uint64_t generation, place[6]; } wf_mark;
+typedef struct wf_mark { uint64_t generation, serial, depth, place[6]; } wf_mark;
 WF_API wf_mark wf_tape_mark(wf_tape *t);
 WF_API bool wf_tape_rewind(wf_tape *t, wf_mark mark, int n, wf_var *keep[]);
 

@@ -104,6 +104,7 @@ static void step(wf_tape *t, const model *m)
     wf_tape_reset(t);
     wf_var *x = wf_leaf(t, WF_F32, WF_SHAPE(s.time, s.batch, s.input), m->x);
     wf_var *y = wf_rnn_forward(t, m->rnn, x, NULL); /* (T, B, H) */
+    if (!y) exit(1);
     if (wf_tape_mode(t) == WF_INFER) return;
     wf_var *g = wf_constant(t, WF_F32, WF_SHAPE(s.time, s.batch, s.hidden), m->g);
     wf_keep_grad(t, x);

@@ -27,6 +27,7 @@ typedef struct model {
     wf_embedding *embed;
     wf_rnn *rnn;
     wf_linear *head;
+    wf_carry *lane; /* the state of one text, for judging and writing */
 } model;
 
 static volatile sig_atomic_t stopped; /* the signal that asked us to stop */
@@ -217,7 +218,9 @@ static bool model_new(model *m, const options *o, int64_t letters, wf_error *err
                                            .dropout = o->layers > 1 ? o->dropout : 0 });
     m->head = wf_linear_new(m->net, "head",
                             &(wf_linear_options){ .input = o->hidden, .output = letters });
-    return wf_module_ok(m->net, err);
+    if (!wf_module_ok(m->net, err)) return false;
+    m->lane = wf_carry_new(m->rnn, 1);
+    return wf_carry_ok(m->lane, err);
 }
 
 static bool model_save(const model *m, const options *o, const wf_corpus *text, wf_error *err)
@@ -277,14 +280,14 @@ static wf_var *logits(wf_tape *t, const model *m, const wf_tensor *ids, wf_carry
 }
 
 /* Bits per character over the held-out text (at most `most` characters of it): one pass, one
- * lane, zero initial state. */
+ * lane, zero initial state. NaN when a signal ended it or the tape failed. */
 static double evaluate(wf_tape *t, const model *m, const wf_corpus *text, int64_t most)
 {
     enum { WINDOW = 256 };
     const wf_tensor *ids = wf_corpus_valid(text);
     int64_t n = wf_corpus_valid_count(text) - 1;
     if (n > most) n = most;
-    wf_carry *past = wf_carry_new(m->rnn, 1);
+    wf_carry_reset(m->lane);
     double nats = 0;
     wf_mode before = wf_tape_mode(t);
     wf_tape_set_mode(t, WF_INFER);
@@ -294,12 +297,11 @@ static double evaluate(wf_tape *t, const model *m, const wf_corpus *text, int64_
         wf_view_slice(ids, 0, at, end, 1, &input);
         wf_view_slice(ids, 0, at + 1, end + 1, 1, &target);
         wf_tape_reset(t);
-        nats += wf_item(wf_cross_entropy(t, logits(t, m, &input, past), &target)) *
+        nats += wf_item(wf_cross_entropy(t, logits(t, m, &input, m->lane), &target)) *
                 (double)(end - at);
     }
     wf_tape_set_mode(t, before);
-    wf_carry_free(past);
-    return nats / (double)n / log(2);
+    return stopped ? (double)NAN : nats / (double)n / log(2);
 }
 
 /* Draws from softmax(logits / temperature); the likeliest at temperature 0. */
@@ -322,7 +324,7 @@ static int32_t draw(const wf_var *y, double temperature, uint64_t key, uint64_t 
 static bool write_sample(wf_tape *t, const model *m, const wf_corpus *text, const options *o,
                          const int32_t *prompt, int64_t n_prompt, int64_t count, FILE *out)
 {
-    wf_carry *past = wf_carry_new(m->rnn, 1);
+    wf_carry_reset(m->lane);
     wf_mode before = wf_tape_mode(t);
     wf_tape_set_mode(t, WF_INFER);
     uint64_t key = wf_key_named((uint64_t)o->seed, "sample");
@@ -331,7 +333,7 @@ static bool write_sample(wf_tape *t, const model *m, const wf_corpus *text, cons
         if (i < n_prompt) id = prompt[i];
         wf_tensor one = wf_tensor_of(WF_I32, WF_SHAPE(1, 1), &id);
         wf_tape_reset(t);
-        wf_var *y = logits(t, m, &one, past);
+        wf_var *y = logits(t, m, &one, m->lane);
         if (!wf_tape_ok(t)) break;
         if (i + 1 < n_prompt) continue;
         id = draw(y, o->temperature, key, (uint64_t)i);
@@ -340,7 +342,6 @@ static bool write_sample(wf_tape *t, const model *m, const wf_corpus *text, cons
     }
     bool ok = wf_tape_ok(t);
     wf_tape_set_mode(t, before);
-    wf_carry_free(past);
     return ok;
 }
 
@@ -371,8 +372,8 @@ static void look(progress *p, wf_tape *t, const model *m, const wf_corpus *text,
 {
     double begun = now();
     fprintf(stderr, "%sstep %lld", p->live ? "\r\033[K" : "", (long long)step);
-    if (wf_corpus_valid_count(text) > 1)
-        fprintf(stderr, "  held out: %.3f bits/char", evaluate(t, m, text, 10000));
+    double bits = wf_corpus_valid_count(text) > 1 ? evaluate(t, m, text, 10000) : (double)NAN;
+    if (isfinite(bits)) fprintf(stderr, "  held out: %.3f bits/char", bits);
     fputs("  writes:\n  | ", stderr);
     char *sample = NULL;
     size_t bytes = 0;
@@ -388,9 +389,9 @@ static void look(progress *p, wf_tape *t, const model *m, const wf_corpus *text,
     p->begun += now() - begun; /* the rate is of training alone */
 }
 
-/* True when all steps were made or a signal ended them; false after a failure, which was said. */
-static bool train(wf_tape *t, model *m, wf_corpus *text, const options *o, const int32_t *prompt,
-                  int64_t n_prompt)
+/* The steps that were made: all, or fewer after a signal; -1 after a failure, which was said. */
+static int64_t train(wf_tape *t, model *m, wf_corpus *text, const options *o, const int32_t *prompt,
+                     int64_t n_prompt)
 {
     wf_error err = { { 0 } };
     wf_optim *adam = wf_adam_new(m->net, &(wf_adam_options){ .lr = o->lr });
@@ -399,7 +400,7 @@ static bool train(wf_tape *t, model *m, wf_corpus *text, const options *o, const
         failed(err.text);
         wf_carry_free(past);
         wf_optim_free(adam);
-        return false;
+        return -1;
     }
     progress p = { .begun = now(), .live = isatty(STDERR_FILENO) };
     int64_t interval = o->steps >= 4 ? o->steps / 4 : 0, step = 1;
@@ -426,7 +427,7 @@ static bool train(wf_tape *t, model *m, wf_corpus *text, const options *o, const
         fprintf(stderr, "%lld steps in %.1f s\n", (long long)o->steps, now() - p.begun);
     wf_carry_free(past);
     wf_optim_free(adam);
-    return ok;
+    return ok ? step - 1 : -1;
 }
 
 /* ---- the program ---- */
@@ -464,8 +465,11 @@ static int run(options *o, const wf_archive *saved, model *m, wf_corpus **text, 
             (long long)wf_corpus_alphabet(*text), (long long)wf_corpus_train_count(*text),
             (long long)wf_corpus_valid_count(*text), o->cell, (long long)wf_module_weights(m->net),
             wf_tape_threads(t), wf_isa_name(wf_isa_level()));
-    if (o->steps && !train(t, m, *text, o, *prompt, n_prompt)) return 1;
-    if (o->save) {
+    int64_t made = o->steps ? train(t, m, *text, o, *prompt, n_prompt) : 0;
+    if (made < 0) return 1;
+    if (o->save && stopped && made == 0) {
+        fprintf(stderr, "charlm: nothing was learned, so %s is left as it was\n", o->save);
+    } else if (o->save) {
         if (!model_save(m, o, *text, &err)) return failed(err.text);
         fprintf(stderr, "saved %s\n", o->save);
     }
@@ -476,6 +480,7 @@ static int run(options *o, const wf_archive *saved, model *m, wf_corpus **text, 
     }
     if (!stopped && o->steps && wf_corpus_valid_count(*text) > 1) {
         double bits = evaluate(t, m, *text, INT64_MAX);
+        if (!stopped && !isfinite(bits)) return failed("the held-out text gives no finite figure");
         if (!stopped) printf("valid bits/char: %.4f\n", bits);
     }
     if (fflush(stdout) || ferror(stdout)) return failed("stdout: it could not be written");
@@ -510,6 +515,7 @@ int main(int argc, char **argv)
     int status = t ? run(&o, saved, &m, &text, t, &prompt) : failed("out of memory");
     free(prompt);
     wf_tape_free(t);
+    wf_carry_free(m.lane);
     wf_module_free(m.net);
     wf_corpus_free(text);
     wf_archive_free(saved);

@@ -457,6 +457,59 @@ START_TEST(a_mark_of_an_earlier_step_is_refused)
 }
 END_TEST
 
+START_TEST(a_mark_behind_the_one_rewound_to_stays_dead_when_the_tape_has_grown_past_it)
+{
+    set_up();
+    wf_mark outer = wf_tape_mark(t);
+    numbers(50);
+    wf_mark inner = wf_tape_mark(t);
+    ck_assert(wf_tape_rewind(t, outer, 0, NULL));
+    numbers(1000);
+    ck_assert(!wf_tape_rewind(t, inner, 0, NULL));
+    ck_assert_str_eq(wf_tape_error(t),
+                     "rewind: the mark was set after one that the tape was rewound to");
+    tear_down();
+}
+END_TEST
+
+START_TEST(a_rewind_is_refused_while_gradients_made_after_the_mark_wait_for_the_commit)
+{
+    set_up_with((wf_tape_options){ .defer_commit = true });
+    wf_mark mark = wf_tape_mark(t);
+    ck_assert(wf_backward(t, wf_sum(t, wf_square(t, w), NULL)));
+    ck_assert(!wf_tape_rewind(t, mark, 0, NULL));
+    ck_assert_str_eq(wf_tape_error(t), "rewind: the gradient of 'w' was made after the mark and "
+                                       "waits for wf_tape_commit");
+    tear_down();
+}
+END_TEST
+
+START_TEST(a_gradient_kept_after_a_mark_is_forgotten_by_the_rewind_and_may_be_kept_again)
+{
+    set_up();
+    wf_var *x = numbers(3);
+    wf_mark mark = wf_tape_mark(t);
+    ck_assert(wf_keep_grad(t, x));
+    ck_assert(wf_backward(t, wf_sum(t, wf_square(t, x), NULL)));
+    ck_assert_ptr_nonnull(wf_grad_of(x));
+    ck_assert(wf_tape_rewind(t, mark, 0, NULL));
+    ck_assert_ptr_null(wf_grad_of(x));
+    ck_assert(wf_keep_grad(t, x));
+    ck_assert(wf_backward(t, wf_sum(t, wf_square(t, x), NULL)));
+    for (int i = 0; i < 3; i++) ck_assert(wf_tensor_at(wf_grad_of(x), i) == 2 * wf_at(x, i));
+    tear_down();
+}
+END_TEST
+
+START_TEST(gradients_of_nothing_by_nothing_are_no_error_on_a_fresh_tape)
+{
+    set_up();
+    ck_assert(wf_grad(t, 0, NULL, NULL, 0, NULL, NULL, NULL));
+    ck_assert(wf_tape_ok(t));
+    tear_down();
+}
+END_TEST
+
 /* ---- modes, random numbers, hooks ---- */
 
 START_TEST(infer_mode_records_nothing)
@@ -624,6 +677,10 @@ static void add(TCase *tests)
     tcase_add_test(tests, a_mark_of_an_earlier_step_is_refused);
     tcase_add_test(tests, infer_mode_records_nothing);
     tcase_add_test(tests, constants_are_not_recorded_either);
+    tcase_add_test(tests, a_mark_behind_the_one_rewound_to_stays_dead_when_the_tape_has_grown_past_it);
+    tcase_add_test(tests, a_rewind_is_refused_while_gradients_made_after_the_mark_wait_for_the_commit);
+    tcase_add_test(tests, a_gradient_kept_after_a_mark_is_forgotten_by_the_rewind_and_may_be_kept_again);
+    tcase_add_test(tests, gradients_of_nothing_by_nothing_are_no_error_on_a_fresh_tape);
     tcase_add_test(tests, random_numbers_depend_on_seed_and_step_alone);
     tcase_add_test(tests, hooks_run_when_what_was_computed_becomes_permanent);
     tcase_add_test(tests, a_steady_loop_allocates_nothing_after_its_second_step);
