@@ -61,14 +61,14 @@ install_missing()
     say "Installed in $((SECONDS - began)) s."
 }
 
-# Runs a command; on a terminal it speaks for itself, otherwise only a failure shows what it said.
+# Runs a command; on a terminal it speaks for itself, otherwise only a failure shows the end of what it said.
 quietly()
 {
     local log=build/last-command.log
     if [ -t 1 ]; then
         "$@"
     elif ! "$@" >"$log" 2>&1 </dev/null; then
-        cat "$log"
+        tail -n 100 "$log"
         return 1
     fi
 }
