@@ -92,11 +92,35 @@ WF_API wf_var *wf_apply_one(wf_tape *t, const wf_op *op, int n_in, wf_var *const
 WF_API const wf_op *wf_op_at(int index);
 WF_API const wf_op *wf_op_named(const char *name);
 
-/* Lists of vars: WF_VARS(x, h). */
+/* Lists of vars and of axes: WF_VARS(x, h), WF_AXES(0, -1). In C they live to the end of their
+ * block; in C++ to the end of the statement, or as long as `auto list = WF_VARS(x, h);`. */
 typedef struct wf_vars { int n; wf_var *const *at; } wf_vars;
-#define WF_VARS(...) ((wf_vars){ WF_COUNT(wf_var *, __VA_ARGS__), (wf_var *[]){ __VA_ARGS__ } })
 typedef struct wf_axes { int n; const int *at; } wf_axes;
+#ifdef __cplusplus
+extern "C++" {
+template <int n> struct wf_cxx_vars {
+    wf_var *at[n];
+    operator wf_vars() const { return wf_vars{ n, at }; }
+};
+template <class... var> constexpr wf_cxx_vars<(int)sizeof...(var)> wf_cxx_vars_of(var... each)
+{
+    return { { each... } };
+}
+template <int n> struct wf_cxx_axes {
+    int at[n];
+    wf_axes list;
+    template <class... axis> explicit wf_cxx_axes(axis... each) : at{ each... }, list{ n, at } {}
+    wf_cxx_axes(const wf_cxx_axes &) = delete;
+    wf_cxx_axes &operator=(const wf_cxx_axes &) = delete;
+    operator const wf_axes *() const { return &list; }
+};
+}
+#define WF_VARS(...) (wf_cxx_vars_of(__VA_ARGS__))
+#define WF_AXES(...) (wf_cxx_axes<wf_cxx_count(__VA_ARGS__)>(__VA_ARGS__))
+#else
+#define WF_VARS(...) ((wf_vars){ WF_COUNT(wf_var *, __VA_ARGS__), (wf_var *[]){ __VA_ARGS__ } })
 #define WF_AXES(...) (&(wf_axes){ WF_COUNT(int, __VA_ARGS__), (int[]){ __VA_ARGS__ } })
+#endif
 
 WF_END
 

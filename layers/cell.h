@@ -61,28 +61,55 @@ typedef struct wf_cell {
     const void *reserved[8];
 } wf_cell;
 
+/* WF_PARAM(mgu, w_f, WF_HIDDEN, WF_INPUT + WF_HIDDEN): the field w_f of struct mgu with its sizes.
+ * WF_PARAM_INIT with an initial value besides, WF_INIT(WF_INIT_ORTHOGONAL, 1, 0) say. The lists
+ * WF_PARAMS and WF_STATES live as long as the program where they stand outside of functions, in
+ * C++ anywhere. */
 #ifdef __cplusplus
+extern "C++" {
+template <class... each>
+constexpr wf_cell_param wf_cxx_param(const char *name, size_t offset, const wf_init &init,
+                                     int32_t optional, each... size)
+{
+    static_assert(sizeof...(each) <= 4, "a parameter has at most 4 sizes");
+    return wf_cell_param{ name, offset, { (int64_t)size... }, init, optional, {} };
+}
+}
 #define WF_VAR_OFFSET(type, field) offsetof(type, field)
+#define WF_INIT(kind, a, b) (wf_init{ kind, a, b, 0 })
+#define WF_PARAM_INIT(type, field, initial, ...) \
+    (wf_cxx_param(#field, offsetof(type, field), initial, 0, __VA_ARGS__))
+#define WF_PARAM(type, field, ...) \
+    (wf_cxx_param(#field, offsetof(type, field), wf_init{}, 0, __VA_ARGS__))
+#define WF_BIAS(type, field, ...) \
+    (wf_cxx_param(#field, offsetof(type, field), wf_init{}, WF_CELL_BIAS, __VA_ARGS__))
+#define WF_PROJECTION(type, field, ...) \
+    (wf_cxx_param(#field, offsetof(type, field), wf_init{}, WF_CELL_PROJECTION, __VA_ARGS__))
+#define WF_STATE(title, size) (wf_cell_state{ title, size, {} })
+#define WF_PARAMS(...) \
+    ([] { static const wf_cell_param list[] = { __VA_ARGS__, wf_cell_param{} }; return &list[0]; }())
+#define WF_STATES(...) \
+    ([] { static const wf_cell_state list[] = { __VA_ARGS__, wf_cell_state{} }; return &list[0]; }())
 #else
 /* The offset of a field, which must be a wf_var *. */
 #define WF_VAR_OFFSET(type, field) \
     _Generic(((type *)0)->field, wf_var *: offsetof(type, field))
-#endif
-#define WF_PARAM(type, field, ...) \
-    { .name = #field, .offset = WF_VAR_OFFSET(type, field), .size = { __VA_ARGS__ } }
+#define WF_INIT(kind, a, b) { kind, a, b, 0 }
 #define WF_PARAM_INIT(type, field, initial, ...) \
     { .name = #field, .offset = WF_VAR_OFFSET(type, field), \
       .size = { __VA_ARGS__ }, .init = initial }
+#define WF_PARAM(type, field, ...) \
+    { .name = #field, .offset = WF_VAR_OFFSET(type, field), .size = { __VA_ARGS__ } }
 #define WF_BIAS(type, field, ...) \
     { .name = #field, .offset = WF_VAR_OFFSET(type, field), \
       .size = { __VA_ARGS__ }, .optional = WF_CELL_BIAS }
 #define WF_PROJECTION(type, field, ...) \
     { .name = #field, .offset = WF_VAR_OFFSET(type, field), \
       .size = { __VA_ARGS__ }, .optional = WF_CELL_PROJECTION }
-#define WF_PARAMS(...) ((const wf_cell_param[]){ __VA_ARGS__, { .name = NULL } })
 #define WF_STATE(title, size) { .name = title, .width = size }
+#define WF_PARAMS(...) ((const wf_cell_param[]){ __VA_ARGS__, { .name = NULL } })
 #define WF_STATES(...) ((const wf_cell_state[]){ __VA_ARGS__, { .name = NULL } })
-
+#endif
 /* Built-in cells: "rnn" (option .relu), "lstm" (with .output: projection), "gru". Their structs,
  * for prototypes with options, are in rnn.h. */
 WF_API const wf_cell *wf_cell_rnn(void);

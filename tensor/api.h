@@ -25,7 +25,17 @@
 #endif
 
 /* How many items a list macro was given. Works for one item and more. */
+#ifdef __cplusplus
+extern "C++" {
+template <class... item> constexpr int wf_cxx_count(const item &...)
+{
+    return (int)sizeof...(item);
+}
+}
+#define WF_COUNT(type, ...) (wf_cxx_count(__VA_ARGS__))
+#else
 #define WF_COUNT(type, ...) ((int)(sizeof((type[]){ __VA_ARGS__ }) / sizeof(type)))
+#endif
 
 WF_BEGIN
 /* The version of the library that is loaded, "0.1.0"; compare with WF_VERSION, that of the

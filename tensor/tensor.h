@@ -21,8 +21,20 @@ typedef struct wf_shape {
     int64_t dim[WF_RANK];
 } wf_shape;
 
+#ifdef __cplusplus
+extern "C++" {
+template <class... size> constexpr wf_shape wf_cxx_shape(size... each)
+{
+    static_assert(sizeof...(size) <= WF_RANK, "a shape has at most WF_RANK sizes");
+    return wf_shape{ (int32_t)sizeof...(size), { (int64_t)each... } };
+}
+}
+#define WF_SHAPE(...) (wf_cxx_shape(__VA_ARGS__))
+#define WF_SCALAR (wf_cxx_shape())
+#else
 #define WF_SHAPE(...) ((wf_shape){ WF_COUNT(int64_t, __VA_ARGS__), { __VA_ARGS__ } })
 #define WF_SCALAR ((wf_shape){ 0, { 0 } })
+#endif
 
 /* Strides are in elements, zero or more (0: broadcast). Data may be NULL where only the form
  * matters. */
