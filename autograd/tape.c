@@ -484,15 +484,33 @@ static wf_var *import_param(wf_tape *t, param *p)
     return import_add(t, p, v, false) ? v : NULL;
 }
 
+/* Why x may not be used on this tape; NULL if it may. */
+static const char *refusal(const wf_tape *t, const wf_var *x)
+{
+    if (!x) return "was never made (NULL)";
+    if (!x->tape) return x->root == x ? NULL : "is no var of this tape";
+    if (x->tape != t) return "belongs to another tape";
+    return x->generation == t->generation ? NULL : "was made before the tape was reset";
+}
+
 wf_var *var_enter(wf_tape *t, wf_var *x, const char *who, int position)
 {
-    if (!x) return wf_fail(t, "%s: input %d was never made (NULL)", who, position);
-    if (!x->tape && x->root == x) return import_param(t, (param *)x);
-    if (!x->tape) return wf_fail(t, "%s: input %d is no var of this tape", who, position);
-    if (x->tape != t) return wf_fail(t, "%s: input %d belongs to another tape", who, position);
-    if (x->generation != t->generation)
-        return wf_fail(t, "%s: input %d was made before the tape was reset", who, position);
-    return x;
+    const char *why = refusal(t, x);
+    if (why) return wf_fail(t, "%s: input %d %s", who, position, why);
+    return x->tape ? x : import_param(t, (param *)x);
+}
+
+wf_var *wf_enter(wf_tape *t, wf_var *x, const char *what, ...)
+{
+    if (!wf_tape_ok(t)) return NULL;
+    const char *why = refusal(t, x);
+    if (!why) return x->tape ? x : import_param(t, (param *)x);
+    char text[sizeof t->error.text / 2];
+    va_list values;
+    va_start(values, what);
+    int n = vsnprintf(text, sizeof text, what ? what : "enter: x", values);
+    va_end(values);
+    return wf_fail(t, "%s %s", n < 0 ? "enter: x" : text, why);
 }
 
 bool wf_tape_bind(wf_tape *t, wf_var *parameter, wf_var *var)

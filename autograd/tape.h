@@ -73,6 +73,12 @@ WF_API wf_var *wf_full(wf_tape *t, wf_dtype dtype, wf_shape shape, double value)
 /* x without its history: the same numbers, no gradient. */
 WF_API wf_var *wf_detach(wf_tape *t, wf_var *x);
 
+/* x as it is on this tape: itself, or what stands for it if it is a parameter. NULL after failing
+ * the tape when it was never made, is another tape's or was made before a reset; `what` begins the
+ * sentence: "mine: the mask" gives "mine: the mask belongs to another tape". What a layer of your
+ * own does with each var it is given before it reads anything of it; ops do it by themselves. */
+WF_API wf_var *wf_enter(wf_tape *t, wf_var *x, const char *what, ...) WF_PRINTF(3, 4);
+
 /* What a var is. Of NULL: rank 0, size 1, F32, NaN, NULL. Reads parameters too. */
 WF_API int wf_rank(const wf_var *x);
 WF_API int64_t wf_dim(const wf_var *x, int axis);                  /* negative axes count from the end; 1 out of range */

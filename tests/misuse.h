@@ -9,6 +9,18 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define MISUSE_POISONED 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define MISUSE_POISONED 1
+#endif
+#ifndef MISUSE_POISONED
+#define MISUSE_POISONED 0 /* memory of a var of an earlier step may be looked at */
+#endif
+
 /* What a table lists: the function that a part of a suite misuses. Names a real symbol, so that no
  * row outlives its function. */
 #define OF(function) #function, (void (*)(void))(function)

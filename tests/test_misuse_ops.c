@@ -4,18 +4,6 @@
 
 #include <math.h>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define MISUSE_POISONED 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__)
-#define MISUSE_POISONED 1
-#endif
-#ifndef MISUSE_POISONED
-#define MISUSE_POISONED 0 /* memory of a var of an earlier step may be looked at */
-#endif
-
 /* ---- every op on vars, by what it is called with when all is well ---- */
 
 typedef wf_var *op_call(wf_tape *t, wf_var *const v[]);

@@ -299,6 +299,27 @@ static void keep_grad(void)
     QUIET(wf_keep_grad(t, now.window));
 }
 
+static void entering(void)
+{
+    wf_tape *t = now.t;
+    const char *none = NULL;
+    QUIET(!wf_enter(NULL, now.matrix, "mine: x") && wf_enter(t, now.matrix, "x") == now.matrix);
+    QUIET(wf_enter(t, now.param, "mine: w") == wf_enter(t, now.param, "mine: w"));
+    QUIET(wf_enter(t, now.param, "mine: w") != now.param);
+    REFUSES(wf_enter(t, NULL, "mine: x"), "mine: x was never made (NULL)");
+    REFUSES(wf_enter(t, now.foreign, "mine '%s': state %d", "a.b", 3),
+            "mine 'a.b': state 3 belongs to another tape");
+    REFUSES(wf_enter(t, now.foreign, none, 0), "enter: x belongs to another tape");
+    if (!MISUSE_POISONED) {
+        for (int k = 0; k < 30; k++) misuse_leaf(t, WF_SHAPE(5));
+        wf_var *old = misuse_leaf(t, WF_SHAPE(2, 3));
+        misuse_renew();
+        REFUSES(wf_enter(t, old, "mine: x"), "mine: x was made before the tape was reset");
+    }
+    wf_fail(t, "test: failed on purpose");
+    ck_assert(!wf_enter(t, now.matrix, "mine: x"));
+}
+
 static bool grad(int n_out, wf_var *const out[], wf_var *const with[], int n_wrt,
                  wf_var *const wrt[], wf_var *result[])
 {
@@ -674,6 +695,7 @@ static const misuse table[] = {
     { OF(wf_print), reading },
     { OF(wf_backward), backward },
     { OF(wf_backward_from), backward_from },
+    { OF(wf_enter), entering },
     { OF(wf_keep_grad), keep_grad },
     { OF(wf_grad_of), keep_grad },
     { OF(wf_grad), grads },
