@@ -76,6 +76,9 @@ WF_API int64_t wf_module_weights(const wf_module *module);          /* numbers i
 /* Saves all parameters under their paths with the given metadata (may be NULL); see
  * wf_safetensors_save. */
 WF_API bool wf_module_save(const wf_module *module, const char *path, const wf_meta *meta, int64_t n_meta, wf_error *error);
+/* Adds all parameters to a bundle, under prefix (NULL: none) and path. What goes wrong is the
+ * bundle's to say. */
+WF_API bool wf_module_to_bundle(const wf_module *module, wf_bundle *bundle, const char *prefix);
 /* Loads parameters by path; f32 and f64 convert. Missing or unexpected names and other shapes
  * are one sentence, and then nothing has changed. */
 WF_API bool wf_module_load(wf_module *module, const char *path, wf_error *error);

@@ -6,6 +6,19 @@
 #include <stdio.h>
 #include <string.h>
 
+bool wf_module_to_bundle(const wf_module *module, wf_bundle *bundle, const char *prefix)
+{
+    wf_error why = { "" };
+    if (!wf_module_ok(module, &why)) return wf_bundle_fail(bundle, "%s", why.text);
+    for (int64_t i = 0, n = wf_module_param_count(module); i < n; i++) {
+        const wf_var *v = wf_module_param_at(module, i);
+        if (!wf_bundle_addf(bundle, wf_param_value(v), "%s%s", prefix ? prefix : "",
+                            module_param_name(module, v)))
+            return false;
+    }
+    return wf_bundle_ok(bundle, NULL);
+}
+
 bool wf_module_save(const wf_module *module, const char *path, const wf_meta *meta, int64_t n_meta,
                     wf_error *error)
 {

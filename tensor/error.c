@@ -1,6 +1,7 @@
 /* Errors: one sentence in the caller's own struct, cut between code points when it is too long. */
 #include "tensor/error.h"
 
+#include <locale.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,6 +31,15 @@ void wf_text_format(char *text, size_t bytes, const char *format, va_list argume
     } else if ((size_t)length >= bytes) {
         text[whole_code_points(text, bytes - 1)] = 0;
     }
+}
+
+int wf_plain_vsnprintf(char *text, size_t bytes, const char *format, va_list arguments)
+{
+    locale_t plain = newlocale(LC_ALL_MASK, "C", NULL), theirs = uselocale(plain);
+    int length = vsnprintf(text, bytes, format, arguments);
+    uselocale(theirs);
+    if (plain) freelocale(plain);
+    return length;
 }
 
 bool wf_error_set(wf_error *e, const char *format, ...)

@@ -21,6 +21,32 @@ typedef struct wf_meta { const char *key, *value; } wf_meta;
 WF_API bool wf_safetensors_save(const char *path, const wf_named *tensors, int64_t n,
                                 const wf_meta *meta, int64_t n_meta, wf_error *error);
 
+/* A growing set of tensors and metadata that becomes one file: a model, its optimiser, a carry and a
+ * place in the data each add their part. The first thing that goes wrong is kept, everything after
+ * it does nothing (as on a tape), and saving says it; so only `save` need be looked at. Yours to
+ * free; NULL when there is no memory, and then every function takes it quietly. */
+typedef struct wf_bundle wf_bundle;
+WF_API wf_bundle *wf_bundle_new(void);
+WF_API void wf_bundle_free(wf_bundle *bundle);
+/* Names are copied. A tensor's numbers are read only when the bundle is saved: they must live and
+ * keep still until then; `copyf` copies them at once. A name twice is a mistake. */
+WF_API bool wf_bundle_add(wf_bundle *bundle, const char *name, const wf_tensor *tensor);
+WF_API bool wf_bundle_addf(wf_bundle *bundle, const wf_tensor *tensor, const char *format, ...)
+    WF_PRINTF(3, 4);
+WF_API bool wf_bundle_copyf(wf_bundle *bundle, const wf_tensor *tensor, const char *format, ...)
+    WF_PRINTF(3, 4);
+/* One line of metadata, the same in every locale ("%.17g" keeps every double); both are copied. A
+ * key twice is a mistake. */
+WF_API bool wf_bundle_meta(wf_bundle *bundle, const char *key, const char *format, ...)
+    WF_PRINTF(3, 4);
+/* For those who add their part: fails the bundle with one sentence, if it is the first. Returns
+ * false. */
+WF_API bool wf_bundle_fail(wf_bundle *bundle, const char *format, ...) WF_PRINTF(2, 3);
+/* Has everything been added? The first reason otherwise. NULL is not ok. */
+WF_API bool wf_bundle_ok(const wf_bundle *bundle, wf_error *error);
+/* As wf_safetensors_save; the bundle stays as it is and may grow further. */
+WF_API bool wf_bundle_save(const wf_bundle *bundle, const char *path, wf_error *error);
+
 /* A file read and verified: header, offsets without holes or overlaps, sizes against the bytes
  * really there, checksum (a "weft.format" and a "weft.checksum" need each other; a file with
  * neither is somebody else's and fine). F32, F64 and I32 become tensors; a file with a tensor of
@@ -37,6 +63,13 @@ WF_API int64_t wf_archive_count(const wf_archive *archive);
 WF_API const wf_named *wf_archive_at(const wf_archive *archive, int64_t index);
 WF_API const wf_tensor *wf_archive_find(const wf_archive *archive, const char *name);
 WF_API const char *wf_archive_meta(const wf_archive *archive, const char *key);
+/* The same for a name that is put together: wf_archive_findf(a, "%s%s.%s", prefix, path, "m"). */
+WF_API const wf_tensor *wf_archive_findf(const wf_archive *archive, const char *format, ...)
+    WF_PRINTF(2, 3);
+/* Metadata as a number, the same in every locale; false, with *value untouched, if there is no such
+ * key or the whole of its text is not a number that fits. */
+WF_API bool wf_archive_meta_integer(const wf_archive *archive, const char *key, int64_t *value);
+WF_API bool wf_archive_meta_number(const wf_archive *archive, const char *key, double *value);
 
 /* A whole file into memory from wf_alloc (a zero byte follows the last one), or NULL and the
  * reason. Folders, and files above `most` bytes (0: no limit), are refused. */

@@ -3,6 +3,7 @@
 #ifndef WEFT_TENSOR_IO_PRIVATE_H
 #define WEFT_TENSOR_IO_PRIVATE_H
 
+#include "tensor/io.h"
 #include "tensor/runtime.h"
 
 /* ---- words for messages ---- */
@@ -43,6 +44,19 @@ typedef struct wf_writer {
 bool wf_writer_begin(wf_writer *w, const char *what, const char *path, wf_error *error);
 bool wf_writer_put(wf_writer *w, const void *bytes, int64_t n);
 bool wf_writer_end(wf_writer *w);
+
+/* ---- archives ---- */
+
+struct wf_archive {
+    char *bytes, *header,
+        *aligned; /* the file; its header, decoded; copies of what lay at odd places */
+    int64_t n, data, data_bytes; /* bytes of the file; where its data begins; how many they are */
+    wf_named *tensors;
+    wf_meta *meta;
+    int64_t count, room, meta_count, meta_room;
+    int64_t *by_name, *by_key;
+    int64_t digits, digits_bytes; /* where the checksum's value lies in the header */
+};
 
 /* ---- UTF-8 ---- */
 

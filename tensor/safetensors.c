@@ -367,17 +367,6 @@ bool wf_safetensors_save(const char *path, const wf_named *tensors, int64_t n, c
 
 /* ---- reading ---- */
 
-struct wf_archive {
-    char *bytes, *header,
-        *aligned; /* the file; its header, decoded; copies of what lay at odd places */
-    int64_t n, data, data_bytes; /* bytes of the file; where its data begins; how many they are */
-    wf_named *tensors;
-    wf_meta *meta;
-    int64_t count, room, meta_count, meta_room;
-    int64_t *by_name, *by_key;
-    int64_t digits, digits_bytes; /* where the checksum's value lies in the header */
-};
-
 /* Makes room for one more item, never for more than can still come: a lying header cannot ask for
  * memory. */
 static bool grow(const wf_json *j, void **items, int64_t used, int64_t *room, size_t size,
@@ -706,61 +695,4 @@ wf_archive *wf_safetensors_parse(const char *name, const void *bytes, int64_t n,
     }
     if (n) memcpy(copy, bytes, (size_t)n);
     return archive_of(what, copy, n, error);
-}
-
-void wf_archive_free(wf_archive *a)
-{
-    if (!a) return;
-    wf_release(a->by_key);
-    wf_release(a->by_name);
-    wf_release(a->meta);
-    wf_release(a->tensors);
-    wf_release(a->aligned);
-    wf_release(a->header);
-    wf_release(a->bytes);
-    wf_release(a);
-}
-
-/* ---- looking ---- */
-
-int64_t wf_archive_count(const wf_archive *a)
-{
-    return a ? a->count : 0;
-}
-
-const wf_named *wf_archive_at(const wf_archive *a, int64_t index)
-{
-    return a && index >= 0 && index < a->count ? &a->tensors[index] : NULL;
-}
-
-const wf_tensor *wf_archive_find(const wf_archive *a, const char *name)
-{
-    if (!a || !name) return NULL;
-    for (int64_t low = 0, high = a->count; low < high;) {
-        int64_t middle = low + (high - low) / 2;
-        const wf_named *x = &a->tensors[a->by_name[middle]];
-        int order = strcmp(name, x->name);
-        if (order == 0) return &x->tensor;
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return NULL;
-}
-
-const char *wf_archive_meta(const wf_archive *a, const char *key)
-{
-    if (!a || !key) return NULL;
-    for (int64_t low = 0, high = a->meta_count; low < high;) {
-        int64_t middle = low + (high - low) / 2;
-        const wf_meta *x = &a->meta[a->by_key[middle]];
-        int order = strcmp(key, x->key);
-        if (order == 0) return x->value;
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return NULL;
 }

@@ -118,6 +118,15 @@ static inline void misuse_quiet(int line, const char *call, bool as_it_should)
 #define ERROR_SAYS(call, says) misuse_error_filled(__LINE__, #call, (call) != 0, says)
 #define QUIET(condition) misuse_quiet(__LINE__, #condition, condition)
 
+/* ---- files, for functions that read or write them ---- */
+
+static inline const char *path_of(const char *name)
+{
+    static char path[1024];
+    snprintf(path, sizeof path, "%s/%s", harness_folder(), name);
+    return path;
+}
+
 /* ---- stdout, for functions that print ---- */
 
 static inline int misuse_hush(void)

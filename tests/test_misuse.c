@@ -422,10 +422,9 @@ static bool used(const char *text, const char *name)
 
 START_TEST(every_public_function_is_misused_here)
 {
-    enum { SUITES = 5 };
-    static const char *const suites[SUITES] = {
-        "tests/test_misuse_ops.c", "tests/test_misuse_tape.c", "tests/test_misuse_tensor.c",
-        "tests/test_misuse_layers.c", "tests/test_misuse_optim.c"
+    static const char *const suites[] = {
+        "tests/test_misuse_ops.c",   "tests/test_misuse_tape.c",   "tests/test_misuse_tensor.c",
+        "tests/test_misuse_files.c", "tests/test_misuse_layers.c", "tests/test_misuse_optim.c",
     };
     static names declared, misused;
     char *face = source("weft.h");
@@ -436,7 +435,7 @@ START_TEST(every_public_function_is_misused_here)
     strip(face, declared_by_header, &declared);
     wf_release(face);
     ck_assert_int_gt(declared.n, 250);
-    for (int i = 0; i < SUITES; i++) {
+    for (size_t i = 0; i < sizeof suites / sizeof *suites; i++) {
         char *text = source(suites[i]);
         ck_assert_msg(text != NULL, "%s is not there", suites[i]);
         strip(text, rows_by_lines, &misused);

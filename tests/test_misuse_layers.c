@@ -117,56 +117,6 @@ static void reading_params(void)
     QUIET(wf_module_param_find(now.net, "linear.weight") == now.param);
 }
 
-static const char *path_of(const char *name)
-{
-    static char path[1024];
-    snprintf(path, sizeof path, "%s/%s", harness_folder(), name);
-    return path;
-}
-
-static bool loads(const wf_named *tensors, int64_t n)
-{
-    wf_error e = { "" };
-    ck_assert_msg(wf_safetensors_save(path_of("other"), tensors, n, NULL, 0, &e), "%s", e.text);
-    return wf_module_load(now.linear->module, path_of("other"), &now.error);
-}
-
-static void module_files(void)
-{
-    wf_error *e = &now.error;
-    double x[12] = { 0 };
-    const wf_meta broken = { NULL, NULL };
-    ERROR_SAYS(wf_module_save(NULL, path_of("a"), NULL, 0, e), "module: it was never made (NULL)");
-    ERROR_SAYS(wf_module_save(now.net, NULL, NULL, 0, e), "save (no path): no path was given");
-    ERROR_SAYS(wf_module_save(now.net, path_of("a"), NULL, 3, e), NULL);
-    ERROR_SAYS(wf_module_save(now.net, path_of("a"), &broken, 1, e), NULL);
-    ERROR_SAYS(wf_module_save(now.net, path_of("no/such/folder"), NULL, 0, e), NULL);
-    QUIET(!wf_module_save(NULL, NULL, NULL, 0, NULL) &&
-          wf_module_save(now.tree, path_of("none"), NULL, 0, e));
-    ERROR_SAYS(wf_module_load(NULL, path_of("a"), e), "module: it was never made (NULL)");
-    ERROR_SAYS(wf_module_load(now.net, NULL, e), "load (no path): no path was given");
-    ERROR_SAYS(wf_module_load(now.net, path_of("missing"), e), NULL);
-    ERROR_SAYS(wf_module_load_archive(NULL, "x", NULL, e), "module: it was never made (NULL)");
-    ERROR_SAYS(wf_module_load_archive(now.net, "x", NULL, e), "load x: there is no archive (NULL)");
-    ERROR_SAYS(wf_module_load_archive(now.net, NULL, NULL, e),
-               "load (archive): there is no archive (NULL)");
-    QUIET(!wf_module_load_archive(now.net, NULL, NULL, NULL) && !wf_module_load(NULL, NULL, NULL));
-    /* Files that are good, and another model's. */
-    wf_named two[3] = { { "weight", wf_tensor_of(WF_F64, WF_SHAPE(4, 3), x) },
-                        { "bias", wf_tensor_of(WF_F64, WF_SHAPE(4), x) },
-                        { "more", wf_tensor_of(WF_F64, WF_SHAPE(4), x) } };
-    ERROR_SAYS(loads(two, 0), "load other: missing 2 (weight, bias)");
-    ERROR_SAYS(loads(two, 3), "load other: unexpected 1 (more)");
-    ERROR_SAYS(loads(two + 1, 2), "load other: missing 1 (weight), unexpected 1 (more)");
-    two[0].tensor = wf_tensor_of(WF_F64, WF_SHAPE(3, 4), x);
-    ERROR_SAYS(loads(two, 2), "load other: 'weight' is (3, 4) in the file and (4, 3) in the model");
-    two[0].tensor = wf_tensor_of(WF_I32, WF_SHAPE(4, 3), x);
-    ERROR_SAYS(loads(two, 2), "load other: 'weight' is i32 in the file; a parameter is f32 or f64");
-    wf_module_fail(now.tree, "test: failed on purpose");
-    ERROR_SAYS(wf_module_save(now.tree, path_of("a"), NULL, 0, e), "test: failed on purpose");
-    ERROR_SAYS(wf_module_load(now.tree, path_of("none"), e), "test: failed on purpose");
-}
-
 /* ---- layers without time ---- */
 
 static wf_linear *linear(wf_linear_options o)
@@ -523,9 +473,6 @@ static const misuse table[] = {
     { OF(wf_module_param_at), reading_params },
     { OF(wf_module_param_find), reading_params },
     { OF(wf_module_weights), reading_params },
-    { OF(wf_module_save), module_files },
-    { OF(wf_module_load), module_files },
-    { OF(wf_module_load_archive), module_files },
     { OF(wf_linear_new), plain_layers_made },
     { OF(wf_embedding_new), plain_layers_made },
     { OF(wf_dropout_new), plain_layers_made },

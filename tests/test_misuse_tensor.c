@@ -1,5 +1,5 @@
 /* Misuse of what lies below the tape: tensors and views, loops and threads, products, random
- * numbers, memory, files, and the data folder's corpus and UTF-8. */
+ * numbers, memory, and the data folder's corpus and UTF-8. */
 #include "tests/misuse.h"
 
 #include <limits.h>
@@ -364,127 +364,6 @@ static void random_numbers(void)
           isfinite(wf_random_normal(UINT64_MAX, UINT64_MAX)));
 }
 
-/* ---- files ---- */
-
-static const char *path_of(const char *name)
-{
-    static char path[1024];
-    snprintf(path, sizeof path, "%s/%s", harness_folder(), name);
-    return path;
-}
-
-static void files(void)
-{
-    wf_error *e = &now.error;
-    int64_t n = 7;
-    char says[1200];
-    ERROR_SAYS(wf_file_read(NULL, 0, &n, e), "read (no path): no path was given");
-    ck_assert_int_eq(n, 0);
-    ERROR_SAYS(wf_file_read("", 0, NULL, e), "read : no path was given");
-    snprintf(says, sizeof says, "read %s: no such file or folder", path_of("missing"));
-    ERROR_SAYS(wf_file_read(path_of("missing"), 0, &n, e), says);
-    snprintf(says, sizeof says, "read %s: it is a folder", harness_folder());
-    ERROR_SAYS(wf_file_read(harness_folder(), 0, &n, e), says);
-    QUIET(!wf_file_read(path_of("missing"), 0, &n, NULL));
-    QUIET(wf_file_write(path_of("three"), "abc", 3, e));
-    snprintf(says, sizeof says, "read %s: 3 bytes are more than the 2 allowed", path_of("three"));
-    ERROR_SAYS(wf_file_read(path_of("three"), 2, &n, e), says);
-    char *bytes = wf_file_read(path_of("three"), -5, NULL, e);
-    QUIET(bytes && !strcmp(bytes, "abc"));
-    wf_release(bytes);
-    ERROR_SAYS(wf_file_write(NULL, "abc", 3, e), "write (no path): no path was given");
-    snprintf(says, sizeof says, "write %s: no bytes were given", path_of("three"));
-    ERROR_SAYS(wf_file_write(path_of("three"), NULL, 3, e), says);
-    ERROR_SAYS(wf_file_write(path_of("three"), "abc", -1, e), says);
-    ERROR_SAYS(wf_file_write(harness_folder(), "abc", 3, e), NULL);
-    ERROR_SAYS(wf_file_write(path_of("no/such/folder"), "abc", 3, e), NULL);
-    char longest[5000];
-    memset(longest, 'x', sizeof longest);
-    longest[sizeof longest - 1] = '\0';
-    ERROR_SAYS(wf_file_write(longest, "abc", 3, e), NULL);
-    ERROR_SAYS(wf_file_read(longest, 0, &n, e), NULL);
-    QUIET(wf_file_write(path_of("nothing"), NULL, 0, NULL));
-}
-
-static bool saves(wf_named tensor, int64_t n, const wf_meta *meta, int64_t n_meta)
-{
-    return wf_safetensors_save(path_of("a.safetensors"), &tensor, n, meta, n_meta, &now.error);
-}
-
-static void saving(void)
-{
-    wf_error *e = &now.error;
-    double x[2] = { 1, 2 };
-    const wf_named good = { "x", wf_tensor_of(WF_F64, WF_SHAPE(2), x) };
-    const wf_named two[2] = { good, good };
-    const wf_meta ours = { "weft.checksum", "0" }, missing = { "key", NULL },
-                  nameless = { NULL, "value" };
-    wf_named bad = good;
-    char says[1200];
-    const char *file = path_of("a.safetensors");
-    QUIET(saves(good, 1, NULL, 0));
-    ERROR_SAYS(wf_safetensors_save(NULL, &good, 1, NULL, 0, e),
-               "save (no path): no path was given");
-    snprintf(says, sizeof says, "save %s: 1 tensors and 0 metadata were promised and not given",
-             file);
-    ERROR_SAYS(wf_safetensors_save(file, NULL, 1, NULL, 0, e), says);
-    snprintf(says, sizeof says, "save %s: -1 tensors and 0 metadata were promised and not given",
-             file);
-    ERROR_SAYS(saves(good, -1, NULL, 0), says);
-    ERROR_SAYS(saves(good, 1, NULL, 2), NULL);
-    ERROR_SAYS(saves(good, 1, &missing, 1), NULL);
-    ERROR_SAYS(saves(good, 1, &nameless, 1), NULL);
-    ERROR_SAYS(saves(good, 1, &ours, 1), NULL);
-    snprintf(says, sizeof says, "save %s: two tensors are named 'x'", file);
-    ERROR_SAYS(wf_safetensors_save(file, two, 2, NULL, 0, e), says);
-    bad.name = NULL;
-    ERROR_SAYS(saves(bad, 1, NULL, 0), NULL);
-    bad = good, bad.tensor.data = NULL;
-    snprintf(says, sizeof says, "save %s: tensor 'x' has no data", file);
-    ERROR_SAYS(saves(bad, 1, NULL, 0), says);
-    bad = good, bad.tensor.rank = 9;
-    snprintf(says, sizeof says, "save %s: tensor 'x' has the rank 9, outside 0 to 8", file);
-    ERROR_SAYS(saves(bad, 1, NULL, 0), says);
-    bad = good, bad.tensor.dtype = (wf_dtype)8;
-    snprintf(says, sizeof says, "save %s: tensor 'x' has the unknown dtype 8", file);
-    ERROR_SAYS(saves(bad, 1, NULL, 0), says);
-    bad = good, bad.tensor.dim[0] = -2;
-    ERROR_SAYS(saves(bad, 1, NULL, 0), NULL);
-    bad = good, bad.name = "\xFF";
-    ERROR_SAYS(saves(bad, 1, NULL, 0), NULL);
-    bad = good, bad.name = "__metadata__";
-    ERROR_SAYS(saves(bad, 1, NULL, 0), NULL);
-    QUIET(!wf_safetensors_save(file, two, 2, NULL, 0, NULL));
-    /* After all that the file is the one that was saved first. */
-    wf_archive *a = wf_safetensors_load(file, e);
-    QUIET(a && wf_archive_count(a) == 1 && wf_tensor_at(wf_archive_find(a, "x"), 1) == 2);
-    QUIET(!wf_archive_at(a, -1) && !wf_archive_at(a, 1) && !wf_archive_at(a, INT64_MAX));
-    QUIET(!wf_archive_find(a, NULL) && !wf_archive_find(a, "") && !wf_archive_meta(a, NULL));
-    QUIET(!wf_archive_meta(a, "key"));
-    wf_archive_free(a);
-}
-
-static void loading(void)
-{
-    wf_error *e = &now.error;
-    QUIET(wf_archive_count(NULL) == 0 && !wf_archive_at(NULL, 0) && !wf_archive_find(NULL, "x"));
-    QUIET(!wf_archive_meta(NULL, "x"));
-    wf_archive_free(NULL);
-    ERROR_SAYS(wf_safetensors_load(NULL, e), "load (no path): no path was given");
-    ERROR_SAYS(wf_safetensors_load(path_of("missing"), e), NULL);
-    ERROR_SAYS(wf_safetensors_parse(NULL, NULL, 0, e),
-               "load (memory): 0 bytes are too few: the length of the header alone takes 8");
-    ERROR_SAYS(wf_safetensors_parse("x", NULL, 8, e), "load x: no bytes were given");
-    ERROR_SAYS(wf_safetensors_parse("x", "abc", -1, e), "load x: no bytes were given");
-    ERROR_SAYS(wf_safetensors_parse("x", "abc", 3, e),
-               "load x: 3 bytes are too few: the length of the header alone takes 8");
-    ERROR_SAYS(wf_safetensors_parse("x", "\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF", 8, e), NULL);
-    ERROR_SAYS(wf_safetensors_parse("x", "\x09\0\0\0\0\0\0\0{}", 10, e),
-               "load x: a header of 9 bytes, but only 2 follow");
-    ERROR_SAYS(wf_safetensors_parse("x", "\0\0\0\0\0\0\0\0", 8, e), "load x: the header is empty");
-    QUIET(!wf_safetensors_parse("x", "abc", 3, NULL));
-}
-
 /* ---- data ---- */
 
 static wf_corpus *corpus(const char *bytes, int64_t n, wf_corpus_options o)
@@ -664,16 +543,6 @@ static const misuse table[] = {
     { OF(wf_random_uniform), random_numbers },
     { OF(wf_random_normal), random_numbers },
     { OF(wf_random_below), random_numbers },
-    { OF(wf_file_read), files },
-    { OF(wf_file_write), files },
-    { OF(wf_safetensors_save), saving },
-    { OF(wf_archive_at), saving },
-    { OF(wf_archive_find), saving },
-    { OF(wf_safetensors_load), loading },
-    { OF(wf_safetensors_parse), loading },
-    { OF(wf_archive_free), loading },
-    { OF(wf_archive_count), loading },
-    { OF(wf_archive_meta), loading },
     { OF(wf_corpus_new), corpora },
     { OF(wf_corpus_from_memory), corpora },
     { OF(wf_corpus_from_parts), corpora },

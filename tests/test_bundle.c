@@ -1,0 +1,309 @@
+/* Bundles: what several parts of a program put into one file is found again under its names, in
+ * every locale, whatever fails on the way. */
+#define _GNU_SOURCE
+#include <weft.h>
+
+#include "tests/harness.h"
+
+#include <float.h>
+#include <locale.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- a runtime in which the k-th request for memory fails ---- */
+
+static int64_t asked, failing, living;
+
+static void *hook_alloc(void *user, size_t bytes)
+{
+    (void)user;
+    if (++asked == failing) return NULL;
+    living++;
+    return aligned_alloc(64, (bytes + 63) / 64 * 64);
+}
+
+static void hook_release(void *user, void *memory)
+{
+    (void)user;
+    living--;
+    free(memory);
+}
+
+static const char *path_of(const char *name)
+{
+    static char path[1024];
+    snprintf(path, sizeof path, "%s/%s", harness_folder(), name);
+    return path;
+}
+
+static wf_archive *reloaded(const wf_bundle *b)
+{
+    wf_error e = { "" };
+    ck_assert_msg(wf_bundle_save(b, path_of("bundle"), &e), "%s", e.text);
+    wf_archive *a = wf_safetensors_load(path_of("bundle"), &e);
+    ck_assert_msg(a, "%s", e.text);
+    return a;
+}
+
+START_TEST(what_is_added_is_found_under_its_names_in_the_order_of_adding)
+{
+    float w[6] = { 1, -2, 3.5f, 0, -0.0f, 1e-40f };
+    double m[3] = { 1, NAN, 3 };
+    wf_tensor tensor = wf_tensor_of(WF_F32, WF_SHAPE(2, 3), w), turned, state;
+    state = wf_tensor_of(WF_F64, WF_SHAPE(3), m);
+    ck_assert(wf_view_transpose(&tensor, 0, 1, &turned));
+    wf_bundle *b = wf_bundle_new();
+    char name[] = "model.weight";
+    ck_assert(wf_bundle_add(b, name, &tensor));
+    memset(name, '?', sizeof name - 1); /* names are copied */
+    ck_assert(wf_bundle_addf(b, &state, "%s%s.%s", "optim.", "층.weight", "m"));
+    ck_assert(wf_bundle_copyf(b, &turned, "copy%%d"));
+    w[0] = 10; /* read when the bundle is saved; the copy is of before */
+    for (int32_t i = 0; i < 3; i++)
+        ck_assert(wf_bundle_copyf(b, &(wf_tensor){ .data = &i, .dtype = WF_I32 }, "count.%d", i));
+    wf_archive *a = reloaded(b);
+    ck_assert_int_eq(wf_archive_count(a), 6);
+    ck_assert_str_eq(wf_archive_at(a, 1)->name, "optim.층.weight.m");
+    ck_assert_str_eq(wf_archive_at(a, 5)->name, "count.2");
+    ck_assert_double_eq(wf_tensor_at(wf_archive_find(a, "model.weight"), 0), 10);
+    const wf_tensor *copy = wf_archive_findf(a, "%s", "copy%d");
+    ck_assert_int_eq(copy->dim[0], 3);
+    ck_assert_double_eq(wf_tensor_at(copy, 0), 1);
+    ck_assert_double_eq(wf_tensor_at(copy, 1), 0);
+    ck_assert_double_eq(wf_tensor_at(copy, 4), 3.5);
+    ck_assert(isnan(wf_tensor_at(wf_archive_findf(a, "optim.%s.m", "층.weight"), 1)));
+    for (int i = 0; i < 3; i++)
+        ck_assert_double_eq(wf_tensor_at(wf_archive_findf(a, "count.%d", i), 0), i);
+    ck_assert_ptr_null(wf_archive_findf(a, "count.%d", 3));
+    wf_archive_free(a);
+    wf_bundle_free(b);
+}
+END_TEST
+
+START_TEST(a_bundle_grows_on_after_it_was_saved)
+{
+    double x = 1;
+    wf_bundle *b = wf_bundle_new();
+    for (int i = 0; i < 3; i++) {
+        wf_archive *a = reloaded(b);
+        ck_assert_int_eq(wf_archive_count(a), i);
+        wf_archive_free(a);
+        ck_assert(wf_bundle_copyf(b, &(wf_tensor){ .data = &x, .dtype = WF_F64 }, "x%d", i));
+    }
+    wf_bundle_free(b);
+}
+END_TEST
+
+START_TEST(names_of_any_length_are_kept_whole)
+{
+    double x = 1;
+    char longest[3000];
+    wf_bundle *b = wf_bundle_new();
+    memset(longest, 'n', sizeof longest);
+    longest[sizeof longest - 1] = 0;
+    for (int n = 500; n < 520; n++)
+        ck_assert(
+            wf_bundle_addf(b, &(wf_tensor){ .data = &x, .dtype = WF_F64 }, "%.*s", n, longest));
+    ck_assert(wf_bundle_addf(b, &(wf_tensor){ .data = &x, .dtype = WF_F64 }, "%s.x", longest));
+    ck_assert(wf_bundle_meta(b, longest, "%s%s", longest, longest));
+    wf_archive *a = reloaded(b);
+    for (int n = 500; n < 520; n++) ck_assert_ptr_nonnull(wf_archive_findf(a, "%.*s", n, longest));
+    ck_assert_ptr_nonnull(wf_archive_findf(a, "%s.x", longest));
+    ck_assert_uint_eq(strlen(wf_archive_meta(a, longest)), 2 * (sizeof longest - 1));
+    wf_archive_free(a);
+    wf_bundle_free(b);
+}
+END_TEST
+
+START_TEST(metadata_comes_back_as_the_number_it_was_in_a_locale_with_commas)
+{
+    static const double numbers[] = { 0.1,    -1.5,    1e300,    DBL_MAX, DBL_MIN,
+                                      5e-324, 1.0 / 3, INFINITY, -0.0,    123456789.0 };
+    static const int64_t wholes[] = { 0, -1, INT64_MAX, INT64_MIN };
+    char command[1100], key[32];
+    snprintf(command, sizeof command, "localedef -i de_DE -f UTF-8 '%s' >/dev/null 2>&1",
+             path_of("de_DE.UTF-8"));
+    if (system(command) > 256) { /* 1: made, with warnings */
+        harness_skip("localedef cannot make a locale with a decimal comma");
+        return;
+    }
+    setenv("LOCPATH", harness_folder(), 1);
+    ck_assert_ptr_nonnull(setlocale(LC_ALL, "de_DE.UTF-8"));
+    snprintf(key, sizeof key, "%.1f", 0.5);
+    ck_assert_str_eq(key, "0,5");
+    wf_bundle *b = wf_bundle_new();
+    for (int i = 0; i < 10; i++) {
+        snprintf(key, sizeof key, "n%d", i);
+        ck_assert(wf_bundle_meta(b, key, "%.17g", numbers[i]));
+    }
+    for (int i = 0; i < 4; i++) {
+        snprintf(key, sizeof key, "i%d", i);
+        ck_assert(wf_bundle_meta(b, key, "%lld", (long long)wholes[i]));
+    }
+    ck_assert(wf_bundle_meta(b, "half", "%.2f", 0.5));
+    wf_archive *a = reloaded(b);
+    ck_assert_str_eq(wf_archive_meta(a, "half"), "0.50");
+    for (int i = 0; i < 10; i++) {
+        double x = 7;
+        snprintf(key, sizeof key, "n%d", i);
+        ck_assert(wf_archive_meta_number(a, key, &x));
+        ck_assert_msg(memcmp(&x, &numbers[i], sizeof x) == 0, "%s", wf_archive_meta(a, key));
+    }
+    for (int i = 0; i < 4; i++) {
+        int64_t x = 7;
+        snprintf(key, sizeof key, "i%d", i);
+        ck_assert(wf_archive_meta_integer(a, key, &x));
+        ck_assert_int_eq(x, wholes[i]);
+    }
+    wf_archive_free(a);
+    wf_bundle_free(b);
+    snprintf(key, sizeof key, "%.1f", 0.5);
+    ck_assert_str_eq(key, "0,5"); /* theirs again */
+}
+END_TEST
+
+START_TEST(metadata_that_is_not_wholly_a_number_is_none)
+{
+    static const char *const neither[] = { "", " 1", "1 ", "\n1", "1x", "x", "1,5", "--1", "1 2" };
+    static const char *const no_integer[] = { "1.5", "9223372036854775808", "1e3", "nan", "0x" };
+    static const char *const no_number[] = { "1e999", "-1e999", "0x" };
+    wf_bundle *b = wf_bundle_new();
+    char key[32];
+#define EACH(list) for (int i = 0; i < (int)(sizeof(list) / sizeof *(list)); i++)
+    EACH(neither) snprintf(key, sizeof key, "a%d", i), wf_bundle_meta(b, key, "%s", neither[i]);
+    EACH(no_integer)
+    snprintf(key, sizeof key, "b%d", i), wf_bundle_meta(b, key, "%s", no_integer[i]);
+    EACH(no_number) snprintf(key, sizeof key, "c%d", i), wf_bundle_meta(b, key, "%s", no_number[i]);
+    wf_archive *a = reloaded(b);
+    int64_t whole = 7;
+    double number = 7;
+    EACH(neither)
+    {
+        snprintf(key, sizeof key, "a%d", i);
+        ck_assert_msg(!wf_archive_meta_integer(a, key, &whole), "'%s'", neither[i]);
+        ck_assert_msg(!wf_archive_meta_number(a, key, &number), "'%s'", neither[i]);
+    }
+    EACH(no_integer)
+    {
+        snprintf(key, sizeof key, "b%d", i);
+        ck_assert_msg(!wf_archive_meta_integer(a, key, &whole), "'%s'", no_integer[i]);
+    }
+    EACH(no_number)
+    {
+        snprintf(key, sizeof key, "c%d", i);
+        ck_assert_msg(!wf_archive_meta_number(a, key, &number), "'%s'", no_number[i]);
+    }
+    ck_assert(!wf_archive_meta_integer(a, "none", &whole));
+    ck_assert(!wf_archive_meta_number(a, "none", &number));
+    ck_assert_int_eq(whole, 7);
+    ck_assert_double_eq(number, 7);
+    wf_archive_free(a);
+    wf_bundle_free(b);
+}
+END_TEST
+
+START_TEST(modules_of_several_trees_share_a_file_under_their_prefixes)
+{
+    wf_bundle *b = wf_bundle_new();
+    wf_module *one = wf_module_new("one", &(wf_module_options){ .seed = 1 }),
+              *two = wf_module_new("two", &(wf_module_options){ .seed = 2 });
+    wf_linear_new(one, "head", &(wf_linear_options){ .input = 2, .output = 3 });
+    wf_linear_new(wf_module_child(two, "deep"), "head",
+                  &(wf_linear_options){ .input = 3, .output = 4 });
+    ck_assert(wf_module_to_bundle(one, b, "generator."));
+    ck_assert(wf_module_to_bundle(two, b, "critic."));
+    ck_assert(wf_module_to_bundle(two, b, NULL));
+    wf_archive *a = reloaded(b);
+    ck_assert_int_eq(wf_archive_count(a), 6);
+    ck_assert_double_eq(wf_tensor_at(wf_archive_find(a, "generator.head.weight"), 5),
+                        wf_tensor_at(wf_param_value(wf_module_param_at(one, 0)), 5));
+    ck_assert_double_eq(wf_tensor_at(wf_archive_find(a, "critic.deep.head.bias"), 3),
+                        wf_tensor_at(wf_param_value(wf_module_param_at(two, 1)), 3));
+    ck_assert_ptr_nonnull(wf_archive_find(a, "deep.head.bias"));
+    wf_archive_free(a);
+    wf_bundle_free(b);
+    wf_module_free(one);
+    wf_module_free(two);
+}
+END_TEST
+
+START_TEST(fifty_thousand_names_are_told_apart)
+{
+    enum { N = 50000 };
+    double x = 1;
+    wf_bundle *b = wf_bundle_new();
+    for (int i = 0; i < N; i++)
+        ck_assert(wf_bundle_addf(b, &(wf_tensor){ .data = &x, .dtype = WF_F64 }, "layer.%d", i));
+    ck_assert(wf_bundle_ok(b, NULL));
+    wf_archive *a = reloaded(b);
+    ck_assert_int_eq(wf_archive_count(a), N);
+    wf_archive_free(a);
+    ck_assert(!wf_bundle_addf(b, &(wf_tensor){ .data = &x, .dtype = WF_F64 }, "layer.%d", N / 3));
+    wf_error e = { "" };
+    ck_assert(!wf_bundle_ok(b, &e));
+    ck_assert_str_eq(e.text, "bundle: two tensors are named 'layer.16666'");
+    wf_bundle_free(b);
+}
+END_TEST
+
+/* Everything a bundle does, in little. */
+static bool build(wf_error *error)
+{
+    double x[3] = { 1, 2, 3 };
+    wf_tensor tensor = wf_tensor_of(WF_F64, WF_SHAPE(3), x);
+    wf_bundle *b = wf_bundle_new();
+    for (int i = 0; i < 20; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "k%d", i);
+        wf_bundle_addf(b, &tensor, "x%d", i);
+        wf_bundle_copyf(b, &tensor, "y%d", i);
+        wf_bundle_meta(b, key, "%d", i);
+    }
+    bool saved = wf_bundle_save(b, path_of("little"), error);
+    wf_bundle_free(b);
+    return saved;
+}
+
+START_TEST(whatever_request_for_memory_fails_a_bundle_says_so_and_saves_nothing)
+{
+    for (failing = 1;; failing++) {
+        wf_error e = { "" };
+        asked = living = 0;
+        bool saved = build(&e);
+        ck_assert_int_eq(living, 0);
+        if (asked < failing) {
+            ck_assert_msg(saved, "%s", e.text);
+            break;
+        }
+        ck_assert(!saved);
+        ck_assert_msg(strstr(e.text, failing == 1 ? "never made" : "not enough memory"), "%s",
+                      e.text);
+        ck_assert_int_ne(access(path_of("little"), F_OK), 0);
+    }
+    ck_assert_int_gt(failing, 50);
+    failing = 0;
+}
+END_TEST
+
+static void add_tests(TCase *tests)
+{
+    tcase_add_test(tests, what_is_added_is_found_under_its_names_in_the_order_of_adding);
+    tcase_add_test(tests, a_bundle_grows_on_after_it_was_saved);
+    tcase_add_test(tests, names_of_any_length_are_kept_whole);
+    tcase_add_test(tests, metadata_comes_back_as_the_number_it_was_in_a_locale_with_commas);
+    tcase_add_test(tests, metadata_that_is_not_wholly_a_number_is_none);
+    tcase_add_test(tests, modules_of_several_trees_share_a_file_under_their_prefixes);
+    tcase_add_test(tests, fifty_thousand_names_are_told_apart);
+    tcase_add_test(tests, whatever_request_for_memory_fails_a_bundle_says_so_and_saves_nothing);
+}
+
+int main(int argc, char **argv)
+{
+    wf_error e = { "" };
+    if (!wf_runtime_set(&(wf_runtime){ .alloc = hook_alloc, .release = hook_release }, &e))
+        return 1;
+    return harness_main(argc, argv, "bundles", add_tests);
+}

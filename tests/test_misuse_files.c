@@ -1,0 +1,297 @@
+/* Misuse of files: whole ones, tensors in files, bundles, and the files of modules. */
+#include "tests/misuse.h"
+
+/* ---- files ---- */
+
+static void files(void)
+{
+    wf_error *e = &now.error;
+    int64_t n = 7;
+    char says[1200];
+    ERROR_SAYS(wf_file_read(NULL, 0, &n, e), "read (no path): no path was given");
+    ck_assert_int_eq(n, 0);
+    ERROR_SAYS(wf_file_read("", 0, NULL, e), "read : no path was given");
+    snprintf(says, sizeof says, "read %s: no such file or folder", path_of("missing"));
+    ERROR_SAYS(wf_file_read(path_of("missing"), 0, &n, e), says);
+    snprintf(says, sizeof says, "read %s: it is a folder", harness_folder());
+    ERROR_SAYS(wf_file_read(harness_folder(), 0, &n, e), says);
+    QUIET(!wf_file_read(path_of("missing"), 0, &n, NULL));
+    QUIET(wf_file_write(path_of("three"), "abc", 3, e));
+    snprintf(says, sizeof says, "read %s: 3 bytes are more than the 2 allowed", path_of("three"));
+    ERROR_SAYS(wf_file_read(path_of("three"), 2, &n, e), says);
+    char *bytes = wf_file_read(path_of("three"), -5, NULL, e);
+    QUIET(bytes && !strcmp(bytes, "abc"));
+    wf_release(bytes);
+    ERROR_SAYS(wf_file_write(NULL, "abc", 3, e), "write (no path): no path was given");
+    snprintf(says, sizeof says, "write %s: no bytes were given", path_of("three"));
+    ERROR_SAYS(wf_file_write(path_of("three"), NULL, 3, e), says);
+    ERROR_SAYS(wf_file_write(path_of("three"), "abc", -1, e), says);
+    ERROR_SAYS(wf_file_write(harness_folder(), "abc", 3, e), NULL);
+    ERROR_SAYS(wf_file_write(path_of("no/such/folder"), "abc", 3, e), NULL);
+    char longest[5000];
+    memset(longest, 'x', sizeof longest);
+    longest[sizeof longest - 1] = '\0';
+    ERROR_SAYS(wf_file_write(longest, "abc", 3, e), NULL);
+    ERROR_SAYS(wf_file_read(longest, 0, &n, e), NULL);
+    QUIET(wf_file_write(path_of("nothing"), NULL, 0, NULL));
+}
+
+static bool saves(wf_named tensor, int64_t n, const wf_meta *meta, int64_t n_meta)
+{
+    return wf_safetensors_save(path_of("a.safetensors"), &tensor, n, meta, n_meta, &now.error);
+}
+
+static void saving(void)
+{
+    wf_error *e = &now.error;
+    double x[2] = { 1, 2 };
+    const wf_named good = { "x", wf_tensor_of(WF_F64, WF_SHAPE(2), x) };
+    const wf_named two[2] = { good, good };
+    const wf_meta ours = { "weft.checksum", "0" }, missing = { "key", NULL },
+                  nameless = { NULL, "value" };
+    wf_named bad = good;
+    char says[1200];
+    const char *file = path_of("a.safetensors");
+    QUIET(saves(good, 1, NULL, 0));
+    ERROR_SAYS(wf_safetensors_save(NULL, &good, 1, NULL, 0, e),
+               "save (no path): no path was given");
+    snprintf(says, sizeof says, "save %s: 1 tensors and 0 metadata were promised and not given",
+             file);
+    ERROR_SAYS(wf_safetensors_save(file, NULL, 1, NULL, 0, e), says);
+    snprintf(says, sizeof says, "save %s: -1 tensors and 0 metadata were promised and not given",
+             file);
+    ERROR_SAYS(saves(good, -1, NULL, 0), says);
+    ERROR_SAYS(saves(good, 1, NULL, 2), NULL);
+    ERROR_SAYS(saves(good, 1, &missing, 1), NULL);
+    ERROR_SAYS(saves(good, 1, &nameless, 1), NULL);
+    ERROR_SAYS(saves(good, 1, &ours, 1), NULL);
+    snprintf(says, sizeof says, "save %s: two tensors are named 'x'", file);
+    ERROR_SAYS(wf_safetensors_save(file, two, 2, NULL, 0, e), says);
+    bad.name = NULL;
+    ERROR_SAYS(saves(bad, 1, NULL, 0), NULL);
+    bad = good, bad.tensor.data = NULL;
+    snprintf(says, sizeof says, "save %s: tensor 'x' has no data", file);
+    ERROR_SAYS(saves(bad, 1, NULL, 0), says);
+    bad = good, bad.tensor.rank = 9;
+    snprintf(says, sizeof says, "save %s: tensor 'x' has the rank 9, outside 0 to 8", file);
+    ERROR_SAYS(saves(bad, 1, NULL, 0), says);
+    bad = good, bad.tensor.dtype = (wf_dtype)8;
+    snprintf(says, sizeof says, "save %s: tensor 'x' has the unknown dtype 8", file);
+    ERROR_SAYS(saves(bad, 1, NULL, 0), says);
+    bad = good, bad.tensor.dim[0] = -2;
+    ERROR_SAYS(saves(bad, 1, NULL, 0), NULL);
+    bad = good, bad.name = "\xFF";
+    ERROR_SAYS(saves(bad, 1, NULL, 0), NULL);
+    bad = good, bad.name = "__metadata__";
+    ERROR_SAYS(saves(bad, 1, NULL, 0), NULL);
+    QUIET(!wf_safetensors_save(file, two, 2, NULL, 0, NULL));
+    /* After all that the file is the one that was saved first. */
+    wf_archive *a = wf_safetensors_load(file, e);
+    QUIET(a && wf_archive_count(a) == 1 && wf_tensor_at(wf_archive_find(a, "x"), 1) == 2);
+    QUIET(!wf_archive_at(a, -1) && !wf_archive_at(a, 1) && !wf_archive_at(a, INT64_MAX));
+    QUIET(!wf_archive_find(a, NULL) && !wf_archive_find(a, "") && !wf_archive_meta(a, NULL));
+    QUIET(!wf_archive_meta(a, "key") && wf_archive_findf(a, "%c", 'x') &&
+          !wf_archive_findf(a, "y"));
+    wf_archive_free(a);
+}
+
+static void loading(void)
+{
+    wf_error *e = &now.error;
+    QUIET(wf_archive_count(NULL) == 0 && !wf_archive_at(NULL, 0) && !wf_archive_find(NULL, "x"));
+    int64_t whole = 7;
+    double number = 7;
+    const char *none = NULL;
+    QUIET(!wf_archive_meta(NULL, "x") && !wf_archive_findf(NULL, "x") &&
+          !wf_archive_findf(NULL, none, 0));
+    QUIET(!wf_archive_meta_integer(NULL, "x", &whole) &&
+          !wf_archive_meta_integer(NULL, NULL, NULL));
+    QUIET(!wf_archive_meta_number(NULL, "x", &number) && !wf_archive_meta_number(NULL, NULL, NULL));
+    QUIET(whole == 7 && number == 7);
+    wf_archive_free(NULL);
+    ERROR_SAYS(wf_safetensors_load(NULL, e), "load (no path): no path was given");
+    ERROR_SAYS(wf_safetensors_load(path_of("missing"), e), NULL);
+    ERROR_SAYS(wf_safetensors_parse(NULL, NULL, 0, e),
+               "load (memory): 0 bytes are too few: the length of the header alone takes 8");
+    ERROR_SAYS(wf_safetensors_parse("x", NULL, 8, e), "load x: no bytes were given");
+    ERROR_SAYS(wf_safetensors_parse("x", "abc", -1, e), "load x: no bytes were given");
+    ERROR_SAYS(wf_safetensors_parse("x", "abc", 3, e),
+               "load x: 3 bytes are too few: the length of the header alone takes 8");
+    ERROR_SAYS(wf_safetensors_parse("x", "\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF", 8, e), NULL);
+    ERROR_SAYS(wf_safetensors_parse("x", "\x09\0\0\0\0\0\0\0{}", 10, e),
+               "load x: a header of 9 bytes, but only 2 follow");
+    ERROR_SAYS(wf_safetensors_parse("x", "\0\0\0\0\0\0\0\0", 8, e), "load x: the header is empty");
+    QUIET(!wf_safetensors_parse("x", "abc", 3, NULL));
+}
+
+/* ---- bundles ---- */
+
+/* A bundle that has just failed keeps its first sentence, does nothing more, and saves nothing. */
+static void bundle_failed(int line, wf_bundle *b, const char *says)
+{
+    static const double x[1] = { 1 };
+    const wf_tensor more = wf_tensor_of(WF_F64, WF_SCALAR, (void *)(uintptr_t)x);
+    wf_error *e = &now.error;
+    misuse_error_filled(line, "wf_bundle_ok", wf_bundle_ok(b, e), says);
+    misuse_error_filled(line, "wf_bundle_save", wf_bundle_save(b, path_of("bundle"), e), says);
+    QUIET(!wf_bundle_add(b, "more", &more) && !wf_bundle_meta(b, "more", "1"));
+    QUIET(!wf_bundle_addf(b, &more, "more") && !wf_bundle_copyf(b, &more, "more"));
+    QUIET(!wf_bundle_fail(b, "test: later") && !wf_module_to_bundle(now.net, b, NULL));
+    misuse_error_filled(line, "wf_bundle_ok", wf_bundle_ok(b, e), says);
+    QUIET(access(path_of("bundle"), F_OK) != 0);
+    wf_bundle_free(b);
+}
+
+#define BUNDLE_REFUSES(call, says)                                                                 \
+    do {                                                                                           \
+        ck_assert(!(call));                                                                        \
+        bundle_failed(__LINE__, b, says);                                                          \
+        b = wf_bundle_new();                                                                       \
+        ck_assert(wf_bundle_add(b, "x", &good));                                                   \
+    } while (0)
+
+static void bundles(void)
+{
+    wf_error *e = &now.error;
+    double x[2] = { 1, 2 };
+    const wf_tensor good = wf_tensor_of(WF_F64, WF_SHAPE(2), x);
+    wf_tensor bad = good;
+    const char *none = NULL;
+    char says[1200];
+    ERROR_SAYS(wf_bundle_ok(NULL, e), "bundle: it was never made (NULL)");
+    ERROR_SAYS(wf_bundle_save(NULL, path_of("bundle"), e), "bundle: it was never made (NULL)");
+    QUIET(!wf_bundle_add(NULL, NULL, NULL) && !wf_bundle_addf(NULL, NULL, none, 0));
+    QUIET(!wf_bundle_copyf(NULL, NULL, none, 0) && !wf_bundle_meta(NULL, NULL, none, 0));
+    QUIET(!wf_bundle_fail(NULL, none, 0) && !wf_module_to_bundle(NULL, NULL, NULL));
+    QUIET(!wf_module_to_bundle(now.net, NULL, NULL) && !wf_bundle_ok(NULL, NULL));
+    wf_bundle_free(NULL);
+    wf_bundle *b = wf_bundle_new();
+    QUIET(b && wf_bundle_ok(b, e) && wf_bundle_add(b, "x", &good) && wf_bundle_meta(b, "k", "v"));
+    ERROR_SAYS(wf_bundle_save(b, NULL, e), "save (no path): no path was given");
+    ERROR_SAYS(wf_bundle_save(b, path_of("no/such/folder"), e), NULL);
+    BUNDLE_REFUSES(wf_bundle_add(b, NULL, &good), "bundle: a tensor has no name (NULL)");
+    BUNDLE_REFUSES(wf_bundle_addf(b, &good, none, 0), "bundle: a tensor has no name (NULL)");
+    BUNDLE_REFUSES(wf_bundle_copyf(b, &good, none, 0), "bundle: a tensor has no name (NULL)");
+    BUNDLE_REFUSES(wf_bundle_add(b, "y", NULL), "bundle: there is no tensor for 'y' (NULL)");
+    BUNDLE_REFUSES(wf_bundle_copyf(b, NULL, "y%d", 1),
+                   "bundle: there is no tensor for 'y1' (NULL)");
+    BUNDLE_REFUSES(wf_bundle_add(b, "x", &good), "bundle: two tensors are named 'x'");
+    BUNDLE_REFUSES(wf_bundle_copyf(b, &good, "%c", 'x'), "bundle: two tensors are named 'x'");
+    bad.data = NULL;
+    BUNDLE_REFUSES(wf_bundle_copyf(b, &bad, "y"), "bundle: tensor 'y' has no data");
+    bad = good, bad.rank = 9;
+    BUNDLE_REFUSES(wf_bundle_copyf(b, &bad, "y"),
+                   "bundle: tensor 'y': shape: rank is 9; expected 0 to 8");
+    BUNDLE_REFUSES(wf_bundle_meta(b, NULL, "v"), "bundle: a line of metadata has no key (NULL)");
+    BUNDLE_REFUSES(wf_bundle_meta(b, "k", none, 0), "bundle: the metadata 'k' has no value (NULL)");
+    BUNDLE_REFUSES(wf_bundle_meta(b, "k", "v") && wf_bundle_meta(b, "k", "w"),
+                   "bundle: two lines of metadata are named 'k'");
+    BUNDLE_REFUSES(wf_bundle_fail(b, "test: failed on purpose"), "test: failed on purpose");
+    BUNDLE_REFUSES(wf_module_to_bundle(NULL, b, NULL), "module: it was never made (NULL)");
+    BUNDLE_REFUSES(wf_module_to_bundle(now.net, b, NULL) && wf_module_to_bundle(now.net, b, ""),
+                   "bundle: two tensors are named 'linear.weight'");
+    wf_module_fail(now.tree, "test: failed on purpose");
+    BUNDLE_REFUSES(wf_module_to_bundle(now.tree, b, NULL), "test: failed on purpose");
+    /* What only the format refuses is said when the bundle is saved. */
+    bad = good, bad.dtype = (wf_dtype)8;
+    QUIET(wf_bundle_add(b, "bad", &bad));
+    snprintf(says, sizeof says, "save %s: tensor 'bad' has the unknown dtype 8", path_of("bundle"));
+    ERROR_SAYS(wf_bundle_save(b, path_of("bundle"), e), says);
+    wf_bundle_free(b);
+}
+
+/* ---- modules ---- */
+
+static bool loads(const wf_named *tensors, int64_t n)
+{
+    wf_error e = { "" };
+    ck_assert_msg(wf_safetensors_save(path_of("other"), tensors, n, NULL, 0, &e), "%s", e.text);
+    return wf_module_load(now.linear->module, path_of("other"), &now.error);
+}
+
+static void module_files(void)
+{
+    wf_error *e = &now.error;
+    double x[12] = { 0 };
+    const wf_meta broken = { NULL, NULL };
+    ERROR_SAYS(wf_module_save(NULL, path_of("a"), NULL, 0, e), "module: it was never made (NULL)");
+    ERROR_SAYS(wf_module_save(now.net, NULL, NULL, 0, e), "save (no path): no path was given");
+    ERROR_SAYS(wf_module_save(now.net, path_of("a"), NULL, 3, e), NULL);
+    ERROR_SAYS(wf_module_save(now.net, path_of("a"), &broken, 1, e), NULL);
+    ERROR_SAYS(wf_module_save(now.net, path_of("no/such/folder"), NULL, 0, e), NULL);
+    QUIET(!wf_module_save(NULL, NULL, NULL, 0, NULL) &&
+          wf_module_save(now.tree, path_of("none"), NULL, 0, e));
+    ERROR_SAYS(wf_module_load(NULL, path_of("a"), e), "module: it was never made (NULL)");
+    ERROR_SAYS(wf_module_load(now.net, NULL, e), "load (no path): no path was given");
+    ERROR_SAYS(wf_module_load(now.net, path_of("missing"), e), NULL);
+    ERROR_SAYS(wf_module_load_archive(NULL, "x", NULL, e), "module: it was never made (NULL)");
+    ERROR_SAYS(wf_module_load_archive(now.net, "x", NULL, e), "load x: there is no archive (NULL)");
+    ERROR_SAYS(wf_module_load_archive(now.net, NULL, NULL, e),
+               "load (archive): there is no archive (NULL)");
+    QUIET(!wf_module_load_archive(now.net, NULL, NULL, NULL) && !wf_module_load(NULL, NULL, NULL));
+    /* Files that are good, and another model's. */
+    wf_named two[3] = { { "weight", wf_tensor_of(WF_F64, WF_SHAPE(4, 3), x) },
+                        { "bias", wf_tensor_of(WF_F64, WF_SHAPE(4), x) },
+                        { "more", wf_tensor_of(WF_F64, WF_SHAPE(4), x) } };
+    ERROR_SAYS(loads(two, 0), "load other: missing 2 (weight, bias)");
+    ERROR_SAYS(loads(two, 3), "load other: unexpected 1 (more)");
+    ERROR_SAYS(loads(two + 1, 2), "load other: missing 1 (weight), unexpected 1 (more)");
+    two[0].tensor = wf_tensor_of(WF_F64, WF_SHAPE(3, 4), x);
+    ERROR_SAYS(loads(two, 2), "load other: 'weight' is (3, 4) in the file and (4, 3) in the model");
+    two[0].tensor = wf_tensor_of(WF_I32, WF_SHAPE(4, 3), x);
+    ERROR_SAYS(loads(two, 2), "load other: 'weight' is i32 in the file; a parameter is f32 or f64");
+    wf_module_fail(now.tree, "test: failed on purpose");
+    ERROR_SAYS(wf_module_save(now.tree, path_of("a"), NULL, 0, e), "test: failed on purpose");
+    ERROR_SAYS(wf_module_load(now.tree, path_of("none"), e), "test: failed on purpose");
+}
+
+static const misuse table[] = {
+    { OF(wf_file_read), files },
+    { OF(wf_file_write), files },
+    { OF(wf_safetensors_save), saving },
+    { OF(wf_archive_at), saving },
+    { OF(wf_archive_find), saving },
+    { OF(wf_safetensors_load), loading },
+    { OF(wf_safetensors_parse), loading },
+    { OF(wf_archive_free), loading },
+    { OF(wf_archive_count), loading },
+    { OF(wf_archive_meta), loading },
+    { OF(wf_archive_findf), saving },
+    { OF(wf_archive_meta_integer), loading },
+    { OF(wf_archive_meta_number), loading },
+    { OF(wf_bundle_new), bundles },
+    { OF(wf_bundle_free), bundles },
+    { OF(wf_bundle_add), bundles },
+    { OF(wf_bundle_addf), bundles },
+    { OF(wf_bundle_copyf), bundles },
+    { OF(wf_bundle_meta), bundles },
+    { OF(wf_bundle_fail), bundles },
+    { OF(wf_bundle_ok), bundles },
+    { OF(wf_bundle_save), bundles },
+    { OF(wf_module_to_bundle), bundles },
+    { OF(wf_module_save), module_files },
+    { OF(wf_module_load), module_files },
+    { OF(wf_module_load_archive), module_files },
+};
+
+enum { TABLE = (int)(sizeof table / sizeof table[0]) };
+
+START_TEST(what_reads_and_writes_files_takes_NULL_quietly_and_says_what_it_refuses)
+{
+    if (_i > 0 && table[_i].run == table[_i - 1].run) return;
+    misuse_set_up();
+    table[_i].run();
+    misuse_tear_down();
+}
+END_TEST
+
+static void add_tests(TCase *tests)
+{
+    tcase_add_loop_test(
+        tests, what_reads_and_writes_files_takes_NULL_quietly_and_says_what_it_refuses, 0, TABLE);
+}
+
+int main(int argc, char **argv)
+{
+    return misuse_runtime() ? harness_main(argc, argv, "misuse of files", add_tests) : 1;
+}
