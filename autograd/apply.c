@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { FEW = 16, OUTPUTS = 16 };
+enum { FEW = 16, OUTPUTS = 16, ATTR_MOST = 1 << 20 };
 
 bool wf_refuse(wf_error *error, const char *format, ...)
 {
@@ -19,6 +19,33 @@ bool wf_refuse(wf_error *error, const char *format, ...)
     vsnprintf(error->text, sizeof error->text, format, values);
     va_end(values);
     return false;
+}
+
+/* Can everything that reads a row count on its numbers? As quick as an op needs it; row_sound says
+ * what is wrong. */
+static inline bool sound(const wf_op *op)
+{
+    return op->name && op->shape && op->forward && op->inputs >= -1 && op->outputs >= 1 &&
+           op->outputs <= OUTPUTS && (uint32_t)op->hidden <= (uint32_t)(OUTPUTS - op->outputs) &&
+           (uint32_t)op->attr_size <= ATTR_MOST;
+}
+
+bool row_sound(const wf_op *op, wf_error *error)
+{
+    if (sound(op)) return true;
+    if (!op->name || !op->shape || !op->forward)
+        return wf_refuse(error, "its row has no %s",
+                         !op->name    ? "name"
+                         : !op->shape ? "shape"
+                                      : "forward");
+    if (op->inputs < -1)
+        return wf_refuse(error, "its row takes %d inputs; it can be 0 or more, and -1 for any",
+                         op->inputs);
+    if ((uint32_t)op->attr_size > ATTR_MOST)
+        return wf_refuse(error, "its row has %d bytes of attributes; 0 to %d can be",
+                         op->attr_size, ATTR_MOST);
+    return wf_refuse(error, "its row has %d outputs and %d hidden ones; 1 to %d can be",
+                     op->outputs, op->hidden, OUTPUTS);
 }
 
 node *node_record(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], wf_var *out, int n_out,
@@ -103,7 +130,10 @@ static bool apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const given[], 
     }
     int n_out = op->outputs + op->hidden;
     wf_tensor form[OUTPUTS];
-    for (int i = 0; i < n_out; i++) form[i].rank = -1; /* what shape does not fill is refused */
+    for (int i = 0; i < n_out; i++) { /* what shape does not fill is refused */
+        form[i].rank = -1;
+        memset(form[i].dim, 0xff, sizeof form[i].dim);
+    }
     wf_error error;
     error.text[0] = '\0';
     wf_shaping s = { .op = op,
@@ -116,6 +146,11 @@ static bool apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const given[], 
     if (!op->shape(&s)) {
         wf_fail(t, "%s: %s", op->name,
                 error.text[0] ? error.text : "these shapes do not go together");
+        return false;
+    }
+    if (s.scratch_forward < 0 || s.scratch_backward < 0) {
+        wf_fail(t, "%s: its row asked for %lld bytes of scratch", op->name,
+                (long long)(s.scratch_forward < 0 ? s.scratch_forward : s.scratch_backward));
         return false;
     }
     wf_var *out = outputs_new(t, op, n_out, form);
@@ -156,25 +191,25 @@ static bool apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const given[], 
     return true;
 }
 
-bool wf_apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const void *attr,
-              wf_var *out[])
+/* Everything that can be said before the inputs are looked at. */
+static bool may_apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const void *attr,
+                      wf_var *const out[])
 {
-    for (int i = 0; op && out && i < op->outputs; i++) out[i] = NULL;
-    if (!t || t->failed) return false;
-    const char *name = op && op->name ? op->name : "apply";
-    if (!op || !out || (n_in > 0 && !in) || (op->attr_size > 0 && !attr)) {
-        wf_fail(t, "%s: the %s never made (NULL)", name,
-                !op               ? "op was"
-                : !out            ? "list of outputs was"
-                : n_in > 0 && !in ? "list of inputs was"
-                                  : "attributes were");
+    if (!op) {
+        wf_fail(t, "apply: the op was never made (NULL)");
         return false;
     }
-    if (!op->name || !op->shape || !op->forward) {
-        wf_fail(t, "%s: its row lacks a %s", name,
-                !op->name   ? "name"
-                : op->shape ? "forward"
-                            : "shape");
+    if (!sound(op)) {
+        wf_error error = { { 0 } };
+        row_sound(op, &error);
+        wf_fail(t, "%s: %s", op->name ? op->name : "apply", error.text);
+        return false;
+    }
+    if (!out || (n_in > 0 && !in) || (op->attr_size > 0 && !attr)) {
+        wf_fail(t, "%s: the %s never made (NULL)", op->name,
+                !out              ? "list of outputs was"
+                : n_in > 0 && !in ? "list of inputs was"
+                                  : "attributes were");
         return false;
     }
     if (op->inputs >= 0 ? n_in != op->inputs : n_in < 1) {
@@ -182,11 +217,14 @@ bool wf_apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const v
                 op->inputs >= 0 ? op->inputs : 1, op->inputs >= 0 ? "" : " or more");
         return false;
     }
-    if (op->outputs < 1 || op->hidden < 0 || op->outputs > OUTPUTS - op->hidden) {
-        wf_fail(t, "%s: its row has %d outputs and %d hidden ones; 1 to %d can be", op->name,
-                op->outputs, op->hidden, OUTPUTS);
-        return false;
-    }
+    return true;
+}
+
+/* The inputs may lie in the very list that receives the outputs: it is written last. */
+static bool apply_any(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const void *attr,
+                      wf_var *out[])
+{
+    if (!t || t->failed || !may_apply(t, op, n_in, in, attr, out)) return false;
     wf_var *few[FEW];
     const wf_tensor *few_values[FEW];
     if (n_in <= FEW) return apply(t, op, n_in, in, attr, out, few, few_values);
@@ -201,10 +239,18 @@ bool wf_apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const v
     return ok;
 }
 
+bool wf_apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const void *attr,
+              wf_var *out[])
+{
+    if (apply_any(t, op, n_in, in, attr, out)) return true;
+    for (int i = 0; op && out && op->outputs <= OUTPUTS && i < op->outputs; i++) out[i] = NULL;
+    return false;
+}
+
 wf_var *wf_apply_one(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const void *attr)
 {
     wf_var *out[OUTPUTS];
-    if (op && op->outputs != 1)
+    if (op && op->outputs != 1 && sound(op))
         return wf_fail(t, "%s: it has %d outputs, not one", op->name, op->outputs);
-    return wf_apply(t, op, n_in, in, attr, out) ? out[0] : NULL;
+    return apply_any(t, op, n_in, in, attr, out) ? out[0] : NULL;
 }

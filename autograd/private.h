@@ -64,7 +64,6 @@ int64_t arena_used(const arena *a);
 /* Where the arena stands, and back to there: what was taken since is free again. */
 void arena_place(const arena *a, uint64_t place[2]);
 void arena_return(arena *a, const uint64_t place[2]);
-/* Does the arena stand at or behind a place, so that it can return there? */
 
 /* Blocks given back are handed out again by size. */
 enum { POOL_BUCKETS = 64 };
@@ -144,6 +143,9 @@ wf_var *var_enter(wf_tape *t, wf_var *x, const char *who, int position);
 /* An identity node: the same memory under a new root, so that gradients are collected there on
  * their own. */
 wf_var *alias_new(wf_tape *t, wf_var *x);
+/* The check of a row, before anything else reads it: false, with the sentence (without the op's
+ * name) in *error, if a number in it is none that the engine can count on. */
+bool row_sound(const wf_op *op, wf_error *error);
 /* Adds a node for out[0..n_out-1] to the tape. NULL after failing it. */
 node *node_record(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], wf_var *out, int n_out, const void *attr);
 /* Makes strides row-major; false if the size does not fit. */

@@ -521,6 +521,20 @@ static bool shape_of_no_dtype(wf_shaping *s)
     return true;
 }
 
+static bool shape_with_negative_scratch(wf_shaping *s)
+{
+    s->out[0] = *s->in[0];
+    s->scratch_backward = -64;
+    return true;
+}
+
+static bool shape_without_sizes(wf_shaping *s)
+{
+    s->out[0].dtype = WF_F64;
+    s->out[0].rank = 2;
+    return true;
+}
+
 static bool refuse_mutely(wf_shaping *s)
 {
     (void)s;
@@ -580,14 +594,17 @@ static void applying_one(void)
     op.attr_size = 8;
     REFUSES(apply(&op, 1, &now.matrix, NULL), "plain: the attributes were never made (NULL)");
     op = plain, op.name = NULL;
-    REFUSES(apply(&op, 1, &now.matrix, NULL), "apply: its row lacks a name");
+    REFUSES(apply(&op, 1, &now.matrix, NULL), "apply: its row has no name");
     op = plain, op.forward = NULL;
-    REFUSES(apply(&op, 1, &now.matrix, NULL), "plain: its row lacks a forward");
+    REFUSES(apply(&op, 1, &now.matrix, NULL), "plain: its row has no forward");
     op = plain, op.check = check_mutely;
     REFUSES(apply(&op, 1, &now.matrix, NULL), "plain: a value is out of range");
     op = plain, op.outputs = 2;
     REFUSES(apply(&op, 1, &now.matrix, NULL), "plain: it has 2 outputs, not one");
-    REFUSES(apply_with(NULL), "plain: its row lacks a shape");
+    op.outputs = INT32_MAX;
+    REFUSES(apply(&op, 1, &now.matrix, NULL),
+            "plain: its row has 2147483647 outputs and 0 hidden ones; 1 to 16 can be");
+    REFUSES(apply_with(NULL), "plain: its row has no shape");
     REFUSES(apply_with(refuse_mutely), "plain: these shapes do not go together");
     REFUSES(apply_with(refuse_aloud), "plain: rank is 2");
     REFUSES(apply_with(shape_forgotten), NULL);
@@ -627,6 +644,25 @@ static void applying(void)
     REFUSES(wf_apply(t, &op, 1, &now.matrix, NULL, out), NULL);
     op.hidden = INT32_MAX;
     REFUSES(wf_apply(t, &op, 1, &now.matrix, NULL, out), NULL);
+    op.hidden = 0, op.outputs = INT32_MAX;
+    REFUSES(wf_apply(t, &op, 1, &now.matrix, NULL, out),
+            "plain: its row has 2147483647 outputs and 0 hidden ones; 1 to 16 can be");
+    char attr[64] = { 0 };
+    op = plain, op.attr_size = -4096;
+    REFUSES(wf_apply(t, &op, 1, &now.matrix, attr, out),
+            "plain: its row has -4096 bytes of attributes; 0 to 1048576 can be");
+    op.attr_size = INT32_MAX;
+    REFUSES(wf_apply(t, &op, 1, &now.matrix, attr, out),
+            "plain: its row has 2147483647 bytes of attributes; 0 to 1048576 can be");
+    op = plain, op.inputs = -2;
+    REFUSES(wf_apply(t, &op, 1, &now.matrix, NULL, out),
+            "plain: its row takes -2 inputs; it can be 0 or more, and -1 for any");
+    op = plain, op.shape = shape_with_negative_scratch;
+    REFUSES(wf_apply(t, &op, 1, &now.matrix, NULL, out),
+            "plain: its row asked for -64 bytes of scratch");
+    op = plain, op.shape = shape_without_sizes;
+    REFUSES(wf_apply(t, &op, 1, &now.matrix, NULL, out),
+            "plain: the result (-1, -1) is more than memory can hold");
     op = plain, op.inputs = -1;
     wf_var *many[40];
     for (int i = 0; i < 40; i++) many[i] = now.matrix;
