@@ -4,6 +4,7 @@
 
 #include "tensor/api.h"
 #include "tensor/error.h"
+#include "tensor/text.h"
 #include "tensor/runtime.h"
 #include "tensor/size.h"
 #include "tensor/tensor.h"

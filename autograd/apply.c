@@ -3,9 +3,9 @@
 #include "autograd/private.h"
 #include "tensor/par.h"
 #include "tensor/rng.h"
+#include "tensor/text.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 enum { FEW = 16, OUTPUTS = 16, ATTR_MOST = 1 << 20 };
@@ -16,7 +16,7 @@ bool wf_refuse(wf_error *error, const char *format, ...)
     if (!format) format = "refused without a sentence";
     va_list values;
     va_start(values, format);
-    vsnprintf(error->text, sizeof error->text, format, values);
+    wf_vformat(error->text, sizeof error->text, format, values);
     va_end(values);
     return false;
 }

@@ -4,11 +4,11 @@
 #include "tensor/rng.h"
 #include "tensor/runtime.h"
 #include "tensor/size.h"
+#include "tensor/text.h"
 
 #include <float.h>
 #include <math.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 /* ---- what all checkers share ---- */
@@ -18,7 +18,7 @@ bool check_fail(wf_report *report, const char *format, ...)
     if (report->ok) {
         va_list values;
         va_start(values, format);
-        vsnprintf(report->text, sizeof report->text, format, values);
+        wf_vformat(report->text, sizeof report->text, format, values);
         va_end(values);
     }
     report->ok = false;
@@ -52,7 +52,7 @@ bool check_near(wf_report *report, const check_subject *subject, int64_t n, cons
     if (worst <= allowed) return true;
     char of[64] = "";
     int64_t width = subject->width;
-    if (width) snprintf(of, sizeof of, " for element %lld of the output", (long long)(at / width));
+    if (width) wf_format(of, sizeof of, " for element %lld of the output", (long long)(at / width));
     return check_fail(report,
                       "%s: %s: %s %d%s%s, element %lld%s: %s %.17g, %s %.17g; apart by %.3g, "
                       "allowed are %.3g (the largest is %.3g)",
@@ -150,8 +150,8 @@ static bool case_make(op_check *k, const wf_sample *sample)
                        .n_in = sample->n_in,
                        .n_out = op->outputs + op->hidden,
                        .visible = op->outputs };
-    snprintf(c->who, sizeof c->who, "%s, sample '%s'%s", op->name,
-             sample->label ? sample->label : "", k->guess ? " with sizes put to 0" : "");
+    wf_format(c->who, sizeof c->who, "%s, sample '%s'%s", op->name,
+              sample->label ? sample->label : "", k->guess ? " with sizes put to 0" : "");
     if (c->n_in < 1 || c->n_in > CHECK_VARS || (op->inputs >= 0 && c->n_in != op->inputs))
         return check_fail(k->report, "%s: it has %d inputs, the row %d", c->who, c->n_in,
                           op->inputs);
@@ -351,8 +351,8 @@ wf_report wf_op_check(const wf_op *op, const wf_check_options *options)
     if (!k->t)
         check_fail(&report, "no memory for the check");
     else if (check_row(k))
-        snprintf(report.text, sizeof report.text, "%s: %lld derivatives agree, the worst to %.2g",
-                 op->name, (long long)report.checked, report.worst);
+        wf_format(report.text, sizeof report.text, "%s: %lld derivatives agree, the worst to %.2g",
+                  op->name, (long long)report.checked, report.worst);
     check_let_go(&k->pool, NULL);
     wf_tape_free(k->t);
     wf_release(k);

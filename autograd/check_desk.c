@@ -6,7 +6,6 @@
 #include "tensor/size.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 enum { GUARD = 64, FILL = 0xff }; /* bytes on each side; all ones is NaN in both precisions */

@@ -4,8 +4,9 @@
 
 #include <float.h>
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
+
+#include "tensor/text.h"
 
 static const char *const by_differences = "differences", *const by_backward = "backward";
 
@@ -78,7 +79,7 @@ static bool jacobian_near(op_check *k)
                 have[e] = swept[at];
             }
             char check[64];
-            snprintf(check, sizeof check, "Jacobian of output %d", o);
+            wf_format(check, sizeof check, "Jacobian of output %d", o);
             check_subject s = { c->who, check,       "input",        NULL,
                                 i,      by_backward, by_differences, c->in_count[i] };
             double floor = check_noise(k, check_largest(c->out_count[o], y + c->row[o])) +
@@ -133,8 +134,8 @@ static bool check_subset(op_check *k, uint32_t present, uint32_t wanted)
         for (int64_t j = 0; c->differs[i] && !(wanted >> i & 1) && j < c->in_count[i]; j++)
             want[c->column[i] + j] = 0;
     char check[128];
-    snprintf(check, sizeof check, "gradients wanted 0x%x, cotangents present 0x%x",
-             (unsigned)wanted, (unsigned)present);
+    wf_format(check, sizeof check, "gradients wanted 0x%x, cotangents present 0x%x",
+              (unsigned)wanted, (unsigned)present);
     return columns_near(k, check, got, "subset", want, "whole", 1e-12, 1e-14);
 }
 
@@ -253,7 +254,7 @@ static bool check_layouts_all(op_check *k)
                 all.gin[i] = (check_layout)gin;
             }
             char check[96];
-            snprintf(check, sizeof check, "inputs %s, their gradients %s", name[in], name[gin]);
+            wf_format(check, sizeof check, "inputs %s, their gradients %s", name[in], name[gin]);
             if ((in || gin) && !check_layout_on(k, check, &all, NULL)) return false;
         }
     for (int i = 0; i < c->n_in; i++) {
@@ -263,8 +264,8 @@ static bool check_layouts_all(op_check *k)
             one.in[i] = (check_layout)kind;
             one.gin[i] = (check_layout)(3 - kind);
             char check[96];
-            snprintf(check, sizeof check, "only input %d %s, its gradient %s", i, name[kind],
-                     name[3 - kind]);
+            wf_format(check, sizeof check, "only input %d %s, its gradient %s", i, name[kind],
+                      name[3 - kind]);
             if (!check_layout_on(k, check, &one, NULL)) return false;
         }
         for (int axis = 0; axis < c->in_shape[i].rank; axis++) {
@@ -277,8 +278,8 @@ static bool check_layouts_all(op_check *k)
             repeated.in[i] = LAYOUT_EXPANDED;
             repeated.axis[i] = axis;
             char check[96];
-            snprintf(check, sizeof check, "input %d repeated along axis %d with a stride of 0", i,
-                     axis);
+            wf_format(check, sizeof check, "input %d repeated along axis %d with a stride of 0", i,
+                      axis);
             if (!check_layout_on(k, check, &repeated, value)) return false;
         }
     }

@@ -6,10 +6,10 @@
 #include "autograd/views.h"
 
 #include "tensor/rng.h"
+#include "tensor/text.h"
 
 #include <float.h>
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 enum { ALL = 0xffff };
@@ -238,7 +238,7 @@ static bool check_window(op_check *k, int i)
         r.value[i][e] = c->value[i][e / (size * positions) * size * positions + at];
     }
     char check[96];
-    snprintf(check, sizeof check, "on a tape, input %d a sliding window", i);
+    wf_format(check, sizeof check, "on a tape, input %d a sliding window", i);
     return check_route(k, check, &r);
 }
 
@@ -256,7 +256,7 @@ static bool check_same(op_check *k, int i, int j)
     r.same_as[j] = i;
     r.value[i] = r.value[j] = c->value[second ? j : i];
     char check[96];
-    snprintf(check, sizeof check, "on a tape, inputs %d and %d the same var", i, j);
+    wf_format(check, sizeof check, "on a tape, inputs %d and %d the same var", i, j);
     return check_route(k, check, &r);
 }
 

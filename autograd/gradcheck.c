@@ -4,10 +4,10 @@
 
 #include "tensor/rng.h"
 #include "tensor/runtime.h"
+#include "tensor/text.h"
 
 #include <float.h>
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 enum { OUTPUTS = 8 };
@@ -323,7 +323,8 @@ static bool prepare(grad_check *g, wf_module *module)
         wf_shape shape = { .rank = x->rank };
         for (int d = 0; d < WF_RANK; d++) shape.dim[d] = x->dim[d];
         if (wf_shape_check(&shape, x->dtype, NULL) < 0)
-            return check_fail(g->report, "gradcheck: input %lld has no shape that can be", (long long)i);
+            return check_fail(g->report, "gradcheck: input %lld has no shape that can be",
+                              (long long)i);
         if (x->dtype == WF_I32) continue;
         moved *m = &g->moved[g->n_moved++];
         m->param = param;
@@ -397,9 +398,9 @@ wf_report wf_gradcheck(wf_check_fn *fn, void *context, int n_in, const wf_tensor
         g->step = options->step > 0 ? options->step : CHECK_STEP;
         g->key = options->seed;
         if (check_function(g, options))
-            snprintf(report.text, sizeof report.text,
-                     "gradcheck: %lld derivatives agree, the worst to %.2g",
-                     (long long)report.checked, report.worst);
+            wf_format(report.text, sizeof report.text,
+                      "gradcheck: %lld derivatives agree, the worst to %.2g",
+                      (long long)report.checked, report.worst);
     }
     if (g) {
         check_let_go(&g->pool, NULL);

@@ -4,10 +4,10 @@
 #include "tensor/rng.h"
 #include "tensor/runtime.h"
 #include "tensor/size.h"
+#include "tensor/text.h"
 
 #include <stdarg.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 
 typedef struct block block;
@@ -57,7 +57,7 @@ bool wf_module_fail(wf_module *module, const char *format, ...)
     char text[sizeof root->error.text];
     va_list values;
     va_start(values, format);
-    vsnprintf(text, sizeof text, format, values);
+    wf_vformat(text, sizeof text, format, values);
     va_end(values);
     root->failed = true;
     return wf_error_set(&root->error, "%s", text);
@@ -90,7 +90,7 @@ static char *joined(const char *path, const char *name)
 {
     size_t a = strlen(path), b = strlen(name);
     char *text = wf_alloc(a + b + 2);
-    if (text) snprintf(text, a + b + 2, "%s%s%s", path, a ? "." : "", name);
+    if (text) wf_format(text, a + b + 2, "%s%s%s", path, a ? "." : "", name);
     return text;
 }
 

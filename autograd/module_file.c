@@ -2,8 +2,8 @@
 #include "autograd/private.h"
 #include "tensor/io_private.h"
 #include "tensor/runtime.h"
+#include "tensor/text.h"
 
-#include <stdio.h>
 #include <string.h>
 
 bool wf_module_to_bundle(const wf_module *module, wf_bundle *bundle, const char *prefix)
@@ -43,13 +43,13 @@ typedef struct names {
 
 static void add_name(names *all, const char *name)
 {
-    size_t used = strlen(all->text), room = sizeof all->text - used;
+    size_t room = sizeof all->text - strlen(all->text);
     if (all->n++ == 0)
-        snprintf(all->text, sizeof all->text, "%.100s", name);
+        wf_format(all->text, sizeof all->text, "%.100s", name);
     else if (room > strlen(name) + 8 && all->n <= 8)
-        snprintf(all->text + used, room, ", %s", name);
+        wf_append(all->text, sizeof all->text, ", %s", name);
     else if (room > 6 && !strstr(all->text, ", ..."))
-        snprintf(all->text + used, room, ", ...");
+        wf_append(all->text, sizeof all->text, ", ...");
 }
 
 bool wf_module_load_archive(wf_module *module, const char *name, const wf_archive *archive,
@@ -73,12 +73,11 @@ bool wf_module_load_archive(wf_module *module, const char *name, const wf_archiv
     if (missing.n || unexpected.n) {
         char text[700] = "";
         if (missing.n)
-            snprintf(text, sizeof text, "missing %lld (%s)%s", (long long)missing.n, missing.text,
-                     unexpected.n ? ", " : "");
-        size_t used = strlen(text);
+            wf_format(text, sizeof text, "missing %lld (%s)%s", (long long)missing.n, missing.text,
+                      unexpected.n ? ", " : "");
         if (unexpected.n)
-            snprintf(text + used, sizeof text - used, "unexpected %lld (%s)",
-                     (long long)unexpected.n, unexpected.text);
+            wf_append(text, sizeof text, "unexpected %lld (%s)", (long long)unexpected.n,
+                      unexpected.text);
         return wf_error_set(error, "load %s: %s", name, text);
     }
     for (int64_t i = 0; i < n; i++) {

@@ -3,10 +3,10 @@
 #include "tensor/rng.h"
 #include "tensor/runtime.h"
 #include "tensor/size.h"
+#include "tensor/text.h"
 
 #include <stdarg.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 
 enum { SCOPES_SHOWN = 32 };
@@ -135,13 +135,11 @@ const char *wf_tape_error(const wf_tape *t)
 }
 
 /* "  in translate > decoder": outermost first, of at most `most` scopes. */
-static size_t write_scopes(const scope *s, int most, char *text, size_t bytes, size_t used)
+static void write_scopes(const scope *s, int most, char *text, size_t bytes)
 {
     bool outer = s->outer && most > 1; /* pushes without pops must not exhaust the stack */
-    if (outer) used = write_scopes(s->outer, most - 1, text, bytes, used);
-    if (used >= bytes) return used;
-    int n = snprintf(text + used, bytes - used, "%s%s", outer ? " > " : "\n  in ", s->name);
-    return n < 0 ? used : used + (size_t)n;
+    if (outer) write_scopes(s->outer, most - 1, text, bytes);
+    wf_append(text, bytes, "%s%s", outer ? " > " : "\n  in ", s->name);
 }
 
 wf_var *wf_fail(wf_tape *t, const char *format, ...)
@@ -151,20 +149,18 @@ wf_var *wf_fail(wf_tape *t, const char *format, ...)
     char text[sizeof t->error.text];
     va_list values;
     va_start(values, format);
-    int n = vsnprintf(text, sizeof text, format, values);
+    wf_vformat(text, sizeof text, format, values);
     va_end(values);
-    size_t used = n < 0 ? 0 : (size_t)n;
-    if (t->where && used < sizeof text) {
+    if (t->where) {
         /* The place goes before a hint, which is the message's last line. */
         char hint[512] = "";
         char *at = strstr(text, "\n  hint:");
         if (at) {
-            snprintf(hint, sizeof hint, "%s", at);
+            wf_format(hint, sizeof hint, "%s", at);
             *at = '\0';
-            used = (size_t)(at - text);
         }
-        used = write_scopes(t->where, SCOPES_SHOWN, text, sizeof text, used);
-        if (used < sizeof text) snprintf(text + used, sizeof text - used, "%s", hint);
+        write_scopes(t->where, SCOPES_SHOWN, text, sizeof text);
+        wf_append(text, sizeof text, "%s", hint);
     }
     t->failed = true;
     wf_error_set(&t->error, "%s", text);
@@ -508,7 +504,7 @@ wf_var *wf_enter(wf_tape *t, wf_var *x, const char *what, ...)
     char text[sizeof t->error.text / 2];
     va_list values;
     va_start(values, what);
-    int n = vsnprintf(text, sizeof text, what ? what : "enter: x", values);
+    int n = wf_vformat(text, sizeof text, what ? what : "enter: x", values);
     va_end(values);
     return wf_fail(t, "%s %s", n < 0 ? "enter: x" : text, why);
 }

@@ -5,8 +5,8 @@
 #include "data/utf8.h"
 #include "tensor/io_private.h"
 #include "tensor/size.h"
+#include "tensor/text.h"
 
-#include <stdio.h>
 #include <string.h>
 
 enum { LETTERS = 0x110000, WORDS = LETTERS / 64 };
@@ -64,9 +64,9 @@ static const char *named(int32_t letter, char text[32])
     char utf8[5];
     wf_utf8_encode(letter, utf8);
     if (letter <= 0x20 || (letter >= 0x7F && letter < 0xA0))
-        snprintf(text, 32, "U+%04X", (unsigned)letter);
+        wf_format(text, 32, "U+%04X", (unsigned)letter);
     else
-        snprintf(text, 32, "'%s' (U+%04X)", utf8, (unsigned)letter);
+        wf_format(text, 32, "'%s' (U+%04X)", utf8, (unsigned)letter);
     return text;
 }
 
@@ -235,13 +235,13 @@ static bool read_parts(wf_corpus *c, const wf_text *parts, int n, const wf_corpu
         train += cut(letters, o->valid);
     }
     what_part(what, &parts[0]);
-    if (n > 1) snprintf(what + strlen(what), sizeof what - strlen(what), " and %d more", n - 1);
+    if (n > 1) wf_append(what, sizeof what, " and %d more", n - 1);
     if (total == 0) return wf_error_set(error, "%s: it is empty", what);
     int64_t need;
     if (!wf_size_add(o->time, 1, &need) || !wf_size_mul(need, o->batch, &need)) need = INT64_MAX;
     char learned[48] = "";
     if (train < total)
-        snprintf(learned, sizeof learned, ", %lld of them to learn from", (long long)train);
+        wf_format(learned, sizeof learned, ", %lld of them to learn from", (long long)train);
     if (train < need)
         return wf_error_set(error, "%s: %lld letters%s; %lld lanes of %lld + 1 letters need %lld",
                             what, (long long)total, learned, (long long)o->batch,

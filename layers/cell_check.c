@@ -5,9 +5,9 @@
 #include "layers/private.h"
 #include "tensor/rng.h"
 #include "tensor/runtime.h"
+#include "tensor/text.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 enum { MOST_PARAMS = 64 };
@@ -39,10 +39,11 @@ static bool fail(lab *l, const char *format, ...)
     if (!l->report.ok) return false;
     va_list arguments;
     va_start(arguments, format);
-    int n = snprintf(l->report.text, sizeof l->report.text,
-                     "cell '%s': ", l->cell && l->cell->name ? l->cell->name : "");
-    if (n > 0 && (size_t)n < sizeof l->report.text)
-        vsnprintf(l->report.text + n, sizeof l->report.text - (size_t)n, format, arguments);
+    char *text = l->report.text;
+    const size_t bytes = sizeof l->report.text;
+    wf_format(text, bytes, "cell '%s': ", l->cell && l->cell->name ? l->cell->name : "");
+    size_t used = strlen(text);
+    wf_vformat(text + used, bytes - used, format, arguments);
     va_end(arguments);
     l->report.ok = false;
     return false;
@@ -198,8 +199,10 @@ static outcome run(lab *l, const wf_rnn *rnn, const trial *c)
     memset(&o, 0, sizeof o);
     if (!l->report.ok) return o;
     wf_tape *t = wf_tape_new(&(wf_tape_options){ .mode = WF_EVAL, .rehearsal = true });
-    if (t) run_on(l, t, rnn, c, &o);
-    else fail(l, "out of memory");
+    if (t)
+        run_on(l, t, rnn, c, &o);
+    else
+        fail(l, "out of memory");
     wf_tape_free(t);
     return o;
 }
@@ -462,7 +465,7 @@ static bool pure_on(lab *l, wf_tape *t, const wf_rnn *rnn)
     if (l->o.prototype) memcpy(self[0], l->o.prototype, cell->size);
     for (const wf_cell_param *p = cell->params; p && p->name; p++) {
         char path[256];
-        snprintf(path, sizeof path, "%s_l0", p->name);
+        wf_format(path, sizeof path, "%s_l0", p->name);
         wf_var *param = wf_module_param_find(module, path);
         memcpy(self[0] + p->offset, &param, sizeof param);
     }
@@ -502,8 +505,10 @@ static void check_purity(lab *l, const wf_rnn *rnn)
 {
     if (!l->report.ok) return;
     wf_tape *t = wf_tape_new(&(wf_tape_options){ .mode = WF_EVAL });
-    if (t) pure_on(l, t, rnn);
-    else fail(l, "out of memory");
+    if (t)
+        pure_on(l, t, rnn);
+    else
+        fail(l, "out of memory");
     wf_tape_free(t);
 }
 
@@ -560,7 +565,8 @@ wf_report wf_cell_check(const wf_cell *cell, const wf_cell_check_options *option
     for (int i = 0; i < 5; i++) {
         if (*size[i] == 0) *size[i] = usual[i];
         if (*size[i] < 1) fail(&l, "the sizes to check it at must be 1 or more");
-        if (*size[i] > INT16_MAX) fail(&l, "the sizes to check it at must be %d or less", INT16_MAX);
+        if (*size[i] > INT16_MAX)
+            fail(&l, "the sizes to check it at must be %d or less", INT16_MAX);
     }
     if (!l.report.ok) return l.report;
     l.seed = wf_key_named(l.o.check.seed, "cell");
@@ -590,7 +596,7 @@ wf_report wf_cell_check(const wf_cell *cell, const wf_cell_check_options *option
                          apart_grad_f32);
         }
     }
-    check_direction(&l, steps, both, false);       /* last: it overwrites parameters */
+    check_direction(&l, steps, both, false); /* last: it overwrites parameters */
     check_direction(&l, steps, both, true);
 
     for (int i = 0; i < l.nets; i++) wf_module_free(l.net[i]);

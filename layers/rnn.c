@@ -6,19 +6,19 @@
 #include "autograd/views.h"
 #include "layers/private.h"
 #include "tensor/size.h"
+#include "tensor/text.h"
 
-#include <stdio.h>
 #include <string.h>
 
 struct wf_rnn {
     wf_module *module;
     const wf_cell *cell;
-    int64_t input, hidden, output; /* output: of .output, what WF_OUTPUT stands for */
-    int64_t layers, width[CELL_STATES];            /* of the states, per sequence */
+    int64_t input, hidden, output;      /* output: of .output, what WF_OUTPUT stands for */
+    int64_t layers, width[CELL_STATES]; /* of the states, per sequence */
     int directions, states;
     bool stepwise;
     double dropout;
-    char *self;                                    /* layers * directions structs of the cell */
+    char *self; /* layers * directions structs of the cell */
 };
 
 /* ---- sizes ---- */
@@ -100,9 +100,9 @@ static bool make_params(wf_rnn *rnn, int64_t layer, int direction, const wf_rnn_
             shape.dim[shape.rank++] = size;
         }
         char name[128];
-        int n = snprintf(name, sizeof name, "%s_l%lld%s", p->name, (long long)layer,
-                         direction ? "_reverse" : "");
-        if (n < 0 || (size_t)n >= sizeof name)
+        size_t n = wf_format(name, sizeof name, "%s_l%lld%s", p->name, (long long)layer,
+                             direction ? "_reverse" : "");
+        if (n >= sizeof name)
             return wf_module_fail(
                 rnn->module, "rnn: cell '%s': the name of a parameter is too long", cell->name);
         wf_var *param = wf_param_new(rnn->module, name, shape, initial_value(p, shape.rank, o));
@@ -164,10 +164,16 @@ wf_rnn *wf_rnn_new(wf_module *parent, const char *name, const wf_cell *cell,
     wf_rnn *rnn = wf_module_memory(module, sizeof *rnn);
     if (!rnn) return NULL;
     *rnn = (wf_rnn){
-        .module = module, .cell = cell, .input = o.input, .hidden = o.hidden,
-        .output = o.output ? o.output : o.hidden, .layers = o.layers ? o.layers : 1,
-        .directions = o.bidirectional ? 2 : 1, .states = cell_states(cell),
-        .stepwise = o.stepwise, .dropout = o.dropout,
+        .module = module,
+        .cell = cell,
+        .input = o.input,
+        .hidden = o.hidden,
+        .output = o.output ? o.output : o.hidden,
+        .layers = o.layers ? o.layers : 1,
+        .directions = o.bidirectional ? 2 : 1,
+        .states = cell_states(cell),
+        .stepwise = o.stepwise,
+        .dropout = o.dropout,
     };
     for (int k = 0; k < rnn->states; k++) {
         rnn->width[k] = cell_size(cell->states[k].width, rnn->input, rnn->hidden, rnn->output);
@@ -233,7 +239,7 @@ rnn_form rnn_form_of(const wf_rnn *rnn)
 typedef struct ragged {
     int64_t all, any;
     wf_var *mask;
-    wf_var *zero;                                  /* a scalar */
+    wf_var *zero; /* a scalar */
 } ragged;
 
 static bool ragged_begin(wf_tape *t, const wf_sequence *s, ragged *r)
@@ -296,8 +302,8 @@ bool cell_steps(wf_tape *t, const wf_cell *cell, const void *self, wf_sequence *
     }
     for (int64_t k = 0; k < r.any; k++) {
         int64_t i = s->reverse ? r.any - 1 - k : k;
-        wf_var *next[CELL_STATES], *mask = NULL;               /* (B, width) each; (B, 1) */
-        wf_var *x = wf_select(t, s->x, 0, i);                  /* (B, input) */
+        wf_var *next[CELL_STATES], *mask = NULL; /* (B, width) each; (B, 1) */
+        wf_var *x = wf_select(t, s->x, 0, i);    /* (B, input) */
         if (i >= r.all) {
             /* Before the step: a NaN that got into it would reach the weights' gradients as 0 *
              * NaN. */
@@ -312,7 +318,7 @@ bool cell_steps(wf_tape *t, const wf_cell *cell, const void *self, wf_sequence *
             s->state[j] = mask ? wf_where(t, mask, next[j], s->state[j]) : next[j];
         }
     }
-    s->output = wf_stack(t, 0, (wf_vars){ (int)time, y });     /* (T, B, width) */
+    s->output = wf_stack(t, 0, (wf_vars){ (int)time, y }); /* (T, B, width) */
     return wf_tape_ok(t);
 }
 
@@ -327,9 +333,9 @@ static bool x_is_sound(wf_tape *t, const wf_rnn *rnn, const wf_var *x)
     if (shape.rank != 3 || shape.dim[2] != rnn->input) {
         char hint[128] = "";
         if (shape.rank == 2 && shape.dim[1] == rnn->input) {
-            snprintf(hint, sizeof hint,
-                     "\n  hint: one sequence is still a batch: reshape it to (time, 1, %lld)",
-                     (long long)rnn->input);
+            wf_format(hint, sizeof hint,
+                      "\n  hint: one sequence is still a batch: reshape it to (time, 1, %lld)",
+                      (long long)rnn->input);
         }
         wf_fail(t, "rnn '%s': x is %s; expected (time, batch, %lld)%s", path, text,
                 (long long)rnn->input, hint);
@@ -424,7 +430,7 @@ static wf_var *run_layers(wf_tape *t, const wf_rnn *rnn, wf_var *x, const wf_rnn
     wf_var *zero[CELL_STATES] = { NULL };
     int64_t batch = wf_dim(x, 1);
     for (int64_t layer = 0; layer < rnn->layers; layer++) {
-        wf_var *y[2] = { NULL, NULL };                         /* (T, B, width) */
+        wf_var *y[2] = { NULL, NULL }; /* (T, B, width) */
         if (layer && rnn->dropout > 0) x = wf_dropout(t, x, rnn->dropout);
         for (int d = 0; d < rnn->directions; d++) {
             int64_t place = layer * rnn->directions + d;
@@ -437,7 +443,7 @@ static wf_var *run_layers(wf_tape *t, const wf_rnn *rnn, wf_var *x, const wf_rnn
                 } else {
                     if (!zero[k])
                         zero[k] = wf_zeros(t, wf_dtype_of(x), WF_SHAPE(batch, rnn->width[k]));
-                    s.state[k] = zero[k];                      /* (B, width) */
+                    s.state[k] = zero[k]; /* (B, width) */
                 }
             }
             if (!wf_tape_ok(t) || !run_direction(t, rnn, place, &s)) return NULL;

@@ -5,10 +5,10 @@
 #include "tensor/par.h"
 #include "tensor/runtime.h"
 #include "tensor/size.h"
+#include "tensor/text.h"
 
 #include <math.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 const optim_table *optim_kernels(void)
@@ -28,7 +28,7 @@ void optim_complain(const char *format, ...)
     char text[sizeof said.text];
     va_list list;
     va_start(list, format);
-    vsnprintf(text, sizeof text, format, list);
+    wf_vformat(text, sizeof text, format, list);
     va_end(list);
     wf_error_set(&said, "%s", text); /* passes wf_on_error */
     wf_log_line("%s", said.text);

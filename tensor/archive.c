@@ -1,12 +1,8 @@
 /* A file that has been read: its tensors and metadata by name, and metadata as numbers. */
 #include "tensor/io_private.h"
 #include "tensor/private.h"
+#include "tensor/text.h"
 
-#include <errno.h>
-#include <locale.h>
-#include <math.h>
-#include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 
 void wf_archive_free(wf_archive *a)
@@ -70,14 +66,13 @@ const wf_tensor *wf_archive_findf(const wf_archive *a, const char *format, ...)
     va_list arguments;
     if (!a || !format) return NULL;
     va_start(arguments, format);
-    int n = wf_plain_vsnprintf(small, sizeof small, format, arguments);
+    size_t n = wf_vformat(small, sizeof small, format, arguments);
     va_end(arguments);
-    if (n < 0) return NULL;
-    if ((size_t)n >= sizeof small) {
-        name = wf_alloc((size_t)n + 1);
+    if (n >= sizeof small) {
+        name = wf_alloc(n + 1);
         if (!name) return NULL;
         va_start(arguments, format);
-        wf_plain_vsnprintf(name, (size_t)n + 1, format, arguments);
+        wf_vformat(name, n + 1, format, arguments);
         va_end(arguments);
     }
     const wf_tensor *found = wf_archive_find(a, name);
@@ -87,40 +82,12 @@ const wf_tensor *wf_archive_findf(const wf_archive *a, const char *format, ...)
 
 /* ---- metadata as numbers ---- */
 
-/* Does a number that ends here begin here, without the blanks that the C library would skip? */
-static bool whole(const char *text, const char *end)
-{
-    return end != text && !*end && !strchr(" \t\n\v\f\r", *text);
-}
-
 bool wf_archive_meta_integer(const wf_archive *a, const char *key, int64_t *value)
 {
-    const char *text = wf_archive_meta(a, key);
-    char *end;
-    if (!text || !value) return false;
-    int were = errno;
-    errno = 0;
-    long long number = strtoll(text, &end, 10);
-    bool fits = errno == 0 && whole(text, end);
-    errno = were;
-    if (fits) *value = number;
-    return fits;
+    return wf_parse_integer(wf_archive_meta(a, key), value);
 }
 
 bool wf_archive_meta_number(const wf_archive *a, const char *key, double *value)
 {
-    const char *text = wf_archive_meta(a, key);
-    char *end;
-    if (!text || !value) return false;
-    int were = errno;
-    locale_t plain = newlocale(LC_ALL_MASK, "C", NULL), theirs = uselocale(plain);
-    errno = 0;
-    double number = strtod(text, &end);
-    /* What is too small for a normal number is reported too, but is the nearest there is. */
-    bool fits = !(errno == ERANGE && isinf(number)) && whole(text, end);
-    uselocale(theirs);
-    if (plain) freelocale(plain);
-    errno = were;
-    if (fits) *value = number;
-    return fits;
+    return wf_parse_number(wf_archive_meta(a, key), value);
 }

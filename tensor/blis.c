@@ -6,9 +6,9 @@
 #include "tensor/kernels.h"
 #include "tensor/par.h"
 #include "tensor/runtime.h"
+#include "tensor/text.h"
 
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,7 +91,7 @@ static void prepare(void)
     int id = getenv("BLIS_ARCH_TYPE") ? -1 : choose();
     if (id >= 0) {
         char text[16];
-        snprintf(text, sizeof text, "%d", id);
+        wf_format(text, sizeof text, "%d", id);
         setenv("BLIS_ARCH_TYPE", text, 0);
     }
     bli_init();

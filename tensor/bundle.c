@@ -5,8 +5,8 @@
 #include "tensor/io_private.h"
 #include "tensor/private.h"
 #include "tensor/size.h"
+#include "tensor/text.h"
 
-#include <stdarg.h>
 #include <string.h>
 
 /* Memory that lives as long as the bundle; the contents follow at HEAD bytes. */
@@ -60,7 +60,7 @@ bool wf_bundle_fail(wf_bundle *b, const char *format, ...)
     if (!b || b->error.text[0]) return false;
     va_list arguments;
     va_start(arguments, format);
-    wf_text_format(b->error.text, sizeof b->error.text, format, arguments);
+    wf_vformat(b->error.text, sizeof b->error.text, format, arguments);
     va_end(arguments);
     return false;
 }
@@ -88,11 +88,10 @@ static char *written(wf_bundle *b, const char *format, va_list arguments)
 {
     va_list again;
     va_copy(again, arguments);
-    int n = wf_plain_vsnprintf(NULL, 0, format, again);
+    size_t n = wf_vformat(NULL, 0, format, again);
     va_end(again);
-    char *text = n < 0 ? NULL : keep(b, (int64_t)n + 1);
-    if (text) wf_plain_vsnprintf(text, (size_t)n + 1, format, arguments);
-    if (n < 0) wf_bundle_fail(b, "bundle: a text could not be written as '%.100s' asks", format);
+    char *text = keep(b, (int64_t)n + 1);
+    if (text) wf_vformat(text, n + 1, format, arguments);
     return text;
 }
 

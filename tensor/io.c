@@ -4,10 +4,10 @@
 
 #include "tensor/io_private.h"
 #include "tensor/private.h"
+#include "tensor/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -42,8 +42,8 @@ const char *wf_what(char *what, const char *before, const char *path, const char
 {
     char shown[WF_WHAT - WF_SHOWN];
     if (!path) path = "(no path)";
-    snprintf(what, WF_WHAT, "%s%s%s", before,
-             wf_shown(shown, sizeof shown, path, (int64_t)strlen(path)), after);
+    wf_format(what, WF_WHAT, "%s%s%s", before,
+              wf_shown(shown, sizeof shown, path, (int64_t)strlen(path)), after);
     return what;
 }
 
@@ -69,7 +69,7 @@ const char *wf_errno_text(int number, char *text)
     case EBUSY: return "it is in use";
     case ENODEV:
     case ENXIO: return "no such device";
-    default: snprintf(text, 32, "error %d", number); return text;
+    default: wf_format(text, 32, "error %d", number); return text;
     }
 }
 
@@ -237,7 +237,7 @@ static bool create(wf_writer *w, const struct stat *old)
 
     int mode = old ? (int)(old->st_mode & 0777) : 0666;
     for (int attempt = 0; w->file < 0; attempt++) {
-        snprintf(name + folder, 32, ".weft-%016llx.tmp", (unsigned long long)unlikely());
+        wf_format(name + folder, 32, ".weft-%016llx.tmp", (unsigned long long)unlikely());
         w->file = open_file(w->runtime, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
         if (w->file < 0 && (errno != EEXIST || attempt == 15))
             return fail(w, "cannot create a temporary file in its folder", errno);

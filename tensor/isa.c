@@ -1,9 +1,9 @@
 /* Finds what the processor and the system allow, lowers it by WEFT_ISA, and hands out the kernels
  * compiled for it. */
 #include "tensor/kernels.h"
+#include "tensor/text.h"
 
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -96,8 +96,8 @@ static void find(void)
     size_t length = strlen(start);
     while (length > 0 && start[length - 1] == ' ') length--;
     if (length == 0) start = "unknown", length = strlen(start);
-    snprintf(state.processor, sizeof state.processor, "%.*s family %d model %d", (int)length, start,
-             state.cpu.family, state.cpu.model);
+    wf_format(state.processor, sizeof state.processor, "%.*s family %d model %d", (int)length,
+              start, state.cpu.family, state.cpu.model);
 
     const char *asked = getenv("WEFT_ISA");
     for (int level = 0; asked && level < (int)state.found; level++)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tensor/tensor.h"
+#include "tensor/text.h"
 
 /* More elements than WHOLE: axes longer than 2 EDGE show their first and last EDGE. Lines are kept
  * within WIDTH columns. */
@@ -50,11 +51,11 @@ static void indent(sink *s, int columns)
 static const char *number(const style *f, double value, char text[64])
 {
     if (f->dtype == WF_I32)
-        snprintf(text, 64, "%.0f", value);
+        wf_format(text, 64, "%.0f", value);
     else if (f->scientific && isfinite(value))
-        snprintf(text, 64, "%.*e", f->decimals, value);
+        wf_format(text, 64, "%.*e", f->decimals, value);
     else
-        snprintf(text, 64, "%.*f", f->decimals, value);
+        wf_format(text, 64, "%.*f", f->decimals, value);
     return text;
 }
 

@@ -3,8 +3,6 @@
 #ifndef WEFT_TENSOR_PRIVATE_H
 #define WEFT_TENSOR_PRIVATE_H
 
-#include <stdarg.h>
-
 #include "tensor/loop.h"
 #include "tensor/runtime.h"
 
@@ -13,13 +11,6 @@
 /* The runtime, frozen by this call if nothing has frozen it yet. Every field is filled in: all
  * functions, all of `files`, threads in 1..64. Lives as long as the process. */
 WF_HIDDEN_API const wf_runtime *wf_runtime_use(void);
-
-/* vsnprintf that cuts a text that is too long between two code points, never inside one. */
-WF_HIDDEN_API void wf_text_format(char *text, size_t bytes, const char *format, va_list arguments)
-    WF_PRINTF(3, 0);
-/* vsnprintf that writes the same in every locale. */
-WF_HIDDEN_API int wf_plain_vsnprintf(char *text, size_t bytes, const char *format,
-                                     va_list arguments) WF_PRINTF(3, 0);
 
 /* wf_loop_plan without reordering, and a run on this thread that is never cut: together they walk
  * exactly in the row-major order of `shape`. */

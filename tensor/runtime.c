@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "tensor/private.h"
+#include "tensor/text.h"
 
 enum { ALIGNMENT = 64, MOST_THREADS = 64 };
 
@@ -46,7 +47,10 @@ static void default_release(void *user, void *memory)
 static void default_log(void *user, const char *text)
 {
     (void)user;
-    fprintf(stderr, "%s\n", text);
+    flockfile(stderr); /* or lines of several threads would mix */
+    fputs(text, stderr);
+    putc_unlocked('\n', stderr);
+    funlockfile(stderr);
 }
 
 static int file_open(void *user, const char *path, int flags, int mode)
@@ -116,12 +120,15 @@ static bool lower_by(const char *name, int *threads)
 {
     const char *value = getenv(name);
     if (!value || !*value) return true;
-    char *end;
-    errno = 0;
-    long n = strtol(value, &end, 10);
-    while (*end == ' ') end++;
-    if (end == value || n < 1 || (*end && *end != ',')) return false;
-    if (errno == 0 && n < *threads) *threads = (int)n; /* ERANGE: a large number lowers nothing */
+    int n = 0;
+    const char *at = value;
+    while (*at == ' ') at++;
+    const char *digits = at;
+    for (; *at >= '0' && *at <= '9'; at++)
+        if (n <= MOST_THREADS) n = 10 * n + (*at - '0'); /* a large number lowers nothing */
+    while (*at == ' ') at++;
+    if (at == digits || n < 1 || (*at && *at != ',')) return false;
+    if (n < *threads) *threads = n;
     return true;
 }
 
@@ -250,9 +257,10 @@ char *wf_strdup(const char *text)
 void wf_log_line(const char *format, ...)
 {
     char text[2048];
+    if (!format) format = "log: a line without text (NULL)";
     va_list arguments;
     va_start(arguments, format);
-    wf_text_format(text, sizeof text, format, arguments);
+    wf_vformat(text, sizeof text, format, arguments);
     va_end(arguments);
     const wf_runtime *r = wf_runtime_use();
     r->log(r->user, text);

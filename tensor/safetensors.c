@@ -5,8 +5,8 @@
 
 #include "tensor/io_private.h"
 #include "tensor/size.h"
+#include "tensor/text.h"
 
-#include <stdio.h>
 #include <string.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
@@ -173,7 +173,7 @@ static void put_string(sink *s, const char *text)
 static void put_integer(sink *s, int64_t number)
 {
     char text[24];
-    snprintf(text, sizeof text, "%lld", (long long)number);
+    wf_format(text, sizeof text, "%lld", (long long)number);
     put(s, text);
 }
 

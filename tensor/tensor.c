@@ -4,13 +4,13 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "tensor/loop.h"
 #include "tensor/par.h"
 #include "tensor/private.h"
 #include "tensor/size.h"
+#include "tensor/text.h"
 
 int64_t wf_dtype_size(wf_dtype dtype)
 {
@@ -101,18 +101,14 @@ bool wf_shape_equal(const wf_shape *a, const wf_shape *b)
 
 char *wf_shape_text(char *text, size_t bytes, int rank, const int64_t dim[])
 {
-    size_t at = 0;
     if (!text || bytes == 0) return text;
     text[0] = 0;
     if (rank > WF_RANK || (rank > 0 && !dim)) { /* there are not so many sizes to read */
-        snprintf(text, bytes, "(rank %d)", rank);
+        wf_format(text, bytes, "(rank %d)", rank);
         return text;
     }
-    for (int k = 0; k < rank && at < bytes; k++) {
-        int more = snprintf(text + at, bytes - at, "%s%" PRId64, k ? ", " : "(", dim[k]);
-        if (more > 0) at += (size_t)more;
-    }
-    if (at < bytes) snprintf(text + at, bytes - at, rank > 0 ? ")" : "()");
+    for (int k = 0; k < rank; k++) wf_append(text, bytes, "%s%" PRId64, k ? ", " : "(", dim[k]);
+    wf_append(text, bytes, rank > 0 ? ")" : "()");
     return text;
 }
 

@@ -37,6 +37,33 @@ static void errors(void)
     ck_assert_uint_ge(strlen(misuse_logged), 1000);
 }
 
+static size_t by_list(char *text, size_t bytes, const char *format, ...) WF_PRINTF(3, 4);
+static size_t by_list(char *text, size_t bytes, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    size_t length = wf_vformat(text, bytes, format, list);
+    va_end(list);
+    return length;
+}
+
+static void texts(void)
+{
+    const char *none = NULL;
+    char text[8] = "warp";
+    double x = 7;
+    int64_t n = 7;
+    QUIET(wf_format(NULL, 8, "%d", 12) == 2 && wf_format(NULL, 0, none, 0) == 0);
+    QUIET(wf_format(text, 0, "%d", 12) == 2 && !strcmp(text, "warp"));
+    QUIET(by_list(NULL, 8, "%d", 12) == 2 && by_list(NULL, 0, none, 0) == 0);
+    QUIET(wf_append(text, sizeof text, none, 0) == 4 && wf_append(NULL, 8, "%d", 12) == 2);
+    QUIET(wf_append(text, 3, "%d", 12) == 5 && !strcmp(text, "warp")); /* already beyond 3 */
+    QUIET(wf_format(text, sizeof text, none, 0) == 0 && !*text);
+    QUIET(!wf_parse_number(NULL, &x) && !wf_parse_number("1", NULL) && !wf_parse_number("x", &x));
+    QUIET(!wf_parse_integer(NULL, &n) && !wf_parse_integer("1", NULL) && !wf_parse_integer("", &n));
+    QUIET(x == 7 && n == 7);
+}
+
 static void memory(void)
 {
     QUIET(!wf_alloc(0) && !wf_alloc(SIZE_MAX) && !wf_alloc((size_t)PTRDIFF_MAX + 1));
@@ -484,6 +511,11 @@ static const misuse table[] = {
     { OF(wf_error_set), errors },
     { OF(wf_on_error), errors },
     { OF(wf_log_line), errors },
+    { OF(wf_format), texts },
+    { OF(wf_vformat), texts },
+    { OF(wf_append), texts },
+    { OF(wf_parse_number), texts },
+    { OF(wf_parse_integer), texts },
     { OF(wf_alloc), memory },
     { OF(wf_alloc_zero), memory },
     { OF(wf_release), memory },
