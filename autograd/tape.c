@@ -504,9 +504,9 @@ wf_var *wf_enter(wf_tape *t, wf_var *x, const char *what, ...)
     char text[sizeof t->error.text / 2];
     va_list values;
     va_start(values, what);
-    int n = wf_vformat(text, sizeof text, what ? what : "enter: x", values);
+    wf_vformat(text, sizeof text, what ? what : "enter: x", values);
     va_end(values);
-    return wf_fail(t, "%s %s", n < 0 ? "enter: x" : text, why);
+    return wf_fail(t, "%s %s", text, why);
 }
 
 bool wf_tape_bind(wf_tape *t, wf_var *parameter, wf_var *var)
