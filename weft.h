@@ -13,6 +13,7 @@
 #include "tensor/rng.h"
 #include "tensor/isa.h"
 #include "tensor/vmath.h"
+#include "tensor/log1p.h"
 #include "tensor/gemm.h"
 #include "tensor/io.h"
 

@@ -428,11 +428,23 @@ const wf_op *op_mse(void)
     return &mse_row;
 }
 
+/* Is the target one of probabilities: floats in the logits' form? */
+static bool is_soft(const wf_var *logits, const wf_var *target)
+{
+    wf_shape z = wf_shape_of(logits), p = wf_shape_of(target);
+    return logits && target && z.rank > 0 && wf_dtype_of(target) != WF_I32 &&
+           wf_dtype_of(target) == wf_dtype_of(logits) && wf_shape_equal(&z, &p);
+}
+
 wf_var *wf_cross_entropy_with(wf_tape *t, wf_var *logits, wf_var *target,
                               const wf_cross_entropy_options *options)
 {
     entropy e;
     memset(&e, 0, sizeof e); /* the padding too: attributes are compared bytewise */
+    if (options && options->weight) return cross_entropy_spelled(t, logits, target, options);
+    if (is_soft(logits, target))
+        return cross_entropy_spelled(t, logits, target,
+                                     options ? options : &(wf_cross_entropy_options){ 0 });
     if (options) {
         e.smoothing = options->label_smoothing;
         e.ignore = options->ignore;

@@ -8,12 +8,14 @@
 
 WF_BEGIN
 
-/* wf_tanh(t, a): neg abs sign exp log sqrt square reciprocal sin cos tanh sigmoid relu.
+/* wf_tanh(t, a): neg abs sign exp log log1p expm1 sqrt square reciprocal sin cos tanh sigmoid
+ *   softplus log_sigmoid relu.
  * wf_mul_scalar(t, a, 0.5): add_scalar sub_scalar rsub_scalar mul_scalar div_scalar rdiv_scalar
  *   pow_scalar maximum_scalar minimum_scalar.
  * wf_add(t, a, b): add sub mul div maximum minimum above, and, giving an I32 mask, greater
  *   greater_equal less less_equal equal not_equal.
- * wf_lerp(t, a, b, c), a + c (b - a); wf_where(t, m, a, b), a where m is not 0, else b. */
+ * wf_lerp(t, a, b, c), a + c (b - a); wf_logistic_loss(t, a, b, c), what
+ *   wf_binary_cross_entropy is the mean of; wf_where(t, m, a, b), a where m is not 0, else b. */
 #define WF_POINTWISE_1(name, doc, ...) WF_API wf_var *wf_##name(wf_tape *t, wf_var *a);
 #define WF_POINTWISE_S(name, doc, ...) WF_API wf_var *wf_##name(wf_tape *t, wf_var *a, double s);
 #define WF_POINTWISE_2(name, doc, ...) WF_API wf_var *wf_##name(wf_tape *t, wf_var *a, wf_var *b);
@@ -40,19 +42,39 @@ WF_API wf_var *wf_clamp(wf_tape *t, wf_var *x, double low, double high);
 
 typedef enum wf_reduction { WF_REDUCE_MEAN = 0, WF_REDUCE_SUM, WF_REDUCE_NONE } wf_reduction;
 
-/* cross_entropy of a target on the tape. With has_ignore, positions whose target is `ignore`
- * count for nothing, and the mean is over the others; where there are none it is 0, and so is
- * its derivative. label_smoothing e in [0, 1): the target is 1 - e of its own class and e / C of
- * each (Szegedy et al. 2016). WF_REDUCE_NONE: one loss per position, in target's shape. */
+/* cross_entropy of a target on the tape: ids I32 (...), or probabilities of the classes in the
+ * logits' dtype and form (..., C), which are differentiable too. With has_ignore, positions whose
+ * id is `ignore` count for nothing, and the mean is over the others; where there are none it is 0,
+ * and so is its derivative. label_smoothing e in [0, 1): the target is 1 - e of its own class and
+ * e / C of each (Szegedy et al. 2016). weight (C): what each class counts, NULL: 1; the mean of
+ * ids is then over the weights, that of probabilities over positions, as in PyTorch.
+ * WF_REDUCE_NONE: one loss per position. */
 typedef struct wf_cross_entropy_options {
     bool has_ignore;
     int32_t ignore;
     double label_smoothing;
     wf_reduction reduction;
-    const void *reserved[4];
+    wf_var *weight;
+    const void *reserved[3];
 } wf_cross_entropy_options;
 WF_API wf_var *wf_cross_entropy_with(wf_tape *t, wf_var *logits, wf_var *target,
                                      const wf_cross_entropy_options *options);
+
+/* binary_cross_entropy (PyTorch's binary_cross_entropy_with_logits) of a target on the tape, which
+ * is differentiable too. weight: what each element counts; pos_weight: what positives count, for
+ * each class, say; both broadcast to the logits' shape, NULL: 1. The mean is over all elements;
+ * of none it is NaN. WF_REDUCE_NONE: one loss per element. */
+typedef struct wf_binary_cross_entropy_options {
+    wf_var *weight, *pos_weight;
+    wf_reduction reduction;
+    const void *reserved[4];
+} wf_binary_cross_entropy_options;
+WF_API wf_var *wf_binary_cross_entropy_with(wf_tape *t, wf_var *logits, wf_var *target,
+                                            const wf_binary_cross_entropy_options *options);
+/* Mean over all elements of -log sigmoid(logit) where the target is 1, -log sigmoid(-logit) where
+ * it is 0, and in between for what lies between, in nats: one shape, one dtype. Finite for any
+ * finite logit; at infinite ones 0 or inf. target comes from outside the tape and is copied. */
+WF_API wf_var *wf_binary_cross_entropy(wf_tape *t, wf_var *logits, const wf_tensor *target);
 
 WF_END
 

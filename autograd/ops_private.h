@@ -13,6 +13,10 @@
 /* The rows of autograd/pointwise.def; NULL past the end. */
 const wf_op *pointwise_at(int index);
 
+/* cross_entropy with class weights, or of a target of probabilities, in other ops. */
+wf_var *cross_entropy_spelled(wf_tape *t, wf_var *logits, wf_var *target,
+                              const wf_cross_entropy_options *o);
+
 /* Bytes that hold any shape as text. */
 enum { WF_SHAPE_TEXT = 192 };
 

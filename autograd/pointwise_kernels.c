@@ -2,7 +2,7 @@
  * autograd/pointwise.def and compiled once per dispatch level; the level's suffix is in the name
  * of the one function that the object file exports. */
 #include "autograd/kernels.h"
-#include "tensor/vmath.h"
+#include "tensor/log1p.h"
 
 #include <math.h>
 
@@ -16,6 +16,9 @@
 #define LOG(x) _Generic((x), float : wf_logf_inline, double : wf_log_inline)(x)
 #define TANH(x) _Generic((x), float : wf_tanhf_inline, double : wf_tanh_inline)(x)
 #define SIGMOID(x) _Generic((x), float : wf_sigmoidf_inline, double : wf_sigmoid_inline)(x)
+#define LOG1P(x) _Generic((x), float : wf_log1pf_inline, double : wf_log1p_inline)(x)
+#define EXPM1(x) _Generic((x), float : wf_expm1f_inline, double : wf_expm1_inline)(x)
+#define SOFTPLUS(x) _Generic((x), float : wf_softplusf_inline, double : wf_softplus_inline)(x)
 #define SQRT(x) _Generic((x), float : sqrtf, double : sqrt)(x)
 #define SIN(x) _Generic((x), float : sinf, double : sin)(x)
 #define COS(x) _Generic((x), float : cosf, double : cos)(x)

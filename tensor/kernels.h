@@ -16,6 +16,12 @@ typedef struct wf_vmath_table {
     void (*sigmoid_f64)(int64_t n, const double *x, double *y);
     void (*log_f32)(int64_t n, const float *x, float *y);
     void (*log_f64)(int64_t n, const double *x, double *y);
+    void (*log1p_f32)(int64_t n, const float *x, float *y);
+    void (*log1p_f64)(int64_t n, const double *x, double *y);
+    void (*expm1_f32)(int64_t n, const float *x, float *y);
+    void (*expm1_f64)(int64_t n, const double *x, double *y);
+    void (*softplus_f32)(int64_t n, const float *x, float *y);
+    void (*softplus_f64)(int64_t n, const double *x, double *y);
 } wf_vmath_table;
 
 /* A product's operands as wf_gemm takes them. */

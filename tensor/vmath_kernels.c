@@ -1,7 +1,7 @@
-/* Loops over the inline functions of tensor/vmath.h, compiled once per dispatch level; the
- * level's suffix is in the name of the one function that the object file exports. */
+/* Loops over the inline functions of tensor/vmath.h and tensor/log1p.h, compiled once per dispatch
+ * level; the level's suffix is in the name of the one function that the object file exports. */
 #include "tensor/kernels.h"
-#include "tensor/vmath.h"
+#include "tensor/log1p.h"
 
 #define JOIN_(a, b) a##b
 #define JOIN(a, b) JOIN_(a, b)
@@ -46,6 +46,36 @@ static void log_f64(int64_t n, const double *x, double *y)
     for (int64_t i = 0; i < n; i++) y[i] = wf_log_inline(x[i]);
 }
 
+static void log1p_f32(int64_t n, const float *x, float *y)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = wf_log1pf_inline(x[i]);
+}
+
+static void log1p_f64(int64_t n, const double *x, double *y)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = wf_log1p_inline(x[i]);
+}
+
+static void expm1_f32(int64_t n, const float *x, float *y)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = wf_expm1f_inline(x[i]);
+}
+
+static void expm1_f64(int64_t n, const double *x, double *y)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = wf_expm1_inline(x[i]);
+}
+
+static void softplus_f32(int64_t n, const float *x, float *y)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = wf_softplusf_inline(x[i]);
+}
+
+static void softplus_f64(int64_t n, const double *x, double *y)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = wf_softplus_inline(x[i]);
+}
+
 const wf_vmath_table *JOIN(wf_vmath_kernels_, WF_ISA_SUFFIX)(void)
 {
     static const wf_vmath_table table = {
@@ -57,6 +87,12 @@ const wf_vmath_table *JOIN(wf_vmath_kernels_, WF_ISA_SUFFIX)(void)
         .sigmoid_f64 = sigmoid_f64,
         .log_f32 = log_f32,
         .log_f64 = log_f64,
+        .log1p_f32 = log1p_f32,
+        .log1p_f64 = log1p_f64,
+        .expm1_f32 = expm1_f32,
+        .expm1_f64 = expm1_f64,
+        .softplus_f32 = softplus_f32,
+        .softplus_f64 = softplus_f64,
     };
     return &table;
 }

@@ -113,7 +113,59 @@ static void misuse_losses(void)
     REFUSES(entropy((wf_cross_entropy_options){ .reduction = (wf_reduction)7 }),
             "cross_entropy: reduction is 7; expected mean, sum or none");
     REFUSES(entropy((wf_cross_entropy_options){ .reduction = (wf_reduction)-1 }), NULL);
+    REFUSES(entropy((wf_cross_entropy_options){ .weight = now.matrix }),
+            "cross_entropy: .weight is (2, 3); expected (3), one for each class");
+    REFUSES(entropy((wf_cross_entropy_options){ .weight = wf_zeros(t, WF_F32, WF_SHAPE(3)) }),
+            "cross_entropy: .weight is f32; expected f64, as the logits are");
+    REFUSES(entropy((wf_cross_entropy_options){ .weight = now.foreign }),
+            "cross_entropy: input 3 belongs to another tape");
+    REFUSES(entropy((wf_cross_entropy_options){ .weight = now.vector, .label_smoothing = 1 }),
+            "cross_entropy: label_smoothing is 1; expected 0 <= label_smoothing < 1");
+    REFUSES(entropy((wf_cross_entropy_options){ .weight = now.vector,
+                                                .reduction = (wf_reduction)7 }),
+            "cross_entropy: reduction is 7; expected mean, sum or none");
+    REFUSES(wf_cross_entropy_with(t, now.ids, now.ids,
+                                  &(wf_cross_entropy_options){ .weight = now.vector }),
+            "cross_entropy: logits are i32 (2); expected f32 or f64 (..., classes)");
+    REFUSES(wf_cross_entropy_with(t, now.matrix, now.more,
+                                  &(wf_cross_entropy_options){ .has_ignore = true }),
+            "cross_entropy: .ignore is an id; this target is of probabilities");
+    REFUSES(wf_cross_entropy_with(t, now.matrix, now.more,
+                                  &(wf_cross_entropy_options){ .label_smoothing = -1 }),
+            "cross_entropy: label_smoothing is -1; expected 0 <= label_smoothing < 1");
     REFUSES(wf_mse(t, now.matrix, now.vector), "mse: shapes differ: (2, 3) and (3)");
+}
+
+static wf_var *binary(wf_binary_cross_entropy_options o)
+{
+    return wf_binary_cross_entropy_with(now.t, now.matrix, now.more, &o);
+}
+
+static void misuse_binary_losses(void)
+{
+    wf_tape *t = now.t;
+    REFUSES(wf_binary_cross_entropy(t, now.matrix, NULL),
+            "constant: the tensor was never made (NULL)");
+    REFUSES(wf_binary_cross_entropy_with(t, now.matrix, now.vector, NULL),
+            "binary_cross_entropy: logits are (2, 3) and the target is (3); expected one shape");
+    REFUSES(wf_binary_cross_entropy_with(t, now.matrix, now.mask, NULL),
+            "binary_cross_entropy: the target is i32; expected f64, as the logits are\n"
+            "  hint: wf_cast makes floats of 0 and 1");
+    REFUSES(wf_binary_cross_entropy_with(t, now.matrix, now.single, NULL),
+            "binary_cross_entropy: the target is f32; expected f64, as the logits are");
+    REFUSES(wf_binary_cross_entropy_with(t, now.mask, now.mask, NULL),
+            "binary_cross_entropy: logits are i32; expected f32 or f64");
+    REFUSES(binary((wf_binary_cross_entropy_options){ .weight = now.tall }),
+            "binary_cross_entropy: .weight is (3, 2); expected what broadcasts to (2, 3)");
+    REFUSES(binary((wf_binary_cross_entropy_options){ .pos_weight = now.sequence }),
+            "binary_cross_entropy: .pos_weight is (4, 2, 3); expected what broadcasts to (2, 3)");
+    REFUSES(binary((wf_binary_cross_entropy_options){ .pos_weight = now.single }),
+            "binary_cross_entropy: .pos_weight is f32; expected f64, as the logits are");
+    REFUSES(binary((wf_binary_cross_entropy_options){ .weight = now.foreign }),
+            "binary_cross_entropy: input 3 belongs to another tape");
+    REFUSES(binary((wf_binary_cross_entropy_options){ .reduction = (wf_reduction)3 }),
+            "binary_cross_entropy: reduction is 3; expected mean, sum or none");
+    QUIET(isnan(wf_item(wf_binary_cross_entropy_with(t, now.empty, now.empty, NULL))));
 }
 
 static void misuse_rows_by_id(void)
@@ -281,7 +333,7 @@ static void misuse_shapes_of_views(void)
 static void (*const argument_tests[])(void) = {
     misuse_pointwise,  misuse_products,        misuse_reductions,         misuse_losses,
     misuse_rows_by_id, misuse_joining,         misuse_expand_and_dropout, misuse_slices,
-    misuse_split,      misuse_shapes_of_views,
+    misuse_split,      misuse_shapes_of_views, misuse_binary_losses,
 };
 
 enum { ARGUMENT_TESTS = (int)(sizeof argument_tests / sizeof argument_tests[0]) };

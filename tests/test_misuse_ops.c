@@ -98,6 +98,16 @@ static wf_var *call_cross_entropy(wf_tape *t, wf_var *const v[])
     wf_tensor target = wf_tensor_of(WF_I32, WF_SHAPE(2), ids);
     return wf_cross_entropy(t, v[0], &target);
 }
+static wf_var *call_binary_with(wf_tape *t, wf_var *const v[])
+{
+    return wf_binary_cross_entropy_with(t, v[0], v[1], NULL);
+}
+static wf_var *call_binary(wf_tape *t, wf_var *const v[])
+{
+    double ones[6] = { 0, 1, 0, 1, 1, 1 };
+    wf_tensor target = wf_tensor_of(WF_F64, WF_SHAPE(2, 3), ones);
+    return wf_binary_cross_entropy(t, v[0], &target);
+}
 static wf_var *call_mse(wf_tape *t, wf_var *const v[])
 {
     return wf_mse(t, v[0], v[1]);
@@ -193,6 +203,8 @@ static const op_row rows[] = {
     { OF(wf_log_softmax), "log_softmax", call_log_softmax, "m", false, -1 },
     { OF(wf_cross_entropy), "cross_entropy", call_cross_entropy, "m", false, -1 },
     { OF(wf_cross_entropy_with), "cross_entropy", call_cross_entropy_with, "mi", false, -1 },
+    { OF(wf_binary_cross_entropy), "binary_cross_entropy", call_binary, "m", false, -1 },
+    { OF(wf_binary_cross_entropy_with), "binary_cross_entropy", call_binary_with, "mn", false, -1 },
     { OF(wf_mse), "mse", call_mse, "mn", false, -1 },
     { OF(wf_gather_rows), "embedding", call_gather_rows, "mi", false, -1 },
     { OF(wf_scatter_rows), "scatter_rows", call_scatter_rows, "mi", false, -1 },

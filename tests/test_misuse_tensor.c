@@ -355,11 +355,15 @@ static void products(void)
 
 static void functions_of_arrays(void)
 {
-    void (*const single[])(int64_t, const float *, float *) = { wf_exp_f32, wf_tanh_f32,
-                                                                wf_sigmoid_f32, wf_log_f32 };
-    void (*const twice[])(int64_t, const double *, double *) = { wf_exp_f64, wf_tanh_f64,
-                                                                 wf_sigmoid_f64, wf_log_f64 };
-    for (int i = 0; i < 4; i++) {
+    void (*const single[])(int64_t, const float *, float *) = {
+        wf_exp_f32,   wf_tanh_f32,  wf_sigmoid_f32, wf_log_f32,
+        wf_log1p_f32, wf_expm1_f32, wf_softplus_f32
+    };
+    void (*const twice[])(int64_t, const double *, double *) = {
+        wf_exp_f64,   wf_tanh_f64,  wf_sigmoid_f64, wf_log_f64,
+        wf_log1p_f64, wf_expm1_f64, wf_softplus_f64
+    };
+    for (int i = 0; i < 7; i++) {
         float f[2] = { 0.5f, 0.5f };
         double d[2] = { 0.5, 0.5 };
         single[i](0, NULL, NULL);
@@ -372,11 +376,13 @@ static void functions_of_arrays(void)
         twice[i](INT64_MIN, d, d);
         QUIET(f[0] == 0.5f && f[1] == 0.5f && d[0] == 0.5 && d[1] == 0.5);
     }
-    float f[1] = { NAN };
-    double d[1] = { (double)NAN };
-    wf_exp_f32(1, f, f), wf_tanh_f32(1, f, f), wf_sigmoid_f32(1, f, f), wf_log_f32(1, f, f);
-    wf_exp_f64(1, d, d), wf_tanh_f64(1, d, d), wf_sigmoid_f64(1, d, d), wf_log_f64(1, d, d);
-    QUIET(isnan(f[0]) && isnan(d[0]));
+    for (int i = 0; i < 7; i++) {
+        float f[1] = { NAN };
+        double d[1] = { (double)NAN };
+        single[i](1, f, f);
+        twice[i](1, d, d);
+        QUIET(isnan(f[0]) && isnan(d[0]));
+    }
 }
 
 static void random_numbers(void)
@@ -569,6 +575,12 @@ static const misuse table[] = {
     { OF(wf_sigmoid_f64), functions_of_arrays },
     { OF(wf_log_f32), functions_of_arrays },
     { OF(wf_log_f64), functions_of_arrays },
+    { OF(wf_log1p_f32), functions_of_arrays },
+    { OF(wf_log1p_f64), functions_of_arrays },
+    { OF(wf_expm1_f32), functions_of_arrays },
+    { OF(wf_expm1_f64), functions_of_arrays },
+    { OF(wf_softplus_f32), functions_of_arrays },
+    { OF(wf_softplus_f64), functions_of_arrays },
     { OF(wf_philox), random_numbers },
     { OF(wf_key_with), random_numbers },
     { OF(wf_key_named), random_numbers },

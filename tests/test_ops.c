@@ -108,6 +108,15 @@ static double sign(double x)
     return (x > 0) - (x < 0);
 }
 
+static double softplus(double x)
+{
+    return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x));
+}
+static double log_sigmoid(double x)
+{
+    return -softplus(-x);
+}
+
 static const struct {
     wf_var *(*op)(wf_tape *, wf_var *);
     double (*oracle)(double);
@@ -125,6 +134,10 @@ static const struct {
     { wf_tanh, tanh, -9, 9 },
     { wf_sigmoid, sigmoid, -30, 30 },
     { wf_relu, relu, -3, 3 },
+    { wf_log1p, log1p, -0.999, 30 },
+    { wf_expm1, expm1, -20, 20 },
+    { wf_softplus, softplus, -30, 30 },
+    { wf_log_sigmoid, log_sigmoid, -30, 30 },
     { wf_reciprocal, reciprocal, 0.2, 9 },
 };
 

@@ -1,7 +1,7 @@
 /* The vectorised functions against the C library in higher precision, over bit patterns of every
  * kind (all 2^32 floats with WEFT_FULL=1), and the laws that a network leans on: odd, bounded,
  * rising, the same wherever an element lies. */
-#include "tensor/vmath.h"
+#include "tensor/log1p.h"
 #include "tests/harness.h"
 
 #include <fenv.h>
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK = 4096, KINDS = 4 };
+enum { BLOCK = 4096, KINDS = 7 };
 
 static long double sigmoidl(long double x)
 {
@@ -20,6 +20,16 @@ static long double sigmoidl(long double x)
 static double sigmoid(double x)
 {
     return x < 0 ? exp(x) / (1 + exp(x)) : 1 / (1 + exp(-x));
+}
+
+static long double softplusl(long double x)
+{
+    return x > 0 ? x + log1pl(expl(-x)) : log1pl(expl(x));
+}
+
+static double softplus(double x)
+{
+    return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x));
 }
 
 static float inline_expf(float x)
@@ -42,6 +52,21 @@ static float inline_logf(float x)
     return wf_logf_inline(x);
 }
 
+static float inline_log1pf(float x)
+{
+    return wf_log1pf_inline(x);
+}
+
+static float inline_expm1f(float x)
+{
+    return wf_expm1f_inline(x);
+}
+
+static float inline_softplusf(float x)
+{
+    return wf_softplusf_inline(x);
+}
+
 static double inline_exp(double x)
 {
     return wf_exp_inline(x);
@@ -62,6 +87,21 @@ static double inline_log(double x)
     return wf_log_inline(x);
 }
 
+static double inline_log1p(double x)
+{
+    return wf_log1p_inline(x);
+}
+
+static double inline_expm1(double x)
+{
+    return wf_expm1_inline(x);
+}
+
+static double inline_softplus(double x)
+{
+    return wf_softplus_inline(x);
+}
+
 static const struct kind {
     const char *name;
     void (*f32)(int64_t n, const float *x, float *y);
@@ -71,12 +111,19 @@ static const struct kind {
     double (*exact)(double x);
     long double (*exactl)(long double x);
     double low, high; /* where it changes */
+    bool at_zero;     /* its results are small where x is, not where x is far below 0 */
 } kinds[KINDS] = {
-    { "exp", wf_exp_f32, wf_exp_f64, inline_expf, inline_exp, exp, expl, -750, 720 },
-    { "tanh", wf_tanh_f32, wf_tanh_f64, inline_tanhf, inline_tanh, tanh, tanhl, -22, 22 },
+    { "exp", wf_exp_f32, wf_exp_f64, inline_expf, inline_exp, exp, expl, -750, 720, false },
+    { "tanh", wf_tanh_f32, wf_tanh_f64, inline_tanhf, inline_tanh, tanh, tanhl, -22, 22, true },
     { "sigmoid", wf_sigmoid_f32, wf_sigmoid_f64, inline_sigmoidf, inline_sigmoid, sigmoid, sigmoidl,
-      -750, 50 },
-    { "log", wf_log_f32, wf_log_f64, inline_logf, inline_log, log, logl, 0, 4 },
+      -750, 50, false },
+    { "log", wf_log_f32, wf_log_f64, inline_logf, inline_log, log, logl, 0, 4, true },
+    { "log1p", wf_log1p_f32, wf_log1p_f64, inline_log1pf, inline_log1p, log1p, log1pl, -1, 4,
+      true },
+    { "expm1", wf_expm1_f32, wf_expm1_f64, inline_expm1f, inline_expm1, expm1, expm1l, -40, 720,
+      true },
+    { "softplus", wf_softplus_f32, wf_softplus_f64, inline_softplusf, inline_softplus, softplus,
+      softplusl, -750, 50, false },
 };
 
 static float float_of(uint32_t bits)
@@ -207,12 +254,12 @@ START_TEST(the_inline_functions_underflow_gradually)
 {
     const struct kind *kind = kinds + _i;
     for (int i = 0; i < 1 << 16; i++) {
-        float x = _i == 1 || _i == 3 ? float_of((uint32_t)i * 127 + 1)
-                                     : -86.0f - 19.0f * (float)i / 65536;
+        float x = kind->at_zero ? float_of((uint32_t)i * 127 + 1)
+                                : -86.0f - 19.0f * (float)i / 65536;
         double error = ulps_f32(kind->one_f32(x), kind->exactl((long double)x));
         ck_assert_msg(error <= 2, "%s(%a) is off by %g ulp", kind->name, (double)x, error);
-        double d = _i == 1 || _i == 3 ? double_of(((uint64_t)i << 36) + 1)
-                                      : -706.0 - 41.0 * i / 65536;
+        double d = kind->at_zero ? double_of(((uint64_t)i << 36) + 1)
+                                 : -706.0 - 41.0 * i / 65536;
         error = ulps_f64(kind->one_f64(d), kind->exactl((long double)d));
         ck_assert_msg(error <= 4, "%s(%a) is off by %g ulp", kind->name, d, error);
     }
@@ -236,7 +283,8 @@ static float one(const struct kind *kind, float x)
 
 START_TEST(limits_are_exact)
 {
-    const struct kind *e = kinds, *t = kinds + 1, *s = kinds + 2, *l = kinds + 3;
+    const struct kind *e = kinds, *t = kinds + 1, *s = kinds + 2, *l = kinds + 3, *l1 = kinds + 4,
+                      *e1 = kinds + 5, *sp = kinds + 6;
     for (int i = 0; i < KINDS; i++) {
         ck_assert(isnan(one(kinds + i, NAN)));
         ck_assert(isnan(one(kinds + i, -NAN)));
@@ -257,6 +305,17 @@ START_TEST(limits_are_exact)
     ck_assert(one(l, 1) == 0 && one(l, 0) == -INFINITY && one(l, -0.0f) == -INFINITY &&
               one(l, INFINITY) == INFINITY);
     ck_assert(isnan(one(l, -1)) && isnan(one(l, -INFINITY)) && isnan(one(l, -FLT_MIN)));
+    ck_assert(one(l1, -1) == -INFINITY && one(l1, INFINITY) == INFINITY &&
+              isnan(one(l1, -1.5f)) && isnan(one(l1, -INFINITY)) && isfinite(one(l1, FLT_MAX)));
+    ck_assert(one(e1, -INFINITY) == -1 && one(e1, -FLT_MAX) == -1 && one(e1, -20) == -1 &&
+              one(e1, INFINITY) == INFINITY && one(e1, FLT_MAX) == INFINITY &&
+              isfinite(one(e1, 88.7f)));
+    for (int i = 4; i < 6; i++)
+        ck_assert(one(kinds + i, 0) == 0 && !signbit(one(kinds + i, 0)) &&
+                  one(kinds + i, -0.0f) == 0 && signbit(one(kinds + i, -0.0f)));
+    ck_assert(one(sp, INFINITY) == INFINITY && one(sp, -INFINITY) == 0 && one(sp, -FLT_MAX) == 0 &&
+              one(sp, FLT_MAX) == FLT_MAX && one(sp, 0) == 0.693147182f && one(sp, 100) == 100 &&
+              one(sp, -87) > 0);
     double x[] = { 709.9, -746, -1000, INFINITY, -INFINITY, NAN }, y[6];
     wf_exp_f64(6, x, y);
     ck_assert(isinf(y[0]) && y[1] == 0 && y[2] == 0 && isinf(y[3]) && y[4] == 0 && isnan(y[5]));
@@ -306,7 +365,8 @@ END_TEST
 /* On a grid whose steps change the value by more than the error allowed. */
 START_TEST(the_functions_rise)
 {
-    static const double from[KINDS] = { -80, -5, -80, 0.0625 }, to[KINDS] = { 80, 5, 10, 100 };
+    static const double from[KINDS] = { -80, -5, -80, 0.0625, -0.9, -10, -80 },
+                        to[KINDS] = { 80, 5, 10, 100, 100, 80, 80 };
     enum { STEPS = 2048 };
     static float x[STEPS], y[STEPS];
     for (int k = 0; k < KINDS; k++) {
