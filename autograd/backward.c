@@ -283,6 +283,7 @@ static void add_into_param(wf_tape *t, param *p, void *from)
     else
         wf_par_for(t->threads, n * wf_dtype_size(p->var.value.dtype), 1 << 16, part_copy, both);
     p->has_grad = true;
+    p->grad_version++;
 }
 
 static bool commit(wf_tape *t)
@@ -291,8 +292,8 @@ static bool commit(wf_tape *t)
     int64_t locked = 0;
     bool ok = true;
     for (; ok && locked < t->imports.n; locked++) {
-        if (!all[locked].pending) continue;
         param *p = all[locked].param;
+        if (!all[locked].pending || p->frozen) continue;
         if (p->version != all[locked].version) {
             wf_fail(t, "backward: '%s' was changed between its use on this tape and the sweep",
                     p->path);
@@ -307,7 +308,7 @@ static bool commit(wf_tape *t)
     }
     for (int64_t i = 0; ok && i < t->imports.n; i++) {
         if (!all[i].pending) continue;
-        add_into_param(t, all[i].param, all[i].pending);
+        if (!all[i].param->frozen) add_into_param(t, all[i].param, all[i].pending);
         pool_give(&t->grads, all[i].pending, var_bytes(all[i].var));
         all[i].pending = NULL;
     }
@@ -407,7 +408,7 @@ static bool backward(wf_tape *t, int n, wf_var *const out[], wf_var *const cotan
     import *all = t->imports.at;
     for (int64_t i = 0; i < t->imports.n; i++) {
         if (all[i].bound) continue;
-        all[i].var->flags |= VAR_NEEDED | VAR_HELD;
+        if (!all[i].param->frozen) all[i].var->flags |= VAR_NEEDED | VAR_HELD;
         if (all[i].param->version != all[i].version) {
             wf_fail(t, "backward: '%s' was changed between its use on this tape and the sweep",
                     all[i].param->path);

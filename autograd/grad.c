@@ -232,6 +232,10 @@ bool wf_grad(wf_tape *t, int n_out, wf_var *const out[], wf_var *const cotangent
     for (int i = 0; i < n_wrt; i++) {
         target[i] = var_enter(t, wrt[i], "grad: wrt", i + 1);
         if (!target[i]) return false;
+        if (target[i]->flags & VAR_WANTS_GRAD || !wf_param_frozen(wrt[i])) continue;
+        wf_fail(t, "grad: wrt %d: '%s' is frozen, so that it has no gradient", i + 1,
+                wf_param_path(wrt[i]));
+        return false;
     }
     for (int i = 0; i < n_wrt; i++) target[i]->root->flags |= VAR_NEEDED | VAR_HELD;
     bool ok = graph ? graph_sweep(t, NULL, n_out, here, with)

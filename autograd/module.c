@@ -295,6 +295,24 @@ void wf_param_clear_grad(wf_var *v)
     if (param_of(v)) param_of(v)->has_grad = false;
 }
 
+uint64_t wf_param_grad_version(const wf_var *v)
+{
+    return param_of(v) ? param_of(v)->grad_version : 0;
+}
+
+void wf_param_freeze(wf_var *v, bool frozen)
+{
+    param *p = param_of(v);
+    if (!p) return;
+    p->frozen = frozen;
+    if (frozen) p->has_grad = false;
+}
+
+bool wf_param_frozen(const wf_var *v)
+{
+    return param_of(v) && param_of(v)->frozen;
+}
+
 uint64_t wf_param_version(const wf_var *v)
 {
     return param_of(v) ? param_of(v)->version : 0;
@@ -305,6 +323,20 @@ static bool below(const wf_module *m, const wf_module *top)
     for (; m; m = m->parent)
         if (m == top) return true;
     return false;
+}
+
+void wf_module_freeze(wf_module *m, bool frozen)
+{
+    param *const *all = m ? m->root->params.at : NULL;
+    for (int64_t i = 0; m && i < m->root->params.n; i++)
+        if (below(all[i]->module, m)) wf_param_freeze(&all[i]->var, frozen);
+}
+
+void wf_module_clear_grads(wf_module *m)
+{
+    param *const *all = m ? m->root->params.at : NULL;
+    for (int64_t i = 0; m && i < m->root->params.n; i++)
+        if (below(all[i]->module, m)) all[i]->has_grad = false;
 }
 
 int64_t wf_module_param_count(const wf_module *m)

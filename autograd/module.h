@@ -63,8 +63,21 @@ WF_API void wf_param_changed(wf_var *param);
 /* The gradient committed since it was last cleared, or NULL. Writable by optimisers, row-major. */
 WF_API const wf_tensor *wf_param_grad(const wf_var *param);
 WF_API void wf_param_clear_grad(wf_var *param);
+/* A number that grows with every gradient that is committed. */
+WF_API uint64_t wf_param_grad_version(const wf_var *param);
 /* A number that grows with every change. */
 WF_API uint64_t wf_param_version(const wf_var *param);
+
+/* A frozen parameter enters a tape as a constant: its gradient is not computed, and no optimiser
+ * moves it. Freezing clears the gradient it has, and what tapes have not committed yet is
+ * dropped. What a parameter is when it first enters a tape it stays there until the reset, except
+ * that freezing it before the sweep still spares its gradient. Of a module: all parameters that
+ * its subtree has now; those made later begin thawed, as a new head on a frozen body should. */
+WF_API void wf_param_freeze(wf_var *param, bool frozen);
+WF_API bool wf_param_frozen(const wf_var *param);
+WF_API void wf_module_freeze(wf_module *module, bool frozen);
+/* Clears the gradients of all parameters in the subtree, an optimiser's or not. */
+WF_API void wf_module_clear_grads(wf_module *module);
 
 /* The parameters of a subtree, in the order of their making. find: by path relative to the
  * module. */

@@ -82,15 +82,15 @@ typedef struct param {
     wf_module *module;
     char *path;               /* whole, from the root */
     void *grad;               /* as many elements as the value */
-    bool has_grad;
-    uint64_t version;
+    bool has_grad, frozen;
+    uint64_t version, grad_version;
     wf_tensor grad_tensor;
 } param;
 
 typedef struct import {
     param *param;
     wf_var *var;              /* what stands for it here */
-    bool bound;
+    bool bound, frozen;       /* frozen: when it was imported */
     uint64_t version;         /* of the parameter when it was imported */
     void *pending;            /* gradients of sweeps that were not committed yet */
 } import;

@@ -457,7 +457,9 @@ static import *import_add(wf_tape *t, param *p, wf_var *var, bool bound)
         tape_fail_oom(t, "import", 2 * t->imports.room * (int64_t)sizeof *i);
         return NULL;
     }
-    *i = (import){ .param = p, .var = var, .bound = bound, .version = p->version };
+    *i = (import){
+        .param = p, .var = var, .bound = bound, .frozen = p->frozen, .version = p->version
+    };
     int32_t *slot = t->slots.at;
     uint64_t mask = (uint64_t)t->slots.n - 1, at = param_hash(p) & mask;
     while (slot[at]) at = (at + 1) & mask;
@@ -470,13 +472,14 @@ static wf_var *import_param(wf_tape *t, param *p)
     import *found = import_find(t, p);
     if (found) {
         /* It may have been imported in infer mode, and the mode set since. */
-        if (!found->bound && t->mode != WF_INFER) found->var->flags |= VAR_WANTS_GRAD;
+        if (!found->bound && !found->frozen && t->mode != WF_INFER)
+            found->var->flags |= VAR_WANTS_GRAD;
         return found->var;
     }
     wf_var *v = var_new(t, "import", &p->var.value);
     if (!v) return NULL;
     v->flags |= VAR_IMPORT;
-    if (t->mode != WF_INFER) v->flags |= VAR_WANTS_GRAD;
+    if (t->mode != WF_INFER && !p->frozen) v->flags |= VAR_WANTS_GRAD;
     return import_add(t, p, v, false) ? v : NULL;
 }
 

@@ -72,9 +72,15 @@ void wf_print(const wf_var *x)
 bool wf_keep_grad(wf_tape *t, wf_var *x)
 {
     if (!wf_tape_ok(t)) return false;
+    const wf_var *given = x;
     x = var_enter(t, x, "keep_grad", 1);
     if (!x) return false;
     if (!(x->flags & VAR_WANTS_GRAD)) {
+        if (wf_param_frozen(given)) {
+            wf_fail(t, "keep_grad: '%s' is frozen, so that it has no gradient",
+                    wf_param_path(given));
+            return false;
+        }
         wf_fail(t, "keep_grad: nothing differentiable led to this var");
         return false;
     }
