@@ -394,7 +394,9 @@ static int64_t train(wf_tape *t, model *m, wf_corpus *text, const options *o, co
                      int64_t n_prompt)
 {
     wf_error err = { { 0 } };
-    wf_optim *adam = wf_adam_new(m->net, &(wf_adam_options){ .lr = o->lr });
+    wf_adam_options rates = wf_adam_defaults();
+    rates.lr = o->lr;
+    wf_optim *adam = wf_adam_new(m->net, &rates);
     wf_carry *past = wf_carry_new(m->rnn, o->batch);
     if (!wf_module_ok(m->net, &err) || !wf_carry_ok(past, &err)) {
         failed(err.text);

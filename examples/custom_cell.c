@@ -61,7 +61,9 @@ int main(void)
                              &(wf_rnn_options){ .input = 16, .hidden = HIDDEN });
     wf_linear *head = wf_linear_new(net, "head",
                                     &(wf_linear_options){ .input = HIDDEN, .output = LETTERS });
-    wf_optim *adam = wf_adam_new(net, &(wf_adam_options){ .lr = 1e-2 });
+    wf_adam_options options = wf_adam_defaults();
+    options.lr = 1e-2;
+    wf_optim *adam = wf_adam_new(net, &options);
     wf_tape *t = wf_tape_new(NULL);
     if (!wf_module_ok(net, &err)) return fprintf(stderr, "%s\n", err.text), 1;
 

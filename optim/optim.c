@@ -1,5 +1,5 @@
 /* The optimiser: which parameters it moves, its buffers, and one pass over all of them in fixed
- * blocks. */
+ * blocks, once no gradient is found that would spoil them. */
 #include "optim/private.h"
 #include "tensor/isa.h"
 #include "tensor/par.h"
@@ -7,6 +7,7 @@
 #include "tensor/size.h"
 #include "tensor/text.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
@@ -34,53 +35,87 @@ void optim_complain(const char *format, ...)
     wf_log_line("%s", said.text);
 }
 
-/* Counts parameters, blocks and bytes of state; false when they do not fit. */
-static bool measure(const wf_module *module, int states, int64_t *slots, int64_t *blocks,
-                    int64_t *bytes)
+/* Lays out the slots: parameters, places of blocks and, from `at` on, of buffers (NULL: only
+ * counts). False when they are more than can be counted. */
+static bool lay_out(wf_optim *o, char *at, int64_t *bytes)
 {
-    *slots = wf_module_param_count(module);
-    *blocks = *bytes = 0;
-    for (int64_t i = 0; i < *slots; i++) {
-        const wf_tensor *value = wf_param_value(wf_module_param_at(module, i));
-        int64_t count = wf_tensor_count(value), state;
-        *blocks += (count + OPTIM_BLOCK - 1) / OPTIM_BLOCK;
-        if (!wf_size_mul(count, wf_dtype_size(value->dtype), &state) ||
-            !wf_size_align(state, 64, &state) || !wf_size_mul(state, states, &state) ||
-            !wf_size_add(*bytes, state, bytes)) {
+    o->blocks = *bytes = 0;
+    for (int64_t i = 0; i < o->slots; i++) {
+        slot *s = &o->slot[i];
+        const wf_tensor *value = wf_param_value(s->param);
+        int64_t size;
+        s->dtype = value->dtype;
+        s->count = wf_tensor_count(value);
+        s->first = o->blocks;
+        o->blocks += (s->count + OPTIM_BLOCK - 1) / OPTIM_BLOCK;
+        if (!wf_size_mul(s->count, wf_dtype_size(s->dtype), &size) ||
+            !wf_size_align(size, 64, &size)) {
             return false;
+        }
+        for (int k = 0; k < o->rule.states; k++) {
+            if (at) s->state[k] = wf_tensor_of(s->dtype, wf_tensor_shape(value), at + *bytes);
+            if (!wf_size_add(*bytes, size, bytes)) return false;
         }
     }
     return true;
 }
 
-static void fill(wf_optim *o, const wf_module *module)
+/* Is the rule one that can be run, and can be told from others in a file? */
+static bool rule_fits(wf_module *module, const wf_optim_rule *rule)
 {
-    char *at = o->memory;
-    int64_t block = 0;
-    for (int64_t i = 0; i < o->slots; i++) {
+    if (!rule || !rule->name || !rule->update || rule->states < 0 || rule->states > 4)
+        return wf_module_fail(module, "optim: the rule needs a name, an update and 0 to 4 states");
+    for (int k = 0; k < rule->states; k++) {
+        const char *name = rule->state_names[k];
+        if (!name || !*name || strchr(name, '.') || !strcmp(name, "step"))
+            return wf_module_fail(module,
+                                  "%s: state %d needs a name, without '.', that is not 'step'",
+                                  rule->name, k);
+        for (int i = 0; i < k; i++)
+            if (!strcmp(name, rule->state_names[i]))
+                return wf_module_fail(module, "%s: states %d and %d are both named '%s'",
+                                      rule->name, i, k, name);
+    }
+    for (const wf_optim_option *o = rule->options; o && o->name; o++) {
+        size_t size = o->flag ? sizeof(bool) : sizeof(double);
+        if (rule->options_size < size || o->offset > rule->options_size - size)
+            return wf_module_fail(module, "%s: .%s lies outside its options of %zu bytes",
+                                  rule->name, o->name, rule->options_size);
+    }
+    return true;
+}
+
+/* An optimiser with its slots and groups, but no buffers yet; NULL when there is no memory. */
+static wf_optim *optim_begin(wf_module *module, const wf_optim_rule *rule, int64_t slots, double lr,
+                             const void *options)
+{
+    wf_optim *o = wf_alloc_zero(sizeof *o);
+    if (!o) return NULL;
+    o->rule = *rule;
+    o->module = module;
+    o->slots = slots;
+    o->slot = wf_alloc_zero((size_t)slots * sizeof *o->slot);
+    o->trial = wf_alloc_zero(rule->options_size);
+    if (!o->slot || (rule->options_size > 0 && !o->trial) ||
+        !optim_group_add(o, NULL, lr, options)) {
+        wf_optim_free(o);
+        return NULL;
+    }
+    size_t skip = strlen(wf_module_path(module));
+    for (int64_t i = 0; i < slots; i++) {
         slot *s = &o->slot[i];
         s->param = wf_module_param_at(module, i);
-        const wf_tensor *value = wf_param_value(s->param);
-        s->dtype = value->dtype;
-        s->count = wf_tensor_count(value);
-        s->first = block;
-        block += (s->count + OPTIM_BLOCK - 1) / OPTIM_BLOCK;
-        for (int k = 0; k < o->rule.states; k++) {
-            s->state[k] = wf_tensor_of(s->dtype, wf_tensor_shape(value), at);
-            at += (s->count * wf_dtype_size(s->dtype) + 63) & ~INT64_C(63);
-        }
+        s->path = wf_param_path(s->param) + (skip ? skip + 1 : 0);
     }
+    return o;
 }
 
 wf_optim *wf_optim_new(wf_module *module, const wf_optim_rule *rule, double lr, const void *options)
 {
-    if (!wf_module_ok(module, NULL)) return NULL;
-    if (!rule || !rule->name || !rule->update || rule->states < 0 || rule->states > 4) {
-        wf_module_fail(module, "optim: the rule needs a name, an update and 0 to 4 states");
-        return NULL;
-    }
+    if (!wf_module_ok(module, NULL) || !rule_fits(module, rule)) return NULL;
     const char *name = rule->name;
-    if (!(lr >= 0) || isinf(lr)) {
+    wf_error e = { "" };
+    if (!optim_is_rate(lr)) {
         wf_module_fail(module, "%s: .lr is %g; it must be in [0, inf)", name, lr);
         return NULL;
     }
@@ -88,43 +123,41 @@ wf_optim *wf_optim_new(wf_module *module, const wf_optim_rule *rule, double lr, 
         wf_module_fail(module, "%s: it has options and none were given", name);
         return NULL;
     }
-    int64_t slots, blocks, bytes;
-    if (!measure(module, rule->states, &slots, &blocks, &bytes)) {
-        wf_module_fail(module, "%s: its buffers would take more bytes than can be counted", name);
+    if (!optim_options_check(rule, options, &e)) {
+        wf_module_fail(module, "%s", e.text);
         return NULL;
     }
+    int64_t slots = wf_module_param_count(module), bytes = 0;
     if (slots == 0) {
         wf_module_fail(module, "%s: the module has no parameters", name);
         return NULL;
     }
-
-    wf_optim *o = wf_alloc_zero(sizeof *o);
-    if (o) {
-        o->rule = *rule;
-        o->lr = lr;
-        o->slots = slots;
-        o->blocks = blocks;
-        o->slot = wf_alloc_zero((size_t)slots * sizeof *o->slot);
-        o->sum = wf_alloc_zero((size_t)blocks * sizeof *o->sum);
-        o->memory = wf_alloc_zero((size_t)bytes);
-        o->options = wf_alloc(rule->options_size);
+    wf_optim *o = optim_begin(module, rule, slots, lr, options);
+    if (o && !lay_out(o, NULL, &bytes)) {
+        wf_optim_free(o);
+        wf_module_fail(module, "%s: its buffers would take more bytes than can be counted", name);
+        return NULL;
     }
-    if (!o || !o->slot || (blocks > 0 && !o->sum) || (bytes > 0 && !o->memory) ||
-        (rule->options_size > 0 && !o->options)) {
+    if (o) {
+        o->sum = wf_alloc_zero((size_t)o->blocks * sizeof *o->sum);
+        o->memory = wf_alloc_zero((size_t)bytes);
+    }
+    if (!o || (o->blocks > 0 && !o->sum) || (bytes > 0 && !o->memory)) {
         wf_optim_free(o);
         wf_module_fail(module, "%s: out of memory for its buffers of %lld bytes", name,
                        (long long)bytes);
         return NULL;
     }
-    if (rule->options_size > 0) memcpy(o->options, options, rule->options_size);
-    fill(o, module);
+    lay_out(o, o->memory, &bytes);
     return o;
 }
 
 void wf_optim_free(wf_optim *o)
 {
     if (!o) return;
-    wf_release(o->options);
+    while (o->groups > 0) optim_group_drop(o);
+    wf_release(o->group);
+    wf_release(o->trial);
     wf_release(o->memory);
     wf_release(o->sum);
     wf_release(o->slot);
@@ -191,19 +224,88 @@ static void update_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t
         .value = s->value + skip,
         .grad = s->grad + skip,
         .step = s->steps,
-        .lr = o->lr,
-        .options = o->options,
+        .lr = o->group[s->group].lr,
+        .options = o->group[s->group].options,
     };
     for (int k = 0; k < o->rule.states; k++) call.state[k] = (char *)s->state[k].data + skip;
     o->rule.update(&call);
+}
+
+/* ---- gradients that would spoil the weights ---- */
+
+double optim_largest(const wf_optim *o, wf_dtype dtype)
+{
+    double largest = dtype == WF_F32 ? (double)FLT_MAX : DBL_MAX;
+    return o->rule.squares ? sqrt(largest) : largest;
+}
+
+static void look_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t block, void *context)
+{
+    (void)context;
+    if (s->found_good == wf_param_grad_version(s->param)) return;
+    const char *x = s->grad + start * wf_dtype_size(s->dtype);
+    o->sum[block] = optim_kernels()->largest(s->dtype, n, x);
+}
+
+/* The first parameter with a gradient that the rule cannot take; NULL: there is none. What
+ * clipping has read already is not read again. */
+static const slot *first_bad(wf_optim *o)
+{
+    bool all_good = true;
+    for (int64_t i = 0; i < o->slots && all_good; i++) {
+        const slot *s = &o->slot[i];
+        all_good = !s->grad || s->found_good == wf_param_grad_version(s->param);
+    }
+    if (all_good) return NULL;
+    memset(o->sum, 0, (size_t)o->blocks * sizeof *o->sum);
+    optim_for_blocks(o, look_block, NULL);
+    for (int64_t i = 0; i < o->slots; i++) {
+        const slot *s = &o->slot[i];
+        int64_t end = s->first + (s->count + OPTIM_BLOCK - 1) / OPTIM_BLOCK;
+        double largest = optim_largest(o, s->dtype);
+        for (int64_t b = s->first; b < end; b++)
+            if (!(o->sum[b] <= largest)) return s;
+    }
+    return NULL;
+}
+
+static void refuse(wf_optim *o, const slot *s)
+{
+    double largest = optim_largest(o, s->dtype), bad = 0;
+    const wf_tensor *grad = wf_param_grad(s->param);
+    for (int64_t i = 0; i < s->count; i++) {
+        bad = wf_tensor_at(grad, i);
+        if (!(fabs(bad) <= largest)) break;
+    }
+    if (!o->complained_grad) {
+        char square[64] = "";
+        if (isfinite(bad))
+            wf_format(square, sizeof square, ", whose square is too large for %s",
+                      wf_dtype_name(s->dtype));
+        optim_complain("%s: the gradient of '%s' holds %g%s; no parameter was changed, and all "
+                       "gradients were cleared",
+                       o->rule.name, wf_param_path(s->param), isnan(bad) ? (double)NAN : bad,
+                       square);
+    }
+    o->complained_grad = true;
+    wf_optim_clear(o);
 }
 
 bool wf_optim_step(wf_optim *o)
 {
     if (!o) return false;
     if (optim_gather(o) == 0) return true;
-    o->steps++;
-    for (int64_t i = 0; i < o->slots; i++) o->slot[i].steps += o->slot[i].grad != NULL;
+    const slot *bad = first_bad(o);
+    if (bad) {
+        refuse(o, bad);
+        return false;
+    }
+    o->complained_grad = false;
+    if (o->steps < INT64_MAX) o->steps++;
+    for (int64_t i = 0; i < o->slots; i++) {
+        slot *s = &o->slot[i];
+        s->steps += s->grad && s->steps < INT64_MAX;
+    }
     optim_for_blocks(o, update_block, NULL);
     for (int64_t i = 0; i < o->slots; i++) {
         if (!o->slot[i].grad) continue;
@@ -213,32 +315,41 @@ bool wf_optim_step(wf_optim *o)
     return true;
 }
 
-double wf_optim_lr(const wf_optim *o)
+void wf_optim_clear(wf_optim *o)
 {
-    return o ? o->lr : (double)NAN;
+    for (int64_t i = 0; o && i < o->slots; i++) wf_param_clear_grad(o->slot[i].param);
 }
 
-void wf_optim_set_lr(wf_optim *o, double lr)
-{
-    if (!o) return;
-    if (lr >= 0 && !isinf(lr)) {
-        o->lr = lr;
-    } else {
-        optim_complain("%s: the learning rate was to be %g; it must be in [0, inf), and stays %g",
-                       o->rule.name, lr, o->lr);
-    }
-}
+/* ---- state ---- */
 
 int64_t wf_optim_steps(const wf_optim *o)
 {
     return o ? o->steps : -1;
 }
 
-void wf_optim_set_steps(wf_optim *o, int64_t steps)
+int64_t wf_optim_steps_of(const wf_optim *o, int64_t i)
 {
-    if (!o) return;
-    o->steps = steps > 0 ? steps : 0;
-    for (int64_t i = 0; i < o->slots; i++) o->slot[i].steps = o->steps;
+    return o && i >= 0 && i < o->slots ? o->slot[i].steps : -1;
+}
+
+bool wf_optim_set_steps_of(wf_optim *o, int64_t i, int64_t steps)
+{
+    if (!o) return false;
+    if (i < 0 || i >= o->slots) {
+        optim_complain("%s: there is no parameter %lld; there are %lld", o->rule.name, (long long)i,
+                       (long long)o->slots);
+        return false;
+    }
+    if (steps < 0) {
+        optim_complain("%s: the updates of '%s' were to be %lld; they must be 0 or more, and stay "
+                       "%lld",
+                       o->rule.name, wf_param_path(o->slot[i].param), (long long)steps,
+                       (long long)o->slot[i].steps);
+        return false;
+    }
+    o->slot[i].steps = steps;
+    if (o->steps < steps) o->steps = steps;
+    return true;
 }
 
 const wf_tensor *wf_optim_state(const wf_optim *o, int64_t i, int k)

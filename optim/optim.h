@@ -14,22 +14,37 @@ typedef struct wf_optim_call {
     wf_dtype dtype;
     int64_t n;                                     /* numbers in this stretch of a parameter */
     void *value;
-    const void *grad;
+    const void *grad;                              /* finite */
     void *state[4];                                /* the same stretch of each buffer, or NULL */
-    int64_t step;                                  /* this parameter's updates: 1 at its first */
-    double lr;
-    const void *options;                           /* options_size bytes, as given */
+    int64_t step;                                  /* this parameter's updates, from 1 */
+    double lr;                                     /* the group's, as are the options */
+    const void *options;                           /* options_size bytes, as given or set since */
 } wf_optim_call;
 
-typedef struct wf_optim_rule {
+/* What wf_optim_set and files call an option: a double, or a bool (`flag`), at `offset` of the
+ * options. A double must be in [least, below), or finite if both are 0. */
+typedef struct wf_optim_option {
+    const char *name;
+    size_t offset;
+    bool flag;
+    double least, below;
+} wf_optim_option;
+
+typedef struct wf_optim_rule wf_optim_rule;
+struct wf_optim_rule {
     const char *name;
     int states;                                    /* 0 to 4 */
-    const char *state_names[4];
+    const char *state_names[4];                    /* any that files may hold, but "step" */
     size_t options_size;
+    /* Its options, up to one without a name. NULL: they can be neither set nor saved. */
+    const wf_optim_option *options;
+    bool squares;                                  /* keeps gradients' squares: none may overflow */
+    /* Do the options fit each other and the states? Says so in one sentence otherwise. Or NULL. */
+    bool (*check)(const wf_optim_rule *rule, const void *options, wf_error *error);
     /* Element-wise: any stretch may be done on its own, by any thread. */
     void (*update)(const wf_optim_call *c);
     const void *reserved[4];
-} wf_optim_rule;
+};
 
 /* An optimiser of the parameters that the module has now, with its buffers; options are copied,
  * the rule's strings are not. Yours to free, before the model. NULL when something is wrong or
@@ -39,57 +54,100 @@ WF_API wf_optim *wf_optim_new(wf_module *module, const wf_optim_rule *rule, doub
                               const void *options);
 WF_API void wf_optim_free(wf_optim *optim);
 
-/* PyTorch's options: the same names, meanings and defaults (in brackets). Zero takes the
- * default; where PyTorch's own zero means something else than its default, -1 says zero. NULL
- * options are all zero. */
+/* PyTorch's options: the same names, meanings and defaults (in brackets). They begin as what
+ * wf_..._defaults() returns, and what is written into them is what happens, zeros included:
+ *     wf_adamw_options o = wf_adamw_defaults();
+ *     o.weight_decay = 0;
+ *     wf_optim *adamw = wf_adamw_new(net, &o);
+ * Options that began elsewhere are refused; NULL is the defaults. */
 typedef struct wf_sgd_options {
     double lr /* 1e-3 */, momentum, dampening, weight_decay;
     bool nesterov, maximize;                       /* Nesterov wants momentum and no dampening */
+    const char *rule;                              /* whose defaults they began as */
     const void *reserved[4];
 } wf_sgd_options;
 typedef struct wf_rmsprop_options {
-    double lr /* 1e-2 */, alpha /* 0.99; -1: 0 */, eps /* 1e-8; -1: 0 */, momentum, weight_decay;
+    double lr /* 1e-2 */, alpha /* 0.99 */, eps /* 1e-8 */, momentum, weight_decay;
     bool centered;
+    const char *rule;
     const void *reserved[4];
 } wf_rmsprop_options;
 typedef struct wf_adam_options {
-    double lr /* 1e-3 */, beta1 /* 0.9; -1: 0 */, beta2 /* 0.999; -1: 0 */;
-    double eps /* 1e-8; -1: 0 */, weight_decay;
+    double lr /* 1e-3 */, beta1 /* 0.9 */, beta2 /* 0.999 */, eps /* 1e-8 */;
+    double weight_decay /* 0; of AdamW 1e-2 */;
     bool amsgrad;
+    const char *rule;
     const void *reserved[4];
 } wf_adam_options;
-typedef struct wf_adamw_options {
-    double lr /* 1e-3 */, beta1, beta2, eps /* as Adam's */, weight_decay /* 1e-2; -1: 0 */;
-    bool amsgrad;
-    const void *reserved[4];
-} wf_adamw_options;
+typedef wf_adam_options wf_adamw_options;
+WF_API wf_sgd_options wf_sgd_defaults(void);
+WF_API wf_rmsprop_options wf_rmsprop_defaults(void);
+WF_API wf_adam_options wf_adam_defaults(void);
+WF_API wf_adamw_options wf_adamw_defaults(void);
 /* Stochastic gradient descent, Sutskever et al. 2013; RMSProp, Tieleman and Hinton 2012
- * (centered: Graves 2013); Adam, Kingma and Ba 2015 (amsgrad: Reddi et al. 2018); AdamW,
- * Loshchilov and Hutter 2019: in PyTorch's formulas. */
+ * (centered: Graves 2013, its variance never below zero); Adam, Kingma and Ba 2015 (amsgrad:
+ * Reddi et al. 2018); AdamW, Loshchilov and Hutter 2019: in PyTorch's formulas. A root is never
+ * taken of less than the smallest normal number, so that an eps of 0 divides by no zero. */
 WF_API wf_optim *wf_sgd_new(wf_module *module, const wf_sgd_options *options);
 WF_API wf_optim *wf_rmsprop_new(wf_module *module, const wf_rmsprop_options *options);
 WF_API wf_optim *wf_adam_new(wf_module *module, const wf_adam_options *options);
 WF_API wf_optim *wf_adamw_new(wf_module *module, const wf_adamw_options *options);
 
-/* Applies the committed gradients and clears them; never allocates. A parameter without a
- * gradient is left alone, and its own count of updates stands still. False when optim is NULL. */
-WF_API bool wf_optim_step(wf_optim *optim);
+/* ---- steps ---- */
 
-/* Scales all gradients by most / (norm + 1e-6) if that is below 1, norm being their joint
- * Euclidean norm; returns the norm found (`most` INFINITY only measures). A norm that is not
- * finite is returned as it is, logged (once until a finite one comes), and the gradients are
- * cleared, so that the next step changes nothing. NaN of NULL. */
+/* Applies the committed gradients and clears them; never allocates. A parameter without a
+ * gradient is left alone, and its own count of updates stands still. A gradient that is not
+ * finite (or whose square overflows, where the rule keeps squares) reaches no weight: nothing is
+ * changed, all gradients are cleared, one sentence is logged (once until a good step comes) that
+ * names the parameter, and the step returns false. So it does when optim is NULL. */
+WF_API bool wf_optim_step(wf_optim *optim);
+/* Clears the gradients of its parameters, as PyTorch's zero_grad does: for what other losses,
+ * meant for another optimiser, left here. A step clears them anyway. */
+WF_API void wf_optim_clear(wf_optim *optim);
+
+/* Scales all gradients, of all groups, by most / (norm + 1e-6) if that is below 1, norm being
+ * their joint Euclidean norm, found without overflow or underflow on the way; returns it (`most`
+ * INFINITY only measures). A norm that is not finite is returned as it is, logged (once until a
+ * finite one comes), and the gradients are cleared, so that the next step changes nothing. NaN
+ * of NULL. */
 WF_API double wf_optim_clip_norm(wf_optim *optim, double most);
 /* Limits each gradient to [-most, most]; NaN stays. */
 WF_API void wf_optim_clip_value(wf_optim *optim, double most);
 
-/* The learning rate, 0 or more; one that is not is logged and not taken. NaN of NULL. */
+/* ---- options and groups ---- */
+
+/* The parameters whose paths (as seen from the optimiser's module) match the pattern become a
+ * group with options of its own, which begin as group 0's and are changed by wf_optim_set: `*`
+ * stands for any letters, dots too, `?` for one. Returns its number, from 1; group 0 is the rest.
+ * -1, and the module's root knows why, when no parameter matches, one is in another group
+ * already, or there is no memory. */
+WF_API int wf_optim_group(wf_optim *optim, const char *pattern);
+/* Groups there are, group 0 included; 0 of NULL. The group of the module's i-th parameter; -1
+ * out of range. */
+WF_API int wf_optim_groups(const wf_optim *optim);
+WF_API int wf_optim_group_of(const wf_optim *optim, int64_t i);
+/* Sets an option of a group by its name ("lr", "weight_decay", "beta1", ...; a flag is 0 or 1),
+ * also between steps. False, logged in one sentence and nothing changed, when there is no such
+ * group or option, or the value is out of range or needs a buffer that the optimiser was made
+ * without (momentum, amsgrad and centered: make it with them, and set them to 0 where they are
+ * not wanted). A group of -1 was said already. */
+WF_API bool wf_optim_set(wf_optim *optim, int group, const char *option, double value);
+/* NaN when there is no such group or option. */
+WF_API double wf_optim_get(const wf_optim *optim, int group, const char *option);
+/* The learning rate of group 0, and of all groups at once: 0 or more; one that is not is logged
+ * and not taken. NaN of NULL. */
 WF_API double wf_optim_lr(const wf_optim *optim);
 WF_API void wf_optim_set_lr(wf_optim *optim, double lr);
-/* Steps that found a gradient; -1 of NULL. Setting them (a checkpoint) sets every parameter's
- * count of updates. */
+
+/* ---- state ---- */
+
+/* Steps that found a gradient; -1 of NULL. */
 WF_API int64_t wf_optim_steps(const wf_optim *optim);
-WF_API void wf_optim_set_steps(wf_optim *optim, int64_t steps);
+/* Updates of the module's i-th parameter, -1 out of range, and setting them (to a foreign
+ * checkpoint's), which brings wf_optim_steps up to at least as many: 0 to INT64_MAX, where
+ * counting stops; false, logged, otherwise. */
+WF_API int64_t wf_optim_steps_of(const wf_optim *optim, int64_t i);
+WF_API bool wf_optim_set_steps_of(wf_optim *optim, int64_t i, int64_t steps);
 /* State buffer k of the module's i-th parameter, to read (hashes, checkpoints) or write; NULL
  * out of range. */
 WF_API const wf_tensor *wf_optim_state(const wf_optim *optim, int64_t i, int k);

@@ -13,23 +13,37 @@ enum { OPTIM_BLOCK = 4096, OPTIM_GRAIN = 4 };
 
 typedef struct slot {
     wf_var *param;
+    const char *path;                              /* as seen from the optimiser's module */
     int64_t count, first;                          /* numbers in it; its first block */
     int64_t steps;                                 /* updates so far */
+    uint64_t found_good;                           /* version of the gradient that clipping saw */
     wf_dtype dtype;
+    int group;
     char *value, *grad;                            /* during a pass; grad NULL: it has none */
     wf_tensor state[4];
 } slot;
 
+/* Parameters with options of their own. */
+typedef struct group {
+    char *pattern;                                 /* NULL: group 0, the rest */
+    double lr;
+    void *options;
+} group;
+
 struct wf_optim {
     wf_optim_rule rule;
-    void *options, *memory;                        /* a copy; all state buffers */
-    double lr;
+    wf_module *module;
+    group *group;
+    int groups, room;                              /* there are; there is memory for */
+    void *memory;                                  /* all state buffers */
+    void *trial;                                   /* options that are being looked at */
     int64_t steps;
     int64_t slots, blocks;
     slot *slot;
     double *sum;                                   /* one per block */
     bool complained;                               /* of a norm that is not finite */
     bool complained_most;                          /* of a limit that is none */
+    bool complained_grad;                          /* of a gradient that is not finite */
 };
 
 /* Calls fn for every block of every parameter that has a gradient: numbers start .. start + n -
@@ -40,6 +54,22 @@ void optim_for_blocks(wf_optim *o, optim_block_fn *fn, void *context);
 
 /* Looks up values and gradients for a pass; how many parameters have a gradient. */
 int64_t optim_gather(wf_optim *o);
+
+/* The largest gradient that the rule can take in a parameter of this dtype. */
+double optim_largest(const wf_optim *o, wf_dtype dtype);
+
+/* Is a learning rate one? Are all options in range, and do they fit each other? */
+bool optim_is_rate(double lr);
+bool optim_options_check(const wf_optim_rule *rule, const void *options, wf_error *error);
+/* The value of an option within options, and setting it. */
+double optim_option_get(const wf_optim_option *option, const void *options);
+void optim_option_set(const wf_optim_option *option, void *options, double value);
+
+/* Adds a group that no parameter is in yet, with options as given; NULL when there is no
+ * memory. */
+group *optim_group_add(wf_optim *o, const char *pattern, double lr, const void *options);
+/* Gives back the last group. */
+void optim_group_drop(wf_optim *o);
 
 /* Logs a sentence about a mistake that does not stop anything. */
 void optim_complain(const char *format, ...) WF_PRINTF(1, 2);

@@ -2,21 +2,31 @@
  * level; the level's suffix is in the name of the one function that other files see. */
 #include "optim/kernels.h"
 
+#include <float.h>
 #include <math.h>
+#include <string.h>
 
 #define JOIN_(a, b) a##b
 #define JOIN(a, b) JOIN_(a, b)
 
 #define REAL float
+#define BITS uint32_t
+#define TINY FLT_MIN
 #define NAME(name) JOIN(name, _f32)
 #include "optim/loops_kernels.inc"
 #undef REAL
+#undef BITS
+#undef TINY
 #undef NAME
 
 #define REAL double
+#define BITS uint64_t
+#define TINY DBL_MIN
 #define NAME(name) JOIN(name, _f64)
 #include "optim/loops_kernels.inc"
 #undef REAL
+#undef BITS
+#undef TINY
 #undef NAME
 
 static void sgd(const wf_optim_call *c)
@@ -62,6 +72,16 @@ static double squares(wf_dtype dtype, int64_t n, const void *x)
     return dtype == WF_F32 ? squares_f32(n, x) : squares_f64(n, x);
 }
 
+static double squares_scaled(wf_dtype dtype, int64_t n, const void *x, double by)
+{
+    return dtype == WF_F32 ? squares_scaled_f32(n, x, by) : squares_scaled_f64(n, x, by);
+}
+
+static double largest(wf_dtype dtype, int64_t n, const void *x)
+{
+    return dtype == WF_F32 ? largest_f32(n, x) : largest_f64(n, x);
+}
+
 static void scale(wf_dtype dtype, int64_t n, void *x, double by)
 {
     if (dtype == WF_F32) {
@@ -88,6 +108,8 @@ const optim_table *JOIN(wf_optim_kernels_, WF_ISA_SUFFIX)(void)
         .adam = adam,
         .adamw = adamw,
         .squares = squares,
+        .squares_scaled = squares_scaled,
+        .largest = largest,
         .scale = scale,
         .limit = limit,
     };

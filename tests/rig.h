@@ -57,7 +57,9 @@ static inline bool rig_make(rig *r, rig_size s, wf_error *e)
                             .dropout = s.dropout });
     r->head = wf_linear_new(r->net, "head", &(wf_linear_options){
                                 .input = s.hidden, .output = s.letters });
-    r->adam = wf_adam_new(r->net, &(wf_adam_options){ .lr = 2e-3 });
+    wf_adam_options adam = wf_adam_defaults();
+    adam.lr = 2e-3;
+    r->adam = wf_adam_new(r->net, &adam);
     bool ok = wf_module_ok(r->net, e);
     r->past = ok ? wf_carry_new(r->rnn, s.batch) : NULL;
     r->t = ok ? wf_tape_new(&(wf_tape_options){ .seed = 5 }) : NULL;

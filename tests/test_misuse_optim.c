@@ -13,6 +13,8 @@ static void update_nothing(const wf_optim_call *c)
 
 static const wf_optim_rule idle = { .name = "idle", .update = update_nothing };
 
+static const wf_optim_option outside[] = { { .name = "far", .offset = 9 }, { .name = NULL } };
+
 static wf_module *tree_with_a_param(void)
 {
     wf_param_new(now.tree, "w", WF_SHAPE(3), (wf_init){ .kind = WF_INIT_ZERO });
@@ -24,17 +26,14 @@ static wf_optim *rule(wf_optim_rule r, double lr, const void *options)
     return wf_optim_new(tree_with_a_param(), &r, lr, options);
 }
 
-static wf_optim *sgd(wf_sgd_options o)
-{
-    return wf_sgd_new(tree_with_a_param(), &o);
-}
-
 static void optimisers_made(void)
 {
     wf_optim_rule r = idle;
     QUIET(!wf_optim_new(NULL, NULL, 1, NULL) && !wf_optim_new(NULL, &idle, 1, NULL));
     QUIET(!wf_sgd_new(NULL, NULL) && !wf_rmsprop_new(NULL, NULL) && !wf_adam_new(NULL, NULL));
     QUIET(!wf_adamw_new(NULL, &(wf_adamw_options){ .lr = -1 }));
+    QUIET(wf_sgd_defaults().lr == 1e-3 && wf_rmsprop_defaults().alpha == 0.99);
+    QUIET(wf_adam_defaults().weight_decay == 0 && wf_adamw_defaults().weight_decay == 1e-2);
     const char *wants = "optim: the rule needs a name, an update and 0 to 4 states";
     TREE_REFUSES(wf_optim_new(tree_with_a_param(), NULL, 1, NULL), wants);
     r.name = NULL;
@@ -45,6 +44,16 @@ static void optimisers_made(void)
     TREE_REFUSES(rule(r, 1, NULL), wants);
     r.states = -1;
     TREE_REFUSES(rule(r, 1, NULL), wants);
+    r = idle, r.states = 1;
+    TREE_REFUSES(rule(r, 1, NULL), "idle: state 0 needs a name, without '.', that is not 'step'");
+    r.state_names[0] = "step";
+    TREE_REFUSES(rule(r, 1, NULL), NULL);
+    r.states = 2, r.state_names[0] = r.state_names[1] = "mean";
+    TREE_REFUSES(rule(r, 1, NULL), "idle: states 0 and 1 are both named 'mean'");
+    r = idle, r.options = outside;
+    TREE_REFUSES(rule(r, 1, NULL), "idle: .far lies outside its options of 0 bytes");
+    r.options_size = 16;
+    TREE_REFUSES(rule(r, 1, &r), "idle: .far lies outside its options of 16 bytes");
     r = idle, r.options_size = 8;
     TREE_REFUSES(rule(r, 1, NULL), "idle: it has options and none were given");
     r.options_size = SIZE_MAX;
@@ -54,22 +63,43 @@ static void optimisers_made(void)
     TREE_REFUSES(rule(idle, (double)NAN, NULL), NULL);
     TREE_REFUSES(wf_optim_new(now.tree, &idle, 1, NULL), "idle: the module has no parameters");
     TREE_REFUSES(wf_adam_new(now.tree, NULL), "adam: the module has no parameters");
-    TREE_REFUSES(sgd((wf_sgd_options){ .lr = -1 }), "sgd: .lr is -1; it must be in [0, inf)");
-    TREE_REFUSES(sgd((wf_sgd_options){ .momentum = -0.5 }),
+    wf_sgd_options sgd = wf_sgd_defaults();
+    wf_rmsprop_options rmsprop = wf_rmsprop_defaults();
+    wf_adam_options adam = wf_adam_defaults(), other = adam;
+    TREE_REFUSES(
+        wf_sgd_new(tree_with_a_param(), &(wf_sgd_options){ .lr = 1 }),
+        "sgd: its options did not begin as wf_sgd_defaults()\n  hint: what that returns is "
+        "to be changed and given");
+    TREE_REFUSES(wf_rmsprop_new(tree_with_a_param(), &(wf_rmsprop_options){ .lr = 1 }), NULL);
+    TREE_REFUSES(wf_adam_new(tree_with_a_param(), &(wf_adam_options){ .lr = 1 }), NULL);
+    TREE_REFUSES(wf_adamw_new(tree_with_a_param(), &adam),
+                 "adamw: its options did not begin as wf_adamw_defaults()\n  hint: what that "
+                 "returns is to be changed and given");
+    sgd.lr = -1;
+    TREE_REFUSES(wf_sgd_new(tree_with_a_param(), &sgd), "sgd: .lr is -1; it must be in [0, inf)");
+    sgd = wf_sgd_defaults(), sgd.momentum = -0.5;
+    TREE_REFUSES(wf_sgd_new(tree_with_a_param(), &sgd),
                  "sgd: .momentum is -0.5; it must be in [0, inf)");
-    TREE_REFUSES(sgd((wf_sgd_options){ .weight_decay = (double)NAN }), NULL);
-    TREE_REFUSES(sgd((wf_sgd_options){ .dampening = (double)INFINITY }),
+    sgd = wf_sgd_defaults(), sgd.weight_decay = (double)NAN;
+    TREE_REFUSES(wf_sgd_new(tree_with_a_param(), &sgd), NULL);
+    sgd = wf_sgd_defaults(), sgd.dampening = (double)INFINITY;
+    TREE_REFUSES(wf_sgd_new(tree_with_a_param(), &sgd),
                  "sgd: .dampening is inf; it must be finite");
-    TREE_REFUSES(sgd((wf_sgd_options){ .nesterov = true }),
+    sgd = wf_sgd_defaults(), sgd.nesterov = true;
+    TREE_REFUSES(wf_sgd_new(tree_with_a_param(), &sgd),
                  "sgd: .nesterov wants .momentum above 0 and .dampening 0; they are 0 and 0");
-    TREE_REFUSES(wf_rmsprop_new(tree_with_a_param(), &(wf_rmsprop_options){ .alpha = 1 }),
+    rmsprop.alpha = 1;
+    TREE_REFUSES(wf_rmsprop_new(tree_with_a_param(), &rmsprop),
                  "rmsprop: .alpha is 1; it must be in [0, 1)");
-    TREE_REFUSES(wf_rmsprop_new(tree_with_a_param(), &(wf_rmsprop_options){ .eps = -2 }), NULL);
-    TREE_REFUSES(wf_adam_new(tree_with_a_param(), &(wf_adam_options){ .beta1 = 1 }),
+    rmsprop = wf_rmsprop_defaults(), rmsprop.eps = -2;
+    TREE_REFUSES(wf_rmsprop_new(tree_with_a_param(), &rmsprop), NULL);
+    adam.beta1 = 1;
+    TREE_REFUSES(wf_adam_new(tree_with_a_param(), &adam),
                  "adam: .beta1 is 1; it must be in [0, 1)");
-    TREE_REFUSES(wf_adam_new(tree_with_a_param(), &(wf_adam_options){ .beta2 = (double)NAN }),
-                 NULL);
-    TREE_REFUSES(wf_adamw_new(tree_with_a_param(), &(wf_adamw_options){ .weight_decay = -3 }),
+    adam = other, adam.beta2 = (double)NAN;
+    TREE_REFUSES(wf_adam_new(tree_with_a_param(), &adam), NULL);
+    adam = wf_adamw_defaults(), adam.weight_decay = -3;
+    TREE_REFUSES(wf_adamw_new(tree_with_a_param(), &adam),
                  "adamw: .weight_decay is -3; it must be in [0, inf)");
     wf_module_fail(now.tree, "test: failed on purpose");
     TREE_REFUSES(rule(idle, 1, NULL), "test: failed on purpose");
@@ -81,7 +111,8 @@ static void optimisers_used(void)
     wf_optim_free(NULL);
     wf_optim_clip_value(NULL, 1);
     wf_optim_set_lr(NULL, 1);
-    wf_optim_set_steps(NULL, 1);
+    wf_optim_clear(NULL);
+    QUIET(wf_optim_steps_of(NULL, 0) == -1 && !wf_optim_set_steps_of(NULL, 0, 1));
     QUIET(!wf_optim_step(NULL) && isnan(wf_optim_clip_norm(NULL, 1)) && isnan(wf_optim_lr(NULL)));
     QUIET(wf_optim_steps(NULL) == -1 && !wf_optim_state(NULL, 0, 0) && !wf_optim_rule_of(NULL));
     QUIET(!wf_optim_state(o, -1, 0) && !wf_optim_state(o, INT64_MAX, 0) &&
@@ -125,8 +156,77 @@ static void optimisers_and_gradients_that_are_none(void)
     ck_assert_uint_eq(misuse_hash(), now.hash);
     ck_assert(wf_optim_step(o));
     ck_assert_uint_eq(misuse_hash(), now.hash);
-    wf_optim_set_steps(o, -7);
-    ck_assert_int_eq(wf_optim_steps(o), 0);
+    /* Unclipped, the step says it itself. */
+    misuse_renew();
+    y = wf_mul(now.t, now.param, wf_constant(now.t, WF_F64, WF_SHAPE(4, 3), many));
+    with = wf_full(now.t, WF_F64, WF_SHAPE(4, 3), 1);
+    ck_assert(wf_backward_from(now.t, 1, &y, &with));
+    ck_assert(!wf_optim_step(o));
+    ck_assert_str_eq(misuse_logged,
+                     "adam: the gradient of 'linear.weight' holds inf; no parameter was changed, "
+                     "and all gradients were cleared");
+    ck_assert_uint_eq(misuse_hash(), now.hash);
+}
+
+/* A call that is false, logs one sentence and changes nothing. */
+static void logged(int line, bool gave, const char *says)
+{
+    ck_assert_msg(!gave && misuse_messages == now.messages + 1, "line %d: %s", line, misuse_logged);
+    ck_assert_msg(!strcmp(misuse_logged, says), "line %d: %s", line, misuse_logged);
+    ck_assert_uint_eq(misuse_hash(), now.hash);
+    misuse_renew();
+}
+
+static void optimisers_and_their_counts(void)
+{
+    wf_optim *o = now.adam;
+    QUIET(wf_optim_steps_of(o, -1) == -1 && wf_optim_steps_of(o, INT64_MAX) == -1);
+    logged(__LINE__, wf_optim_set_steps_of(o, -1, 3),
+           "adam: there is no parameter -1; there are 7");
+    logged(__LINE__, wf_optim_set_steps_of(o, 7, 3), "adam: there is no parameter 7; there are 7");
+    logged(
+        __LINE__, wf_optim_set_steps_of(o, 0, -7),
+        "adam: the updates of 'linear.weight' were to be -7; they must be 0 or more, and stay 1");
+}
+
+static void optimisers_and_their_options(void)
+{
+    wf_optim *o = now.adam;
+    QUIET(wf_optim_group(NULL, "*") == -1 && wf_optim_groups(NULL) == 0);
+    QUIET(wf_optim_group_of(NULL, 0) == -1 && wf_optim_group_of(o, -1) == -1);
+    QUIET(wf_optim_group_of(o, INT64_MAX) == -1 && wf_optim_groups(o) == 1);
+    QUIET(!wf_optim_set(NULL, 0, "lr", 1) && !wf_optim_set(o, -1, "lr", 1));
+    QUIET(isnan(wf_optim_get(NULL, 0, "lr")) && isnan(wf_optim_get(o, 1, "lr")));
+    QUIET(isnan(wf_optim_get(o, -1, "lr")) && isnan(wf_optim_get(o, 0, NULL)));
+    QUIET(isnan(wf_optim_get(o, 0, "momentum")) && wf_optim_get(o, 0, "beta1") == 0.9);
+    logged(__LINE__, wf_optim_set(o, 1, "lr", 1), "adam: there is no group 1; the last is 0");
+    logged(__LINE__, wf_optim_set(o, -2, "lr", 1), "adam: there is no group -2; the last is 0");
+    logged(__LINE__, wf_optim_set(o, 0, "lr", -1),
+           "adam: .lr is -1; it must be in [0, inf), and nothing was changed");
+    logged(__LINE__, wf_optim_set(o, 0, "momentum", 1), "adam: it has no option 'momentum'");
+    logged(__LINE__, wf_optim_set(o, 0, NULL, 1), "adam: it has no option ''");
+    logged(__LINE__, wf_optim_set(o, 0, "beta2", 1),
+           "adam: .beta2 is 1; it must be in [0, 1), and nothing was changed");
+    logged(__LINE__, wf_optim_set(o, 0, "amsgrad", 2),
+           "adam: .amsgrad is 2; it must be 0 or 1, and nothing was changed");
+    logged(__LINE__, wf_optim_set(o, 0, "amsgrad", 1),
+           "adam: .amsgrad works in the buffer 'max_exp_avg_sq', which it was made without, and "
+           "nothing was changed");
+    wf_param_new(now.tree, "v", WF_SHAPE(2), (wf_init){ 0 });
+    wf_optim *two = wf_adam_new(tree_with_a_param(), NULL);
+    TREE_REFUSES(wf_optim_group(two, NULL) + 1, "adam: a group needs a pattern of paths");
+    wf_optim_free(two);
+    wf_param_new(now.tree, "v", WF_SHAPE(2), (wf_init){ 0 });
+    two = wf_adam_new(tree_with_a_param(), NULL);
+    TREE_REFUSES(wf_optim_group(two, "b*") + 1,
+                 "adam: no parameter matches 'b*'; the first of 2 is 'v'");
+    wf_optim_free(two);
+    wf_param_new(now.tree, "v", WF_SHAPE(2), (wf_init){ 0 });
+    two = wf_adam_new(tree_with_a_param(), NULL);
+    ck_assert_int_eq(wf_optim_group(two, "w"), 1);
+    TREE_REFUSES(wf_optim_group(two, "?") + 1,
+                 "adam: '?' matches 'w', which is in group 'w' already");
+    wf_optim_free(two);
 }
 
 /* ---- the checkers ---- */
@@ -289,6 +389,10 @@ static const misuse table[] = {
     { OF(wf_rmsprop_new), optimisers_made },
     { OF(wf_adam_new), optimisers_made },
     { OF(wf_adamw_new), optimisers_made },
+    { OF(wf_sgd_defaults), optimisers_made },
+    { OF(wf_rmsprop_defaults), optimisers_made },
+    { OF(wf_adam_defaults), optimisers_made },
+    { OF(wf_adamw_defaults), optimisers_made },
     { OF(wf_optim_free), optimisers_used },
     { OF(wf_optim_step), optimisers_used },
     { OF(wf_optim_clip_value), optimisers_used },
@@ -297,8 +401,15 @@ static const misuse table[] = {
     { OF(wf_optim_state), optimisers_used },
     { OF(wf_optim_rule_of), optimisers_used },
     { OF(wf_optim_clip_norm), optimisers_and_gradients_that_are_none },
-    { OF(wf_optim_steps), optimisers_and_gradients_that_are_none },
-    { OF(wf_optim_set_steps), optimisers_and_gradients_that_are_none },
+    { OF(wf_optim_clear), optimisers_used },
+    { OF(wf_optim_steps), optimisers_used },
+    { OF(wf_optim_steps_of), optimisers_and_their_counts },
+    { OF(wf_optim_set_steps_of), optimisers_and_their_counts },
+    { OF(wf_optim_group), optimisers_and_their_options },
+    { OF(wf_optim_groups), optimisers_and_their_options },
+    { OF(wf_optim_group_of), optimisers_and_their_options },
+    { OF(wf_optim_set), optimisers_and_their_options },
+    { OF(wf_optim_get), optimisers_and_their_options },
     { OF(wf_op_check), checkers },
     { OF(wf_gradcheck), checkers },
     { OF(wf_cell_check), cell_checker },

@@ -3,195 +3,49 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "tests/harness.h"
-#include "weft.h"
+#include "tests/optimisers.h"
 
+#include <float.h>
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* ---- a process of its own, with a runtime of its own ---- */
-
-static struct counts {
-    int64_t asked, fail_at, live; /* requests so far; the one that fails (0: none); blocks held */
-    int logs;
-    char text[1024];
-} counts;
-
-static void *counting_alloc(void *user, size_t bytes)
-{
-    (void)user;
-    if (++counts.asked == counts.fail_at) return NULL;
-    counts.live++;
-    return aligned_alloc(64, (bytes + 63) / 64 * 64);
-}
-
-static void counting_release(void *user, void *memory)
-{
-    (void)user;
-    counts.live--;
-    free(memory);
-}
-
-static void counting_log(void *user, const char *text)
-{
-    (void)user;
-    counts.logs++;
-    snprintf(counts.text, sizeof counts.text, "%s", text);
-}
-
-static void use_counting_runtime(void)
-{
-    ck_assert(wf_runtime_set(
-        &(wf_runtime){ .alloc = counting_alloc, .release = counting_release, .log = counting_log },
-        NULL));
-}
-
-/* ---- parameters and gradients ---- */
-
-static wf_module *module_of(wf_dtype dtype)
-{
-    wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 7, .dtype = dtype });
-    ck_assert(wf_module_ok(net, NULL));
-    return net;
-}
-
-static wf_var *param_of(wf_module *module, const char *name, int64_t count)
-{
-    wf_var *p = wf_param_new(module, name, WF_SHAPE(count),
-                             (wf_init){ .kind = WF_INIT_UNIFORM, .a = -1, .b = 1 });
-    ck_assert(p != NULL);
-    return p;
-}
-
-/* Adds to p's gradient numbers that depend on (key, index) alone. */
-static void give_grad(wf_tape *t, wf_var *p, uint64_t key)
-{
-    wf_tape_reset(t);
-    wf_var *g = wf_zeros(t, wf_dtype_of(p), wf_shape_of(p));
-    ck_assert_msg(g != NULL, "%s", wf_tape_error(t));
-    for (int64_t i = 0; i < wf_count(g); i++) {
-        double value = wf_random_uniform(key, (uint64_t)i) - 0.5;
-        if (wf_dtype_of(g) == WF_F32) {
-            ((float *)wf_value(g)->data)[i] = (float)value;
-        } else {
-            ((double *)wf_value(g)->data)[i] = value;
-        }
-    }
-    ck_assert_msg(wf_backward_from(t, 1, &p, &g), "%s", wf_tape_error(t));
-}
-
-/* Adds a gradient of one number, the same for each element. */
-static void give_number(wf_tape *t, wf_var *p, double number)
-{
-    wf_tape_reset(t);
-    wf_var *g = wf_full(t, wf_dtype_of(p), wf_shape_of(p), number);
-    ck_assert_msg(wf_backward_from(t, 1, &p, &g), "%s", wf_tape_error(t));
-}
-
-static size_t bytes_of(const wf_tensor *x)
-{
-    return (size_t)(wf_tensor_count(x) * wf_dtype_size(x->dtype));
-}
-
-static uint64_t hash_bytes(uint64_t hash, const wf_tensor *x)
-{
-    const unsigned char *byte = x->data;
-    for (size_t i = 0; i < bytes_of(x); i++) hash = (hash ^ byte[i]) * UINT64_C(0x100000001B3);
-    return hash;
-}
-
-/* Values and buffers of everything that an optimiser of this module moves. */
-static uint64_t hash_all(const wf_module *net, const wf_optim *optim)
-{
-    uint64_t hash = UINT64_C(0xCBF29CE484222325);
-    for (int64_t i = 0; i < wf_module_param_count(net); i++) {
-        hash = hash_bytes(hash, wf_param_value(wf_module_param_at(net, i)));
-        for (int k = 0; k < wf_optim_rule_of(optim)->states; k++)
-            hash = hash_bytes(hash, wf_optim_state(optim, i, k));
-    }
-    return hash;
-}
-
-/* One optimiser of each kind that has a loop of its own. */
-static wf_optim *optimiser(wf_module *net, int kind)
-{
-    switch (kind) {
-    case 0: return wf_sgd_new(net, NULL);
-    case 1:
-        return wf_sgd_new(
-            net, &(wf_sgd_options){ .momentum = 0.9, .weight_decay = 0.1, .nesterov = true });
-    case 2: return wf_rmsprop_new(net, NULL);
-    case 3:
-        return wf_rmsprop_new(
-            net, &(wf_rmsprop_options){
-                     .momentum = 0.5, .weight_decay = 0.1, .eps = 1e-3, .centered = true });
-    case 4: return wf_adam_new(net, NULL);
-    case 5: return wf_adam_new(net, &(wf_adam_options){ .weight_decay = 0.1, .amsgrad = true });
-    default: return wf_adamw_new(net, NULL);
-    }
-}
-enum { KINDS = 7 };
-
 /* ---- options ---- */
 
-/* Exactly one of the options is given. */
 static const struct {
-    const wf_sgd_options *sgd;
-    const wf_rmsprop_options *rmsprop;
-    const wf_adam_options *adam;
-    const wf_adamw_options *adamw;
-    const wf_optim_rule *rule;
+    const char *rule;
+    given options[GIVEN];
     const char *said;
 } refusals[] = {
-    { .sgd = &(wf_sgd_options){ .lr = -1 }, .said = "sgd: .lr is -1; it must be in [0, inf)" },
-    { .adam = &(wf_adam_options){ .lr = (double)INFINITY },
-      .said = "adam: .lr is inf; it must be in [0, inf)" },
-    { .adam = &(wf_adam_options){ .lr = (double)NAN },
-      .said = "adam: .lr is nan; it must be in [0, inf)" },
-    { .sgd = &(wf_sgd_options){ .momentum = -0.5 },
-      .said = "sgd: .momentum is -0.5; it must be in [0, inf)" },
-    { .sgd = &(wf_sgd_options){ .momentum = 1, .dampening = (double)NAN },
-      .said = "sgd: .dampening is nan; it must be finite" },
-    { .sgd = &(wf_sgd_options){ .weight_decay = -2 },
-      .said = "sgd: .weight_decay is -2; it must be in [0, inf)" },
-    { .sgd = &(wf_sgd_options){ .nesterov = true },
-      .said = "sgd: .nesterov wants .momentum above 0 and .dampening 0; they are 0 and 0" },
-    { .sgd = &(wf_sgd_options){ .momentum = 0.9, .dampening = 0.1, .nesterov = true },
-      .said = "sgd: .nesterov wants .momentum above 0 and .dampening 0; they are 0.9 and 0.1" },
-    { .rmsprop = &(wf_rmsprop_options){ .alpha = 1 },
-      .said = "rmsprop: .alpha is 1; it must be in [0, 1)" },
-    { .rmsprop = &(wf_rmsprop_options){ .eps = -1e-8 },
-      .said = "rmsprop: .eps is -1e-08; it must be in [0, inf)" },
-    { .adam = &(wf_adam_options){ .beta1 = 1.5 },
-      .said = "adam: .beta1 is 1.5; it must be in [0, 1)" },
-    { .adamw = &(wf_adamw_options){ .beta2 = -0.5 },
-      .said = "adamw: .beta2 is -0.5; it must be in [0, 1)" },
-    { .adamw = &(wf_adamw_options){ .weight_decay = -0.5 },
-      .said = "adamw: .weight_decay is -0.5; it must be in [0, inf)" },
-    { .rule = &(wf_optim_rule){ .name = "mine" },
-      .said = "optim: the rule needs a name, an update and 0 to 4 states" },
+    { "sgd", { { "lr", -1 } }, "sgd: .lr is -1; it must be in [0, inf)" },
+    { "adam", { { "lr", (double)INFINITY } }, "adam: .lr is inf; it must be in [0, inf)" },
+    { "adam", { { "lr", (double)NAN } }, "adam: .lr is nan; it must be in [0, inf)" },
+    { "sgd", { { "momentum", -0.5 } }, "sgd: .momentum is -0.5; it must be in [0, inf)" },
+    { "sgd",
+      { { "momentum", 1 }, { "dampening", (double)NAN } },
+      "sgd: .dampening is nan; it must be finite" },
+    { "sgd", { { "weight_decay", -2 } }, "sgd: .weight_decay is -2; it must be in [0, inf)" },
+    { "sgd",
+      { { "nesterov", 1 } },
+      "sgd: .nesterov wants .momentum above 0 and .dampening 0; they are 0 and 0" },
+    { "sgd",
+      { { "momentum", 0.9 }, { "dampening", 0.1 }, { "nesterov", 1 } },
+      "sgd: .nesterov wants .momentum above 0 and .dampening 0; they are 0.9 and 0.1" },
+    { "rmsprop", { { "alpha", 1 } }, "rmsprop: .alpha is 1; it must be in [0, 1)" },
+    { "rmsprop", { { "alpha", -1 } }, "rmsprop: .alpha is -1; it must be in [0, 1)" },
+    { "rmsprop", { { "eps", -1e-8 } }, "rmsprop: .eps is -1e-08; it must be in [0, inf)" },
+    { "adam", { { "beta1", 1.5 } }, "adam: .beta1 is 1.5; it must be in [0, 1)" },
+    { "adamw", { { "beta2", -1 } }, "adamw: .beta2 is -1; it must be in [0, 1)" },
+    { "adamw", { { "weight_decay", -1 } }, "adamw: .weight_decay is -1; it must be in [0, inf)" },
 };
 enum { REFUSALS = sizeof refusals / sizeof refusals[0] };
-
-static wf_optim *refused(wf_module *net, int i)
-{
-    if (refusals[i].sgd) return wf_sgd_new(net, refusals[i].sgd);
-    if (refusals[i].rmsprop) return wf_rmsprop_new(net, refusals[i].rmsprop);
-    if (refusals[i].adam) return wf_adam_new(net, refusals[i].adam);
-    if (refusals[i].adamw) return wf_adamw_new(net, refusals[i].adamw);
-    return wf_optim_new(net, refusals[i].rule, 1, NULL);
-}
 
 START_TEST(options_out_of_range_are_refused_by_name_and_number)
 {
     wf_error e = { 0 };
     wf_module *net = module_of(WF_F32);
     param_of(net, "p", 3);
-    ck_assert_ptr_null(refused(net, _i));
+    ck_assert_ptr_null(optimiser_with(net, refusals[_i].rule, refusals[_i].options));
     ck_assert(!wf_module_ok(net, &e));
     ck_assert_str_eq(e.text, refusals[_i].said);
     wf_module_free(net);
@@ -228,7 +82,14 @@ START_TEST(every_function_takes_null_quietly)
     ck_assert(isnan(wf_optim_lr(NULL)));
     wf_optim_set_lr(NULL, 1);
     ck_assert_int_eq(wf_optim_steps(NULL), -1);
-    wf_optim_set_steps(NULL, 1);
+    ck_assert_int_eq(wf_optim_steps_of(NULL, 0), -1);
+    ck_assert(!wf_optim_set_steps_of(NULL, 0, 1));
+    wf_optim_clear(NULL);
+    ck_assert_int_eq(wf_optim_group(NULL, "*"), -1);
+    ck_assert_int_eq(wf_optim_groups(NULL), 0);
+    ck_assert_int_eq(wf_optim_group_of(NULL, 0), -1);
+    ck_assert(!wf_optim_set(NULL, 0, "lr", 1));
+    ck_assert(isnan(wf_optim_get(NULL, 0, "lr")));
     ck_assert_ptr_null(wf_optim_state(NULL, 0, 0));
     ck_assert_ptr_null(wf_optim_rule_of(NULL));
     ck_assert_int_eq(counts.logs, 0);
@@ -260,7 +121,7 @@ START_TEST(buffers_have_pytorchs_names_the_parameters_shapes_and_begin_at_zero)
     wf_module *net = module_of(WF_F32);
     wf_param_new(net, "p", WF_SHAPE(3, 5), (wf_init){ 0 });
     param_of(net, "q", 7);
-    wf_optim *optim = wf_adam_new(net, &(wf_adam_options){ .amsgrad = true });
+    wf_optim *optim = optimiser_with(net, "adam", (given[GIVEN]){ { "amsgrad", 1 } });
     const wf_optim_rule *rule = wf_optim_rule_of(optim);
     ck_assert_int_eq(rule->states, 3);
     ck_assert_str_eq(rule->state_names[0], "exp_avg");
@@ -338,7 +199,7 @@ START_TEST(gradients_of_several_sweeps_add_up)
 {
     wf_module *net = module_of(WF_F64);
     wf_var *p = param_of(net, "p", 1);
-    wf_optim *sgd = wf_sgd_new(net, &(wf_sgd_options){ .lr = 0.5 });
+    wf_optim *sgd = optimiser_with(net, "sgd", (given[GIVEN]){ { "lr", 0.5 } });
     wf_tape *t = wf_tape_new(NULL);
     double before = wf_at(p, 0);
     give_number(t, p, 0.25);
@@ -355,7 +216,8 @@ START_TEST(a_parameter_used_twice_moves_once_by_the_sum_of_its_gradients)
 {
     wf_module *net = module_of(WF_F64);
     wf_var *p = param_of(net, "p", 1);
-    wf_optim *sgd = wf_sgd_new(net, &(wf_sgd_options){ .lr = 0.5, .momentum = 0.5 });
+    wf_optim *sgd = optimiser_with(net, "sgd",
+                                   (given[GIVEN]){ { "lr", 0.5 }, { "momentum", 0.5 } });
     wf_tape *t = wf_tape_new(NULL);
     double before = wf_at(p, 0);
     wf_var *loss = wf_sum(t, wf_add(t, wf_mul_scalar(t, p, 0.25), wf_mul_scalar(t, p, 1.0)), NULL);
@@ -374,7 +236,7 @@ START_TEST(an_optimiser_of_a_subtree_leaves_the_rest_alone)
     wf_module *net = module_of(WF_F64);
     wf_module *left = wf_module_child(net, "left"), *right = wf_module_child(net, "right");
     wf_var *p = param_of(left, "p", 1), *q = param_of(right, "q", 1);
-    wf_optim *sgd = wf_sgd_new(right, &(wf_sgd_options){ .lr = 0.5 });
+    wf_optim *sgd = optimiser_with(right, "sgd", (given[GIVEN]){ { "lr", 0.5 } });
     wf_tape *t = wf_tape_new(NULL);
     double before[2] = { wf_at(p, 0), wf_at(q, 0) };
     give_number(t, p, 3);
@@ -479,7 +341,7 @@ START_TEST(a_run_goes_on_from_saved_buffers_and_steps_as_if_never_stopped)
             for (int k = 0; k < wf_optim_rule_of(first)->states; k++) {
                 wf_tensor_copy(wf_optim_state(first, 0, k), wf_optim_state(second, 0, k));
             }
-            wf_optim_set_steps(second, wf_optim_steps(first));
+            ck_assert(wf_optim_set_steps_of(second, 0, wf_optim_steps_of(first, 0)));
         }
         give_grad(t, p[0], step);
         ck_assert(wf_optim_step(first));

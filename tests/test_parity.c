@@ -4,8 +4,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "tests/harness.h"
-#include "weft.h"
+#include "tests/optimisers.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -256,84 +255,79 @@ END_TEST
 
 /* ---- optimisers ---- */
 
-enum { ZERO = -1 }; /* an option that is zero where zero would take the default */
-
-/* Rows of make_fixtures.py's OPTIMISERS; exactly one of the options is given. */
+/* Rows of make_fixtures.py's OPTIMISERS. */
 static const struct rule {
-    const char *name;
-    const wf_sgd_options *sgd;
-    const wf_rmsprop_options *rmsprop;
-    const wf_adam_options *adam;
-    const wf_adamw_options *adamw;
-    bool absent; /* b has no gradient in steps 1, 2, 5 and 7 */
+    const char *name, *rule;
+    given options[GIVEN]; /* in cases called absent, b has no gradient in steps 1, 2, 5 and 7 */
 } rules[] = {
-    { "sgd", .sgd = &(wf_sgd_options){ .lr = 0.05 } },
-    { "sgd default", .sgd = &(wf_sgd_options){ 0 } },
-    { "sgd decay", .sgd = &(wf_sgd_options){ .lr = 0.05, .weight_decay = 0.1 } },
-    { "sgd momentum", .sgd = &(wf_sgd_options){ .lr = 0.05, .momentum = 0.9 } },
-    { "sgd dampening", .sgd = &(wf_sgd_options){ .lr = 0.05, .momentum = 0.9, .dampening = 0.3 } },
-    { "sgd nesterov", .sgd = &(wf_sgd_options){ .lr = 0.05, .momentum = 0.8, .nesterov = true } },
+    { "sgd", "sgd", { { "lr", 0.05 } } },
+    { "sgd default", "sgd", { { 0 } } },
+    { "sgd decay", "sgd", { { "lr", 0.05 }, { "weight_decay", 0.1 } } },
+    { "sgd momentum", "sgd", { { "lr", 0.05 }, { "momentum", 0.9 } } },
+    { "sgd dampening", "sgd", { { "lr", 0.05 }, { "momentum", 0.9 }, { "dampening", 0.3 } } },
+    { "sgd nesterov", "sgd", { { "lr", 0.05 }, { "momentum", 0.8 }, { "nesterov", 1 } } },
     { "sgd maximize",
-      .sgd = &(
-          wf_sgd_options){ .lr = 0.001, .momentum = 0.5, .weight_decay = 0.1, .maximize = true } },
+      "sgd",
+      { { "lr", 0.001 }, { "momentum", 0.5 }, { "weight_decay", 0.1 }, { "maximize", 1 } } },
     { "sgd all",
-      .sgd = &(
-          wf_sgd_options){ .lr = 0.02, .momentum = 0.8, .weight_decay = 0.2, .nesterov = true } },
-    { "sgd absent", .sgd = &(wf_sgd_options){ .lr = 0.05, .momentum = 0.9, .dampening = 0.3 },
-      .absent = true },
-    { "rmsprop", .rmsprop = &(wf_rmsprop_options){ .lr = 0.01 } },
-    { "rmsprop default", .rmsprop = &(wf_rmsprop_options){ 0 } },
-    { "rmsprop alpha", .rmsprop = &(wf_rmsprop_options){ .lr = 0.01, .alpha = 0.8, .eps = 1e-3 } },
-    { "rmsprop zero alpha",
-      .rmsprop = &(wf_rmsprop_options){ .lr = 0.01, .alpha = ZERO, .eps = 1e-3 } },
-    { "rmsprop decay", .rmsprop = &(wf_rmsprop_options){ .lr = 0.01, .weight_decay = 0.1 } },
-    { "rmsprop momentum", .rmsprop = &(wf_rmsprop_options){ .lr = 0.01, .momentum = 0.7 } },
+      "sgd",
+      { { "lr", 0.02 }, { "momentum", 0.8 }, { "weight_decay", 0.2 }, { "nesterov", 1 } } },
+    { "sgd absent", "sgd", { { "lr", 0.05 }, { "momentum", 0.9 }, { "dampening", 0.3 } } },
+    { "rmsprop", "rmsprop", { { "lr", 0.01 } } },
+    { "rmsprop default", "rmsprop", { { 0 } } },
+    { "rmsprop alpha", "rmsprop", { { "lr", 0.01 }, { "alpha", 0.8 }, { "eps", 1e-3 } } },
+    { "rmsprop zero alpha", "rmsprop", { { "lr", 0.01 }, { "alpha", 0 }, { "eps", 1e-3 } } },
+    { "rmsprop decay", "rmsprop", { { "lr", 0.01 }, { "weight_decay", 0.1 } } },
+    { "rmsprop momentum", "rmsprop", { { "lr", 0.01 }, { "momentum", 0.7 } } },
     { "rmsprop centered",
-      .rmsprop = &(wf_rmsprop_options){ .lr = 0.01, .alpha = 0.9, .eps = 1e-3, .centered = true } },
-    { "rmsprop all", .rmsprop = &(wf_rmsprop_options){ .lr = 0.01,
-                                                       .alpha = 0.9,
-                                                       .eps = 1e-3,
-                                                       .weight_decay = 0.1,
-                                                       .momentum = 0.7,
-                                                       .centered = true } },
-    { "adam", .adam = &(wf_adam_options){ .lr = 0.02 } },
-    { "adam default", .adam = &(wf_adam_options){ 0 } },
+      "rmsprop",
+      { { "lr", 0.01 }, { "alpha", 0.9 }, { "eps", 1e-3 }, { "centered", 1 } } },
+    { "rmsprop all",
+      "rmsprop",
+      { { "lr", 0.01 },
+        { "alpha", 0.9 },
+        { "eps", 1e-3 },
+        { "weight_decay", 0.1 },
+        { "momentum", 0.7 },
+        { "centered", 1 } } },
+    { "adam", "adam", { { "lr", 0.02 } } },
+    { "adam default", "adam", { { 0 } } },
     { "adam betas",
-      .adam = &(wf_adam_options){ .lr = 0.02, .beta1 = 0.7, .beta2 = 0.95, .eps = 1e-4 } },
-    { "adam small beta", .adam = &(wf_adam_options){ .lr = 0.02, .beta1 = 0.3, .beta2 = 0.9 } },
+      "adam",
+      { { "lr", 0.02 }, { "beta1", 0.7 }, { "beta2", 0.95 }, { "eps", 1e-4 } } },
+    { "adam small beta", "adam", { { "lr", 0.02 }, { "beta1", 0.3 }, { "beta2", 0.9 } } },
     { "adam zero betas",
-      .adam = &(wf_adam_options){ .lr = 0.02, .beta1 = ZERO, .beta2 = ZERO, .eps = 1e-2 } },
-    { "adam decay", .adam = &(wf_adam_options){ .lr = 0.02, .weight_decay = 0.1 } },
+      "adam",
+      { { "lr", 0.02 }, { "beta1", 0 }, { "beta2", 0 }, { "eps", 1e-2 } } },
+    { "adam decay", "adam", { { "lr", 0.02 }, { "weight_decay", 0.1 } } },
     { "adam amsgrad",
-      .adam = &(wf_adam_options){ .lr = 0.02, .beta1 = 0.9, .beta2 = 0.9, .amsgrad = true } },
+      "adam",
+      { { "lr", 0.02 }, { "beta1", 0.9 }, { "beta2", 0.9 }, { "amsgrad", 1 } } },
     { "adam all",
-      .adam =
-          &(wf_adam_options){
-              .lr = 0.02, .beta1 = 0.8, .beta2 = 0.9, .weight_decay = 0.1, .amsgrad = true } },
-    { "adam absent", .adam = &(wf_adam_options){ .lr = 0.02 }, .absent = true },
-    { "adamw", .adamw = &(wf_adamw_options){ .lr = 0.02 } },
-    { "adamw default", .adamw = &(wf_adamw_options){ 0 } },
-    { "adamw decay", .adamw = &(wf_adamw_options){ .lr = 0.02, .weight_decay = 0.5 } },
-    { "adamw no decay", .adamw = &(wf_adamw_options){ .lr = 0.02, .weight_decay = ZERO } },
-    { "adamw all", .adamw = &(wf_adamw_options){ .lr = 0.02,
-                                                 .beta1 = 0.8,
-                                                 .beta2 = 0.9,
-                                                 .eps = 1e-4,
-                                                 .weight_decay = 0.3,
-                                                 .amsgrad = true } },
+      "adam",
+      { { "lr", 0.02 },
+        { "beta1", 0.8 },
+        { "beta2", 0.9 },
+        { "weight_decay", 0.1 },
+        { "amsgrad", 1 } } },
+    { "adam absent", "adam", { { "lr", 0.02 } } },
+    { "adamw", "adamw", { { "lr", 0.02 } } },
+    { "adamw default", "adamw", { { 0 } } },
+    { "adamw decay", "adamw", { { "lr", 0.02 }, { "weight_decay", 0.5 } } },
+    { "adamw no decay", "adamw", { { "lr", 0.02 }, { "weight_decay", 0 } } },
+    { "adamw all",
+      "adamw",
+      { { "lr", 0.02 },
+        { "beta1", 0.8 },
+        { "beta2", 0.9 },
+        { "eps", 1e-4 },
+        { "weight_decay", 0.3 },
+        { "amsgrad", 1 } } },
 };
 enum { RULES = sizeof rules / sizeof rules[0] };
 
-static wf_optim *optimiser(wf_module *net, const struct rule *rule)
-{
-    return rule->sgd       ? wf_sgd_new(net, rule->sgd)
-           : rule->rmsprop ? wf_rmsprop_new(net, rule->rmsprop)
-           : rule->adam    ? wf_adam_new(net, rule->adam)
-                           : wf_adamw_new(net, rule->adamw);
-}
-
 /* Gives p the gradient g: a sweep that begins at p with the cotangent g. */
-static void give_grad(wf_tape *t, wf_var *p, const double *g)
+static void give_these(wf_tape *t, wf_var *p, const double *g)
 {
     wf_tape_reset(t);
     wf_var *cotangent = wf_constant(t, WF_F64, wf_shape_of(p), g);
@@ -349,15 +343,15 @@ START_TEST(optimisers_give_the_parameters_of_pytorch_over_a_hundred_steps)
     wf_var *param[2] = { wf_param_new(net, "a", WF_SHAPE(3, 5), (wf_init){ 0 }),
                          wf_param_new(net, "b", WF_SHAPE(7), (wf_init){ 0 }) };
     fill_params(net);
-    wf_optim *optim = optimiser(net, rule);
+    wf_optim *optim = optimiser_with(net, rule->rule, rule->options);
     ck_assert_msg(wf_module_ok(net, &e), "%s: %s", rule->name, e.text);
     wf_tape *t = wf_tape_new(NULL);
 
     int shown = 0;
+    bool absent = strstr(rule->name, "absent") != NULL;
     for (int step = 1; step <= 100; step++) {
         for (int k = 0; k < 2; k++) {
-            if (k == 1 && rule->absent && (step == 1 || step == 2 || step == 5 || step == 7))
-                continue;
+            if (k == 1 && absent && (step == 1 || step == 2 || step == 5 || step == 7)) continue;
             char factor[32], noise[32];
             snprintf(factor, sizeof factor, "factor_%c", "ab"[k]);
             snprintf(noise, sizeof noise, "noise_%c_%d", "ab"[k], step);
@@ -365,7 +359,7 @@ START_TEST(optimisers_give_the_parameters_of_pytorch_over_a_hundred_steps)
             for (int64_t i = 0; i < wf_count(param[k]); i++) {
                 g[i] = (formula(factor, i) + 0.5) * wf_at(param[k], i) + formula(noise, i);
             }
-            give_grad(t, param[k], g);
+            give_these(t, param[k], g);
         }
         ck_assert(wf_optim_step(optim));
         if (step != 1 && step != 2 && step != 10 && step != 100) continue;
@@ -402,9 +396,9 @@ START_TEST(clipping_gives_the_norms_and_gradients_of_pytorch)
     wf_tape *t = wf_tape_new(NULL);
     double *g = wf_alloc(9000 * sizeof *g);
     for (int64_t i = 0; i < 5; i++) g[i] = formula("grad_p", i);
-    give_grad(t, p, g);
+    give_these(t, p, g);
     for (int64_t i = 0; i < 9000; i++) g[i] = formula("grad_q", i);
-    give_grad(t, q, g);
+    give_these(t, q, g);
 
     double norm = 0;
     if (_i < 2) {
@@ -456,7 +450,9 @@ START_TEST(fifty_steps_of_training_lose_what_they_lose_in_pytorch)
                                &(wf_rnn_options){ .input = EMBED, .hidden = WIDTH, .layers = 2 });
     wf_linear *head = wf_linear_new(net, "head",
                                     &(wf_linear_options){ .input = WIDTH, .output = letters });
-    wf_optim *adam = wf_adam_new(net, &(wf_adam_options){ .lr = 2e-3 });
+    wf_adam_options options = wf_adam_defaults();
+    options.lr = 2e-3;
+    wf_optim *adam = wf_adam_new(net, &options);
     wf_carry *past = wf_carry_new(lstm, LANES);
     ck_assert_msg(wf_module_ok(net, &e), "%s", e.text);
     fill_params(net);

@@ -1,0 +1,199 @@
+/* What the suites of optimisers share: a counting runtime, parameters with gradients given to
+ * them, optimisers by name or by number, and a hash of all that they move. Included by the
+ * suites, whose own copy it becomes. */
+#ifndef WEFT_TESTS_OPTIMISERS_H
+#define WEFT_TESTS_OPTIMISERS_H
+
+#include <weft.h>
+
+#include "tests/harness.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- a runtime that counts, for a process of its own ---- */
+
+static struct counts {
+    int64_t asked, fail_at, live; /* requests so far; the one that fails (0: none); blocks held */
+    int logs;
+    char text[1024];
+} counts;
+
+static void *counting_alloc(void *user, size_t bytes)
+{
+    (void)user;
+    if (++counts.asked == counts.fail_at) return NULL;
+    counts.live++;
+    return aligned_alloc(64, (bytes + 63) / 64 * 64);
+}
+
+static void counting_release(void *user, void *memory)
+{
+    (void)user;
+    counts.live--;
+    free(memory);
+}
+
+static void counting_log(void *user, const char *text)
+{
+    (void)user;
+    counts.logs++;
+    snprintf(counts.text, sizeof counts.text, "%s", text);
+}
+
+static inline void use_counting_runtime(void)
+{
+    ck_assert(wf_runtime_set(
+        &(wf_runtime){ .alloc = counting_alloc, .release = counting_release, .log = counting_log },
+        NULL));
+}
+
+static inline wf_module *module_of(wf_dtype dtype)
+{
+    wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 7, .dtype = dtype });
+    ck_assert(wf_module_ok(net, NULL));
+    return net;
+}
+
+static inline wf_var *param_of(wf_module *module, const char *name, int64_t count)
+{
+    wf_var *p = wf_param_new(module, name, WF_SHAPE(count),
+                             (wf_init){ .kind = WF_INIT_UNIFORM, .a = -1, .b = 1 });
+    ck_assert(p != NULL);
+    return p;
+}
+
+/* Adds to p's gradient numbers that depend on (key, index) alone. */
+static inline void give_grad(wf_tape *t, wf_var *p, uint64_t key)
+{
+    wf_tape_reset(t);
+    wf_var *g = wf_zeros(t, wf_dtype_of(p), wf_shape_of(p));
+    ck_assert_msg(g != NULL, "%s", wf_tape_error(t));
+    for (int64_t i = 0; i < wf_count(g); i++) {
+        double value = wf_random_uniform(key, (uint64_t)i) - 0.5;
+        if (wf_dtype_of(g) == WF_F32)
+            ((float *)wf_value(g)->data)[i] = (float)value;
+        else
+            ((double *)wf_value(g)->data)[i] = value;
+    }
+    ck_assert_msg(wf_backward_from(t, 1, &p, &g), "%s", wf_tape_error(t));
+}
+
+/* Adds a gradient of one number, the same for each element. */
+static inline void give_number(wf_tape *t, wf_var *p, double number)
+{
+    wf_tape_reset(t);
+    wf_var *g = wf_full(t, wf_dtype_of(p), wf_shape_of(p), number);
+    ck_assert_msg(wf_backward_from(t, 1, &p, &g), "%s", wf_tape_error(t));
+}
+
+/* Sets every element of p. */
+static inline void set_number(wf_var *p, double number)
+{
+    wf_tensor_fill(wf_param_value(p), number);
+    wf_param_changed(p);
+}
+
+static inline size_t bytes_of(const wf_tensor *x)
+{
+    return (size_t)(wf_tensor_count(x) * wf_dtype_size(x->dtype));
+}
+
+static inline uint64_t hash_bytes(uint64_t hash, const void *at, size_t bytes)
+{
+    const unsigned char *byte = at;
+    for (size_t i = 0; i < bytes; i++) hash = (hash ^ byte[i]) * UINT64_C(0x100000001B3);
+    return hash;
+}
+
+/* Values, buffers, counts and rates of everything that an optimiser of this module moves. */
+static inline uint64_t hash_all(const wf_module *net, const wf_optim *optim)
+{
+    uint64_t hash = UINT64_C(0xCBF29CE484222325);
+    const wf_tensor *x;
+    for (int64_t i = 0; i < wf_module_param_count(net); i++) {
+        x = wf_param_value(wf_module_param_at(net, i));
+        hash = hash_bytes(hash, x->data, bytes_of(x));
+        for (int k = 0; (x = wf_optim_state(optim, i, k)); k++)
+            hash = hash_bytes(hash, x->data, bytes_of(x));
+        hash = hash_bytes(hash, &(int64_t){ wf_optim_steps_of(optim, i) }, sizeof(int64_t));
+    }
+    for (int g = 0; g < wf_optim_groups(optim); g++)
+        hash = hash_bytes(hash, &(double){ wf_optim_get(optim, g, "lr") }, sizeof(double));
+    return hash_bytes(hash, &(int64_t){ wf_optim_steps(optim) }, sizeof(int64_t));
+}
+
+/* ---- optimisers ---- */
+
+typedef struct given {
+    const char *option;
+    double value;
+} given;
+enum { GIVEN = 6 };
+/* lr comes first in all options, the others where the rule's own table has them. */
+static inline void write_option(void *options, const wf_optim_option *table, given g)
+{
+    static const wf_optim_option lr = { .name = "lr" };
+    if (!strcmp(g.option, lr.name)) table = &lr;
+    while (table->name && strcmp(table->name, g.option)) table++;
+    ck_assert_msg(table->name != NULL, "there is no option %s", g.option);
+    char *at = (char *)options + table->offset;
+    if (table->flag)
+        *(bool *)at = g.value != 0;
+    else
+        memcpy(at, &g.value, sizeof g.value);
+}
+
+/* An optimiser of a built-in rule: its defaults, with options by name written over them. */
+static inline wf_optim *optimiser_with(wf_module *net, const char *rule, const given options[GIVEN])
+{
+    union {
+        wf_sgd_options sgd;
+        wf_rmsprop_options rmsprop;
+        wf_adam_options adam;
+    } o = { { 0 } };
+    int kind = !strcmp(rule, "sgd")       ? 0
+               : !strcmp(rule, "rmsprop") ? 1
+               : !strcmp(rule, "adam")    ? 2
+                                          : 3;
+    if (kind == 0) o.sgd = wf_sgd_defaults();
+    if (kind == 1) o.rmsprop = wf_rmsprop_defaults();
+    if (kind == 2) o.adam = wf_adam_defaults();
+    if (kind == 3) o.adam = wf_adamw_defaults();
+    wf_module *scratch = module_of(WF_F64);
+    param_of(scratch, "p", 1);
+    wf_optim *plain = kind == 0   ? wf_sgd_new(scratch, NULL)
+                      : kind == 1 ? wf_rmsprop_new(scratch, NULL)
+                                  : wf_adam_new(scratch, NULL);
+    for (int k = 0; k < GIVEN && options[k].option; k++)
+        write_option(&o, wf_optim_rule_of(plain)->options, options[k]);
+    wf_optim_free(plain);
+    wf_module_free(scratch);
+    return kind == 0   ? wf_sgd_new(net, &o.sgd)
+           : kind == 1 ? wf_rmsprop_new(net, &o.rmsprop)
+           : kind == 2 ? wf_adam_new(net, &o.adam)
+                       : wf_adamw_new(net, &o.adam);
+}
+
+/* One optimiser of each kind that has a loop of its own. */
+static const struct kind {
+    const char *rule;
+    given options[GIVEN];
+} kinds[] = {
+    { "sgd", { { 0 } } },
+    { "sgd", { { "momentum", 0.9 }, { "weight_decay", 0.1 }, { "nesterov", 1 } } },
+    { "rmsprop", { { 0 } } },
+    { "rmsprop",
+      { { "momentum", 0.5 }, { "weight_decay", 0.1 }, { "eps", 1e-3 }, { "centered", 1 } } },
+    { "adam", { { 0 } } },
+    { "adam", { { "weight_decay", 0.1 }, { "amsgrad", 1 } } },
+    { "adamw", { { 0 } } },
+};
+enum { KINDS = sizeof kinds / sizeof kinds[0] };
+static inline wf_optim *optimiser(wf_module *net, int kind)
+{
+    return optimiser_with(net, kinds[kind].rule, kinds[kind].options);
+}
+
+#endif

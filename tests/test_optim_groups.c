@@ -1,0 +1,573 @@
+/* Who moves, and how: frozen parameters and modules, two optimisers on one tree, and groups with
+ * options of their own under one optimiser and one clip. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "tests/optimisers.h"
+
+#include <math.h>
+
+/* ---- freezing ---- */
+
+START_TEST(a_frozen_parameter_gets_no_gradient_and_the_others_theirs)
+{
+    wf_module *net = module_of(WF_F64);
+    wf_var *p = param_of(net, "p", 3), *q = param_of(net, "q", 3);
+    set_number(p, 2);
+    set_number(q, 5);
+    wf_tape *t = wf_tape_new(NULL);
+    give_number(t, p, 100);
+    wf_param_freeze(p, true);
+    ck_assert(wf_param_frozen(p) && !wf_param_frozen(q));
+    ck_assert_ptr_null(wf_param_grad(p)); /* what it had is cleared */
+    for (int again = 0; again < 2; again++) {
+        wf_tape_reset(t);
+        wf_var *square = wf_mul(t, p, p); /* leads to nothing that moves: not even recorded */
+        ck_assert_int_eq(wf_tape_nodes(t), 0);
+        ck_assert(wf_backward(t, wf_sum(t, wf_mul(t, square, q), NULL)));
+        ck_assert_ptr_null(wf_param_grad(p));
+        ck_assert_double_eq(wf_tensor_at(wf_param_grad(q), 1), 4 * (again + 1));
+    }
+    wf_param_freeze(p, false);
+    wf_tape_reset(t);
+    ck_assert(wf_backward(t, wf_sum(t, wf_mul(t, p, q), NULL)));
+    ck_assert_double_eq(wf_tensor_at(wf_param_grad(p), 2), 5);
+    wf_tape_free(t);
+    wf_module_free(net);
+}
+END_TEST
+
+START_TEST(a_thousand_steps_beside_a_frozen_part_leave_nothing_to_its_first_own_step)
+{
+    wf_module *net = module_of(WF_F64);
+    wf_module *body = wf_module_child(net, "body"), *head = wf_module_child(net, "head");
+    wf_var *p = param_of(body, "p", 1), *q = param_of(head, "q", 1);
+    wf_optim *of_head = optimiser_with(head, "sgd", (given[GIVEN]){ { "lr", 0 } });
+    wf_optim *of_all = optimiser_with(net, "sgd", (given[GIVEN]){ { "lr", 0.5 } });
+    wf_tape *t = wf_tape_new(NULL);
+    set_number(p, 3);
+    set_number(q, 4);
+    wf_module_freeze(body, true);
+    for (int step = 0; step < 1000; step++) {
+        wf_tape_reset(t);
+        ck_assert(wf_backward(t, wf_sum(t, wf_mul(t, p, q), NULL)));
+        ck_assert(wf_optim_step(of_head));
+    }
+    wf_module_freeze(body, false);
+    wf_tape_reset(t);
+    ck_assert(wf_backward(t, wf_sum(t, wf_mul(t, p, q), NULL)));
+    ck_assert(wf_optim_step(of_all));
+    ck_assert_double_eq(wf_at(p, 0), 3 - 0.5 * 4);
+    ck_assert_double_eq(wf_at(q, 0), 4 - 0.5 * 3);
+    wf_tape_free(t);
+    wf_optim_free(of_head);
+    wf_optim_free(of_all);
+    wf_module_free(net);
+}
+END_TEST
+
+START_TEST(a_module_freezes_all_it_has_and_what_is_made_later_begins_thawed)
+{
+    wf_module *net = module_of(WF_F32);
+    wf_module *body = wf_module_child(net, "body"), *inner = wf_module_child(body, "inner");
+    wf_var *p = param_of(net, "p", 1), *q = param_of(body, "q", 2), *r = param_of(inner, "r", 3);
+    wf_tape *t = wf_tape_new(NULL);
+    give_number(t, r, 1);
+    wf_module_freeze(body, true);
+    ck_assert(!wf_param_frozen(p) && wf_param_frozen(q) && wf_param_frozen(r));
+    ck_assert_ptr_null(wf_param_grad(r));
+    wf_var *late = param_of(inner, "late", 1);
+    ck_assert(!wf_param_frozen(late));
+    wf_module_freeze(net, false);
+    ck_assert(!wf_param_frozen(q) && !wf_param_frozen(r));
+    wf_tape_free(t);
+    wf_module_free(net);
+}
+END_TEST
+
+START_TEST(a_modules_gradients_are_cleared_and_no_others)
+{
+    wf_module *net = module_of(WF_F32);
+    wf_module *body = wf_module_child(net, "body");
+    wf_var *p = param_of(net, "p", 1), *q = param_of(body, "q", 2);
+    wf_tape *t = wf_tape_new(NULL);
+    give_number(t, p, 1);
+    give_number(t, q, 1);
+    wf_module_clear_grads(body);
+    ck_assert_ptr_null(wf_param_grad(q));
+    ck_assert_ptr_nonnull(wf_param_grad(p));
+    wf_module_clear_grads(net);
+    ck_assert_ptr_null(wf_param_grad(p));
+    wf_tape_free(t);
+    wf_module_free(net);
+}
+END_TEST
+
+START_TEST(what_a_parameter_is_when_it_enters_a_tape_it_stays_there)
+{
+    wf_module *net = module_of(WF_F64);
+    wf_var *p = param_of(net, "p", 1), *q = param_of(net, "q", 1);
+    set_number(p, 3);
+    set_number(q, 4);
+    wf_tape *t = wf_tape_new(&(wf_tape_options){ .defer_commit = true });
+    /* Frozen after it entered, before or after the sweep: no gradient is committed, not even when
+     * its value was changed meanwhile. */
+    for (int late = 0; late < 2; late++) {
+        wf_tape_reset(t);
+        wf_param_freeze(p, false);
+        wf_var *loss = wf_sum(t, wf_mul(t, p, q), NULL);
+        if (!late) wf_param_freeze(p, true);
+        ck_assert(wf_backward(t, loss));
+        if (late) {
+            wf_param_freeze(p, true);
+            wf_param_changed(p);
+        }
+        ck_assert_msg(wf_tape_commit(t), "%s", wf_tape_error(t));
+        ck_assert_ptr_null(wf_param_grad(p));
+        ck_assert_double_eq(wf_tensor_at(wf_param_grad(q), 0), 3 * (late + 1));
+    }
+    /* Thawed after it entered: a constant until the reset, at every use. */
+    wf_tape_reset(t);
+    wf_var *first = wf_mul(t, p, q);
+    wf_param_freeze(p, false);
+    ck_assert(wf_backward(t, wf_sum(t, wf_add(t, first, wf_mul(t, p, q)), NULL)));
+    ck_assert(wf_tape_commit(t));
+    ck_assert_ptr_null(wf_param_grad(p));
+    wf_tape_reset(t);
+    ck_assert(wf_backward(t, wf_sum(t, wf_mul(t, p, q), NULL)) && wf_tape_commit(t));
+    ck_assert_double_eq(wf_tensor_at(wf_param_grad(p), 0), 4);
+    wf_tape_free(t);
+    wf_module_free(net);
+}
+END_TEST
+
+START_TEST(what_is_asked_of_a_frozen_parameter_by_name_is_refused_by_name)
+{
+    use_counting_runtime();
+    wf_module *net = module_of(WF_F64);
+    wf_var *p = param_of(net, "p", 1), *q = param_of(net, "q", 1), *grad[2];
+    wf_tape *t = wf_tape_new(NULL);
+    wf_module_freeze(net, true);
+    ck_assert(!wf_backward(t, wf_sum(t, wf_mul(t, p, q), NULL)));
+    ck_assert_str_eq(wf_tape_error(t),
+                     "backward: no parameter led here, and no var that wf_keep_grad named");
+    wf_tape_reset(t);
+    ck_assert(!wf_keep_grad(t, p));
+    ck_assert_str_eq(wf_tape_error(t), "keep_grad: 'p' is frozen, so that it has no gradient");
+    wf_tape_reset(t);
+    wf_param_freeze(q, false);
+    wf_var *loss = wf_sum(t, wf_mul(t, p, q), NULL);
+    ck_assert(!wf_grad(t, 1, &loss, NULL, 2, (wf_var *[]){ q, p }, grad, NULL));
+    ck_assert_str_eq(wf_tape_error(t), "grad: wrt 2: 'p' is frozen, so that it has no gradient");
+    wf_tape_free(t);
+    wf_module_free(net);
+}
+END_TEST
+
+/* An embedding, a recurrent layer and a head; a loss over three steps of two sequences. */
+typedef struct stack {
+    wf_module *net;
+    wf_embedding *embed;
+    wf_rnn *rnn;
+    wf_linear *head;
+} stack;
+
+static stack stack_of(int cell)
+{
+    stack s = { .net = module_of(WF_F64) };
+    wf_rnn_options size = { .input = 3, .hidden = 4, .layers = 2, .bidirectional = true };
+    s.embed = wf_embedding_new(s.net, "embed", &(wf_embedding_options){ .input = 5, .output = 3 });
+    s.rnn = cell == 0 ? wf_lstm_new(s.net, "rnn", &size) : wf_gru_new(s.net, "rnn", &size);
+    s.head = wf_linear_new(s.net, "head", &(wf_linear_options){ .input = 8, .output = 5 });
+    ck_assert(wf_module_ok(s.net, NULL));
+    return s;
+}
+
+static void stack_sweep(wf_tape *t, const stack *s)
+{
+    int32_t ids[8] = { 1, 4, 0, 2, 2, 3, 1, 0 };
+    wf_tensor in = wf_tensor_of(WF_I32, WF_SHAPE(3, 2), ids),
+              out = wf_tensor_of(WF_I32, WF_SHAPE(3, 2), ids + 2);
+    wf_tape_reset(t);
+    wf_var *h = wf_rnn_forward(t, s->rnn, wf_embedding_forward(t, s->embed, &in), NULL);
+    wf_var *loss = wf_cross_entropy(t, wf_linear_forward(t, s->head, h), &out);
+    ck_assert_msg(wf_backward(t, loss), "%s", wf_tape_error(t));
+}
+
+START_TEST(a_frozen_layer_changes_no_other_layers_gradient)
+{
+    /* _i: the cell, and which of the three is frozen. */
+    stack plain = stack_of(_i / 3), cold = stack_of(_i / 3);
+    wf_module *frozen[3] = { cold.embed->module, wf_rnn_module(cold.rnn), cold.head->module };
+    wf_module_freeze(frozen[_i % 3], true);
+    wf_tape *t = wf_tape_new(NULL);
+    stack_sweep(t, &plain);
+    stack_sweep(t, &cold);
+    int64_t quiet = 0, n = wf_module_param_count(plain.net);
+    for (int64_t i = 0; i < n; i++) {
+        const wf_var *p = wf_module_param_at(cold.net, i);
+        const wf_tensor *want = wf_param_grad(wf_module_param_at(plain.net, i));
+        const wf_tensor *got = wf_param_grad(p);
+        quiet += got == NULL;
+        ck_assert_int_eq(got == NULL, wf_param_frozen(p));
+        for (int64_t k = 0; got && k < wf_tensor_count(got); k++)
+            ck_assert_double_eq_tol(wf_tensor_at(got, k), wf_tensor_at(want, k), 1e-13);
+    }
+    ck_assert_int_eq(quiet, wf_module_param_count(frozen[_i % 3]));
+    wf_tape_free(t);
+    wf_module_free(plain.net);
+    wf_module_free(cold.net);
+}
+END_TEST
+
+/* ---- two optimisers ---- */
+
+typedef enum manner { CLEARS, FREEZES, NEITHER } manner;
+
+START_TEST(a_generator_and_its_critic_move_as_in_pytorch)
+{
+    /* PyTorch's sequence, with CLEARS:
+     *     d.zero_grad(); ((w * p.detach() - 2 * w) ** 2).backward(); d.step()
+     *     g.zero_grad(); ((w * p - 1) ** 2).backward(); g.step()
+     * With FREEZES, w.requires_grad_(False) during the generator's step instead of d.zero_grad().
+     * With NEITHER, what the generator's loss leaves at w is part of the critic's next step. */
+    wf_module *net = module_of(WF_F64);
+    wf_module *generator = wf_module_child(net, "generator");
+    wf_module *critic = wf_module_child(net, "critic");
+    wf_var *p = param_of(generator, "p", 1), *w = param_of(critic, "w", 1);
+    wf_optim *g = optimiser_with(generator, "sgd", (given[GIVEN]){ { "lr", 0.125 } });
+    wf_optim *d = optimiser_with(critic, "sgd",
+                                 (given[GIVEN]){ { "lr", 0.0625 }, { "momentum", 0.5 } });
+    wf_tape *t = wf_tape_new(NULL);
+    set_number(p, 0.75);
+    set_number(w, 0.5);
+    double pp = 0.75, ww = 0.5, buffer = 0, stray = 0;
+    for (int step = 0; step < 4; step++) {
+        if (_i == CLEARS) wf_optim_clear(d);
+        wf_tape_reset(t);
+        wf_var *x = wf_mul(t, w, wf_add_scalar(t, wf_detach(t, p), -2));
+        ck_assert(wf_backward(t, wf_sum(t, wf_mul(t, x, x), NULL)));
+        ck_assert(wf_optim_step(d));
+        if (_i == CLEARS) wf_optim_clear(g);
+        if (_i == FREEZES) wf_module_freeze(critic, true);
+        wf_tape_reset(t);
+        wf_var *y = wf_add_scalar(t, wf_mul(t, w, p), -1);
+        ck_assert(wf_backward(t, wf_sum(t, wf_mul(t, y, y), NULL)));
+        ck_assert(wf_optim_step(g));
+        if (_i == FREEZES) wf_module_freeze(critic, false);
+
+        double slope = 2 * ww * (pp - 2) * (pp - 2) + (_i == NEITHER ? stray : 0);
+        buffer = 0.5 * buffer + slope;
+        ww -= 0.0625 * buffer;
+        stray = 2 * (ww * pp - 1) * pp;
+        pp -= 0.125 * 2 * (ww * pp - 1) * ww;
+        ck_assert_double_eq_tol(wf_at(w, 0), ww, 1e-15);
+        ck_assert_double_eq_tol(wf_at(p, 0), pp, 1e-15);
+    }
+    wf_tape_free(t);
+    wf_optim_free(g);
+    wf_optim_free(d);
+    wf_module_free(net);
+}
+END_TEST
+
+/* ---- groups ---- */
+
+static wf_module *halves(wf_dtype dtype, wf_module *half[2], wf_var *p[4])
+{
+    wf_module *net = module_of(dtype);
+    half[0] = wf_module_child(net, "left");
+    half[1] = wf_module_child(net, "right");
+    for (int k = 0; k < 4; k++)
+        p[k] = param_of(half[k / 2], k % 2 ? "bias" : "weight", 5 + 4093 * k);
+    return net;
+}
+
+/* Options of the same rule that differ in all that can differ between groups. */
+static const struct other {
+    given options[GIVEN];
+} others[KINDS] = {
+    { { { "lr", 0.25 }, { "weight_decay", 0.2 }, { "maximize", 1 } } },
+    { { { "nesterov", 0 }, { "momentum", 0 }, { "dampening", 0.5 }, { "lr", 0.25 } } },
+    { { { "lr", 0.25 }, { "alpha", 0.5 }, { "eps", 0.01 }, { "weight_decay", 0.3 } } },
+    { { { "momentum", 0 }, { "weight_decay", 0 } } },
+    { { { "beta1", 0 }, { "beta2", 0.5 }, { "eps", 0.01 }, { "weight_decay", 0.3 } } },
+    { { { "amsgrad", 0 }, { "weight_decay", 0 }, { "lr", 0.25 } } },
+    { { { "weight_decay", 0 }, { "lr", 0.25 } } },
+};
+
+START_TEST(a_group_moves_as_under_an_optimiser_of_its_own)
+{
+    const struct kind *kind = &kinds[_i / 2];
+    const given *other = others[_i / 2].options;
+    wf_dtype dtype = _i % 2 ? WF_F64 : WF_F32;
+    wf_module *half[2], *half_alone[2];
+    wf_var *p[4], *alone[4];
+    wf_module *net = halves(dtype, half, p), *apart = halves(dtype, half_alone, alone);
+    wf_optim *one = optimiser_with(net, kind->rule, kind->options);
+    ck_assert_int_eq(wf_optim_group(one, "right.*"), 1);
+    wf_optim *two[2] = { optimiser_with(half_alone[0], kind->rule, kind->options),
+                         optimiser_with(half_alone[1], kind->rule, kind->options) };
+    for (int k = 0; other[k].option; k++) {
+        ck_assert(wf_optim_set(one, 1, other[k].option, other[k].value));
+        ck_assert_double_eq(wf_optim_get(one, 1, other[k].option), other[k].value);
+        ck_assert(wf_optim_set(two[1], 0, other[k].option, other[k].value));
+    }
+    wf_tape *t = wf_tape_new(NULL);
+    for (uint64_t step = 0; step < 4; step++) {
+        for (uint64_t k = 0; k < 4; k++) {
+            give_grad(t, p[k], 4 * step + k);
+            give_grad(t, alone[k], 4 * step + k);
+        }
+        ck_assert(wf_optim_step(one) && wf_optim_step(two[0]) && wf_optim_step(two[1]));
+    }
+    for (int k = 0; k < 4; k++)
+        ck_assert_mem_eq(wf_data(p[k]), wf_data(alone[k]), bytes_of(wf_param_value(p[k])));
+    wf_tape_free(t);
+    wf_optim_free(one);
+    wf_optim_free(two[0]);
+    wf_optim_free(two[1]);
+    wf_module_free(net);
+    wf_module_free(apart);
+}
+END_TEST
+
+START_TEST(options_that_are_off_in_a_group_move_it_as_options_never_on)
+{
+    /* A group whose momentum, centering or amsgrad is off has the buffers and does not use them. */
+    static const struct {
+        const char *rule;
+        given on[GIVEN], off[GIVEN];
+    } cases[] = {
+        { "sgd", { { "momentum", 0.9 } }, { { "momentum", 0 } } },
+        { "rmsprop", { { "momentum", 0.9 } }, { { "momentum", 0 } } },
+        { "rmsprop", { { "centered", 1 } }, { { "centered", 0 } } },
+        { "rmsprop", { { "momentum", 0.9 }, { "centered", 1 } }, { { "centered", 0 } } },
+        { "rmsprop", { { "momentum", 0.9 }, { "centered", 1 } }, { { "momentum", 0 } } },
+        { "adam", { { "amsgrad", 1 } }, { { "amsgrad", 0 } } },
+    };
+    wf_module *net[2] = { module_of(WF_F64), module_of(WF_F64) };
+    wf_var *p[2];
+    wf_optim *optim[2];
+    given never[GIVEN] = { { 0 } };
+    int n = 0;
+    for (int k = 0; cases[_i].on[k].option; k++)
+        if (strcmp(cases[_i].on[k].option, cases[_i].off[0].option)) never[n++] = cases[_i].on[k];
+    wf_tape *t = wf_tape_new(NULL);
+    for (int k = 0; k < 2; k++) p[k] = param_of(net[k], "p", 7);
+    optim[0] = optimiser_with(net[0], cases[_i].rule, cases[_i].on);
+    optim[1] = optimiser_with(net[1], cases[_i].rule, never);
+    ck_assert_int_eq(wf_optim_group(optim[0], "p"), 1);
+    ck_assert(wf_optim_set(optim[0], 1, cases[_i].off[0].option, cases[_i].off[0].value));
+    for (uint64_t step = 0; step < 4; step++)
+        for (int k = 0; k < 2; k++) {
+            give_grad(t, p[k], step);
+            ck_assert(wf_optim_step(optim[k]));
+        }
+    ck_assert_mem_eq(wf_data(p[0]), wf_data(p[1]), 7 * sizeof(double));
+    for (int k = 0; k < 2; k++) {
+        wf_optim_free(optim[k]);
+        wf_module_free(net[k]);
+    }
+    wf_tape_free(t);
+}
+END_TEST
+
+START_TEST(patterns_match_whole_paths_as_the_optimiser_sees_them)
+{
+    static const struct {
+        const char *pattern;
+        int matched; /* bits: enc.weight, enc.lstm.bias_hh_l0, enc.한글.w, dec.bias */
+    } cases[] = {
+        { "*", 15 },      { "*.*", 15 },     { "enc.*", 7 },    { "*bias*", 10 },
+        { "*.bias", 8 },  { "dec.bias", 8 }, { "enc.*.*", 6 },  { "enc.??.w", 4 },
+        { "*?.w", 4 },    { "enc.한*", 4 },  { "*.w", 4 },      { "*w*", 5 },
+        { "**eight", 1 }, { "*_?h_l?", 2 },  { "e*c.*t*0", 2 }, { "???.bias", 8 },
+    };
+    static const char *const none[] = {
+        "",         "enc",       "bias", "enc.???.w", "enc.?????????.w",
+        "?.한글.w", "net.enc.*", "*x",   "dec.bias?", "dec.bias.*"
+    };
+    wf_module *net = module_of(WF_F32), *top = wf_module_child(net, "top");
+    wf_module *enc = wf_module_child(top, "enc"), *dec = wf_module_child(top, "dec");
+    param_of(enc, "weight", 1);
+    param_of(wf_module_child(enc, "lstm"), "bias_hh_l0", 1);
+    param_of(wf_module_child(enc, "한글"), "w", 1);
+    param_of(dec, "bias", 1);
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        wf_optim *optim = wf_sgd_new(top, NULL);
+        ck_assert_int_eq(wf_optim_group(optim, cases[k].pattern), 1);
+        for (int i = 0; i < 4; i++)
+            ck_assert_msg(wf_optim_group_of(optim, i) == (cases[k].matched >> i & 1), "%s: %d",
+                          cases[k].pattern, i);
+        wf_optim_free(optim);
+    }
+    wf_optim *optim = wf_sgd_new(top, NULL);
+    for (size_t k = 0; k < sizeof none / sizeof *none; k++)
+        ck_assert_msg(wf_optim_group(optim, none[k]) == -1, "%s", none[k]);
+    ck_assert_int_eq(wf_optim_groups(optim), 1);
+    wf_error e = { "" };
+    ck_assert(!wf_module_ok(net, &e));
+    ck_assert_str_eq(e.text, "sgd: no parameter matches ''; the first of 4 is 'enc.weight'");
+    wf_optim_free(optim);
+    wf_module_free(net);
+}
+END_TEST
+
+START_TEST(rates_are_set_for_one_group_or_for_all_and_clipping_is_joint)
+{
+    wf_module *half[2];
+    wf_var *p[4];
+    wf_module *net = halves(WF_F64, half, p);
+    wf_optim *optim = wf_sgd_new(net, NULL);
+    ck_assert_int_eq(wf_optim_group(optim, "*.bias"), 1);
+    ck_assert_int_eq(wf_optim_group(optim, "left.weight"), 2);
+    ck_assert_int_eq(wf_optim_groups(optim), 3);
+    ck_assert(wf_optim_set(optim, 1, "lr", 0.5) && wf_optim_set(optim, 2, "lr", 0));
+    ck_assert_double_eq(wf_optim_lr(optim), 1e-3);
+    ck_assert_double_eq(wf_optim_get(optim, 1, "lr"), 0.5);
+    wf_tape *t = wf_tape_new(NULL);
+    double before[4];
+    for (int k = 0; k < 4; k++) {
+        before[k] = wf_at(p[k], 3);
+        give_number(t, p[k], 1);
+    }
+    double norm = sqrt(4 * 5 + 4093 * 6);
+    ck_assert_double_eq_tol(wf_optim_clip_norm(optim, 1), norm, 1e-9);
+    ck_assert(wf_optim_step(optim));
+    const double rate[4] = { 0, 0.5, 1e-3, 0.5 };
+    for (int k = 0; k < 4; k++)
+        ck_assert_double_eq_tol(before[k] - wf_at(p[k], 3), rate[k] / norm, 1e-8);
+    wf_optim_set_lr(optim, 0.125);
+    for (int g = 0; g < 3; g++) ck_assert_double_eq(wf_optim_get(optim, g, "lr"), 0.125);
+    wf_tape_free(t);
+    wf_optim_free(optim);
+    wf_module_free(net);
+}
+END_TEST
+
+START_TEST(a_group_that_finds_no_memory_leaves_the_optimiser_as_it_was)
+{
+    use_counting_runtime();
+    int64_t needed = 0;
+    for (int64_t k = 1; needed == 0 && k < 50; k++) {
+        wf_module *half[2];
+        wf_var *p[4];
+        wf_module *net = halves(WF_F32, half, p);
+        wf_optim *adam = wf_adam_new(net, NULL);
+        wf_error e = { "" };
+        int64_t asked = counts.asked;
+        counts.fail_at = asked + k;
+        int group = wf_optim_group(adam, "left.*");
+        counts.fail_at = 0;
+        if (group == 1) {
+            needed = k - 1;
+        } else {
+            ck_assert(!wf_module_ok(net, &e));
+            ck_assert_str_eq(e.text, "adam: out of memory for group 'left.*'");
+            ck_assert_int_eq(wf_optim_groups(adam), 1);
+            ck_assert_int_eq(wf_optim_group_of(adam, 0), 0);
+        }
+        wf_optim_free(adam);
+        wf_module_free(net);
+        ck_assert_int_eq(counts.live, 0);
+    }
+    ck_assert_int_ge(needed, 2);
+}
+END_TEST
+
+/* ---- options of a rule of one's own ---- */
+
+typedef struct pull_options {
+    bool odd; /* before the double, so that the options have a hole */
+    double pull;
+} pull_options;
+
+static void pull(const wf_optim_call *c)
+{
+    const pull_options *o = c->options;
+    double *value = c->value;
+    const double *grad = c->grad;
+    for (int64_t i = 0; i < c->n; i++)
+        value[i] = (o->odd ? -value[i] : value[i]) * (1 - o->pull) - c->lr * grad[i];
+}
+
+static bool pull_check(const wf_optim_rule *rule, const void *options, wf_error *error)
+{
+    const pull_options *o = options;
+    if (!o->odd || o->pull < 0.5) return true;
+    return wf_error_set(error, "%s: .odd wants a .pull below 0.5; it is %g", rule->name, o->pull);
+}
+
+static const wf_optim_option pull_table[] = {
+    { .name = "pull", .offset = offsetof(pull_options, pull), .least = 0, .below = 1 },
+    { .name = "odd", .offset = offsetof(pull_options, odd), .flag = true },
+    { .name = NULL },
+};
+static const wf_optim_rule pull_rule = {
+    .name = "pull",
+    .options_size = sizeof(pull_options),
+    .options = pull_table,
+    .check = pull_check,
+    .update = pull,
+};
+
+START_TEST(a_rule_of_ones_own_has_named_options_checks_and_groups_too)
+{
+    use_counting_runtime();
+    wf_module *half[2];
+    wf_var *p[4];
+    wf_module *net = halves(WF_F64, half, p);
+    wf_optim *optim = wf_optim_new(net, &pull_rule, 0.5, &(pull_options){ .pull = 0.25 });
+    ck_assert_int_eq(wf_optim_group(optim, "right.*"), 1);
+    ck_assert(wf_optim_set(optim, 1, "odd", 1));
+    ck_assert(!wf_optim_set(optim, 1, "pull", 0.75));
+    ck_assert_str_eq(counts.text,
+                     "pull: .odd wants a .pull below 0.5; it is 0.75, and nothing was changed");
+    ck_assert(!wf_optim_set(optim, 1, "pull", 1));
+    ck_assert_str_eq(counts.text,
+                     "pull: .pull is 1; it must be in [0, 1), and nothing was changed");
+    ck_assert(wf_optim_set(optim, 0, "pull", 0.75));
+    ck_assert_double_eq(wf_optim_get(optim, 1, "pull"), 0.25);
+    wf_tape *t = wf_tape_new(NULL);
+    double before[4];
+    for (int k = 0; k < 4; k++) {
+        before[k] = wf_at(p[k], 2);
+        give_number(t, p[k], 1);
+    }
+    ck_assert(wf_optim_step(optim));
+    for (int k = 0; k < 4; k++)
+        ck_assert_double_eq(wf_at(p[k], 2), before[k] * (k < 2 ? 0.25 : -0.75) - 0.5);
+    ck_assert_ptr_null(wf_optim_new(net, &pull_rule, 1, &(pull_options){ .pull = 1 }));
+    wf_error e = { "" };
+    ck_assert(!wf_module_ok(net, &e));
+    ck_assert_str_eq(e.text, "pull: .pull is 1; it must be in [0, 1)");
+    wf_tape_free(t);
+    wf_optim_free(optim);
+    wf_module_free(net);
+}
+END_TEST
+
+static void add(TCase *tests)
+{
+    tcase_add_test(tests, a_frozen_parameter_gets_no_gradient_and_the_others_theirs);
+    tcase_add_test(tests,
+                   a_thousand_steps_beside_a_frozen_part_leave_nothing_to_its_first_own_step);
+    tcase_add_test(tests, a_module_freezes_all_it_has_and_what_is_made_later_begins_thawed);
+    tcase_add_test(tests, a_modules_gradients_are_cleared_and_no_others);
+    tcase_add_test(tests, what_a_parameter_is_when_it_enters_a_tape_it_stays_there);
+    tcase_add_test(tests, what_is_asked_of_a_frozen_parameter_by_name_is_refused_by_name);
+    tcase_add_loop_test(tests, a_frozen_layer_changes_no_other_layers_gradient, 0, 6);
+    tcase_add_loop_test(tests, a_generator_and_its_critic_move_as_in_pytorch, 0, 3);
+    tcase_add_loop_test(tests, a_group_moves_as_under_an_optimiser_of_its_own, 0, 2 * KINDS);
+    tcase_add_loop_test(tests, options_that_are_off_in_a_group_move_it_as_options_never_on, 0, 6);
+    tcase_add_test(tests, patterns_match_whole_paths_as_the_optimiser_sees_them);
+    tcase_add_test(tests, rates_are_set_for_one_group_or_for_all_and_clipping_is_joint);
+    tcase_add_test(tests, a_group_that_finds_no_memory_leaves_the_optimiser_as_it_was);
+    tcase_add_test(tests, a_rule_of_ones_own_has_named_options_checks_and_groups_too);
+}
+
+int main(int argc, char **argv)
+{
+    return harness_main(argc, argv, "groups of parameters", add);
+}

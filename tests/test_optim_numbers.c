@@ -1,0 +1,316 @@
+/* Optimisers where numbers are hardest: variances that vanish, squares that over- or underflow,
+ * an eps of zero, counts without end, and gradients that are no numbers. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "tests/optimisers.h"
+
+#include <float.h>
+#include <math.h>
+
+typedef struct one {
+    wf_module *net;
+    wf_var *p;
+    wf_optim *optim;
+    wf_tape *t;
+} one;
+
+static one one_of(wf_dtype dtype, int64_t count, const char *rule, const given options[GIVEN])
+{
+    one a = { .net = module_of(dtype) };
+    a.p = param_of(a.net, "p", count);
+    a.optim = optimiser_with(a.net, rule, options);
+    a.t = wf_tape_new(NULL);
+    ck_assert(a.optim && a.t);
+    return a;
+}
+
+static void end(one a)
+{
+    wf_tape_free(a.t);
+    wf_optim_free(a.optim);
+    wf_module_free(a.net);
+}
+
+static void expect_near(double got, double want, double relative)
+{
+    ck_assert_msg(fabs(got - want) <= relative * fabs(want), "%.17g is not %.17g", got, want);
+}
+
+static double at(const one *a, int64_t i)
+{
+    return wf_tensor_at(wf_param_value(a->p), i);
+}
+
+/* ---- roots ---- */
+
+START_TEST(centered_rmsprop_takes_no_root_of_a_variance_below_zero)
+{
+    /* The variance of a steady gradient tends to nothing, and rounding takes it below. */
+    static const double steady[] = { 0.1, -0.3, 7, 1e-5 };
+    wf_dtype dtype = _i & 1 ? WF_F64 : WF_F32;
+    one a = one_of(dtype, 20, "rmsprop",
+                   (given[GIVEN]){ { "alpha", 0.9 },
+                                   { "centered", 1 },
+                                   { "eps", 1e-3 },
+                                   { "momentum", _i & 2 ? 0.5 : 0 } });
+    for (int step = 1; step <= 2000; step++) {
+        give_number(a.t, a.p, 0);
+        for (int64_t i = 0; i < 20; i++) {
+            double g = steady[i % 4] * (1 + 0.01 * (double)i);
+            if (dtype == WF_F64)
+                ((double *)wf_param_grad(a.p)->data)[i] = g;
+            else
+                ((float *)wf_param_grad(a.p)->data)[i] = (float)g;
+        }
+        ck_assert(wf_optim_step(a.optim));
+        for (int64_t i = 0; i < 20; i++)
+            ck_assert_msg(isfinite(at(&a, i)), "step %d: element %lld is %g", step, (long long)i,
+                          at(&a, i));
+    }
+    end(a);
+}
+END_TEST
+
+START_TEST(an_eps_of_zero_divides_by_no_zero)
+{
+    /* Gradients of nothing, gradients whose squares underflow, and others: with eps 0 the update
+     * is bounded by the rate, or is nothing. */
+    static const struct {
+        const char *rule;
+        given options[GIVEN];
+        double most; /* of |update| / lr over five steps */
+    } rules[] = {
+        { "adam", { { "eps", 0 } }, 5.01 },
+        { "adam", { { "eps", 0 }, { "amsgrad", 1 } }, 5.01 },
+        { "adamw", { { "eps", 0 }, { "weight_decay", 0 } }, 5.01 },
+        { "rmsprop", { { "eps", 0 }, { "lr", 1e-3 } }, 5 * 10.01 }, /* 1 / sqrt(1 - alpha) */
+        { "rmsprop", { { "eps", 0 }, { "lr", 1e-3 }, { "alpha", 0 } }, 5.01 },
+    };
+    static const double sizes[2][4] = { { 0, 1e-30, 3e-20, 2 }, { 0, 1e-200, 3e-160, 2 } };
+    int k = _i / 2;
+    one a = one_of(_i % 2 ? WF_F64 : WF_F32, 4, rules[k].rule, rules[k].options);
+    double before[4];
+    for (int i = 0; i < 4; i++) before[i] = at(&a, i);
+    for (int step = 0; step < 5; step++) {
+        give_number(a.t, a.p, 0);
+        for (int i = 0; i < 4; i++) {
+            if (_i % 2)
+                ((double *)wf_param_grad(a.p)->data)[i] = sizes[1][i];
+            else
+                ((float *)wf_param_grad(a.p)->data)[i] = (float)sizes[0][i];
+        }
+        ck_assert(wf_optim_step(a.optim));
+    }
+    ck_assert_double_eq(at(&a, 0), before[0]);
+    for (int i = 1; i < 4; i++) {
+        double moved = (before[i] - at(&a, i)) / 1e-3;
+        ck_assert_msg(moved >= 0 && moved <= rules[k].most, "%s: element %d moved %g rates",
+                      rules[k].rule, i, moved);
+    }
+    ck_assert_double_gt(before[3] - at(&a, 3), 4e-3);
+    end(a);
+}
+END_TEST
+
+/* ---- counts ---- */
+
+START_TEST(counts_stop_at_the_largest_number_and_training_goes_on)
+{
+    one a = one_of(WF_F64, 3, kinds[_i].rule, kinds[_i].options);
+    ck_assert(wf_optim_set_steps_of(a.optim, 0, INT64_MAX - 1));
+    for (int step = 0; step < 3; step++) {
+        double before = at(&a, 1);
+        give_number(a.t, a.p, 0.5);
+        ck_assert(wf_optim_step(a.optim));
+        ck_assert_int_eq(wf_optim_steps_of(a.optim, 0), INT64_MAX);
+        ck_assert_int_eq(wf_optim_steps(a.optim), INT64_MAX);
+        ck_assert(isfinite(at(&a, 1)) && at(&a, 1) != before);
+    }
+    end(a);
+}
+END_TEST
+
+START_TEST(adams_corrections_are_right_at_the_first_step_and_gone_at_huge_ones)
+{
+    /* The largest betas below one: 1 - beta^t is the smallest there is. */
+    double near = nextafter(1, 0);
+    one a = one_of(WF_F64, 1, "adam",
+                   (given[GIVEN]){ { "beta1", near }, { "beta2", near }, { "eps", 0 } });
+    double before = at(&a, 0);
+    give_number(a.t, a.p, 3);
+    ck_assert(wf_optim_step(a.optim));
+    expect_near(before - at(&a, 0), 1e-3, 1e-9); /* the first step of Adam is the rate */
+    end(a);
+
+    a = one_of(WF_F64, 1, "adam", (given[GIVEN]){ { "beta1", 0.5 }, { "beta2", 0.75 } });
+    ck_assert(wf_optim_set_steps_of(a.optim, 0, INT64_C(1) << 62));
+    before = at(&a, 0);
+    give_number(a.t, a.p, 3);
+    ck_assert(wf_optim_step(a.optim));
+    expect_near(before - at(&a, 0), 1e-3 * 1.5 / 1.5, 1e-6); /* m / sqrt(v), uncorrected */
+    end(a);
+}
+END_TEST
+
+/* ---- norms ---- */
+
+START_TEST(a_norm_is_found_wherever_it_can_be_represented)
+{
+    static const double sizes[2][9] = {
+        { 1e30, 3e38, 1e19, 1, 1e-10, 1e-19, 1e-30, 3e-36, 0 },
+        { 1e200, 1e308, 1e154, 1, 1e-100, 1e-154, 1e-200, 4e-306, 0 },
+    };
+    double size = sizes[_i % 2][_i / 2];
+    one a = one_of(_i % 2 ? WF_F64 : WF_F32, 9000, "sgd", (given[GIVEN]){ { 0 } });
+    wf_var *q = param_of(a.net, "q", 1000);
+    wf_optim_free(a.optim);
+    a.optim = wf_sgd_new(a.net, NULL);
+    give_number(a.t, a.p, 0.006 * size); /* 9000 x 36 + 1000 x 64 = 388,000 */
+    give_number(a.t, q, -0.008 * size);
+    double first = wf_tensor_at(wf_param_grad(a.p), 8999), norm = sqrt(0.388) * size;
+    expect_near(wf_optim_clip_norm(a.optim, (double)INFINITY), norm, 1e-6);
+    ck_assert_double_eq(wf_tensor_at(wf_param_grad(a.p), 8999), first);
+    if (size < 1e-10) { /* the norm is small beside the 1e-6 that is added to it */
+        end(a);
+        return;
+    }
+    double most = size > 1 ? 2 : 0.5 * size, by = fmin(most / (norm + 1e-6), 1);
+    expect_near(wf_optim_clip_norm(a.optim, most), norm, 1e-6);
+    expect_near(wf_tensor_at(wf_param_grad(a.p), 8999), 0.006 * size * by, 1e-5);
+    expect_near(wf_tensor_at(wf_param_grad(q), 3), -0.008 * size * by, 1e-5);
+    end(a);
+}
+END_TEST
+
+START_TEST(a_norm_above_all_doubles_is_infinite_and_clears_the_gradients)
+{
+    use_counting_runtime();
+    one a = one_of(WF_F64, 9, "sgd", (given[GIVEN]){ { 0 } });
+    give_number(a.t, a.p, 1e308);
+    ck_assert(isinf(wf_optim_clip_norm(a.optim, 1)));
+    ck_assert_ptr_null(wf_param_grad(a.p));
+    ck_assert_str_eq(counts.text,
+                     "clip: the gradients' norm is inf; the step after it changes nothing");
+    end(a);
+}
+END_TEST
+
+/* ---- gradients that are no numbers ---- */
+
+static void spoil(wf_var *p, int64_t i, double number)
+{
+    const wf_tensor *grad = wf_param_grad(p);
+    if (grad->dtype == WF_F64)
+        ((double *)grad->data)[i] = number;
+    else
+        ((float *)grad->data)[i] = (float)number;
+}
+
+START_TEST(a_gradient_that_is_not_finite_reaches_no_weight_and_is_said_once)
+{
+    use_counting_runtime();
+    static const struct {
+        double number;
+        const char *said;
+    } bad[] = { { (double)NAN, "nan" },
+                { (double)INFINITY, "inf" },
+                { -(double)INFINITY, "-inf" } };
+    int kind = _i / 6, which = _i / 2 % 3;
+    wf_module *net = module_of(_i % 2 ? WF_F64 : WF_F32);
+    wf_var *p = param_of(net, "p", 9), *q = param_of(net, "q", 5000);
+    wf_optim *optim = optimiser(net, kind);
+    wf_tape *t = wf_tape_new(NULL);
+    give_number(t, p, 1);
+    give_number(t, q, 1);
+    ck_assert(wf_optim_step(optim));
+    uint64_t hash = hash_all(net, optim);
+    for (int again = 0; again < 2; again++) {
+        give_number(t, p, 1);
+        give_number(t, q, 1);
+        spoil(q, 4999, bad[which].number);
+        ck_assert(!wf_optim_step(optim));
+        ck_assert_uint_eq(hash_all(net, optim), hash);
+        ck_assert_ptr_null(wf_param_grad(p));
+        ck_assert_ptr_null(wf_param_grad(q));
+        ck_assert_int_eq(counts.logs, 1);
+    }
+    char said[256];
+    snprintf(said, sizeof said,
+             "%s: the gradient of 'q' holds %s; no parameter was changed, and all gradients were "
+             "cleared",
+             kinds[kind].rule, bad[which].said);
+    ck_assert_str_eq(counts.text, said);
+    give_number(t, p, 1);
+    ck_assert(wf_optim_step(optim)); /* all is well again */
+    ck_assert_uint_ne(hash_all(net, optim), hash);
+    give_number(t, p, (double)NAN);
+    ck_assert(!wf_optim_step(optim));
+    ck_assert_int_eq(counts.logs, 2);
+    wf_tape_free(t);
+    wf_optim_free(optim);
+    wf_module_free(net);
+}
+END_TEST
+
+START_TEST(a_gradient_whose_square_overflows_is_refused_by_rules_that_square)
+{
+    use_counting_runtime();
+    one a = one_of(WF_F32, 5, "adam", (given[GIVEN]){ { 0 } });
+    uint64_t hash = hash_all(a.net, a.optim);
+    give_number(a.t, a.p, 1e20);
+    ck_assert(!wf_optim_step(a.optim));
+    ck_assert_uint_eq(hash_all(a.net, a.optim), hash);
+    ck_assert_str_eq(counts.text,
+                     "adam: the gradient of 'p' holds 1e+20, whose square is too large for f32; "
+                     "no parameter was changed, and all gradients were cleared");
+    /* Clipped, it is welcome; measured alone, it is not. */
+    give_number(a.t, a.p, 1e20);
+    expect_near(wf_optim_clip_norm(a.optim, 1), sqrt(5) * 1e20, 1e-6);
+    ck_assert(wf_optim_step(a.optim));
+    give_number(a.t, a.p, 1e20);
+    expect_near(wf_optim_clip_norm(a.optim, (double)INFINITY), sqrt(5) * 1e20, 1e-6);
+    ck_assert(!wf_optim_step(a.optim));
+    end(a);
+    a = one_of(WF_F32, 5, "sgd", (given[GIVEN]){ { "lr", 1e-20 } });
+    double before = at(&a, 0);
+    give_number(a.t, a.p, 1e20);
+    ck_assert(wf_optim_step(a.optim));
+    expect_near(before - at(&a, 0), 1, 1e-6);
+    end(a);
+}
+END_TEST
+
+START_TEST(what_is_committed_after_clipping_is_looked_at_all_the_same)
+{
+    use_counting_runtime();
+    one a = one_of(WF_F32, 5000, "adam", (given[GIVEN]){ { 0 } });
+    give_number(a.t, a.p, 1);
+    wf_optim_clip_norm(a.optim, 1);
+    uint64_t hash = hash_all(a.net, a.optim);
+    give_number(a.t, a.p, (double)NAN);
+    ck_assert(!wf_optim_step(a.optim));
+    ck_assert_uint_eq(hash_all(a.net, a.optim), hash);
+    ck_assert_int_eq(counts.logs, 1);
+    end(a);
+}
+END_TEST
+
+static void add(TCase *tests)
+{
+    tcase_add_loop_test(tests, centered_rmsprop_takes_no_root_of_a_variance_below_zero, 0, 4);
+    tcase_add_loop_test(tests, an_eps_of_zero_divides_by_no_zero, 0, 10);
+    tcase_add_loop_test(tests, counts_stop_at_the_largest_number_and_training_goes_on, 0, KINDS);
+    tcase_add_test(tests, adams_corrections_are_right_at_the_first_step_and_gone_at_huge_ones);
+    tcase_add_loop_test(tests, a_norm_is_found_wherever_it_can_be_represented, 0, 18);
+    tcase_add_test(tests, a_norm_above_all_doubles_is_infinite_and_clears_the_gradients);
+    tcase_add_loop_test(tests, a_gradient_that_is_not_finite_reaches_no_weight_and_is_said_once, 0,
+                        6 * KINDS);
+    tcase_add_test(tests, a_gradient_whose_square_overflows_is_refused_by_rules_that_square);
+    tcase_add_test(tests, what_is_committed_after_clipping_is_looked_at_all_the_same);
+}
+
+int main(int argc, char **argv)
+{
+    return harness_main(argc, argv, "numbers of optimisers", add);
+}
