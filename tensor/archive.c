@@ -1,6 +1,6 @@
 /* A file that has been read: its tensors and metadata by name, and metadata as numbers. */
-#include "tensor/io_private.h"
 #include "tensor/private.h"
+#include "tensor/safetensors_private.h"
 #include "tensor/text.h"
 
 #include <string.h>
@@ -12,30 +12,41 @@ void wf_archive_free(wf_archive *a)
     wf_release(a->by_name);
     wf_release(a->meta);
     wf_release(a->tensors);
+    wf_release(a->items);
     wf_release(a->aligned);
+    wf_release(a->body);
     wf_release(a->header);
-    wf_release(a->bytes);
     wf_release(a);
 }
 
 int64_t wf_archive_count(const wf_archive *a)
 {
-    return a ? a->count : 0;
+    return a ? a->n_tensors : 0;
 }
 
 const wf_named *wf_archive_at(const wf_archive *a, int64_t index)
 {
-    return a && index >= 0 && index < a->count ? &a->tensors[index] : NULL;
+    return a && index >= 0 && index < a->n_tensors ? &a->tensors[index] : NULL;
 }
 
-const wf_tensor *wf_archive_find(const wf_archive *a, const char *name)
+int64_t wf_archive_entry_count(const wf_archive *a)
+{
+    return a ? a->n_items : 0;
+}
+
+const wf_entry *wf_archive_entry_at(const wf_archive *a, int64_t index)
+{
+    return a && index >= 0 && index < a->n_items ? &a->items[index].entry : NULL;
+}
+
+const wf_item *wf_item_find(const wf_archive *a, const char *name)
 {
     if (!a || !name) return NULL;
-    for (int64_t low = 0, high = a->count; low < high;) {
+    for (int64_t low = 0, high = a->n_items; low < high;) {
         int64_t middle = low + (high - low) / 2;
-        const wf_named *x = &a->tensors[a->by_name[middle]];
-        int order = strcmp(name, x->name);
-        if (order == 0) return &x->tensor;
+        const wf_item *x = &a->items[a->by_name[middle]];
+        int order = strcmp(name, x->entry.name);
+        if (order == 0) return x;
         if (order < 0)
             high = middle;
         else
@@ -44,10 +55,22 @@ const wf_tensor *wf_archive_find(const wf_archive *a, const char *name)
     return NULL;
 }
 
+const wf_entry *wf_archive_entry(const wf_archive *a, const char *name)
+{
+    const wf_item *x = wf_item_find(a, name);
+    return x ? &x->entry : NULL;
+}
+
+const wf_tensor *wf_archive_find(const wf_archive *a, const char *name)
+{
+    const wf_item *x = wf_item_find(a, name);
+    return x && x->tensor >= 0 ? &a->tensors[x->tensor].tensor : NULL;
+}
+
 const char *wf_archive_meta(const wf_archive *a, const char *key)
 {
     if (!a || !key) return NULL;
-    for (int64_t low = 0, high = a->meta_count; low < high;) {
+    for (int64_t low = 0, high = a->n_meta; low < high;) {
         int64_t middle = low + (high - low) / 2;
         const wf_meta *x = &a->meta[a->by_key[middle]];
         int order = strcmp(key, x->key);

@@ -97,66 +97,91 @@ static int64_t read_all(const wf_runtime *r, int file, char *bytes, int64_t n)
     return at;
 }
 
-static char *read_open(const wf_runtime *r, int file, const char *what, const char *path,
-                       int64_t most, int64_t *bytes, wf_error *error)
+/* The size of the open file, or -1 and the sentence that it has none. */
+static int64_t size_of(const wf_reader *r, const char *path)
 {
     char text[32];
-    int64_t n = r->files->size(r->user, file), got;
-    if (n < 0) {
-        struct stat info;
-        int why = errno;
-        bool known = stat(path, &info) == 0;
-        if (known && S_ISDIR(info.st_mode))
-            wf_error_set(error, "%s: it is a folder", what);
-        else if (known && !S_ISREG(info.st_mode))
-            wf_error_set(error, "%s: it is not a regular file", what);
-        else
-            wf_error_set(error, "%s: cannot tell its size: %s", what, wf_errno_text(why, text));
-        return NULL;
-    }
-    if (most > 0 && n > most) {
-        wf_error_set(error, "%s: %lld bytes are more than the %lld allowed", what, (long long)n,
-                     (long long)most);
-        return NULL;
-    }
-    char *data = n == INT64_MAX ? NULL : wf_alloc((size_t)n + 1);
-    if (!data) {
-        wf_error_set(error, "%s: not enough memory for its %lld bytes", what, (long long)n);
-        return NULL;
-    }
-    got = read_all(r, file, data, n + 1); /* one more, to see that it really ends there */
-    if (got == n) {
-        data[n] = 0;
-        *bytes = n;
-        return data;
-    }
-    if (got < 0)
-        wf_error_set(error, "%s: cannot read: %s", what, wf_errno_text(errno, text));
+    struct stat info;
+    int64_t n = r->runtime->files->size(r->runtime->user, r->file);
+    int why = errno;
+    if (n >= 0) return n;
+    bool known = stat(path, &info) == 0;
+    if (known && S_ISDIR(info.st_mode))
+        wf_error_set(r->error, "%s: it is a folder", r->what);
+    else if (known && !S_ISREG(info.st_mode))
+        wf_error_set(r->error, "%s: it is not a regular file", r->what);
     else
-        wf_error_set(error, "%s: its size changed from %lld bytes while it was read", what,
-                     (long long)n);
-    wf_release(data);
-    return NULL;
+        wf_error_set(r->error, "%s: cannot tell its size: %s", r->what, wf_errno_text(why, text));
+    return -1;
+}
+
+bool wf_reader_begin(wf_reader *r, const char *what, const char *path, wf_error *error)
+{
+    char text[32];
+    *r = (wf_reader){ .runtime = wf_runtime_use(), .what = what, .error = error, .file = -1 };
+    if (!path || !*path) return wf_error_set(error, "%s: no path was given", what);
+    /* O_NONBLOCK: a named pipe is refused instead of waited for. */
+    r->file = open_file(r->runtime, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+    if (r->file < 0) return wf_error_set(error, "%s: %s", what, wf_errno_text(errno, text));
+    r->n = size_of(r, path);
+    if (r->n < 0) wf_reader_end(r);
+    return r->n >= 0;
+}
+
+void wf_reader_begin_memory(wf_reader *r, const char *what, const void *bytes, int64_t n,
+                            wf_error *error)
+{
+    *r = (wf_reader){ .what = what, .error = error, .file = -1, .memory = bytes, .n = n };
+}
+
+bool wf_reader_take(wf_reader *r, void *bytes, int64_t n)
+{
+    char text[32], more;
+    if (r->memory) {
+        if (n) memcpy(bytes, r->memory + r->at, (size_t)n);
+        r->at += n;
+        return true;
+    }
+    int64_t got = read_all(r->runtime, r->file, bytes, n);
+    bool whole = got == n;
+    if (whole && (r->at += n) == r->n) { /* one more, to see that it really ends there */
+        got = read_all(r->runtime, r->file, &more, 1);
+        whole = got == 0;
+    }
+    if (whole) return true;
+    if (got < 0)
+        return wf_error_set(r->error, "%s: cannot read: %s", r->what, wf_errno_text(errno, text));
+    return wf_error_set(r->error, "%s: its size changed from %lld bytes while it was read", r->what,
+                        (long long)r->n);
+}
+
+void wf_reader_end(wf_reader *r)
+{
+    /* Nothing was written: nothing can be lost. */
+    if (r->file >= 0) r->runtime->files->close(r->runtime->user, r->file);
+    r->file = -1;
 }
 
 char *wf_file_take(const char *what, const char *path, int64_t most, int64_t *bytes,
                    wf_error *error)
 {
+    wf_reader r;
+    char *data = NULL;
     *bytes = 0;
-    if (!path || !*path) {
-        wf_error_set(error, "%s: no path was given", what);
-        return NULL;
+    if (!wf_reader_begin(&r, what, path, error)) return NULL;
+    if (most > 0 && r.n > most)
+        wf_error_set(error, "%s: %lld bytes are more than the %lld allowed", what, (long long)r.n,
+                     (long long)most);
+    else if (!(data = r.n == INT64_MAX ? NULL : wf_alloc((size_t)r.n + 1)))
+        wf_error_set(error, "%s: not enough memory for its %lld bytes", what, (long long)r.n);
+    if (data && wf_reader_take(&r, data, r.n)) {
+        data[r.n] = 0;
+        *bytes = r.n;
+    } else {
+        wf_release(data);
+        data = NULL;
     }
-    const wf_runtime *r = wf_runtime_use();
-    char text[32];
-    /* O_NONBLOCK: a named pipe is refused instead of waited for. */
-    int file = open_file(r, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
-    if (file < 0) {
-        wf_error_set(error, "%s: %s", what, wf_errno_text(errno, text));
-        return NULL;
-    }
-    char *data = read_open(r, file, what, path, most, bytes, error);
-    r->files->close(r->user, file); /* nothing was written: nothing can be lost */
+    wf_reader_end(&r);
     return data;
 }
 

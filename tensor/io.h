@@ -49,25 +49,52 @@ WF_API bool wf_bundle_save(const wf_bundle *bundle, const char *path, wf_error *
 
 /* A file read and verified: header, offsets without holes or overlaps, sizes against the bytes
  * really there, checksum (a "weft.format" and a "weft.checksum" need each other; a file with
- * neither is somebody else's and fine). F32, F64 and I32 become tensors; a file with a tensor of
- * another dtype is refused, naming both. Views into the archive stay valid until it is freed. No
- * request for memory is larger than four times the file, whatever its header claims. */
+ * neither is somebody else's and fine). Views into the archive stay valid until it is freed. The
+ * header is judged before memory for the numbers is asked for, and no request for memory is larger
+ * than four times the file, whatever it claims. */
 typedef struct wf_archive wf_archive;
 WF_API wf_archive *wf_safetensors_load(const char *path, wf_error *error);
 /* The same for bytes in memory (copied). `name` stands for the path in messages. */
 WF_API wf_archive *wf_safetensors_parse(const char *name, const void *bytes, int64_t n,
                                         wf_error *error);
 WF_API void wf_archive_free(wf_archive *archive);
+
+/* Those that are tensors as they are: F32, F64 and I32 of up to WF_RANK axes, in the order of the
+ * header; NULL out of range, or where there is no such name (or one of another kind: see
+ * wf_archive_read). Looking a name up takes O(log n). */
 WF_API int64_t wf_archive_count(const wf_archive *archive);
-/* In the order of the header; NULL out of range, or where there is no such name or key. */
 WF_API const wf_named *wf_archive_at(const wf_archive *archive, int64_t index);
 WF_API const wf_tensor *wf_archive_find(const wf_archive *archive, const char *name);
-WF_API const char *wf_archive_meta(const wf_archive *archive, const char *key);
 /* The same for a name that is put together: wf_archive_findf(a, "%s%s.%s", prefix, path, "m"). */
 WF_API const wf_tensor *wf_archive_findf(const wf_archive *archive, const char *format, ...)
     WF_PRINTF(2, 3);
-/* Metadata as a number, the same in every locale; false, with *value untouched, if there is no such
- * key or the whole of its text is not a number that fits. */
+
+/* Everything in the file, of whatever kind: dtype as the file says ("BF16"), any number of axes (of
+ * which dim holds the first WF_RANK), and the bytes, which may lie at odd addresses. */
+typedef struct wf_entry {
+    const char *name, *dtype;
+    int32_t rank;
+    int64_t dim[WF_RANK];
+    const void *bytes;
+    int64_t n_bytes;
+} wf_entry;
+WF_API int64_t wf_archive_entry_count(const wf_archive *archive);
+WF_API const wf_entry *wf_archive_entry_at(const wf_archive *archive, int64_t index);
+WF_API const wf_entry *wf_archive_entry(const wf_archive *archive, const char *name);
+
+/* Reads one entry into a tensor of the same shape (any strides) and of the caller's dtype. F16, BF16,
+ * F32 and F64 become f32 or f64, rounded to the nearest; BOOL (any byte but 0 is 1) and integers of
+ * 8 to 64 bits become i32, f32 or f64; floats become i32 if they are whole. A number that the dtype
+ * cannot hold (1e300 in f32, 2^31 or 0.5 in i32, an integer of more digits than a float has) is an
+ * error that names it, and then nothing was written. `fits` says the same without reading. */
+WF_API bool wf_archive_read(const wf_archive *archive, const char *name, const wf_tensor *to,
+                            wf_error *error);
+WF_API bool wf_archive_fits(const wf_archive *archive, const char *name, const wf_tensor *to,
+                            wf_error *error);
+
+/* Metadata; NULL where there is no such key. As a number, the same in every locale; false, with
+ * *value untouched, if there is none or the whole of its text is not a number that fits. */
+WF_API const char *wf_archive_meta(const wf_archive *archive, const char *key);
 WF_API bool wf_archive_meta_integer(const wf_archive *archive, const char *key, int64_t *value);
 WF_API bool wf_archive_meta_number(const wf_archive *archive, const char *key, double *value);
 

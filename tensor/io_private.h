@@ -29,6 +29,27 @@ const char *wf_errno_text(int number, char *text);
 char *wf_file_take(const char *what, const char *path, int64_t most, int64_t *bytes,
                    wf_error *error);
 
+/* Where bytes come from, in order: a file, or memory. n: how many there are; at: how many were
+ * taken. */
+typedef struct wf_reader {
+    const wf_runtime *runtime;
+    const char *what; /* how its sentences begin */
+    wf_error *error;
+    const char *memory;
+    int file; /* open, or -1 */
+    int64_t n, at;
+} wf_reader;
+
+/* False after a failure that has been described. Only regular files are read: of others nobody can
+ * tell how long they are. */
+bool wf_reader_begin(wf_reader *r, const char *what, const char *path, wf_error *error);
+void wf_reader_begin_memory(wf_reader *r, const char *what, const void *bytes, int64_t n,
+                            wf_error *error);
+/* The next n bytes, of which there must be as many; with the last it is seen that the file ends. */
+bool wf_reader_take(wf_reader *r, void *bytes, int64_t n);
+/* Must follow a `begin` that succeeded. */
+void wf_reader_end(wf_reader *r);
+
 /* A file being replaced: bytes go to a temporary beside it, which takes its place at the end or is
  * removed. */
 typedef struct wf_writer {
@@ -44,19 +65,6 @@ typedef struct wf_writer {
 bool wf_writer_begin(wf_writer *w, const char *what, const char *path, wf_error *error);
 bool wf_writer_put(wf_writer *w, const void *bytes, int64_t n);
 bool wf_writer_end(wf_writer *w);
-
-/* ---- archives ---- */
-
-struct wf_archive {
-    char *bytes, *header,
-        *aligned; /* the file; its header, decoded; copies of what lay at odd places */
-    int64_t n, data, data_bytes; /* bytes of the file; where its data begins; how many they are */
-    wf_named *tensors;
-    wf_meta *meta;
-    int64_t count, room, meta_count, meta_room;
-    int64_t *by_name, *by_key;
-    int64_t digits, digits_bytes; /* where the checksum's value lies in the header */
-};
 
 /* ---- UTF-8 ---- */
 
@@ -84,6 +92,8 @@ bool wf_json_is(wf_json *j, char c);
 /* A string, decoded and terminated; *raw and *raw_bytes (may be NULL) say where its quotes' inside
  * lay in the text. */
 bool wf_json_string(wf_json *j, char **string, int64_t *raw, int64_t *raw_bytes);
+/* Takes a null, if there is one. */
+bool wf_json_null(wf_json *j);
 /* A whole number from 0 to INT64_MAX. */
 bool wf_json_integer(wf_json *j, int64_t *number);
 

@@ -83,6 +83,14 @@ bool wf_json_expect(wf_json *j, char c)
                         (long long)j->at, c, found(j, text));
 }
 
+bool wf_json_null(wf_json *j)
+{
+    if (!wf_json_is(j, 'n') || j->n - j->at < 4 || memcmp(j->text + j->at, "null", 4) != 0)
+        return false;
+    j->at += 4;
+    return true;
+}
+
 bool wf_json_integer(wf_json *j, int64_t *number)
 {
     space(j);

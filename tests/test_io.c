@@ -39,8 +39,10 @@ static struct {
     int open;                  /* files now open */
     int64_t grow;              /* added to what size says */
     int alloc_at, allocs,
-        live;      /* the request that fails, from 1; how many there were; not yet released */
-    bool alloc_on; /* all after it fail too */
+        live;       /* the request that fails, from 1; how many there were; not yet released */
+    bool alloc_on;  /* all after it fail too */
+    size_t largest; /* request */
+    int64_t moved;  /* bytes that were read */
 } world;
 
 static bool fails(int kind)
@@ -68,7 +70,9 @@ static long hook_read(void *user, int file, void *data, size_t bytes)
 {
     (void)user;
     if (fails(READ)) return -1;
-    return read(file, data, world.trickle && bytes > 7 ? 7 : bytes);
+    long n = read(file, data, world.trickle && bytes > 7 ? 7 : bytes);
+    if (n > 0) world.moved += n;
+    return n;
 }
 
 static long hook_write(void *user, int file, const void *data, size_t bytes)
@@ -118,6 +122,7 @@ static void *hook_alloc(void *user, size_t bytes)
 {
     (void)user;
     world.allocs++;
+    if (bytes > world.largest) world.largest = bytes;
     if (world.alloc_at &&
         (world.allocs == world.alloc_at || (world.alloc_on && world.allocs > world.alloc_at)))
         return NULL;
@@ -555,6 +560,8 @@ START_TEST(a_file_that_changes_while_it_is_read_is_refused)
     set_runtime();
     const char *path = in_folder("file");
     make(path, "0123456789");
+    const char *model = in_folder("model");
+    ck_assert(save(model, 1, NULL));
     for (world.grow = -2; world.grow <= 2; world.grow++) {
         wf_error error = { "" };
         char sentence[800];
@@ -568,9 +575,85 @@ START_TEST(a_file_that_changes_while_it_is_read_is_refused)
             ck_assert_mem_eq(bytes, "0123456789", 11);
         ck_assert_int_eq(bytes != NULL, world.grow == 0);
         wf_release(bytes);
+        error.text[0] = 0;
+        wf_archive *a = wf_safetensors_load(model, &error);
+        ck_assert_int_eq(a != NULL, world.grow == 0);
+        ck_assert_msg(a || strstr(error.text, world.grow < 0 ? "of the data, which has only"
+                                                             : "follow the last tensor"),
+                      "%s", error.text);
+        wf_archive_free(a);
     }
     ck_assert_int_eq(world.live, 0);
     ck_assert_int_eq(world.open, 0);
+}
+END_TEST
+
+/* A file of 5 GB that takes no place on the disk: so many bytes, then nothing but zeros. */
+static const char *sparse(const char *bytes, size_t n)
+{
+    const char *path = in_folder("sparse");
+    FILE *file = fopen(path, "wb");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_uint_eq(fwrite(bytes, 1, n, file), n);
+    ck_assert_int_eq(fclose(file), 0);
+    ck_assert_int_eq(truncate(path, 5000000000), 0);
+    return path;
+}
+
+START_TEST(a_file_is_judged_by_its_header_before_its_numbers_are_read)
+{
+    set_runtime();
+    static const struct {
+        const char *bytes;
+        size_t n;
+        const char *said;
+        int64_t most; /* bytes read and asked for */
+    } files[] = {
+#define BYTES(text) text, sizeof(text) - 1
+        { BYTES(""), "the header is empty", 1024 },
+        { BYTES("hello, world"),
+          "this is no safetensors file: its header would take 8583909746840200552 bytes, and the "
+          "format allows 100000000",
+          1024 },
+        { BYTES("\0\341\365\5\0\0\0\0"), "header byte 0: expected '{', found 0x00", 1024 },
+        { BYTES("\0\0\1\0\0\0\0\0{}"), "header byte 2: more than spaces after its end", 70000 },
+        { BYTES("\2\0\0\0\0\0\0\0{}"), "4999999990 bytes follow the last tensor", 1024 },
+        { BYTES(
+              "\66\0\0\0\0\0\0\0{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}"),
+          "4999999930 bytes follow the last tensor", 2048 },
+#undef BYTES
+    };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        wf_error error = { "" };
+        char sentence[800];
+        const char *path = sparse(files[i].bytes, files[i].n);
+        world.largest = 0, world.moved = 0;
+        ck_assert_ptr_null(wf_safetensors_load(path, &error));
+        snprintf(sentence, sizeof sentence, "load %s: %s", path, files[i].said);
+        ck_assert_str_eq(error.text, sentence);
+        ck_assert_int_le(world.moved, files[i].most);
+        ck_assert_uint_le(world.largest, (size_t)files[i].most);
+        ck_assert_int_eq(world.live, 0);
+        ck_assert_int_eq(world.open, 0);
+    }
+}
+END_TEST
+
+START_TEST(devices_pipes_and_folders_are_refused_at_once)
+{
+    set_runtime();
+    ck_assert_int_eq(mkfifo(in_folder("pipe"), 0666), 0);
+    const char *const paths[] = { "/dev/zero", "/dev/null", in_folder("pipe"), harness_folder() };
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        wf_error error = { "" };
+        char sentence[800];
+        snprintf(sentence, sizeof sentence, "load %s: it is %s", paths[i],
+                 i == 3 ? "a folder" : "not a regular file");
+        world.largest = 0, world.moved = 0;
+        ck_assert_ptr_null(wf_safetensors_load(paths[i], &error));
+        ck_assert_str_eq(error.text, sentence);
+        ck_assert(world.moved == 0 && world.largest == 0 && world.open == 0);
+    }
 }
 END_TEST
 
@@ -589,6 +672,8 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_file_is_read_whole_with_a_zero_after_it_or_not_at_all);
     tcase_add_test(tests, whatever_call_fails_in_a_load_is_described_and_leaves_nothing);
     tcase_add_test(tests, a_file_that_changes_while_it_is_read_is_refused);
+    tcase_add_test(tests, a_file_is_judged_by_its_header_before_its_numbers_are_read);
+    tcase_add_test(tests, devices_pipes_and_folders_are_refused_at_once);
 }
 
 int main(int argc, char **argv)

@@ -124,6 +124,44 @@ static void loading(void)
     QUIET(!wf_safetensors_parse("x", "abc", 3, NULL));
 }
 
+static void reading(void)
+{
+    wf_error *e = &now.error;
+    double x[4] = { 1, 2, 3, 4 };
+    const wf_tensor good = wf_tensor_of(WF_F64, WF_SHAPE(2), x);
+    wf_tensor to = good;
+    ck_assert(wf_safetensors_save(path_of("a"), &(wf_named){ "x", good }, 1, NULL, 0, e));
+    wf_archive *a = wf_safetensors_load(path_of("a"), e);
+    QUIET(a && wf_archive_entry_count(a) == 1 && wf_archive_entry_count(NULL) == 0);
+    QUIET(!wf_archive_entry_at(NULL, 0) && !wf_archive_entry_at(a, -1) &&
+          !wf_archive_entry_at(a, 1) && wf_archive_entry_at(a, 0));
+    QUIET(!wf_archive_entry(NULL, "x") && !wf_archive_entry(a, NULL) && !wf_archive_entry(a, "y"));
+    ERROR_SAYS(wf_archive_read(NULL, "x", &to, e), "read 'x': there is no archive (NULL)");
+    ERROR_SAYS(wf_archive_read(a, NULL, &to, e), "read '': the file has no tensor of this name");
+    ERROR_SAYS(wf_archive_read(a, "y", &to, e), "read 'y': the file has no tensor of this name");
+    ERROR_SAYS(wf_archive_read(a, "x", NULL, e),
+               "read 'x': there is no tensor to read it into (NULL)");
+    ERROR_SAYS(wf_archive_fits(a, "x", NULL, e),
+               "read 'x': there is no tensor to read it into (NULL)");
+    to.dim[0] = 3;
+    ERROR_SAYS(wf_archive_read(a, "x", &to, e),
+               "read 'x': it is (2) in the file and (3) in memory");
+    to.rank = -1;
+    ERROR_SAYS(wf_archive_fits(a, "x", &to, e), "read 'x': shape: rank is -1; expected 0 to 8");
+    to = good, to.dtype = (wf_dtype)8;
+    ERROR_SAYS(wf_archive_read(a, "x", &to, e),
+               "read 'x': shape: dtype is 8; expected f32, f64 or i32");
+    to = good, to.data = NULL;
+    QUIET(wf_archive_fits(a, "x", &to, e)); /* only the form matters */
+    ERROR_SAYS(wf_archive_read(a, "x", &to, e), "read 'x': the tensor to read it into has no data");
+    to = good, to.stride[0] = 0;
+    ERROR_SAYS(wf_archive_read(a, "x", &to, e),
+               "read 'x': the tensor to read it into overlaps itself");
+    QUIET(!wf_archive_read(a, "y", &to, NULL) && !wf_archive_read(NULL, NULL, NULL, NULL));
+    QUIET(x[0] == 1 && x[1] == 2 && !wf_archive_fits(NULL, NULL, NULL, NULL));
+    wf_archive_free(a);
+}
+
 /* ---- bundles ---- */
 
 /* A bundle that has just failed keeps its first sentence, does nothing more, and saves nothing. */
@@ -257,6 +295,11 @@ static const misuse table[] = {
     { OF(wf_archive_count), loading },
     { OF(wf_archive_meta), loading },
     { OF(wf_archive_findf), saving },
+    { OF(wf_archive_entry_count), reading },
+    { OF(wf_archive_entry_at), reading },
+    { OF(wf_archive_entry), reading },
+    { OF(wf_archive_read), reading },
+    { OF(wf_archive_fits), reading },
     { OF(wf_archive_meta_integer), loading },
     { OF(wf_archive_meta_number), loading },
     { OF(wf_bundle_new), bundles },
