@@ -4,6 +4,7 @@
 #include "layers/private.h"
 #include "tensor/runtime.h"
 #include "tensor/size.h"
+#include "tensor/text.h"
 
 #include <string.h>
 
@@ -11,17 +12,24 @@
 typedef struct pending {
     wf_carry *carry;
     uint64_t generation, epoch;                    /* of the tape; of the carry */
+    /* How many sequences had a value that was not finite, and the first: which layer, state and
+     * sequence, and the value. */
+    int64_t spoilt, layer, sequence;
+    int k;
+    double value;
     wf_var *state[];                               /* layers * states */
 } pending;
 
 struct wf_carry {
-    const wf_rnn *rnn;                             /* compared, never followed */
+    const wf_rnn *rnn; /* compared; followed only while a tape that used it commits */
+    const wf_cell *cell;
     rnn_form form;
     int64_t batch;
     wf_dtype dtype;
     uint64_t epoch;  /* grows with every reset, which cancels what is pending */
     pending *latest; /* good while its tape is in the generation below */
     uint64_t generation;
+    bool said; /* that values were not finite; once until they are */
     wf_tensor *state;                              /* layers * states, (B, width) */
 };
 
@@ -63,6 +71,7 @@ wf_carry *wf_carry_new(const wf_rnn *rnn, int64_t batch)
     }
     wf_carry *carry = (wf_carry *)memory;
     carry->rnn = rnn;
+    carry->cell = wf_rnn_cell_of(rnn);
     carry->form = form;
     carry->batch = batch;
     carry->dtype = dtype;
@@ -93,6 +102,7 @@ void wf_carry_reset(wf_carry *carry)
     for (int64_t i = 0; i < states_of(carry); i++) wf_tensor_fill(&carry->state[i], 0);
     carry->epoch++;
     carry->latest = NULL;
+    carry->said = false;
 }
 
 const wf_tensor *wf_carry_state(const wf_carry *carry, int64_t layer, int direction, int k)
@@ -131,6 +141,98 @@ wf_var *carry_read(wf_tape *t, const wf_carry *carry, int64_t layer, int k, wf_d
     return state;
 }
 
+/* The first value of row b of x (B, width) that is not finite; NULL if all are. */
+static const char *not_finite(const wf_tensor *x, int64_t b)
+{
+    int64_t size = wf_dtype_size(x->dtype), step = x->stride[1];
+    const char *row = (const char *)x->data + b * x->stride[0] * size;
+    uint64_t bad = 0; /* by bits, so that rows are looked through a vector at a time */
+    for (int64_t j = 0; j < x->dim[1]; j++) {
+        uint32_t narrow;
+        uint64_t wide;
+        if (x->dtype == WF_F32) {
+            memcpy(&narrow, row + j * step * size, sizeof narrow);
+            bad |= (narrow & UINT32_C(0x7F800000)) == UINT32_C(0x7F800000);
+        } else {
+            memcpy(&wide, row + j * step * size, sizeof wide);
+            bad |= (wide & UINT64_C(0x7FF0000000000000)) == UINT64_C(0x7FF0000000000000);
+        }
+    }
+    for (int64_t j = 0; bad && j < x->dim[1]; j++) {
+        wf_tensor one = wf_tensor_of(x->dtype, WF_SCALAR,
+                                     (void *)(uintptr_t)(row + j * step * size));
+        if (!__builtin_isfinite(wf_tensor_at(&one, 0))) return one.data;
+    }
+    return NULL;
+}
+
+static bool sequence_is_finite(pending *p, int64_t b)
+{
+    const rnn_form *form = &p->carry->form;
+    for (int64_t i = 0; i < states_of(p->carry); i++) {
+        const wf_tensor *x = wf_value(p->state[i]);
+        const char *at = not_finite(x, b);
+        if (!at) continue;
+        if (p->spoilt == 0) {
+            wf_tensor one = wf_tensor_of(x->dtype, WF_SCALAR, (void *)(uintptr_t)at);
+            p->value = wf_tensor_at(&one, 0);
+            p->layer = i / form->states;
+            p->k = (int)(i % form->states);
+            p->sequence = b;
+        }
+        return false;
+    }
+    return true;
+}
+
+/* A sequence that has become NaN or infinite goes on from the state that it had before the call, in
+ * all layers: a carry that took what the loss may never see would spoil every step to come. False
+ * after failing the tape. */
+static bool keep_finite(wf_tape *t, pending *p)
+{
+    wf_carry *carry = p->carry;
+    int64_t n = states_of(carry);
+    wf_var **clean = NULL, **old = NULL;
+    for (int64_t b = 0; b < carry->batch; b++) {
+        if (sequence_is_finite(p, b)) continue;
+        p->spoilt++;
+        if (!clean && !(clean = tape_memory(t, 2 * (size_t)n * sizeof *clean))) return false;
+        old = clean + n;
+        for (int64_t i = 0; i < n; i++) {
+            const wf_tensor *made = wf_value(p->state[i]);
+            wf_tensor from, to;
+            if (!clean[i]) {
+                old[i] = carry_read(t, carry, i / carry->form.states, (int)(i % carry->form.states),
+                                    made->dtype);
+                clean[i] = wf_zeros(t, made->dtype, wf_tensor_shape(made)); /* (B, width) */
+                if (!old[i] || !clean[i]) return false;
+                wf_tensor_copy(made, wf_value(clean[i]));
+            }
+            if (wf_view_select(wf_value(old[i]), 0, b, &from) &&
+                wf_view_select(wf_value(clean[i]), 0, b, &to))
+                wf_tensor_copy(&from, &to);
+        }
+    }
+    if (clean) memcpy(p->state, clean, (size_t)n * sizeof *clean);
+    return true;
+}
+
+static void say_spoilt(const pending *p)
+{
+    const wf_carry *carry = p->carry;
+    char others[64] = "";
+    if (p->spoilt > 1) {
+        wf_format(others, sizeof others, " and %lld other%s", (long long)(p->spoilt - 1),
+                  p->spoilt > 2 ? "s" : "");
+    }
+    wf_log_line(
+        "rnn '%s': state %s of layer %lld is %s in sequence %lld%s; the carry keeps what it "
+        "held for %s",
+        wf_module_path(wf_rnn_module(carry->rnn)), carry->cell->states[p->k].name,
+        (long long)p->layer, __builtin_isnan(p->value) ? "nan" : "infinite", (long long)p->sequence,
+        others, p->spoilt > 1 ? "them" : "it");
+}
+
 /* The tape's results are permanent from now on. */
 static void make_permanent(void *context)
 {
@@ -139,6 +241,8 @@ static void make_permanent(void *context)
     if (p->epoch != carry->epoch) return;
     for (int64_t i = 0; i < states_of(carry); i++)
         wf_tensor_copy(wf_value(p->state[i]), &carry->state[i]);
+    if (p->spoilt && !carry->said) say_spoilt(p);
+    carry->said = p->spoilt > 0;
     /* What the memory holds is as good, and survives a rewind of the tape. */
     if (carry->latest == p) carry->latest = NULL;
 }
@@ -152,7 +256,75 @@ bool carry_write(wf_tape *t, wf_carry *carry, wf_var *const state[])
     p->generation = wf_tape_generation(t);
     p->epoch = carry->epoch;
     memcpy(p->state, state, bytes);
+    if (!keep_finite(t, p)) return false;
     carry->latest = p;
     carry->generation = p->generation;
     return wf_tape_on_commit(t, make_permanent, p);
+}
+
+/* ---- in files ---- */
+
+/* "h_l0": state k of a layer, as parameters are named. */
+static const char *state_name(const wf_carry *carry, int64_t i, const char *prefix, char text[300])
+{
+    wf_format(text, 300, "%s%s_l%lld", prefix ? prefix : "",
+              carry->cell->states[i % carry->form.states].name,
+              (long long)(i / carry->form.states));
+    return text;
+}
+
+bool wf_carry_to_bundle(const wf_carry *carry, wf_bundle *bundle, const char *prefix)
+{
+    if (!carry) return wf_bundle_fail(bundle, "carry: it was never made; wf_module_ok says why");
+    char name[300];
+    for (int64_t i = 0; i < states_of(carry); i++)
+        if (!wf_bundle_add(bundle, state_name(carry, i, prefix, name), &carry->state[i]))
+            return false;
+    return true;
+}
+
+/* Is x what state i may become? */
+static bool state_fits(const wf_carry *carry, int64_t i, const wf_tensor *x, const char *file,
+                       const char *name, wf_error *error)
+{
+    if (!x) return wf_error_set(error, "load %s: missing '%s'", file, name);
+    wf_shape want = wf_tensor_shape(&carry->state[i]), got = wf_tensor_shape(x);
+    char a[128], b[128];
+    if (!wf_shape_equal(&want, &got)) {
+        return wf_error_set(error, "load %s: '%s' is %s in the file and %s in the carry", file,
+                            name, wf_shape_text(a, sizeof a, got.rank, got.dim),
+                            wf_shape_text(b, sizeof b, want.rank, want.dim));
+    }
+    if (x->dtype == WF_I32) {
+        return wf_error_set(error, "load %s: '%s' is i32 in the file; a state is f32 or f64", file,
+                            name);
+    }
+    for (int64_t k = 0; k < wf_tensor_count(x); k++) {
+        double value = wf_tensor_at(x, k);
+        if (carry->dtype == WF_F32) value = (double)(float)value;
+        if (__builtin_isfinite(value)) continue;
+        return wf_error_set(
+            error, "load %s: '%s' is %s in sequence %lld; a carry holds finite states", file, name,
+            __builtin_isnan(value) ? "nan" : "infinite", (long long)(k / want.dim[1]));
+    }
+    return true;
+}
+
+bool wf_carry_load_archive(wf_carry *carry, const char *name, const wf_archive *archive,
+                           const char *prefix, wf_error *error)
+{
+    char text[300];
+    if (!name) name = "(archive)";
+    if (!wf_carry_ok(carry, error)) return false;
+    if (!archive) return wf_error_set(error, "load %s: there is no archive (NULL)", name);
+    for (int64_t i = 0; i < states_of(carry); i++) {
+        const wf_tensor *x = wf_archive_find(archive, state_name(carry, i, prefix, text));
+        if (!state_fits(carry, i, x, name, text, error)) return false;
+    }
+    wf_carry_reset(carry); /* what a tape would still commit is forgotten */
+    for (int64_t i = 0; i < states_of(carry); i++) {
+        wf_tensor_copy(wf_archive_find(archive, state_name(carry, i, prefix, text)),
+                       &carry->state[i]);
+    }
+    return true;
 }

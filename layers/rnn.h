@@ -4,6 +4,7 @@
 #define WEFT_LAYERS_RNN_H
 
 #include "layers/cell.h"
+#include "tensor/io.h"
 
 WF_BEGIN
 
@@ -46,8 +47,10 @@ typedef struct wf_gru_cell {
 
 /* State that outlives a step: the truncation of backpropagation through time. Copied, never
  * borrowed: visible at once to later calls on the same tape, permanent when wf_backward commits
- * (train) or at once (eval, infer). Not for a bidirectional layer. Yours to free, once the tapes
- * that used it have been reset or freed. */
+ * (train) or at once (eval, infer). Always finite: a sequence whose state has become NaN or
+ * infinite in a call goes on from the state before it, in all layers, and one sentence is logged.
+ * Not for a bidirectional or a reverse layer. Yours to free, once the tapes that
+ * used it have been reset or freed. */
 typedef struct wf_carry wf_carry;
 WF_API wf_carry *wf_carry_new(const wf_rnn *rnn, int64_t batch);
 WF_API void wf_carry_free(wf_carry *carry);
@@ -56,6 +59,16 @@ WF_API bool wf_carry_ok(const wf_carry *carry, wf_error *error);
 /* The permanent state k of (layer, direction), (B, width), to read or write in place; NULL out
  * of range. */
 WF_API const wf_tensor *wf_carry_state(const wf_carry *carry, int64_t layer, int direction, int k);
+
+/* Adds the permanent states to a bundle, (B, width) each, as prefix (NULL: none) and h_l0, c_l0,
+ * h_l1 ... Their numbers are borrowed until the bundle has been saved. What goes wrong is the
+ * bundle's to say. */
+WF_API bool wf_carry_to_bundle(const wf_carry *carry, wf_bundle *bundle, const char *prefix);
+/* Takes them from a file (`name`, in messages) again, as they are permanent from now on; f32 and
+ * f64 convert. A missing state, another shape and what is not finite are one sentence, and then
+ * nothing has changed. */
+WF_API bool wf_carry_load_archive(wf_carry *carry, const char *name, const wf_archive *archive,
+                                  const char *prefix, wf_error *error);
 
 /* What one call may be given, and gives back. */
 typedef struct wf_rnn_call {

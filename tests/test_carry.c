@@ -174,6 +174,124 @@ START_TEST(a_carry_ends_the_history)
 }
 END_TEST
 
+/* ---- what is not finite ---- */
+
+/* Rows of sequence s of every permanent state, one behind the other; the caller frees them. */
+static double *rows_of(const bench *b, const wf_carry *carry, int64_t s, int64_t *n)
+{
+    double *rows = malloc((size_t)(b->trial.places * b->trial.states * HIDDEN) * sizeof *rows);
+    *n = 0;
+    for (int64_t layer = 0; layer < b->trial.places; layer++)
+        for (int k = 0; k < b->trial.states; k++)
+            for (int64_t j = 0; j < b->trial.width[k]; j++)
+                rows[(*n)++] = wf_tensor_at(wf_carry_state(carry, layer, 0, k),
+                                            s * b->trial.width[k] + j);
+    return rows;
+}
+
+/* A loss that sees neither y nor the states, but the layer's first parameter. */
+static bool unseen_step(wf_tape *t, const bench *b)
+{
+    wf_var *w = wf_module_param_at(b->net, 0);
+    bool ok = wf_backward(t, wf_mean(t, wf_square(t, w), NULL));
+    for (int64_t i = 0; i < wf_module_param_count(b->net); i++)
+        wf_param_clear_grad(wf_module_param_at(b->net, i));
+    return ok;
+}
+
+START_TEST(a_sequence_that_is_no_longer_finite_goes_on_from_its_last_good_state)
+{
+    bench b = bench_of(_i, false, WF_F32);
+    const bool spoilt[BATCH] = { false, false, true, false, true };
+    double *x = normals(9, 2 * BATCH * INPUT, 1), *bad = normals(9, 2 * BATCH * INPUT, 1);
+    bad[2 * INPUT + 1] = (double)NAN;       /* step 0 of sequence 2 */
+    bad[(BATCH + 4) * INPUT] = (double)NAN; /* step 1 of sequence 4 */
+    wf_shape form = WF_SHAPE(2, BATCH, INPUT);
+    for (int mode = WF_TRAIN; mode <= WF_INFER; mode++) {
+        wf_carry *one = wf_carry_new(b.rnn, BATCH), *other = wf_carry_new(b.rnn, BATCH);
+        wf_tape *t = wf_tape_new(&(wf_tape_options){ .mode = (wf_mode)mode }),
+                *tried = wf_tape_new(
+                    &(wf_tape_options){ .mode = (wf_mode)mode, .rehearsal = true });
+        ck_assert(carried(t, &b, one, 0, 3) && carried(t, &b, other, 0, 3));
+        if (mode == WF_TRAIN) ck_assert(unseen_step(t, &b));
+        double *before[BATCH];
+        int64_t n;
+        for (int s = 0; s < BATCH; s++) before[s] = rows_of(&b, one, s, &n);
+
+        /* Later calls on a tape begin from what is finite. */
+        wf_rnn_forward(tried, b.rnn, var_of(tried, WF_F32, false, form, bad),
+                       &(wf_rnn_call){ .carry = other });
+        wf_var *again = carried(tried, &b, other, 3, TIME);
+        ck_assert_msg(again != NULL, "%s", wf_tape_error(tried));
+        for (int64_t i = 0; i < wf_count(again); i++) ck_assert(isfinite(wf_at(again, i)));
+
+        /* So do later steps, and the other sequences notice nothing. */
+        wf_tape_reset(t);
+        wf_rnn_forward(t, b.rnn, var_of(t, WF_F32, false, form, x), &(wf_rnn_call){ .carry = one });
+        wf_rnn_forward(t, b.rnn, var_of(t, WF_F32, false, form, bad),
+                       &(wf_rnn_call){ .carry = other });
+        if (mode == WF_TRAIN) ck_assert_msg(unseen_step(t, &b), "%s", wf_tape_error(t));
+        for (int s = 0; s < BATCH; s++) {
+            double *got = rows_of(&b, other, s, &n), *want = rows_of(&b, one, s, &n);
+            assert_close("a state", n, got, spoilt[s] ? before[s] : want, spoilt[s] ? 0 : 1e-6);
+            free(got);
+            free(want);
+            free(before[s]);
+        }
+        wf_tape_free(t);
+        wf_tape_free(tried);
+        wf_carry_free(one);
+        wf_carry_free(other);
+    }
+    free(x);
+    free(bad);
+    bench_free(&b);
+}
+END_TEST
+
+/* ---- in files ---- */
+
+START_TEST(a_carry_saved_is_the_carry_loaded)
+{
+    bench b = bench_of(_i, false, WF_F32), wide = bench_of(_i, false, WF_F64);
+    wf_carry *saved = wf_carry_new(b.rnn, BATCH), *loaded = wf_carry_new(b.rnn, BATCH),
+             *converted = wf_carry_new(wide.rnn, BATCH);
+    wf_tape *t = wf_tape_new(&(wf_tape_options){ .mode = WF_EVAL });
+    ck_assert_ptr_nonnull(carried(t, &b, saved, 0, TIME));
+    char path[1024];
+    wf_format(path, sizeof path, "%s/carry", harness_folder());
+    wf_bundle *bundle = wf_bundle_new();
+    wf_error error = { { 0 } };
+    ck_assert(wf_carry_to_bundle(saved, bundle, "a."));
+    ck_assert(wf_carry_to_bundle(loaded, bundle, NULL)); /* another, beside it */
+    ck_assert_msg(wf_bundle_save(bundle, path, &error), "%s", error.text);
+    wf_bundle_free(bundle);
+    wf_archive *archive = wf_safetensors_load(path, &error);
+    ck_assert_msg(archive != NULL, "%s", error.text);
+    ck_assert_int_eq(wf_archive_count(archive), 2 * b.trial.places * b.trial.states);
+    ck_assert_ptr_nonnull(wf_archive_find(archive, "a.h_l0"));
+    /* What a tape has left there and would still commit does not come back over it. */
+    wf_tape *train = wf_tape_new(NULL);
+    ck_assert_ptr_nonnull(carried(train, &b, loaded, 0, 2));
+    ck_assert_msg(wf_carry_load_archive(loaded, "carry", archive, "a.", &error), "%s", error.text);
+    ck_assert(unseen_step(train, &b));
+    ck_assert_uint_eq(hash_carry(&b, loaded), hash_carry(&b, saved));
+    ck_assert(wf_carry_load_archive(converted, "carry", archive, "a.", &error));
+    ck_assert_uint_eq(hash_carry(&b, converted), hash_carry(&b, saved));
+    ck_assert(wf_carry_load_archive(loaded, "carry", archive, NULL, &error));
+    wf_carry_reset(saved);
+    ck_assert_uint_eq(hash_carry(&b, loaded), hash_carry(&b, saved));
+    wf_archive_free(archive);
+    wf_tape_free(t);
+    wf_tape_free(train);
+    wf_carry_free(saved);
+    wf_carry_free(loaded);
+    wf_carry_free(converted);
+    bench_free(&b);
+    bench_free(&wide);
+}
+END_TEST
+
 static void add(TCase *tests)
 {
     tcase_add_loop_test(tests, a_carry_joins_calls_and_steps_as_one_sequence, 0, KINDS);
@@ -181,6 +299,9 @@ static void add(TCase *tests)
     tcase_add_test(tests, a_reset_carry_forgets_what_a_tape_would_still_commit);
     tcase_add_test(tests, a_carry_survives_a_rewind_while_generating);
     tcase_add_test(tests, a_carry_ends_the_history);
+    tcase_add_loop_test(tests, a_sequence_that_is_no_longer_finite_goes_on_from_its_last_good_state,
+                        0, KINDS);
+    tcase_add_loop_test(tests, a_carry_saved_is_the_carry_loaded, 0, KINDS);
 }
 
 int main(int argc, char **argv)

@@ -458,6 +458,89 @@ static void carries(void)
     QUIET(wf_tape_commit(now.t));
 }
 
+/* A step of the layer of now.carry over x, in which sequence 1 has a NaN or an infinity. */
+static void spoil_a_step(double value)
+{
+    double *x = wf_value(now.sequence)->data;
+    x[3] = value;
+    ck_assert_ptr_nonnull(forward((wf_rnn_call){ .carry = now.carry }));
+}
+
+static void spoilt_carries(void)
+{
+    misuse_renew();
+    wf_tape_set_mode(now.t, WF_EVAL);
+    int64_t messages = misuse_messages;
+    spoil_a_step((double)NAN);
+    ck_assert_str_eq(misuse_logged, "rnn 'gru': state h of layer 0 is nan in sequence 1; the carry "
+                                    "keeps what it held for it");
+    spoil_a_step((double)NAN);
+    ck_assert_int_eq(misuse_messages, messages + 1); /* once, until all are finite again */
+    spoil_a_step(1);
+    spoil_a_step((double)NAN);
+    ck_assert_int_eq(misuse_messages, messages + 2);
+    for (int64_t i = 0; i < 8; i++)
+        ck_assert(isfinite(wf_tensor_at(wf_carry_state(now.carry, 0, 0, 0), i)));
+    ck_assert(wf_tape_ok(now.t));
+    wf_carry_reset(now.carry);
+    misuse_renew();
+}
+
+/* A bundle of one tensor, saved under a name and read. */
+static wf_archive *file_with(const char *name, wf_tensor x)
+{
+    wf_error e = { "" };
+    wf_bundle *bundle = wf_bundle_new();
+    wf_bundle_add(bundle, name, &x);
+    ck_assert_msg(wf_bundle_save(bundle, path_of("carry"), &e), "%s", e.text);
+    wf_bundle_free(bundle);
+    wf_archive *archive = wf_safetensors_load(path_of("carry"), &e);
+    ck_assert_msg(archive != NULL, "%s", e.text);
+    return archive;
+}
+
+static void load_fails(const char *name, wf_tensor x, const char *says)
+{
+    wf_archive *archive = file_with(name, x);
+    ERROR_SAYS(wf_carry_load_archive(now.carry, "ck", archive, "c.", &now.error), says);
+    wf_archive_free(archive);
+}
+
+static void carries_in_files(void)
+{
+    wf_error *e = &now.error;
+    double x[8] = { 0 };
+    wf_tensor good = wf_tensor_of(WF_F64, WF_SHAPE(2, 4), x), wide = good;
+    QUIET(!wf_carry_to_bundle(NULL, NULL, NULL) && !wf_carry_to_bundle(now.carry, NULL, "a"));
+    wf_bundle *bundle = wf_bundle_new();
+    ck_assert(!wf_carry_to_bundle(NULL, bundle, "a"));
+    ERROR_SAYS(wf_bundle_ok(bundle, e), "carry: it was never made; wf_module_ok says why");
+    wf_bundle_free(bundle);
+    bundle = wf_bundle_new();
+    ck_assert(wf_carry_to_bundle(now.carry, bundle, "a.") &&
+              !wf_carry_to_bundle(now.carry, bundle, "a."));
+    ERROR_SAYS(wf_bundle_ok(bundle, e), "bundle: two tensors are named 'a.h_l0'");
+    wf_bundle_free(bundle);
+    ERROR_SAYS(wf_carry_load_archive(NULL, "ck", NULL, "c.", e),
+               "carry: it was never made; wf_module_ok says why");
+    ERROR_SAYS(wf_carry_load_archive(now.carry, NULL, NULL, NULL, e),
+               "load (archive): there is no archive (NULL)");
+    load_fails("h_l0", good, "load ck: missing 'c.h_l0'");
+    wide = wf_tensor_of(WF_F64, WF_SHAPE(4, 2), x);
+    load_fails("c.h_l0", wide, "load ck: 'c.h_l0' is (4, 2) in the file and (2, 4) in the carry");
+    wide = wf_tensor_of(WF_I32, WF_SHAPE(2, 4), x);
+    load_fails("c.h_l0", wide, "load ck: 'c.h_l0' is i32 in the file; a state is f32 or f64");
+    x[5] = (double)INFINITY;
+    load_fails("c.h_l0", good,
+               "load ck: 'c.h_l0' is infinite in sequence 1; a carry holds finite states");
+    x[5] = 1e-9;
+    wf_archive *archive = file_with("c.h_l0", good);
+    ck_assert(wf_carry_load_archive(now.carry, "ck", archive, "c.", e));
+    ck_assert(wf_tensor_at(wf_carry_state(now.carry, 0, 0, 0), 5) == 1e-9);
+    wf_archive_free(archive);
+    wf_carry_reset(now.carry);
+}
+
 /* ---- the table ---- */
 
 static const misuse table[] = {
@@ -508,6 +591,9 @@ static const misuse table[] = {
     { OF(wf_carry_reset), carries },
     { OF(wf_carry_ok), carries },
     { OF(wf_carry_state), carries },
+    { OF(wf_carry_state), spoilt_carries },
+    { OF(wf_carry_to_bundle), carries_in_files },
+    { OF(wf_carry_load_archive), carries_in_files },
 };
 
 enum { TABLE = (int)(sizeof table / sizeof table[0]) };
