@@ -47,14 +47,9 @@ static bool ids_below(const wf_tensor *ids, int64_t rows, wf_error *error)
     for (int64_t i = 0; i < n; i++) {
         const int32_t id = data[step ? i * step : place(ids, ids->rank, i)];
         if (id >= 0 && id < rows) continue;
-        int64_t where[WF_RANK] = { 0 }, rest = i;
         char text[WF_SHAPE_TEXT];
-        for (int k = ids->rank - 1; k >= 0; k--) {
-            where[k] = rest % ids->dim[k];
-            rest /= ids->dim[k];
-        }
         return wf_refuse(error, "id %d at %s is out of range: there are %lld rows", id,
-                         wf_shape_text(text, sizeof text, ids->rank, where), (long long)rows);
+                         element_text(text, ids, i), (long long)rows);
     }
     return true;
 }

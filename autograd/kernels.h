@@ -42,6 +42,11 @@ typedef struct op_kernels {
     void (*add)(int64_t n, void *to, int64_t ts, const void *from, int64_t fs, double scale);
     /* to[i] += from[i], with strides of 0 as above. */
     void (*sum)(int64_t n, double *to, int64_t ts, const void *from, int64_t fs);
+    /* to[i] += (scale * from[i]) squared, with strides of 0 of `to` as above. */
+    void (*squares)(int64_t n, double *to, int64_t ts, const void *from, int64_t fs, double scale);
+    /* gx[i] += x[i] / y[i] * g[i], or 0 where y[i] is 0. */
+    void (*norm_back)(int64_t n, const void *x, int64_t xs, const void *y, int64_t ys,
+                      const void *g, int64_t gs, void *gx, int64_t gxs);
     /* to[i] becomes the larger of to[i] and from[i]; NaN is larger than everything. */
     void (*max)(int64_t n, void *to, int64_t ts, const void *from, int64_t fs);
     /* One row of n >= 1 elements: y = softmax x or its logarithm; gx += the derivative. */

@@ -79,14 +79,9 @@ static bool entropy_check(const wf_call *c, wf_error *error)
     for (int64_t i = 0; i < n; i++) {
         const int32_t id = id_at(target, i);
         if ((id >= 0 && id < classes) || !counts(c->attr, id)) continue;
-        int64_t where[WF_RANK] = { 0 }, rest = i;
         char text[WF_SHAPE_TEXT];
-        for (int k = target->rank - 1; k >= 0; k--) {
-            where[k] = rest % target->dim[k];
-            rest /= target->dim[k];
-        }
         return wf_refuse(error, "target %d at %s is out of range: there are %lld classes", id,
-                         wf_shape_text(text, sizeof text, target->rank, where), (long long)classes);
+                         element_text(text, target, i), (long long)classes);
     }
     return true;
 }

@@ -15,11 +15,10 @@ static bool same_shape(const wf_var *a, const wf_var *b)
     return wf_shape_equal(&one, &other);
 }
 
-static bool sound_reduction(wf_tape *t, const char *who, wf_reduction reduction)
+static bool sound_reduction(wf_tape *t, const char *who, wf_reduction how)
 {
-    if (reduction == WF_REDUCE_MEAN || reduction == WF_REDUCE_SUM || reduction == WF_REDUCE_NONE)
-        return true;
-    wf_fail(t, "%s: reduction is %d; expected mean, sum or none", who, (int)reduction);
+    if (how == WF_REDUCE_MEAN || how == WF_REDUCE_SUM || how == WF_REDUCE_NONE) return true;
+    wf_fail(t, "%s: reduction is %d; expected mean, sum or none", who, (int)how);
     return false;
 }
 
@@ -38,11 +37,11 @@ static bool sound_factor(wf_tape *t, const char *who, const char *name, const wf
     return wf_tape_ok(t);
 }
 
-static wf_var *reduced(wf_tape *t, wf_var *loss, wf_reduction reduction)
+static wf_var *reduced(wf_tape *t, wf_var *loss, wf_reduction how)
 {
-    return reduction == WF_REDUCE_NONE  ? loss
-           : reduction == WF_REDUCE_SUM ? wf_sum(t, loss, NULL)
-                                        : wf_mean(t, loss, NULL);
+    return how == WF_REDUCE_NONE  ? loss
+           : how == WF_REDUCE_SUM ? wf_sum(t, loss, NULL)
+                                  : wf_mean(t, loss, NULL);
 }
 
 /* ---- binary cross-entropy ---- */

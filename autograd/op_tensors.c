@@ -1,5 +1,5 @@
 /* The kernels of the dispatch level, and what several op families do to whole tensors: adding
- * one into another, copying. */
+ * one into another, copying, saying where an element is. */
 #include "autograd/kernels.h"
 #include "autograd/ops_private.h"
 #include "tensor/loop.h"
@@ -87,4 +87,14 @@ void tensor_assign(const wf_tensor *to, const wf_tensor *from, int threads)
     wf_loop loop;
     if (wf_loop_plan(&loop, wf_tensor_shape(to), 2, (const wf_tensor *[]){ to, from }, -1))
         wf_loop_run(&loop, threads, 1, assign_run, &bytes);
+}
+
+const char *element_text(char text[WF_SHAPE_TEXT], const wf_tensor *x, int64_t index)
+{
+    int64_t where[WF_RANK] = { 0 };
+    for (int k = x->rank - 1; k >= 0; k--) {
+        where[k] = index % x->dim[k];
+        index /= x->dim[k];
+    }
+    return wf_shape_text(text, WF_SHAPE_TEXT, x->rank, where);
 }

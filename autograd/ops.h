@@ -27,15 +27,26 @@ WF_BEGIN
     WF_API wf_var *wf_##name(wf_tape *t, wf_var *a, wf_var *b);
 #include "autograd/pointwise.def"
 
-/* matmul affine, sum mean max sum_to, softmax log_softmax cross_entropy mse, gather_rows
- * scatter_rows one_hot, concat stack copy expand, dropout. */
+/* matmul affine, sum mean max norm argmax sum_to, softmax log_softmax cross_entropy mse,
+ * gather_rows scatter_rows one_hot, concat stack copy flip cast expand, dropout. */
 #define WF_OP(row, function, arguments) WF_API wf_var *function arguments;
 #include "autograd/ops.def"
 
-/* sum, mean and max whose axes stay, with size 1. */
+/* sum, mean, max and norm whose axes stay, with size 1. */
 WF_API wf_var *wf_sum_keep(wf_tape *t, wf_var *x, const wf_axes *axes);
 WF_API wf_var *wf_mean_keep(wf_tape *t, wf_var *x, const wf_axes *axes);
 WF_API wf_var *wf_max_keep(wf_tape *t, wf_var *x, const wf_axes *axes);
+WF_API wf_var *wf_norm_keep(wf_tape *t, wf_var *x, const wf_axes *axes);
+
+/* As argmax, where the smallest element is; NaN counts as smaller than everything. */
+WF_API wf_var *wf_argmin(wf_tape *t, wf_var *x, int axis);
+
+/* A constant of the numbers start + i * step that come before stop, i = 0, 1, ..: ceil((stop -
+ * start) / step) of them, computed in double. I32 takes whole numbers only. */
+WF_API wf_var *wf_arange(wf_tape *t, wf_dtype dtype, double start, double stop, double step);
+/* From lengths I32 (B), each from 0 to time, a mask I32 (time, B): 1 where the step comes before
+ * the sequence's end, else 0. */
+WF_API wf_var *wf_length_mask(wf_tape *t, wf_var *lengths, int64_t time);
 
 /* low and high where x is beyond them. */
 WF_API wf_var *wf_clamp(wf_tape *t, wf_var *x, double low, double high);

@@ -17,6 +17,25 @@ const wf_op *pointwise_at(int index);
 wf_var *cross_entropy_spelled(wf_tape *t, wf_var *logits, wf_var *target,
                               const wf_cross_entropy_options *o);
 
+/* Which axes an op is over. n < 0: all of them. More than WF_RANK are too many, and counted only.
+ * keep: they stay, with size 1. */
+typedef struct reduction {
+    int32_t n;
+    int32_t axis[WF_RANK];
+    bool keep;
+} reduction;
+
+reduction reduction_of(const wf_axes *axes, bool keep);
+/* Can the axes be those of the only input? And what shape has the result of a reduction? */
+bool reduction_sound(const wf_shaping *s, const reduction *r);
+bool reduction_shape(wf_shaping *s);
+/* A bit for each axis. */
+uint32_t reduction_axes(const reduction *r, int rank);
+/* The result y as it stands beside x: the axes that went are there with size 1. And a var of the
+ * result's form, repeated to x's. */
+wf_tensor reduction_beside(const wf_tensor *y, const wf_tensor *x, const reduction *r);
+wf_var *reduction_repeated(wf_tape *t, wf_var *y, wf_var *x, const reduction *r);
+
 /* Bytes that hold any shape as text. */
 enum { WF_SHAPE_TEXT = 192 };
 
@@ -24,6 +43,9 @@ static inline const char *shape_text(char text[WF_SHAPE_TEXT], const wf_tensor *
 {
     return wf_shape_text(text, WF_SHAPE_TEXT, x->rank, x->dim);
 }
+
+/* Where the element at a flat row-major index is, "(1, 2)". */
+const char *element_text(char text[WF_SHAPE_TEXT], const wf_tensor *x, int64_t index);
 
 static inline bool is_float(const wf_tensor *x)
 {

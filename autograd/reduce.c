@@ -13,26 +13,20 @@ enum { PART = 16384 };
 
 /* ---- which axes ---- */
 
-/* n < 0: all of them. More than WF_RANK are too many, and counted only. */
-typedef struct reduction {
-    int32_t n;
-    int32_t axis[WF_RANK];
-    bool keep;
-} reduction;
-
-static reduction reduction_of(const wf_axes *axes, bool keep)
+reduction reduction_of(const wf_axes *axes, bool keep)
 {
     reduction r;
     memset(&r, 0, sizeof r); /* the padding too: attributes are compared bytewise */
     r.n = axes ? axes->n : -1;
     r.keep = keep;
     for (int i = 0; axes && axes->at && i < r.n && i < WF_RANK; i++) r.axis[i] = axes->at[i];
-    if (axes && !axes->at && r.n > 0) r.n = INT32_MAX;         /* a list that was never made: refused by shape */
+    if (axes && !axes->at && r.n > 0)
+        r.n = INT32_MAX; /* a list that was never made: refused by shape */
     return r;
 }
 
-/* A bit for each axis that goes. The axes were checked by shape. */
-static uint32_t gone(const reduction *r, int rank)
+/* The axes were checked by shape. */
+uint32_t reduction_axes(const reduction *r, int rank)
 {
     uint32_t mask = 0;
     if (r->n < 0) return (1u << rank) - 1;
@@ -43,13 +37,11 @@ static uint32_t gone(const reduction *r, int rank)
     return mask;
 }
 
-static bool reduce_shape(wf_shaping *s)
+bool reduction_sound(const wf_shaping *s, const reduction *r)
 {
     const wf_tensor *x = s->in[0];
-    const reduction *r = s->attr;
     char text[WF_SHAPE_TEXT];
     uint32_t mask = 0;
-    if (!is_float(x)) return wf_refuse(s->error, "takes f32 or f64, not i32");
     if (r->n == INT32_MAX) return wf_refuse(s->error, "the list of axes was never made (NULL)");
     if (r->n > x->rank)
         return wf_refuse(s->error, "%d axes named; %s has %d", r->n, shape_text(text, x), x->rank);
@@ -61,7 +53,16 @@ static bool reduce_shape(wf_shaping *s)
         if (mask >> axis & 1) return wf_refuse(s->error, "axis %d is named twice", axis);
         mask |= 1u << axis;
     }
-    mask = gone(r, x->rank);
+    return true;
+}
+
+bool reduction_shape(wf_shaping *s)
+{
+    const wf_tensor *x = s->in[0];
+    const reduction *r = s->attr;
+    if (!is_float(x)) return wf_refuse(s->error, "takes f32 or f64, not i32");
+    if (!reduction_sound(s, r)) return false;
+    const uint32_t mask = reduction_axes(r, x->rank);
     wf_tensor *y = &s->out[0];
     y->dtype = x->dtype;
     y->rank = 0;
@@ -72,10 +73,9 @@ static bool reduce_shape(wf_shaping *s)
     return true;
 }
 
-/* y as it stands beside x: the axes that went are there with size 1. */
-static wf_tensor beside(const wf_tensor *y, const wf_tensor *x, const reduction *r)
+wf_tensor reduction_beside(const wf_tensor *y, const wf_tensor *x, const reduction *r)
 {
-    uint32_t mask = gone(r, x->rank);
+    uint32_t mask = reduction_axes(r, x->rank);
     wf_tensor v = { .data = y->data, .dtype = y->dtype, .rank = x->rank };
     int at = 0;
     for (int i = 0; i < x->rank; i++) {
@@ -155,14 +155,14 @@ static void store(const wf_tensor *y, const double *sums, double divisor)
 
 static bool sum_shape(wf_shaping *s)
 {
-    return reduce_shape(s) && sum_scratch(s);
+    return reduction_shape(s) && sum_scratch(s);
 }
 
 /* How many elements of x meet in one of y. */
 static double meeting(const wf_tensor *x, const reduction *r)
 {
     double n = 1;
-    uint32_t mask = gone(r, x->rank);
+    uint32_t mask = reduction_axes(r, x->rank);
     for (int i = 0; i < x->rank; i++)
         if (mask >> i & 1) n *= (double)x->dim[i];
     return n;
@@ -170,14 +170,14 @@ static double meeting(const wf_tensor *x, const reduction *r)
 
 static void sum_forward(const wf_call *c)
 {
-    const wf_tensor like = beside(c->out[0], c->in[0], c->attr);
+    const wf_tensor like = reduction_beside(c->out[0], c->in[0], c->attr);
     sum_into(c->scratch, &like, c->in[0], c->threads);
     store(c->out[0], c->scratch, 1);
 }
 
 static void mean_forward(const wf_call *c)
 {
-    const wf_tensor like = beside(c->out[0], c->in[0], c->attr);
+    const wf_tensor like = reduction_beside(c->out[0], c->in[0], c->attr);
     sum_into(c->scratch, &like, c->in[0], c->threads);
     store(c->out[0], c->scratch, meeting(c->in[0], c->attr));
 }
@@ -185,22 +185,21 @@ static void mean_forward(const wf_call *c)
 static void sum_backward(const wf_call *c)
 {
     if (!c->gin[0] || !c->gout[0]) return;
-    const wf_tensor g = beside(c->gout[0], c->in[0], c->attr);
+    const wf_tensor g = reduction_beside(c->gout[0], c->in[0], c->attr);
     tensor_accumulate(c->gin[0], &g, 1, c->threads);
 }
 
 static void mean_backward(const wf_call *c)
 {
     if (!c->gin[0] || !c->gout[0]) return;
-    const wf_tensor g = beside(c->gout[0], c->in[0], c->attr);
+    const wf_tensor g = reduction_beside(c->gout[0], c->in[0], c->attr);
     tensor_accumulate(c->gin[0], &g, 1 / meeting(c->in[0], c->attr), c->threads);
 }
 
-/* A var of the result's form, repeated to x's. */
-static wf_var *repeated(wf_tape *t, wf_var *y, wf_var *x, const reduction *r)
+wf_var *reduction_repeated(wf_tape *t, wf_var *y, wf_var *x, const reduction *r)
 {
     wf_shape shape = wf_shape_of(x), kept = shape;
-    uint32_t mask = gone(r, shape.rank);
+    uint32_t mask = reduction_axes(r, shape.rank);
     for (int i = 0; i < kept.rank; i++)
         if (mask >> i & 1) kept.dim[i] = 1;
     return wf_expand(t, r->keep ? y : wf_reshape(t, y, kept), shape);
@@ -208,21 +207,22 @@ static wf_var *repeated(wf_tape *t, wf_var *y, wf_var *x, const reduction *r)
 
 static void sum_gradient(wf_tape *t, const wf_gradient *g)
 {
-    if (g->gout[0] && g->wanted[0]) g->gin[0] = repeated(t, g->gout[0], g->in[0], g->attr);
+    if (g->gout[0] && g->wanted[0])
+        g->gin[0] = reduction_repeated(t, g->gout[0], g->in[0], g->attr);
 }
 
 static void mean_gradient(wf_tape *t, const wf_gradient *g)
 {
     if (!g->gout[0] || !g->wanted[0]) return;
     double n = meeting(wf_value(g->in[0]), g->attr);
-    g->gin[0] = repeated(t, wf_div_scalar(t, g->gout[0], n), g->in[0], g->attr);
+    g->gin[0] = reduction_repeated(t, wf_div_scalar(t, g->gout[0], n), g->in[0], g->attr);
 }
 
 /* ---- the maximum ---- */
 
 static bool max_shape(wf_shaping *s)
 {
-    if (!reduce_shape(s)) return false;
+    if (!reduction_shape(s)) return false;
     const wf_tensor *x = s->in[0];
     char text[WF_SHAPE_TEXT];
     if (wf_tensor_count(&s->out[0]) != 0 && wf_tensor_count(x) == 0)
@@ -245,7 +245,7 @@ static void max_run(void *context, char *const pointer[], const int64_t stride[]
 
 static void max_forward(const wf_call *c)
 {
-    const wf_tensor *x = c->in[0], to = beside(c->out[0], x, c->attr);
+    const wf_tensor *x = c->in[0], to = reduction_beside(c->out[0], x, c->attr);
     choosing m = { op_kernels_of(x->dtype), bytes_of(x) };
     wf_loop loop;
     wf_tensor_fill(c->out[0], -(double)INFINITY);
@@ -296,7 +296,8 @@ static void max_backward(const wf_call *c)
 {
     if (!c->gin[0] || !c->gout[0]) return;
     const wf_tensor *x = c->in[0];
-    const wf_tensor y = beside(c->out[0], x, c->attr), g = beside(c->gout[0], x, c->attr);
+    const wf_tensor y = reduction_beside(c->out[0], x, c->attr),
+                    g = reduction_beside(c->gout[0], x, c->attr);
     const wf_tensor share = wf_tensor_of(WF_F64, wf_tensor_shape(&y), c->scratch);
     int64_t bytes = bytes_of(x);
     wf_loop loop;
@@ -319,11 +320,11 @@ static void max_gradient(wf_tape *t, const wf_gradient *g)
     int axes[WF_RANK];
     for (int i = 0; i < all.n; i++) axes[i] = all.axis[i];
     wf_axes list = { all.n, axes };
-    wf_var *chosen = wf_equal(t, x, repeated(t, g->out[0], x, &all));
+    wf_var *chosen = wf_equal(t, x, reduction_repeated(t, g->out[0], x, &all));
     wf_var *ones = wf_where(t, chosen, wf_full(t, dtype, WF_SCALAR, 1),
                             wf_zeros(t, dtype, WF_SCALAR));
     wf_var *share = wf_sum_keep(t, ones, all.n < 0 ? NULL : &list);
-    g->gin[0] = wf_div(t, wf_mul(t, ones, repeated(t, g->gout[0], x, &all)), share);
+    g->gin[0] = wf_div(t, wf_mul(t, ones, reduction_repeated(t, g->gout[0], x, &all)), share);
 }
 
 /* ---- sum_to ---- */

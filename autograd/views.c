@@ -87,6 +87,28 @@ wf_var *wf_transpose(wf_tape *t, wf_var *x, int a, int b)
     return view_new(t, x, &v);
 }
 
+wf_var *wf_permute(wf_tape *t, wf_var *x, const wf_axes *axes)
+{
+    if (!wf_tape_ok(t) || !(x = var_enter(t, x, "permute", 1))) return NULL;
+    const int rank = x->value.rank;
+    char text[256];
+    if (!axes || (axes->n > 0 && !axes->at))
+        return wf_fail(t, "permute: the list of axes was never made (NULL)");
+    if (axes->n != rank)
+        return wf_fail(t, "permute: %d axes named; %s has %d", axes->n, shape_of(x, text), rank);
+    wf_tensor v = x->value;
+    uint32_t named = 0;
+    for (int i = 0; i < rank; i++) {
+        const int axis = wf_axis(rank, axes->at[i]);
+        if (axis < 0) return wf_fail(t, "permute: axis %d of %s", axes->at[i], shape_of(x, text));
+        if (named >> axis & 1) return wf_fail(t, "permute: axis %d is named twice", axis);
+        named |= 1u << axis;
+        v.dim[i] = x->value.dim[axis];
+        v.stride[i] = x->value.stride[axis];
+    }
+    return view_new(t, x, &v);
+}
+
 wf_var *wf_window(wf_tape *t, wf_var *x, int axis, int64_t size, int64_t step)
 {
     if (!(x = enter_axis(t, x, "window", &axis))) return NULL;
@@ -149,5 +171,21 @@ wf_var *wf_unsqueeze(wf_tape *t, wf_var *x, int axis)
     v.rank++;
     v.dim[at] = 1;
     v.stride[at] = 1;
+    return view_new(t, x, &v);
+}
+
+wf_var *wf_squeeze(wf_tape *t, wf_var *x, int axis)
+{
+    if (!(x = enter_axis(t, x, "squeeze", &axis))) return NULL;
+    char text[256];
+    if (x->value.dim[axis] != 1)
+        return wf_fail(t, "squeeze: axis %d of %s has size %lld; expected 1", axis,
+                       shape_of(x, text), (long long)x->value.dim[axis]);
+    wf_tensor v = x->value;
+    v.rank--;
+    for (int i = axis; i < v.rank; i++) {
+        v.dim[i] = v.dim[i + 1];
+        v.stride[i] = v.stride[i + 1];
+    }
     return view_new(t, x, &v);
 }

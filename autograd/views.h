@@ -3,7 +3,7 @@
 #ifndef WEFT_AUTOGRAD_VIEWS_H
 #define WEFT_AUTOGRAD_VIEWS_H
 
-#include "autograd/tape.h"
+#include "autograd/op.h"
 
 WF_BEGIN
 
@@ -18,6 +18,8 @@ WF_API wf_var *wf_select(wf_tape *t, wf_var *x, int axis, int64_t index);
 WF_API bool wf_split(wf_tape *t, wf_var *x, int axis, int n, wf_var *part[]);
 /* Two axes exchanged. */
 WF_API wf_var *wf_transpose(wf_tape *t, wf_var *x, int a, int b);
+/* The axes in another order: axis i of the result is axis axes->at[i] of x, each named once. */
+WF_API wf_var *wf_permute(wf_tape *t, wf_var *x, const wf_axes *axes);
 /* A sliding window: axis of n becomes (n - size) / step + 1 positions; a last axis of `size` is
  * added. */
 WF_API wf_var *wf_window(wf_tape *t, wf_var *x, int axis, int64_t size, int64_t step);
@@ -26,6 +28,8 @@ WF_API wf_var *wf_window(wf_tape *t, wf_var *x, int axis, int64_t size, int64_t 
 WF_API wf_var *wf_reshape(wf_tape *t, wf_var *x, wf_shape shape);
 /* An axis of size 1 put in at `axis` (0 .. rank, or negative: -1 is behind the last). */
 WF_API wf_var *wf_unsqueeze(wf_tape *t, wf_var *x, int axis);
+/* The other way: an axis of size 1 taken out. */
+WF_API wf_var *wf_squeeze(wf_tape *t, wf_var *x, int axis);
 
 WF_END
 

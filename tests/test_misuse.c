@@ -121,9 +121,9 @@ static void misuse_losses(void)
             "cross_entropy: input 3 belongs to another tape");
     REFUSES(entropy((wf_cross_entropy_options){ .weight = now.vector, .label_smoothing = 1 }),
             "cross_entropy: label_smoothing is 1; expected 0 <= label_smoothing < 1");
-    REFUSES(entropy((wf_cross_entropy_options){ .weight = now.vector,
-                                                .reduction = (wf_reduction)7 }),
-            "cross_entropy: reduction is 7; expected mean, sum or none");
+    REFUSES(
+        entropy((wf_cross_entropy_options){ .weight = now.vector, .reduction = (wf_reduction)7 }),
+        "cross_entropy: reduction is 7; expected mean, sum or none");
     REFUSES(wf_cross_entropy_with(t, now.ids, now.ids,
                                   &(wf_cross_entropy_options){ .weight = now.vector }),
             "cross_entropy: logits are i32 (2); expected f32 or f64 (..., classes)");
@@ -134,6 +134,70 @@ static void misuse_losses(void)
                                   &(wf_cross_entropy_options){ .label_smoothing = -1 }),
             "cross_entropy: label_smoothing is -1; expected 0 <= label_smoothing < 1");
     REFUSES(wf_mse(t, now.matrix, now.vector), "mse: shapes differ: (2, 3) and (3)");
+}
+
+static void misuse_arranging(void)
+{
+    wf_tape *t = now.t;
+    const wf_axes nothing = { 2, NULL };
+    REFUSES(wf_flip(t, now.matrix, WF_AXES(2)), "flip: axis 2 is out of range for (2, 3)");
+    REFUSES(wf_flip(t, now.matrix, WF_AXES(0, -2)), "flip: axis 0 is named twice");
+    REFUSES(wf_flip(t, now.matrix, WF_AXES(0, 1, 0)), "flip: 3 axes named; (2, 3) has 2");
+    REFUSES(wf_flip(t, now.matrix, &nothing), "flip: the list of axes was never made (NULL)");
+    REFUSES(wf_norm(t, now.matrix, WF_AXES(-3)), "norm: axis -3 is out of range for (2, 3)");
+    REFUSES(wf_norm_keep(t, now.mask, NULL), "norm: takes f32 or f64, not i32");
+    REFUSES(wf_permute(t, now.matrix, NULL), "permute: the list of axes was never made (NULL)");
+    REFUSES(wf_permute(t, now.matrix, &nothing), "permute: the list of axes was never made (NULL)");
+    REFUSES(wf_permute(t, now.matrix, WF_AXES(0)), "permute: 1 axes named; (2, 3) has 2");
+    REFUSES(wf_permute(t, now.matrix, WF_AXES(0, 2)), "permute: axis 2 of (2, 3)");
+    REFUSES(wf_permute(t, now.matrix, WF_AXES(1, -1)), "permute: axis 1 is named twice");
+    REFUSES(wf_squeeze(t, now.matrix, 0), "squeeze: axis 0 of (2, 3) has size 2; expected 1");
+    REFUSES(wf_squeeze(t, now.empty, 0), "squeeze: axis 0 of (0, 3) has size 0; expected 1");
+    REFUSES(wf_squeeze(t, now.matrix, -3), "squeeze: axis -3 of (2, 3)");
+    REFUSES(wf_squeeze(t, now.scalar, 0), "squeeze: axis 0 of ()");
+    REFUSES(wf_squeeze(t, NULL, 0), "squeeze: input 1 was never made (NULL)");
+    REFUSES(wf_argmax(t, now.matrix, 2), "argmax: axis 2 is out of range for (2, 3)");
+    REFUSES(wf_argmin(t, now.scalar, 0), "argmax: axis 0 is out of range for ()");
+    REFUSES(wf_argmax(t, now.empty, 0), "argmax: (0, 3) has nothing to choose from");
+    QUIET(wf_count(wf_argmax(t, now.empty, 1)) == 0);
+}
+
+static void misuse_casts_and_constants(void)
+{
+    wf_tape *t = now.t;
+    const double wrong[6] = { 0, 1, 2, 3, (double)NAN, 5 }, far[2] = { -2147483649.0, 0 };
+    const int32_t lengths[2] = { 2, 3 }, below[2] = { -1, 0 };
+    REFUSES(wf_cast(t, now.matrix, (wf_dtype)7), "cast: there is no dtype 7");
+    REFUSES(wf_cast(t, now.matrix, (wf_dtype)-1), "cast: there is no dtype -1");
+    REFUSES(wf_cast(t, wf_leaf(t, WF_F64, WF_SHAPE(2, 3), wrong), WF_I32),
+            "cast: nan at (1, 1) is beyond what i32 can hold");
+    REFUSES(wf_cast(t, wf_leaf(t, WF_F64, WF_SHAPE(2), far), WF_I32),
+            "cast: -2.14748e+09 at (0) is beyond what i32 can hold");
+    REFUSES(wf_cast(t, wf_full(t, WF_F32, WF_SCALAR, (double)INFINITY), WF_I32),
+            "cast: inf at () is beyond what i32 can hold");
+    REFUSES(wf_arange(t, (wf_dtype)3, 0, 1, 1), "arange: there is no dtype 3");
+    REFUSES(wf_arange(t, WF_F64, 0, 1, 0), "arange: steps of 0 do not lead from 0 to 1");
+    REFUSES(wf_arange(t, WF_F64, 0, 1, -1), "arange: steps of -1 do not lead from 0 to 1");
+    REFUSES(wf_arange(t, WF_F64, 0, (double)INFINITY, 1),
+            "arange: from 0 to inf by 1; expected finite numbers");
+    REFUSES(wf_arange(t, WF_F64, 0, 1e300, 1),
+            "arange: from 0 to 1e+300 by 1 are more numbers than can be counted");
+    REFUSES(wf_arange(t, WF_F64, 0, 0x1p40, 1), "arange: out of memory for 8796093022208 bytes");
+    REFUSES(wf_arange(t, WF_I32, 0, 3, 0.5),
+            "arange: from 0 to 3 by 0.5; i32 takes whole numbers from -2147483648 to 2147483647");
+    REFUSES(wf_arange(t, WF_I32, 2147483646, 2147483649.0, 1), NULL);
+    REFUSES(wf_length_mask(t, now.matrix, 2),
+            "length_mask: lengths are f64 (2, 3); expected i32 (sequences)");
+    REFUSES(wf_length_mask(t, now.mask, 2),
+            "length_mask: lengths are i32 (2, 3); expected i32 (sequences)");
+    REFUSES(wf_length_mask(t, now.ids, -1), "length_mask: time is -1; expected 0 or more");
+    REFUSES(wf_length_mask(t, wf_constant(t, WF_I32, WF_SHAPE(2), lengths), 2),
+            "length_mask: the length at (1) is 3; expected 0 to 2");
+    REFUSES(wf_length_mask(t, wf_constant(t, WF_I32, WF_SHAPE(2), below), 2),
+            "length_mask: the length at (0) is -1; expected 0 to 2");
+    REFUSES(wf_length_mask(t, now.ids, INT64_MAX), NULL);
+    QUIET(wf_cast(t, now.matrix, WF_F64) == now.matrix);
+    QUIET(wf_count(wf_arange(t, WF_I32, 5, 5, -1)) == 0);
 }
 
 static wf_var *binary(wf_binary_cross_entropy_options o)
@@ -331,9 +395,19 @@ static void misuse_shapes_of_views(void)
 }
 
 static void (*const argument_tests[])(void) = {
-    misuse_pointwise,  misuse_products,        misuse_reductions,         misuse_losses,
-    misuse_rows_by_id, misuse_joining,         misuse_expand_and_dropout, misuse_slices,
-    misuse_split,      misuse_shapes_of_views, misuse_binary_losses,
+    misuse_pointwise,
+    misuse_products,
+    misuse_reductions,
+    misuse_losses,
+    misuse_rows_by_id,
+    misuse_joining,
+    misuse_expand_and_dropout,
+    misuse_slices,
+    misuse_split,
+    misuse_shapes_of_views,
+    misuse_binary_losses,
+    misuse_arranging,
+    misuse_casts_and_constants,
 };
 
 enum { ARGUMENT_TESTS = (int)(sizeof argument_tests / sizeof argument_tests[0]) };

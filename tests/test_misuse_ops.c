@@ -144,6 +144,44 @@ static wf_var *call_dropout(wf_tape *t, wf_var *const v[])
 {
     return wf_dropout(t, v[0], 0.5);
 }
+static wf_var *call_norm(wf_tape *t, wf_var *const v[])
+{
+    return wf_norm(t, v[0], NULL);
+}
+static wf_var *call_norm_keep(wf_tape *t, wf_var *const v[])
+{
+    return wf_norm_keep(t, v[0], WF_AXES(-1));
+}
+static wf_var *call_argmax(wf_tape *t, wf_var *const v[])
+{
+    return wf_argmax(t, v[0], -1);
+}
+static wf_var *call_argmin(wf_tape *t, wf_var *const v[])
+{
+    return wf_argmin(t, v[0], 0);
+}
+static wf_var *call_flip(wf_tape *t, wf_var *const v[])
+{
+    return wf_flip(t, v[0], WF_AXES(-1));
+}
+static wf_var *call_cast(wf_tape *t, wf_var *const v[])
+{
+    return wf_cast(t, v[0], wf_dtype_of(v[0]) == WF_F32 ? WF_F64 : WF_F32);
+}
+static wf_var *call_length_mask(wf_tape *t, wf_var *const v[])
+{
+    return wf_length_mask(t, v[0], 2);
+}
+static wf_var *call_squeeze(wf_tape *t, wf_var *const v[])
+{
+    return wf_squeeze(t, wf_unsqueeze(t, v[0], 0), 0);
+}
+static wf_var *call_permute(wf_tape *t, wf_var *const v[])
+{
+    int axis[WF_RANK];
+    for (int i = 0; i < wf_rank(v[0]); i++) axis[i] = wf_rank(v[0]) - 1 - i;
+    return wf_permute(t, v[0], &(wf_axes){ wf_rank(v[0]), axis });
+}
 static wf_var *call_clamp(wf_tape *t, wf_var *const v[])
 {
     return wf_clamp(t, v[0], -1, 1);
@@ -222,6 +260,15 @@ static const op_row rows[] = {
     { OF(wf_window), "window", call_window, "m", true, -1 },
     { OF(wf_reshape), "reshape", call_reshape, "m", true, -1 },
     { OF(wf_unsqueeze), "unsqueeze", call_unsqueeze, "m", true, -1 },
+    { OF(wf_norm), "norm", call_norm, "m", false, -1 },
+    { OF(wf_norm_keep), "norm", call_norm_keep, "m", false, -1 },
+    { OF(wf_argmax), "argmax", call_argmax, "m", true, -1 },
+    { OF(wf_argmin), "argmax", call_argmin, "m", true, -1 },
+    { OF(wf_flip), "flip", call_flip, "m", true, -1 },
+    { OF(wf_cast), "cast", call_cast, "m", true, -1 },
+    { OF(wf_length_mask), "length_mask", call_length_mask, "i", false, -1 },
+    { OF(wf_permute), "permute", call_permute, "m", true, -1 },
+    { OF(wf_squeeze), "unsqueeze", call_squeeze, "m", true, -1 },
     { OF(wf_detach), "detach", call_detach, "m", true, -1 },
 };
 

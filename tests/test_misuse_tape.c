@@ -153,6 +153,16 @@ static void zeros_enter(void)
 {
     enters(zeros, "zeros");
 }
+static void arange_enters(void)
+{
+    QUIET(!wf_arange(NULL, WF_F64, 0, 3, 1));
+    REFUSES(wf_arange(now.t, WF_F64, (double)NAN, 3, 1),
+            "arange: from nan to 3 by 1; expected finite numbers");
+    wf_fail(now.t, "test: failed on purpose");
+    ck_assert_ptr_null(wf_arange(now.t, WF_F64, 0, 3, 1));
+    misuse_renew();
+}
+
 static void full_enters(void)
 {
     enters(full, "full");
@@ -718,6 +728,7 @@ static const misuse table[] = {
     { OF(wf_constant_tensor), constant_tensor },
     { OF(wf_zeros), zeros_enter },
     { OF(wf_full), full_enters },
+    { OF(wf_arange), arange_enters },
     { OF(wf_rank), reading },
     { OF(wf_dim), reading },
     { OF(wf_shape_of), reading },

@@ -1,0 +1,155 @@
+/* argmax and argmin along an axis: places, which have no derivative. */
+#include "autograd/kernels.h"
+#include "autograd/ops_private.h"
+#include "tensor/par.h"
+
+#include <string.h>
+
+enum { ELEMENTS = 8192 };
+
+typedef struct extreme {
+    int32_t axis;
+    bool smallest;
+} extreme;
+
+static bool argmax_shape(wf_shaping *s)
+{
+    const wf_tensor *x = s->in[0];
+    const extreme *e = s->attr;
+    const int axis = wf_axis(x->rank, e->axis);
+    char text[WF_SHAPE_TEXT];
+    if (axis < 0)
+        return wf_refuse(s->error, "axis %d is out of range for %s", e->axis, shape_text(text, x));
+    wf_tensor *y = &s->out[0];
+    y->dtype = WF_I32;
+    y->rank = 0;
+    for (int i = 0; i < x->rank; i++)
+        if (i != axis) y->dim[y->rank++] = x->dim[i];
+    if (x->dim[axis] == 0 && wf_tensor_count(y) > 0)
+        return wf_refuse(s->error, "%s has nothing to choose from", shape_text(text, x));
+    if (x->dim[axis] > INT32_MAX)
+        return wf_refuse(s->error, "axis %d of %s is longer than i32 can say", axis,
+                         shape_text(text, x));
+    return true;
+}
+
+/* The first place of the largest (smallest) of n >= 1 elements; the first NaN if there is one. */
+#define SCAN(name, type, is_nan)                                                                   \
+    static int32_t name(const void *data, int64_t at, int64_t n, int64_t stride, bool smallest)    \
+    {                                                                                              \
+        const type *x = (const type *)data + at;                                                   \
+        type best = x[0];                                                                          \
+        int64_t found = 0;                                                                         \
+        for (int64_t i = 1; i < n && !is_nan(best); i++) {                                         \
+            const type v = x[i * stride];                                                          \
+            if ((smallest ? v < best : v > best) || is_nan(v)) best = v, found = i;                \
+        }                                                                                          \
+        return (int32_t)found;                                                                     \
+    }
+#define IS_NAN(v) ((v) != (v))
+#define NEVER(v) false
+SCAN(scan_f32, float, IS_NAN)
+SCAN(scan_f64, double, IS_NAN)
+SCAN(scan_i32, int32_t, NEVER)
+
+static void each_place(void *context, int64_t begin, int64_t end)
+{
+    const wf_call *c = context;
+    const wf_tensor *x = c->in[0];
+    const extreme *e = c->attr;
+    const int axis = wf_axis(x->rank, e->axis);
+    int32_t *y = c->out[0]->data;
+    for (int64_t i = begin; i < end; i++) {
+        int64_t at = 0, rest = i;
+        for (int k = x->rank - 1; k >= 0; k--) {
+            if (k == axis) continue;
+            at += rest % x->dim[k] * x->stride[k];
+            rest /= x->dim[k];
+        }
+        y[i] = (x->dtype == WF_F32 ? scan_f32
+                : x->dtype == WF_F64
+                    ? scan_f64
+                    : scan_i32)(x->data, at, x->dim[axis], x->stride[axis], e->smallest);
+    }
+}
+
+static void argmax_forward(const wf_call *c)
+{
+    const extreme *e = c->attr;
+    const int64_t n = c->in[0]->dim[wf_axis(c->in[0]->rank, e->axis)];
+    wf_par_for(c->threads, wf_tensor_count(c->out[0]), ELEMENTS / (n + 1) + 1, each_place,
+               (void *)c);
+}
+
+static void argmax_backward(const wf_call *c)
+{
+    (void)c;
+}
+
+static void argmax_gradient(wf_tape *t, const wf_gradient *g)
+{
+    (void)t, (void)g;
+}
+
+static bool argmax_sample(int k, wf_sample *s)
+{
+    static const struct {
+        const char *label;
+        wf_dtype dtype;
+        wf_shape shape;
+        extreme e;
+    } tried[] = {
+        { "of rows", WF_F64, { 2, { 3, 5 } }, { .axis = -1 } },
+        { "of the middle axis", WF_F64, { 3, { 2, 5, 3 } }, { .axis = 1 } },
+        { "the smallest of columns", WF_F64, { 2, { 3, 5 } }, { .axis = 0, .smallest = true } },
+        { "of ids, with ties", WF_I32, { 2, { 3, 7 } }, { .axis = 1 } },
+        { "of no rows", WF_F64, { 2, { 0, 3 } }, { .axis = 1 } },
+    };
+    if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
+    s->label = tried[k].label;
+    s->n_in = 1;
+    s->in[0].dtype = tried[k].dtype;
+    s->in[0].shape = tried[k].shape;
+    s->in[0].low = -2;
+    s->in[0].high = 2;
+    memcpy(s->attr.bytes, &tried[k].e, sizeof tried[k].e);
+    return true;
+}
+
+static const wf_op argmax_row = {
+    .name = "argmax",
+    .doc = "where along an axis the largest (smallest) element is",
+    .inputs = 1,
+    .outputs = 1,
+    .attr_size = sizeof(extreme),
+    .flags = WF_OP_LINEAR,
+    .shape = argmax_shape,
+    .forward = argmax_forward,
+    .backward = argmax_backward,
+    .gradient = argmax_gradient,
+    .sample = argmax_sample,
+};
+
+const wf_op *op_argmax(void)
+{
+    return &argmax_row;
+}
+
+static wf_var *found(wf_tape *t, wf_var *x, int axis, bool smallest)
+{
+    extreme e;
+    memset(&e, 0, sizeof e); /* the padding too: attributes are compared bytewise */
+    e.axis = axis;
+    e.smallest = smallest;
+    return wf_apply_one(t, &argmax_row, 1, &x, &e);
+}
+
+wf_var *wf_argmax(wf_tape *t, wf_var *x, int axis)
+{
+    return found(t, x, axis, false);
+}
+
+wf_var *wf_argmin(wf_tape *t, wf_var *x, int axis)
+{
+    return found(t, x, axis, true);
+}

@@ -1,0 +1,150 @@
+/* cast: the same numbers in another dtype, differentiable between floats. */
+#include "autograd/kernels.h"
+#include "autograd/ops_private.h"
+#include "tensor/loop.h"
+
+#include <string.h>
+
+static wf_dtype target_of(const void *attr)
+{
+    return (wf_dtype) * (const int32_t *)attr;
+}
+
+static bool cast_shape(wf_shaping *s)
+{
+    const int32_t dtype = *(const int32_t *)s->attr;
+    if (dtype < WF_F32 || dtype > WF_I32)
+        return wf_refuse(s->error, "there is no dtype %d", (int)dtype);
+    s->out[0] = *s->in[0];
+    s->out[0].dtype = (wf_dtype)dtype;
+    return true;
+}
+
+/* What is left of v when its fraction is cut off fits; NaN does not. */
+static bool i32_holds(double v)
+{
+    return v > -2147483649.0 && v < 2147483648.0;
+}
+
+typedef struct holding {
+    wf_dtype dtype;
+    bool all;
+} holding;
+
+static void holding_run(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+{
+    holding *h = context;
+    for (int64_t i = 0; i < n; i++) {
+        const void *at = pointer[0] + i * stride[0];
+        h->all &= i32_holds(h->dtype == WF_F32 ? (double)*(const float *)at : *(const double *)at);
+    }
+}
+
+static bool cast_check(const wf_call *c, wf_error *error)
+{
+    const wf_tensor *x = c->in[0];
+    holding h = { x->dtype, true };
+    wf_loop loop;
+    if (target_of(c->attr) != WF_I32 || x->dtype == WF_I32 || wf_tensor_count(x) == 0) return true;
+    if (wf_loop_plan(&loop, wf_tensor_shape(x), 1, &x, -1))
+        wf_loop_run(&loop, 1, 0, holding_run, &h);
+    for (int64_t i = 0; !h.all; i++) {
+        const double v = wf_tensor_at(x, i);
+        char text[WF_SHAPE_TEXT];
+        if (i32_holds(v)) continue;
+        return wf_refuse(error, "%g at %s is beyond what i32 can hold", v,
+                         element_text(text, x, i));
+    }
+    return true;
+}
+
+static void cast_forward(const wf_call *c)
+{
+    wf_tensor_copy(c->in[0], c->out[0]);
+}
+
+/* Operands: gx and g, of different dtypes. */
+static void add_to_f32(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+{
+    (void)context;
+    for (int64_t i = 0; i < n; i++)
+        *(float *)(void *)(pointer[0] + i * stride[0]) += (float)*(
+            const double *)(const void *)(pointer[1] + i * stride[1]);
+}
+
+static void add_to_f64(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+{
+    (void)context;
+    for (int64_t i = 0; i < n; i++)
+        *(double *)(void *)(pointer[0] + i * stride[0]) += (double)*(
+            const float *)(const void *)(pointer[1] + i * stride[1]);
+}
+
+static void cast_backward(const wf_call *c)
+{
+    const wf_tensor *gx = c->gin[0], *g = c->gout[0];
+    wf_loop loop;
+    if (!gx || !g) return;
+    if (gx->dtype == g->dtype)
+        tensor_accumulate(gx, g, 1, c->threads);
+    else if (wf_loop_plan(&loop, wf_tensor_shape(gx), 2, (const wf_tensor *[]){ gx, g }, -1))
+        wf_loop_run(&loop, c->threads, 1, gx->dtype == WF_F32 ? add_to_f32 : add_to_f64, NULL);
+}
+
+static void cast_gradient(wf_tape *t, const wf_gradient *g)
+{
+    if (g->gout[0] && g->wanted[0]) g->gin[0] = wf_cast(t, g->gout[0], wf_dtype_of(g->in[0]));
+}
+
+/* From F64: differences of what F32 rounded would say nothing. */
+static bool cast_sample(int k, wf_sample *s)
+{
+    static const struct {
+        const char *label;
+        wf_dtype from;
+        wf_shape shape;
+        int32_t to;
+    } tried[] = {
+        { "to f64", WF_F64, { 2, { 3, 5 } }, WF_F64 },
+        { "a scalar", WF_F64, { 0, { 0 } }, WF_F64 },
+        { "nothing", WF_F64, { 2, { 0, 3 } }, WF_F64 },
+        { "to ids", WF_F64, { 2, { 3, 5 } }, WF_I32 },
+        { "of ids", WF_I32, { 2, { 3, 5 } }, WF_F32 },
+    };
+    if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
+    s->label = tried[k].label;
+    s->n_in = 1;
+    s->in[0].dtype = tried[k].from;
+    s->in[0].shape = tried[k].shape;
+    s->in[0].low = -9;
+    s->in[0].high = 9;
+    memcpy(s->attr.bytes, &tried[k].to, sizeof tried[k].to);
+    return true;
+}
+
+static const wf_op cast_row = {
+    .name = "cast",
+    .doc = "x in another dtype",
+    .inputs = 1,
+    .outputs = 1,
+    .attr_size = sizeof(int32_t),
+    .flags = WF_OP_LINEAR,
+    .shape = cast_shape,
+    .check = cast_check,
+    .forward = cast_forward,
+    .backward = cast_backward,
+    .gradient = cast_gradient,
+    .sample = cast_sample,
+};
+
+const wf_op *op_cast(void)
+{
+    return &cast_row;
+}
+
+wf_var *wf_cast(wf_tape *t, wf_var *x, wf_dtype dtype)
+{
+    const int32_t to = (int32_t)dtype;
+    if (x && wf_tape_ok(t) && wf_dtype_of(x) == dtype) return x;
+    return wf_apply_one(t, &cast_row, 1, &x, &to);
+}

@@ -1,0 +1,153 @@
+/* flip: the same numbers in reverse along some axes. Strides are never negative, so it is an op and
+ * not a view. */
+#include "autograd/kernels.h"
+#include "autograd/ops_private.h"
+#include "tensor/par.h"
+
+#include <string.h>
+
+enum { ELEMENTS = 8192 };
+
+static bool flip_shape(wf_shaping *s)
+{
+    s->out[0] = *s->in[0];
+    return reduction_sound(s, s->attr);
+}
+
+/* A side with strides of its own (x, or its gradient) and one that is row-major (y, or its
+ * gradient), row by row of the latter's last axis. */
+typedef struct flipping {
+    const op_kernels *kernels;
+    const wf_tensor *strided;
+    char *dense;
+    uint32_t axes;
+    int64_t bytes, n, step; /* a row's elements, and where the next one is on the strided side */
+} flipping;
+
+static flipping flipping_of(const wf_call *c, const wf_tensor *strided, const wf_tensor *dense)
+{
+    const int last = strided->rank - 1;
+    flipping f = { .strided = strided,
+                   .dense = dense->data,
+                   .axes = reduction_axes(c->attr, strided->rank),
+                   .bytes = bytes_of(strided),
+                   .n = last < 0 ? 1 : strided->dim[last],
+                   .step = last < 0 ? 1 : strided->stride[last] };
+    if (f.n <= 1) f.step = 1; /* it may be anything */
+    if (last >= 0 && f.axes >> last & 1) f.step = -f.step;
+    return f;
+}
+
+/* Where the element that comes first in a row lies on the strided side. */
+static char *row_start(const flipping *f, int64_t row)
+{
+    const wf_tensor *x = f->strided;
+    int64_t at = f->step < 0 ? (1 - f->n) * f->step : 0;
+    for (int k = x->rank - 2; k >= 0; k--) {
+        const int64_t i = row % x->dim[k];
+        at += (f->axes >> k & 1 ? x->dim[k] - 1 - i : i) * x->stride[k];
+        row /= x->dim[k];
+    }
+    return (char *)x->data + at * f->bytes;
+}
+
+static void forward_rows(void *context, int64_t begin, int64_t end)
+{
+    const flipping *f = context;
+    for (int64_t row = begin; row < end; row++) {
+        const char *from = row_start(f, row);
+        char *to = f->dense + row * f->n * f->bytes;
+        const int64_t step = f->step * f->bytes;
+        if (f->step == 1)
+            memcpy(to, from, (size_t)(f->n * f->bytes));
+        else if (f->bytes == 4)
+            for (int64_t i = 0; i < f->n; i++) memcpy(to + 4 * i, from + i * step, 4);
+        else
+            for (int64_t i = 0; i < f->n; i++) memcpy(to + 8 * i, from + i * step, 8);
+    }
+}
+
+static void backward_rows(void *context, int64_t begin, int64_t end)
+{
+    const flipping *f = context;
+    for (int64_t row = begin; row < end; row++)
+        f->kernels->add(f->n, row_start(f, row), f->step, f->dense + row * f->n * f->bytes, 1, 1);
+}
+
+static void each_row(const wf_call *c, flipping *f, wf_par_fn *fn)
+{
+    const int64_t count = wf_tensor_count(f->strided);
+    if (count > 0) wf_par_for(c->threads, count / f->n, ELEMENTS / f->n + 1, fn, f);
+}
+
+static void flip_forward(const wf_call *c)
+{
+    flipping f = flipping_of(c, c->in[0], c->out[0]);
+    each_row(c, &f, forward_rows);
+}
+
+static void flip_backward(const wf_call *c)
+{
+    if (!c->gin[0] || !c->gout[0]) return;
+    flipping f = flipping_of(c, c->gin[0], c->gout[0]);
+    f.kernels = op_kernels_of(c->gin[0]->dtype);
+    each_row(c, &f, backward_rows);
+}
+
+static void flip_gradient(wf_tape *t, const wf_gradient *g)
+{
+    if (g->gout[0] && g->wanted[0]) g->gin[0] = wf_apply_one(t, op_flip(), 1, g->gout, g->attr);
+}
+
+static bool flip_sample(int k, wf_sample *s)
+{
+    static const struct {
+        const char *label;
+        wf_dtype dtype;
+        wf_shape shape;
+        reduction r;
+    } tried[] = {
+        { "rows", WF_F64, { 2, { 3, 5 } }, { .n = 1, .axis = { 0 } } },
+        { "columns", WF_F64, { 2, { 3, 5 } }, { .n = 1, .axis = { -1 } } },
+        { "every axis", WF_F64, { 3, { 2, 3, 5 } }, { .n = -1 } },
+        { "two of three", WF_F64, { 3, { 5, 2, 3 } }, { .n = 2, .axis = { 2, 0 } } },
+        { "no axis", WF_F64, { 2, { 3, 5 } }, { .n = 0 } },
+        { "a scalar", WF_F64, { 0, { 0 } }, { .n = -1 } },
+        { "nothing", WF_F64, { 2, { 3, 0 } }, { .n = -1 } },
+        { "ids", WF_I32, { 2, { 3, 5 } }, { .n = 1, .axis = { 0 } } },
+    };
+    if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
+    s->label = tried[k].label;
+    s->n_in = 1;
+    s->in[0].dtype = tried[k].dtype;
+    s->in[0].shape = tried[k].shape;
+    s->in[0].low = -2;
+    s->in[0].high = 2;
+    memcpy(s->attr.bytes, &tried[k].r, sizeof tried[k].r);
+    return true;
+}
+
+static const wf_op flip_row = {
+    .name = "flip",
+    .doc = "x in reverse along axes",
+    .inputs = 1,
+    .outputs = 1,
+    .attr_size = sizeof(reduction),
+    .flags = WF_OP_LINEAR,
+    .shape = flip_shape,
+    .forward = flip_forward,
+    .backward = flip_backward,
+    .gradient = flip_gradient,
+    .sample = flip_sample,
+};
+
+const wf_op *op_flip(void)
+{
+    return &flip_row;
+}
+
+wf_var *wf_flip(wf_tape *t, wf_var *x, const wf_axes *axes)
+{
+    reduction r = reduction_of(axes, false);
+    return wf_apply_one(t, &flip_row, 1, &x, &r);
+}

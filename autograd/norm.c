@@ -1,0 +1,184 @@
+/* The Euclidean norm over axes. Squares are summed in double, where those of floats cannot leave
+ * the range; those of doubles are scaled and summed anew where they do. */
+#include "autograd/kernels.h"
+#include "autograd/ops_private.h"
+#include "tensor/loop.h"
+#include "tensor/par.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { PART = 16384 };
+
+static bool norm_shape(wf_shaping *s)
+{
+    if (!reduction_shape(s)) return false;
+    /* A double for each element of the result, or for each part of a sum over everything. */
+    int64_t out = wf_tensor_count(&s->out[0]), parts = wf_tensor_count(s->in[0]) / PART + 1;
+    s->scratch_forward = (out > parts ? out : parts) * (int64_t)sizeof(double);
+    return true;
+}
+
+typedef struct squaring {
+    const op_kernels *kernels;
+    int64_t bytes;
+    const char *from;
+    double *part, scale;
+} squaring;
+
+static void squares_part(void *context, int64_t begin, int64_t end)
+{
+    const squaring *q = context;
+    for (; begin < end; begin += PART) {
+        const int64_t n = end - begin < PART ? end - begin : PART;
+        q->part[begin / PART] = 0;
+        q->kernels->squares(n, &q->part[begin / PART], 0, q->from + begin * q->bytes, 1, q->scale);
+    }
+}
+
+static void squares_run(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+{
+    const squaring *q = context;
+    q->kernels->squares(n, (double *)(void *)pointer[0], stride[0] / 8, pointer[1],
+                        stride[1] / q->bytes, q->scale);
+}
+
+/* Sums (scale x)^2 into doubles, which have the shape of `like`. */
+static void squares_into(double *sums, const wf_tensor *like, const wf_tensor *x, double scale,
+                         int threads)
+{
+    squaring q = { op_kernels_of(x->dtype), bytes_of(x), x->data, sums, scale };
+    const int64_t outs = wf_tensor_count(like), n = wf_tensor_count(x);
+    if (outs == 1 && n > 0 && wf_tensor_is_contiguous(x)) {
+        wf_par_for(threads, n, PART, squares_part, &q);
+        for (int64_t i = 1; i < (n - 1) / PART + 1; i++) sums[0] += sums[i];
+        return;
+    }
+    memset(sums, 0, (size_t)outs * sizeof *sums);
+    const wf_tensor to = wf_tensor_of(WF_F64, wf_tensor_shape(like), sums);
+    wf_loop loop;
+    if (wf_loop_plan(&loop, wf_tensor_shape(x), 2, (const wf_tensor *[]){ &to, x }, -1))
+        wf_loop_run(&loop, threads, 1, squares_run, &q);
+}
+
+/* Norms of doubles whose squares overflowed (scale < 1) or lost digits to underflow (scale > 1). */
+static void norms_anew(const wf_call *c, const wf_tensor *like, double scale)
+{
+    double *y = c->out[0]->data, *sums = c->scratch;
+    const int64_t n = wf_tensor_count(like);
+    squares_into(sums, like, c->in[0], scale, c->threads);
+    for (int64_t i = 0; i < n; i++)
+        if (scale < 1 ? isinf(y[i]) : y[i] < 0x1p-450) y[i] = sqrt(sums[i]) / scale;
+}
+
+static void norm_forward(const wf_call *c)
+{
+    const wf_tensor *y = c->out[0], like = reduction_beside(y, c->in[0], c->attr);
+    const double *sums = c->scratch;
+    const int64_t n = wf_tensor_count(y);
+    bool large = false, small = false;
+    squares_into(c->scratch, &like, c->in[0], 1, c->threads);
+    for (int64_t i = 0; i < n; i++) {
+        if (y->dtype == WF_F32) {
+            ((float *)y->data)[i] = (float)sqrt(sums[i]);
+            continue;
+        }
+        large = large || isinf(sums[i]);
+        small = small || sums[i] < 0x1p-900;
+        ((double *)y->data)[i] = sqrt(sums[i]);
+    }
+    if (large) norms_anew(c, &like, 0x1p-600);
+    if (small) norms_anew(c, &like, 0x1p600);
+}
+
+/* Operands: gx, x, y, g. */
+static void back_run(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+{
+    const squaring *q = context;
+    q->kernels->norm_back(n, pointer[1], stride[1] / q->bytes, pointer[2], stride[2] / q->bytes,
+                          pointer[3], stride[3] / q->bytes, pointer[0], stride[0] / q->bytes);
+}
+
+static void norm_backward(const wf_call *c)
+{
+    if (!c->gin[0] || !c->gout[0]) return;
+    const wf_tensor *x = c->in[0], y = reduction_beside(c->out[0], x, c->attr),
+                    g = reduction_beside(c->gout[0], x, c->attr);
+    squaring q = { .kernels = op_kernels_of(x->dtype), .bytes = bytes_of(x) };
+    wf_loop loop;
+    if (wf_loop_plan(&loop, wf_tensor_shape(x), 4, (const wf_tensor *[]){ c->gin[0], x, &y, &g },
+                     -1))
+        wf_loop_run(&loop, c->threads, 1, back_run, &q);
+}
+
+static void norm_gradient(wf_tape *t, const wf_gradient *g)
+{
+    if (!g->gout[0] || !g->wanted[0]) return;
+    wf_var *x = g->in[0], *y = g->out[0];
+    const wf_dtype dtype = wf_dtype_of(x);
+    wf_var *none = wf_zeros(t, dtype, WF_SCALAR), *zero = wf_equal(t, y, none);
+    wf_var *norm = wf_where(t, zero, wf_full(t, dtype, WF_SCALAR, 1), y);
+    wf_var *by = wf_where(t, zero, none, g->gout[0]);
+    g->gin[0] = wf_mul(t, wf_div(t, x, reduction_repeated(t, norm, x, g->attr)),
+                       reduction_repeated(t, by, x, g->attr));
+}
+
+static bool norm_sample(int k, wf_sample *s)
+{
+    static const struct {
+        const char *label;
+        wf_shape shape;
+        reduction r;
+    } tried[] = {
+        { "of everything", { 2, { 3, 5 } }, { .n = -1 } },
+        { "of rows", { 2, { 3, 5 } }, { .n = 1, .axis = { -1 } } },
+        { "of columns, kept", { 2, { 3, 5 } }, { .n = 1, .axis = { 0 }, .keep = true } },
+        { "of the outer axes", { 3, { 2, 3, 5 } }, { .n = 2, .axis = { 2, 0 } } },
+        { "of no axis", { 2, { 3, 5 } }, { .n = 0 } },
+        { "of a scalar", { 0, { 0 } }, { .n = -1 } },
+        { "of empty rows", { 2, { 3, 0 } }, { .n = 1, .axis = { 1 } } },
+        { "of no rows", { 2, { 0, 3 } }, { .n = 1, .axis = { 1 } } },
+    };
+    if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
+    s->label = tried[k].label;
+    s->n_in = 1;
+    s->in[0].dtype = WF_F64;
+    s->in[0].shape = tried[k].shape;
+    s->in[0].low = -2;
+    s->in[0].high = 2;
+    s->in[0].gap = 0.1; /* of single elements it is |x|, with its corner at 0 */
+    memcpy(s->attr.bytes, &tried[k].r, sizeof tried[k].r);
+    return true;
+}
+
+static const wf_op norm_row = {
+    .name = "norm",
+    .doc = "the Euclidean norm over axes; its derivative where it is 0 is 0",
+    .inputs = 1,
+    .outputs = 1,
+    .attr_size = sizeof(reduction),
+    .reads_in = 1,
+    .reads_out = 1,
+    .shape = norm_shape,
+    .forward = norm_forward,
+    .backward = norm_backward,
+    .gradient = norm_gradient,
+    .sample = norm_sample,
+};
+
+const wf_op *op_norm(void)
+{
+    return &norm_row;
+}
+
+wf_var *wf_norm(wf_tape *t, wf_var *x, const wf_axes *axes)
+{
+    reduction r = reduction_of(axes, false);
+    return wf_apply_one(t, &norm_row, 1, &x, &r);
+}
+
+wf_var *wf_norm_keep(wf_tape *t, wf_var *x, const wf_axes *axes)
+{
+    reduction r = reduction_of(axes, true);
+    return wf_apply_one(t, &norm_row, 1, &x, &r);
+}
