@@ -92,10 +92,43 @@ WF_API bool wf_module_save(const wf_module *module, const char *path, const wf_m
 /* Adds all parameters to a bundle, under prefix (NULL: none) and path. What goes wrong is the
  * bundle's to say. */
 WF_API bool wf_module_to_bundle(const wf_module *module, wf_bundle *bundle, const char *prefix);
-/* Loads parameters by path; f32 and f64 convert. Missing or unexpected names and other shapes
- * are one sentence, and then nothing has changed. */
+/* Loads parameters by path, all or none: floats of any kind become those of the parameter (see
+ * wf_archive_read). Missing or unexpected names, other shapes and whole numbers are one sentence,
+ * and then nothing has changed. Of tied weights a file may hold both names, if they are equal, or
+ * one, if its metadata says which ("decoder.weight": "encoder.weight", as safetensors' save_model
+ * does). */
 WF_API bool wf_module_load(wf_module *module, const char *path, wf_error *error);
 WF_API bool wf_module_load_archive(wf_module *module, const char *name, const wf_archive *archive, wf_error *error);
+
+/* A parameter's path in the module and the name it has in a file. A path that ends in '.' (or "")
+ * stands for every path that begins so: { "encoder.", "model.rnn." }. */
+typedef struct wf_load_name { const char *path, *name; } wf_load_name;
+
+typedef struct wf_load_options {
+    const char *prefix;        /* only names that begin with it count, and paths follow it */
+    const wf_load_name *names; /* tried before a parameter's own path; several for tied weights: whichever */
+    int64_t n_names;           /* is there is taken, and two that are there must be equal */
+    bool allow_missing;        /* parameters that are not in the file stay as they are */
+    bool allow_unexpected;     /* tensors that nobody asked for are left over */
+    const void *reserved[4];
+} wf_load_options;
+
+/* What came of a load, also of one that was refused for it. Names of parameters are paths, the
+ * others as the file has them; they live until wf_load_report_free. */
+typedef struct wf_load_report {
+    int64_t loaded, missing, unexpected;           /* how many; loaded: parameters whose values changed */
+    const char *const *missing_names, *const *unexpected_names;
+    char text[700];                                /* "missing 2 (head.weight, head.bias), unexpected 1 (pos)", or "" */
+    void *memory;
+} wf_load_report;
+WF_API void wf_load_report_free(wf_load_report *report);
+
+/* Options may be NULL (strict, no prefix), so may report. */
+WF_API bool wf_module_load_with(wf_module *module, const char *path, const wf_load_options *options,
+                                wf_load_report *report, wf_error *error);
+WF_API bool wf_module_load_archive_with(wf_module *module, const char *name, const wf_archive *archive,
+                                        const wf_load_options *options, wf_load_report *report,
+                                        wf_error *error);
 
 WF_END
 

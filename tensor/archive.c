@@ -39,12 +39,12 @@ const wf_entry *wf_archive_entry_at(const wf_archive *a, int64_t index)
     return a && index >= 0 && index < a->n_items ? &a->items[index].entry : NULL;
 }
 
-const wf_item *wf_item_find(const wf_archive *a, const char *name)
+const wf_record *wf_record_find(const wf_archive *a, const char *name)
 {
     if (!a || !name) return NULL;
     for (int64_t low = 0, high = a->n_items; low < high;) {
         int64_t middle = low + (high - low) / 2;
-        const wf_item *x = &a->items[a->by_name[middle]];
+        const wf_record *x = &a->items[a->by_name[middle]];
         int order = strcmp(name, x->entry.name);
         if (order == 0) return x;
         if (order < 0)
@@ -57,13 +57,13 @@ const wf_item *wf_item_find(const wf_archive *a, const char *name)
 
 const wf_entry *wf_archive_entry(const wf_archive *a, const char *name)
 {
-    const wf_item *x = wf_item_find(a, name);
+    const wf_record *x = wf_record_find(a, name);
     return x ? &x->entry : NULL;
 }
 
 const wf_tensor *wf_archive_find(const wf_archive *a, const char *name)
 {
-    const wf_item *x = wf_item_find(a, name);
+    const wf_record *x = wf_record_find(a, name);
     return x && x->tensor >= 0 ? &a->tensors[x->tensor].tensor : NULL;
 }
 

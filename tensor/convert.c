@@ -150,7 +150,7 @@ static const char *place_text(char *text, size_t bytes, const wf_tensor *x, int6
     return wf_shape_text(text, bytes, x->rank, index);
 }
 
-static bool values_fit(const wf_item *x, const wf_tensor *to, char why[WF_WHAT])
+static bool values_fit(const wf_record *x, const wf_tensor *to, char why[WF_WHAT])
 {
     chunk c;
     char number[40], place[WF_SHOWN];
@@ -169,7 +169,7 @@ static bool values_fit(const wf_item *x, const wf_tensor *to, char why[WF_WHAT])
     return true;
 }
 
-bool wf_item_fits(const wf_item *x, const wf_tensor *to, const char *where, char why[WF_WHAT])
+bool wf_record_fits(const wf_record *x, const wf_tensor *to, const char *where, char why[WF_WHAT])
 {
     char a[WF_SHOWN], b[WF_SHOWN];
     const wf_entry *e = &x->entry;
@@ -216,7 +216,7 @@ static void store(wf_stored stored, const chunk *c, int64_t k, wf_dtype dtype, c
     }
 }
 
-static void copy_values(const wf_item *x, const wf_tensor *to)
+static void copy_values(const wf_record *x, const wf_tensor *to)
 {
     chunk c;
     bool same = (int)x->stored == (int)to->dtype, rows = wf_tensor_is_contiguous(to);
@@ -242,7 +242,7 @@ static void copy_values(const wf_item *x, const wf_tensor *to)
     }
 }
 
-void wf_item_copy(const wf_item *x, const wf_tensor *to)
+void wf_record_copy(const wf_record *x, const wf_tensor *to)
 {
     if ((int)x->stored == (int)to->dtype && wf_tensor_is_contiguous(to)) {
         if (x->entry.n_bytes) memcpy(to->data, x->entry.bytes, (size_t)x->entry.n_bytes);
@@ -260,7 +260,7 @@ static bool read_entry(const wf_archive *a, const char *name, const wf_tensor *t
 {
     char shown[WF_SHOWN], why[WF_WHAT];
     wf_shown(shown, sizeof shown, name ? name : "", name ? (int64_t)strlen(name) : 0);
-    const wf_item *x = wf_item_find(a, name);
+    const wf_record *x = wf_record_find(a, name);
     if (!a) return wf_error_set(error, "read '%s': there is no archive (NULL)", shown);
     if (!x) return wf_error_set(error, "read '%s': the file has no tensor of this name", shown);
     if (!to)
@@ -269,7 +269,7 @@ static bool read_entry(const wf_archive *a, const char *name, const wf_tensor *t
     wf_error bad = { "" };
     if (wf_shape_check(&shape, to->dtype, &bad) < 0)
         return wf_error_set(error, "read '%s': %s", shown, bad.text);
-    if (!wf_item_fits(x, to, "memory", why))
+    if (!wf_record_fits(x, to, "memory", why))
         return wf_error_set(error, "read '%s': %s%s", shown,
                             strncmp(why, "element", 7) ? "it " : "", why);
     if (!copy || wf_tensor_count(to) == 0) return true;
@@ -277,7 +277,7 @@ static bool read_entry(const wf_archive *a, const char *name, const wf_tensor *t
         return wf_error_set(error, "read '%s': the tensor to read it into has no data", shown);
     if (wf_tensor_overlaps_itself(to))
         return wf_error_set(error, "read '%s': the tensor to read it into overlaps itself", shown);
-    wf_item_copy(x, to);
+    wf_record_copy(x, to);
     return true;
 }
 

@@ -183,14 +183,14 @@ static bool read_tensor(wf_json *j, wf_archive *a, const char *full_name)
     void *items = a->items;
     if (!grow(j, &items, a->n_items, &a->items_room, sizeof *a->items, TENSOR_LEAST)) return false;
     a->items = items;
-    wf_item *x = &a->items[a->n_items++];
-    *x = (wf_item){ .entry = { .name = full_name,
-                               .dtype = f.dtype,
-                               .rank = f.shape.rank,
-                               .n_bytes = f.end[1] - f.end[0] },
-                    .place = f.end[0],
-                    .stored = stored,
-                    .tensor = -1 };
+    wf_record *x = &a->items[a->n_items++];
+    *x = (wf_record){ .entry = { .name = full_name,
+                                 .dtype = f.dtype,
+                                 .rank = f.shape.rank,
+                                 .n_bytes = f.end[1] - f.end[0] },
+                      .place = f.end[0],
+                      .stored = stored,
+                      .tensor = -1 };
     memcpy(x->entry.dim, f.shape.dim, sizeof f.shape.dim);
     if (stored <= WF_STORED_I32 && f.shape.rank <= WF_RANK) x->tensor = a->n_tensors++;
     return true;
@@ -217,7 +217,7 @@ static bool read_header(wf_json *j, wf_archive *a)
 
 static bool less_by_name(const void *context, int64_t a, int64_t b)
 {
-    const wf_item *x = context;
+    const wf_record *x = context;
     return strcmp(x[a].entry.name, x[b].entry.name) < 0;
 }
 
@@ -225,7 +225,7 @@ static bool less_by_name(const void *context, int64_t a, int64_t b)
  * first. */
 static bool less_by_place(const void *context, int64_t a, int64_t b)
 {
-    const wf_item *x = context;
+    const wf_record *x = context;
     int64_t p = x[a].place, q = x[b].place;
     bool p_empty = x[a].entry.n_bytes == 0, q_empty = x[b].entry.n_bytes == 0;
     return p != q ? p < q : p_empty != q_empty ? p_empty : a < b;
@@ -261,7 +261,7 @@ static bool check_places(const wf_archive *a, const char *what, wf_error *error)
     int64_t end = 0;
     bool ok = true;
     for (int64_t i = 0; ok && i < a->n_items; i++) {
-        const wf_item *x = &a->items[order[i]];
+        const wf_record *x = &a->items[order[i]];
         shown(name, x->entry.name);
         if (x->place > end)
             ok = wf_error_set(error, "%s: %lld bytes that belong to nothing lie before tensor '%s'",
@@ -322,7 +322,7 @@ static bool make_tensors(wf_archive *a, const char *what, wf_error *error)
         return wf_error_set(error, "%s: not enough memory for %lld tensors", what,
                             (long long)a->n_tensors);
     for (int64_t i = 0; i < a->n_items; i++) {
-        wf_item *x = &a->items[i];
+        wf_record *x = &a->items[i];
         x->entry.bytes = a->body + x->place;
         if (x->tensor < 0) continue;
         wf_shape shape = { .rank = x->entry.rank };
@@ -339,7 +339,7 @@ static bool make_tensors(wf_archive *a, const char *what, wf_error *error)
         return wf_error_set(error, "%s: not enough memory for its %lld bytes", what,
                             (long long)odd);
     for (int64_t i = 0; i < a->n_items; i++) {
-        const wf_item *x = &a->items[i];
+        const wf_record *x = &a->items[i];
         if (x->tensor < 0 || x->place % wf_dtype_size((wf_dtype)x->stored) == 0) continue;
         memcpy(a->aligned + at, x->entry.bytes, (size_t)x->entry.n_bytes);
         a->tensors[x->tensor].tensor.data = a->aligned + at;

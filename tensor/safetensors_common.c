@@ -46,6 +46,11 @@ wf_stored wf_stored_named(const char *name, int *bits)
     return WF_STORED_UNKNOWN;
 }
 
+bool wf_stored_is_integer(wf_stored stored)
+{
+    return stored == WF_STORED_I32 || (stored >= WF_STORED_BOOL && stored < WF_STORED_KNOWN);
+}
+
 const char *wf_stored_name(wf_dtype dtype)
 {
     return kinds[dtype].name;

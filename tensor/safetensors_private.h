@@ -37,22 +37,23 @@ typedef enum wf_stored {
 
 /* By the name in a file, "BF16"; its bits per number, 0 for unknown ones. */
 wf_stored wf_stored_named(const char *name, int *bits);
+bool wf_stored_is_integer(wf_stored stored);
 /* The name of a tensor's dtype in a file. */
 const char *wf_stored_name(wf_dtype dtype);
 
 /* ---- an archive from inside ---- */
 
-typedef struct wf_item {
+typedef struct wf_record {
     wf_entry entry;
     int64_t place; /* of its bytes in the data */
     wf_stored stored;
     int64_t tensor; /* index among the tensors, or -1 */
-} wf_item;
+} wf_record;
 
 struct wf_archive {
     char *header, *body, *aligned; /* decoded; the data; copies of what lay at odd places in it */
     int64_t body_bytes;
-    wf_item *items;
+    wf_record *items;
     wf_named *tensors;
     wf_meta *meta;
     int64_t n_items, items_room, n_tensors, n_meta, meta_room;
@@ -63,11 +64,12 @@ struct wf_archive {
 
 /* Why the entry cannot be read into a tensor of this dtype and shape: a sentence without its
  * beginning, in why; `where` names the tensor's place ("memory"). True: it can. */
-bool wf_item_fits(const wf_item *item, const wf_tensor *to, const char *where, char why[WF_WHAT]);
+bool wf_record_fits(const wf_record *item, const wf_tensor *to, const char *where,
+                    char why[WF_WHAT]);
 /* Reads what fits. */
-void wf_item_copy(const wf_item *item, const wf_tensor *to);
+void wf_record_copy(const wf_record *item, const wf_tensor *to);
 /* By name, or NULL. */
-const wf_item *wf_item_find(const wf_archive *archive, const char *name);
+const wf_record *wf_record_find(const wf_archive *archive, const char *name);
 
 /* ---- CRC-64/XZ (ECMA-182, reflected) ---- */
 

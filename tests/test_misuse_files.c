@@ -277,10 +277,50 @@ static void module_files(void)
     two[0].tensor = wf_tensor_of(WF_F64, WF_SHAPE(3, 4), x);
     ERROR_SAYS(loads(two, 2), "load other: 'weight' is (3, 4) in the file and (4, 3) in the model");
     two[0].tensor = wf_tensor_of(WF_I32, WF_SHAPE(4, 3), x);
-    ERROR_SAYS(loads(two, 2), "load other: 'weight' is i32 in the file; a parameter is f32 or f64");
+    ERROR_SAYS(loads(two, 2), "load other: 'weight' is I32 in the file; a parameter is f32 or f64");
     wf_module_fail(now.tree, "test: failed on purpose");
     ERROR_SAYS(wf_module_save(now.tree, path_of("a"), NULL, 0, e), "test: failed on purpose");
     ERROR_SAYS(wf_module_load(now.tree, path_of("none"), e), "test: failed on purpose");
+}
+
+static void module_loads(void)
+{
+    wf_error *e = &now.error;
+    double x[4] = { 1, 2, 3, 4 };
+    wf_load_report r;
+    const wf_load_name half[2] = { { "bias", "b" }, { "weight", NULL } }, other = { NULL, "x" };
+    const wf_load_options promised = { .n_names = 1 }, negative = { .names = half, .n_names = -1 },
+                          broken = { .names = half, .n_names = 2 },
+                          pathless = { .names = &other, .n_names = 1 };
+    const wf_named one = { "bias", wf_tensor_of(WF_F64, WF_SHAPE(4), x) };
+    ck_assert(wf_safetensors_save(path_of("one"), &one, 1, NULL, 0, e));
+    wf_archive *a = wf_safetensors_load(path_of("one"), e);
+    wf_load_report_free(NULL);
+    ERROR_SAYS(wf_module_load_with(NULL, path_of("one"), NULL, &r, e),
+               "module: it was never made (NULL)");
+    QUIET(r.loaded == 0 && r.missing == 0 && !r.missing_names && !r.text[0]);
+    ERROR_SAYS(wf_module_load_with(now.net, NULL, NULL, &r, e),
+               "load (no path): no path was given");
+    ERROR_SAYS(wf_module_load_archive_with(NULL, NULL, a, NULL, NULL, e),
+               "module: it was never made (NULL)");
+    ERROR_SAYS(wf_module_load_archive_with(now.net, "x", NULL, NULL, &r, e),
+               "load x: there is no archive (NULL)");
+    ERROR_SAYS(wf_module_load_archive_with(now.net, "x", a, &promised, &r, e),
+               "load x: 1 names were promised and not given");
+    ERROR_SAYS(wf_module_load_archive_with(now.net, "x", a, &negative, &r, e),
+               "load x: -1 names were promised and not given");
+    ERROR_SAYS(wf_module_load_archive_with(now.net, "x", a, &broken, &r, e),
+               "load x: the name of names[1] is missing (NULL)");
+    ERROR_SAYS(wf_module_load_archive_with(now.net, "x", a, &pathless, &r, e),
+               "load x: the path of names[0] is missing (NULL)");
+    ERROR_SAYS(wf_module_load_with(now.linear->module, path_of("one"), NULL, &r, e),
+               "load one: missing 1 (weight)");
+    QUIET(r.missing == 1 && !strcmp(r.missing_names[0], "weight") && r.loaded == 0);
+    wf_load_report_free(&r);
+    QUIET(!r.missing_names && r.missing == 0);
+    wf_load_report_free(&r);
+    QUIET(!wf_module_load_archive_with(now.net, NULL, a, NULL, NULL, NULL));
+    wf_archive_free(a);
 }
 
 static const misuse table[] = {
@@ -315,6 +355,9 @@ static const misuse table[] = {
     { OF(wf_module_save), module_files },
     { OF(wf_module_load), module_files },
     { OF(wf_module_load_archive), module_files },
+    { OF(wf_module_load_with), module_loads },
+    { OF(wf_module_load_archive_with), module_loads },
+    { OF(wf_load_report_free), module_loads },
 };
 
 enum { TABLE = (int)(sizeof table / sizeof table[0]) };
