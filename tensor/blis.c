@@ -1,6 +1,9 @@
 /* The one file that knows BLIS: chooses its kernels where it does not know the processor, and
  * calls it on one thread at a time. Threads are ours (tensor/par.h): BLIS's own would not flush
  * denormals, and its barrier spins. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include <blis.h>
 
 #include "tensor/kernels.h"
@@ -42,9 +45,36 @@ static struct {
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
+/* Held by each product, and by a fork until it has happened: BLIS has locks of its own, and one that
+ * another thread held would never open in the child. */
+static pthread_rwlock_t running;
+
+/* A fork goes before the products that are yet to come, or it might wait for ever. */
+static void make_lock(void)
+{
+    pthread_rwlockattr_t kind;
+    pthread_rwlockattr_init(&kind);
+#ifdef __GLIBC__
+    pthread_rwlockattr_setkind_np(&kind, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+#endif
+    pthread_rwlock_init(&running, &kind);
+    pthread_rwlockattr_destroy(&kind);
+}
+
+static void before_fork(void)
+{
+    pthread_rwlock_wrlock(&running);
+}
+
+static void after_fork(void)
+{
+    pthread_rwlock_unlock(&running);
+}
+
 static void multiply(wf_dtype dtype, const wf_gemm_call *g)
 {
     rntm_t runtime = BLIS_RNTM_INITIALIZER;
+    pthread_rwlock_rdlock(&running);
     bli_rntm_set_num_threads(1, &runtime);
     bli_rntm_disable_l3_sup(
         &runtime); /* reads out of bounds in 0.9, and its sums depend on how a product is cut */
@@ -59,6 +89,7 @@ static void multiply(wf_dtype dtype, const wf_gemm_call *g)
                      g->a_row, g->a_col, (float *)g->b, g->b_row, g->b_col, &beta, g->c, g->c_row,
                      g->c_col, NULL, &runtime);
     }
+    pthread_rwlock_unlock(&running);
 }
 
 enum { WARM = 48 };
@@ -94,6 +125,8 @@ static void prepare(void)
         wf_format(text, sizeof text, "%d", id);
         setenv("BLIS_ARCH_TYPE", text, 0);
     }
+    make_lock();
+    pthread_atfork(before_fork, after_fork, make_lock); /* a child is not the thread that locked */
     bli_init();
     if (id >= 0) unsetenv("BLIS_ARCH_TYPE"); /* read once; no business of the processes we start */
 

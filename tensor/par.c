@@ -7,19 +7,18 @@
 #include "tensor/par.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
 
-#include "tensor/runtime.h"
+#include "tensor/private.h"
 
 #if defined(_OPENMP) && !defined(WF_PAR_PTHREAD)
 #include <omp.h>
 #define BACKEND_OPENMP 1
 #else
 #define BACKEND_OPENMP 0
-#endif
-
-#ifdef __SSE2__
-#include <xmmintrin.h>
 #endif
 
 enum { MOST_THREADS = 64 };
@@ -45,46 +44,11 @@ typedef struct region {
 static void backend_run(const region *r, int width);
 /* Must the calling thread work alone: is it inside a parallel region, ours or the user's? */
 static bool backend_alone(void);
+/* How many threads of `width` (2..64) a region of this thread can have; 1: none but itself. */
+static int backend_width(int width);
 static void backend_barrier(wf_team *team);
 
 static atomic_int widest;
-
-#ifdef __SSE2__
-/* Between the outermost wf_fp_enter and its wf_fp_leave. Asked for with every small op: hence the
- * quickest way to reach it. */
-static _Thread_local __attribute__((tls_model("initial-exec"))) bool prepared;
-
-/* MXCSR: rounding in bits 13-14, flush-to-zero 15, denormals-are-zero 6. Exceptions, 7-12, are
- * masked, or a program that traps them would be stopped by an overflow that a kernel handles. */
-static const uint32_t control = 0xFFC0, right = 0x8040 | 0x1F80;
-static const uint32_t nested = UINT32_MAX; /* no state: the register's upper half is always zero */
-
-uint32_t wf_fp_enter(void)
-{
-    if (prepared) return nested; /* reading the register costs as much as a small op */
-    uint32_t was = _mm_getcsr();
-    if ((was & control) != right) _mm_setcsr((was & ~control) | right);
-    prepared = true;
-    return was;
-}
-
-void wf_fp_leave(uint32_t state)
-{
-    if (state == nested) return;
-    prepared = false;
-    if ((state & control) != right) _mm_setcsr(state);
-}
-#else
-uint32_t wf_fp_enter(void)
-{
-    return 0;
-}
-
-void wf_fp_leave(uint32_t state)
-{
-    (void)state;
-}
-#endif
 
 static void enter_region(const region *r, wf_team *team, int id)
 {
@@ -103,7 +67,17 @@ static int allowed(int threads, int64_t parts)
     if (threads <= 1) return 1;
     int ceiling = wf_threads();
     if (threads > ceiling) threads = ceiling;
-    return threads <= 1 || backend_alone() ? 1 : threads;
+    return threads <= 1 || backend_alone() ? 1 : backend_width(threads);
+}
+
+/* Once in a process: more will not be had by saying it again. */
+static void say_fewer(int size, int wanted)
+{
+    static atomic_flag said = ATOMIC_FLAG_INIT;
+    if (atomic_flag_test_and_set(&said)) return;
+    wf_log_line("threads: %d of %d could be made; parallel loops go on with those\n"
+                "  hint: memory (ulimit -v, OMP_STACKSIZE) or processes (ulimit -u) are limited",
+                size, wanted);
 }
 
 /* Shares the units of grain out in contiguous ranges that differ by one unit at most. */
@@ -167,20 +141,102 @@ int wf_par_width(void)
 
 #if BACKEND_OPENMP
 
-/* A forked child has the pool's records without its threads: a region in it would wait for ever. It
- * works alone. */
-static _Thread_local bool has_pool;
+/* OpenMP's records of its threads are a forked child's as well, the threads are not: a region in it
+ * would wait for them for ever. Whose threads its parent had nobody can ask OpenMP (a program may
+ * have run regions of its own), so a child of a process with more than one thread works alone, and
+ * its children too. One of a process with a single thread has nothing to wait for. */
 static atomic_bool orphaned;
-static pthread_once_t watch_forks = PTHREAD_ONCE_INIT;
+static bool had_threads; /* written by the forking thread, read by its copy in the child */
+
+static void before_fork(void)
+{
+    had_threads = wf_threads_alive() != 1;
+}
 
 static void in_forked_child(void)
 {
-    if (has_pool) atomic_store(&orphaned, true);
+    if (had_threads) atomic_store(&orphaned, true);
 }
 
-static void begin_watching(void)
+/* libgomp ends the process when it cannot make a thread. So as many are made here first, with
+ * stacks as large as libgomp will give them. */
+static size_t stack_bytes; /* 0: the system's default */
+
+/* The size that libgomp reads in an environment variable: a number and b, k (or nothing), m or g;
+ * 0 if that is not what it says. */
+static size_t stack_size(const char *text)
 {
-    pthread_atfork(NULL, NULL, in_forked_child);
+    size_t value = 0;
+    int shift = 10;
+    if (!text) return 0;
+    text += strspn(text, " \t\n\v\f\r");
+    if (*text < '0' || *text > '9') return 0;
+    for (; *text >= '0' && *text <= '9'; text++)
+        if (__builtin_mul_overflow(value, 10, &value) ||
+            __builtin_add_overflow(value, (size_t)(*text - '0'), &value))
+            return 0;
+    text += strspn(text, " \t\n\v\f\r");
+    const char *units = "bBkKmMgG", *unit = *text ? strchr(units, *text) : NULL;
+    if (unit) {
+        shift = (int)(unit - units) / 2 * 10;
+        text++;
+    }
+    text += strspn(text, " \t\n\v\f\r");
+    return *text || value << shift >> shift != value ? 0 : value << shift;
+}
+
+/* When the library is loaded: whatever the program does before it uses the library, it may fork, and
+ * libgomp reads its environment now. */
+__attribute__((constructor)) static void at_load(void)
+{
+    pthread_atfork(before_fork, NULL, in_forked_child);
+    stack_bytes = stack_size(getenv("OMP_STACKSIZE"));
+    if (stack_bytes == 0) stack_bytes = stack_size(getenv("GOMP_STACKSIZE"));
+}
+
+static void *wait_at_gate(void *argument)
+{
+    pthread_mutex_t *gate = argument; /* closed until all are there */
+    pthread_mutex_lock(gate);
+    pthread_mutex_unlock(gate);
+    return NULL;
+}
+
+/* How many threads of `wanted` can be made at once; they are gone again on return. */
+static int threads_to_be_had(int wanted)
+{
+    pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+    pthread_t thread[MOST_THREADS];
+    pthread_attr_t attributes;
+    int made = 0, before = wf_threads_alive();
+    if (pthread_attr_init(&attributes) != 0) return 0;
+    if (stack_bytes) pthread_attr_setstacksize(&attributes, stack_bytes);
+    pthread_mutex_lock(&gate);
+    while (made < wanted && pthread_create(&thread[made], &attributes, wait_at_gate, &gate) == 0)
+        made++;
+    pthread_mutex_unlock(&gate);
+    for (int i = 0; i < made; i++) pthread_join(thread[i], NULL);
+    pthread_attr_destroy(&attributes);
+    /* The system counts a thread for a moment after it was joined; at a limit that would be the one
+     * too many. */
+    for (int i = 0; made && i < 1000 && wf_threads_alive() > before; i++) sched_yield();
+    return made;
+}
+
+/* OpenMP keeps a team for each thread that runs regions: how large this one's is, and the most that
+ * it can be. */
+static _Thread_local int latest = 1, most = MOST_THREADS;
+
+static int backend_width(int width)
+{
+    if (width > most) width = most;
+    if (width <= latest) return width;
+    int got = latest + threads_to_be_had(width - latest);
+    if (got < width) {
+        say_fewer(got, width);
+        most = got;
+    }
+    return got;
 }
 
 static bool backend_alone(void)
@@ -190,13 +246,17 @@ static bool backend_alone(void)
 
 static void backend_run(const region *r, int width)
 {
-    pthread_once(&watch_forks, begin_watching);
-    has_pool = true;
-#pragma omp parallel num_threads(width)
+    /* libgomp ends the threads that a smaller team leaves over, and makes them anew for the next
+     * larger one, which takes ten times as long as a loop. Nobody waits for them in a loop, so there
+     * they stay and have nothing to do. */
+    int team = r->member || width > latest ? width : latest;
+#pragma omp parallel num_threads(team)
     {
         /* Perhaps fewer than asked for; one copy for each thread. */
-        wf_team mine = { .size = omp_get_num_threads() };
-        enter_region(r, &mine, omp_get_thread_num());
+        int size = omp_get_num_threads(), id = omp_get_thread_num();
+        wf_team mine = { .size = size < width ? size : width };
+        if (id == 0) latest = size;
+        if (id < width) enter_region(r, &mine, id);
     }
 }
 
@@ -240,6 +300,11 @@ static bool backend_alone(void)
     return inside;
 }
 
+static int backend_width(int width)
+{
+    return width;
+}
+
 static void backend_run(const region *r, int width)
 {
     gate g = { .lock = PTHREAD_MUTEX_INITIALIZER, .opened = PTHREAD_COND_INITIALIZER, .region = r };
@@ -251,6 +316,7 @@ static void backend_run(const region *r, int width)
         if (pthread_create(&workers[size].thread, NULL, work, &workers[size]) != 0) break;
     }
     g.team.size = size;
+    if (size < width) say_fewer(size, width);
     if (size > 1) pthread_barrier_init(&g.team.barrier, NULL, (unsigned)size);
     pthread_mutex_lock(&g.lock);
     g.open = true;

@@ -4,6 +4,7 @@
 #define WEFT_TENSOR_PRIVATE_H
 
 #include "tensor/loop.h"
+#include "tensor/par.h"
 #include "tensor/runtime.h"
 
 #define WF_HIDDEN_API __attribute__((visibility("hidden")))
@@ -11,6 +12,13 @@
 /* The runtime, frozen by this call if nothing has frozen it yet. Every field is filled in: all
  * functions, all of `files`, threads in 1..64. Lives as long as the process. */
 WF_HIDDEN_API const wf_runtime *wf_runtime_use(void);
+
+/* The threads that this process has now; 0 if the system does not say. */
+WF_HIDDEN_API int wf_threads_alive(void);
+
+/* As wf_fp_enter, but denormals stay what they are: for what is converted, filled in or written as
+ * text, where a number given is the number meant. Left by wf_fp_leave. */
+WF_HIDDEN_API uint32_t wf_fp_enter_exact(void);
 
 /* wf_loop_plan without reordering, and a run on this thread that is never cut: together they walk
  * exactly in the row-major order of `shape`. */

@@ -114,6 +114,12 @@ static int processors(void)
     return online > MOST_THREADS ? MOST_THREADS : (int)online;
 }
 
+int wf_threads_alive(void)
+{
+    struct stat tasks; /* a folder for each, and "." and ".." */
+    return stat("/proc/self/task", &tasks) == 0 && tasks.st_nlink > 2 ? (int)tasks.st_nlink - 2 : 0;
+}
+
 /* Lowers *threads to what an environment variable says; false if it says something that is not a
  * number of threads. OMP_NUM_THREADS may be a list by nesting level, of which the first counts. */
 static bool lower_by(const char *name, int *threads)
@@ -159,6 +165,23 @@ static int fill(const char *nonsense[2])
     if (runtime.threads < 1) runtime.threads = 1;
     if (runtime.threads > MOST_THREADS) runtime.threads = MOST_THREADS;
     return bad;
+}
+
+/* A thread that freezes the runtime while another one forks would leave the child a lock that
+ * nobody opens. */
+static void hold(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+static void let_go(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+__attribute__((constructor)) static void at_load(void)
+{
+    pthread_atfork(hold, let_go, let_go);
 }
 
 static const wf_runtime *freeze(void)
