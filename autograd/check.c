@@ -1,6 +1,7 @@
 /* wf_op_check: draws the inputs of each of a row's samples and hands them to the parts of the
  * check. */
 #include "autograd/check_private.h"
+#include "autograd/private.h"
 #include "tensor/rng.h"
 #include "tensor/runtime.h"
 #include "tensor/size.h"
@@ -10,6 +11,8 @@
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
+
+enum { SAMPLES = 256 };
 
 /* ---- what all checkers share ---- */
 
@@ -140,6 +143,85 @@ static void draw(op_check *k, int input, int64_t total)
     }
 }
 
+/* Can this input of a sample be made and drawn? */
+static bool input_sound(op_check *k, int i)
+{
+    const char *who = k->c.who;
+    const wf_sample *s = k->c.sample;
+    const wf_shape *shape = &s->in[i].shape;
+    double low = s->in[i].low, high = s->in[i].high, gap = s->in[i].gap;
+    wf_error error = { "" };
+    if (shape->rank == -1)
+        return k->op->optional >> i & 1 ||
+               check_fail(k->report, "%s: input %d is left out but not optional", who, i);
+    if (wf_shape_check(shape, s->in[i].dtype, &error) < 0)
+        return check_fail(k->report, "%s: input %d has no shape that can be: %s", who, i,
+                          error.text);
+    if (!(low <= high) || !isfinite(high - low))
+        return check_fail(k->report,
+                          "%s: input %d is drawn from [%g, %g]; low must not be above "
+                          "high",
+                          who, i, low, high);
+    if (s->in[i].dtype == WF_I32)
+        return (low >= INT32_MIN && high <= INT32_MAX) ||
+               check_fail(k->report,
+                          "%s: input %d is drawn from [%g, %g], which an i32 cannot hold", who, i,
+                          low, high);
+    return (gap >= 0 && gap <= fmax(fabs(low), fabs(high))) ||
+           check_fail(k->report, "%s: input %d keeps %g away from 0 in [%g, %g]", who, i, gap, low,
+                      high);
+}
+
+static bool case_inputs(op_check *k, wf_tensor in[], const wf_tensor *in_at[])
+{
+    check_case *c = &k->c;
+    const wf_sample *sample = c->sample;
+    if (c->n_in < 1 || c->n_in > CHECK_VARS || (k->op->inputs >= 0 && c->n_in != k->op->inputs))
+        return check_fail(k->report, "%s: it has %d inputs, the row %d", c->who, c->n_in,
+                          k->op->inputs);
+    for (int i = 0; i < c->n_in; i++) {
+        if (!input_sound(k, i)) return false;
+        c->given[i] = sample->in[i].shape.rank >= 0;
+        if (!c->given[i]) continue;
+        c->differs[i] = sample->in[i].dtype != WF_I32;
+        wf_dtype dtype = c->differs[i] ? WF_F64 : WF_I32;
+        c->in_shape[i] = sample->in[i].shape;
+        c->in_count[i] = wf_shape_count(&c->in_shape[i]);
+        c->value[i] = check_take(&k->pool, c->in_count[i] * (int64_t)sizeof(double));
+        if (!c->value[i]) return check_no_memory(k);
+        in[i] = wf_tensor_of(dtype, c->in_shape[i], NULL);
+        in_at[i] = &in[i];
+        if (!c->differs[i]) continue;
+        c->column[i] = c->columns;
+        c->columns += c->in_count[i];
+    }
+    return true;
+}
+
+/* The outputs as the row's shape gave them. */
+static bool case_outputs(op_check *k, const wf_tensor out[])
+{
+    check_case *c = &k->c;
+    for (int o = 0; o < c->n_out; o++) {
+        wf_shape shape = { .rank = out[o].rank };
+        for (int a = 0; a < WF_RANK; a++) shape.dim[a] = out[o].dim[a];
+        wf_error error = { "" };
+        c->out_dtype[o] = out[o].dtype;
+        c->out_shape[o] = shape;
+        c->out_count[o] = wf_shape_check(&shape, out[o].dtype, &error);
+        if (c->out_count[o] < 0)
+            return check_fail(k->report, "%s: output %d has no shape that can be: %s", c->who, o,
+                              error.text);
+        c->active[o] = o < c->visible && out[o].dtype != WF_I32;
+        if (!c->active[o]) continue;
+        c->row[o] = c->rows;
+        c->rows += c->out_count[o];
+    }
+    return (c->scratch[0] >= 0 && c->scratch[1] >= 0) ||
+           check_fail(k->report, "%s: its shape asked for %lld bytes of scratch", c->who,
+                      (long long)(c->scratch[0] < 0 ? c->scratch[0] : c->scratch[1]));
+}
+
 /* Reads the sample into the case; false with k->report->ok still true: a guess was refused. */
 static bool case_make(op_check *k, const wf_sample *sample)
 {
@@ -152,33 +234,9 @@ static bool case_make(op_check *k, const wf_sample *sample)
                        .visible = op->outputs };
     wf_format(c->who, sizeof c->who, "%s, sample '%s'%s", op->name,
               sample->label ? sample->label : "", k->guess ? " with sizes put to 0" : "");
-    if (c->n_in < 1 || c->n_in > CHECK_VARS || (op->inputs >= 0 && c->n_in != op->inputs))
-        return check_fail(k->report, "%s: it has %d inputs, the row %d", c->who, c->n_in,
-                          op->inputs);
     wf_tensor in[CHECK_VARS], out[CHECK_VARS] = { { 0 } };
     const wf_tensor *in_at[CHECK_VARS] = { 0 };
-    int64_t total = 0;
-    for (int i = 0; i < c->n_in; i++) {
-        c->given[i] = sample->in[i].shape.rank >= 0;
-        if (!c->given[i]) {
-            if (op->optional >> i & 1) continue;
-            return check_fail(k->report, "%s: input %d is left out but not optional", c->who, i);
-        }
-        c->differs[i] = sample->in[i].dtype != WF_I32;
-        wf_dtype dtype = c->differs[i] ? WF_F64 : WF_I32;
-        c->in_shape[i] = sample->in[i].shape;
-        c->in_count[i] = wf_shape_check(&c->in_shape[i], dtype, NULL);
-        if (c->in_count[i] < 0)
-            return check_fail(k->report, "%s: input %d has no shape that can be", c->who, i);
-        c->value[i] = check_take(&k->pool, c->in_count[i] * (int64_t)sizeof(double));
-        if (!c->value[i]) return check_no_memory(k);
-        in[i] = wf_tensor_of(dtype, c->in_shape[i], NULL);
-        in_at[i] = &in[i];
-        if (!c->differs[i]) continue;
-        c->column[i] = c->columns;
-        c->columns += c->in_count[i];
-        total += c->in_count[i];
-    }
+    if (!case_inputs(k, in, in_at)) return false;
     wf_error error = { "" };
     wf_shaping s = { .op = op,
                      .n_in = c->n_in,
@@ -187,25 +245,16 @@ static bool case_make(op_check *k, const wf_sample *sample)
                      .attr = sample->attr.bytes,
                      .out = out,
                      .error = &error };
+    for (int o = 0; o < c->n_out; o++) out[o].rank = -1; /* what shape does not fill is refused */
     if (!op->shape(&s)) {
         if (!error.text[0]) return check_fail(k->report, "%s: refused without a sentence", c->who);
         return k->guess ? false : check_fail(k->report, "%s: refused: %s", c->who, error.text);
     }
     c->scratch[0] = s.scratch_forward;
     c->scratch[1] = s.scratch_backward;
-    for (int o = 0; o < c->n_out; o++) {
-        c->out_dtype[o] = out[o].dtype;
-        c->out_shape[o] = wf_tensor_shape(&out[o]);
-        c->out_count[o] = wf_shape_check(&c->out_shape[o], out[o].dtype, NULL);
-        if (c->out_count[o] < 0)
-            return check_fail(k->report, "%s: output %d has no shape that can be", c->who, o);
-        c->active[o] = o < c->visible && out[o].dtype != WF_I32;
-        if (!c->active[o]) continue;
-        c->row[o] = c->rows;
-        c->rows += c->out_count[o];
-    }
+    if (!case_outputs(k, out)) return false;
     for (int i = 0; i < c->n_in; i++)
-        if (c->given[i]) draw(k, i, total);
+        if (c->given[i]) draw(k, i, c->columns);
     return true;
 }
 
@@ -264,13 +313,15 @@ static bool check_sample(op_check *k, const wf_sample *sample)
         !desk_forward(&k->desk, k->report))
         return false;
     k->sweeps = differentiable(&k->c);
-    if (!k->sweeps) return check_handed_over(k);
+    if (!k->sweeps) return check_handed_over(k) && (k->guess || check_special(k, false));
     if (!k->op->backward)
         return check_fail(k->report, "%s: it has inputs and outputs of floats, but no backward",
                           k->c.who);
     if (!outputs_finite(k)) /* the mean of nothing is NaN */
-        return k->guess || check_fail(k->report, "%s: an output is not finite", k->c.who);
-    return check_jacobian(k) && check_handed_over(k) && check_tape(k) && check_orders(k);
+        return k->guess ? check_special(k, true)
+                        : check_fail(k->report, "%s: an output is not finite", k->c.who);
+    return check_jacobian(k) && check_handed_over(k) && check_tape(k) && check_orders(k) &&
+           (k->guess || check_special(k, false));
 }
 
 /* The same sample with each of its sizes in turn put to 0, as far as the row's shape takes that. */
@@ -302,17 +353,11 @@ static bool check_row(op_check *k)
 {
     const wf_op *op = k->op;
     const char *name = op->name ? op->name : "a row without a name";
-    const char *missing = !op->name      ? "name"
-                          : !op->doc     ? "doc"
-                          : !op->sample  ? "sample"
-                          : !op->shape   ? "shape"
-                          : !op->forward ? "forward"
-                                         : NULL;
-    if (missing) return check_fail(k->report, "%s: its row has no %s", name, missing);
-    if (op->outputs < 1 || op->hidden < 0 || op->outputs > CHECK_VARS - op->hidden)
-        return check_fail(k->report, "%s: its row has %d outputs and %d hidden ones", name,
-                          op->outputs, op->hidden);
-    if (op->attr_size < 0 || op->attr_size > WF_SAMPLE_ATTR)
+    wf_error error = { "" };
+    if (!row_sound(op, &error)) return check_fail(k->report, "%s: %s", name, error.text);
+    if (!op->doc || !op->sample)
+        return check_fail(k->report, "%s: its row has no %s", name, op->doc ? "sample" : "doc");
+    if (op->attr_size > WF_SAMPLE_ATTR)
         return check_fail(k->report, "%s: its attr of %d bytes does not fit into a sample", name,
                           op->attr_size);
     if (op->backward && !op->gradient && !op->reference)
@@ -324,15 +369,22 @@ static bool check_row(op_check *k)
     for (;; samples++) {
         wf_sample sample = { 0 };
         if (!op->sample(samples, &sample)) break;
+        if (samples == SAMPLES)
+            return check_fail(k->report, "%s: its samples do not end: there are more than %d", name,
+                              SAMPLES);
         k->key = wf_key_with(wf_key_named(k->key, name), (uint64_t)samples);
         bool ok = check_sample(k, &sample);
         check_let_go(&k->pool, NULL);
         if (!ok || !check_empty(k, &sample)) return false;
     }
-    return samples > 0 || check_fail(k->report, "%s: it has no samples", name);
+    if (!samples) return check_fail(k->report, "%s: it has no samples", name);
+    return !op->special || k->differed ||
+           check_fail(k->report,
+                      "%s: its row says why special values may differ ('%s'), but they do not",
+                      name, op->special);
 }
 
-wf_report wf_op_check(const wf_op *op, const wf_check_options *options)
+wf_report op_check_kinds(const wf_op *op, const wf_check_options *options, uint64_t *kinds)
 {
     wf_report report = { .ok = true };
     static const wf_check_options none;
@@ -351,10 +403,19 @@ wf_report wf_op_check(const wf_op *op, const wf_check_options *options)
     if (!k->t)
         check_fail(&report, "no memory for the check");
     else if (check_row(k))
-        wf_format(report.text, sizeof report.text, "%s: %lld derivatives agree, the worst to %.2g",
-                  op->name, (long long)report.checked, report.worst);
+        wf_format(
+            report.text, sizeof report.text, "%s: %lld derivatives agree, the worst to %.2g%s%s",
+            op->name, (long long)report.checked, report.worst,
+            op->special ? "; special values may differ: " : "", op->special ? op->special : "");
+    *kinds = k->kinds;
     check_let_go(&k->pool, NULL);
     wf_tape_free(k->t);
     wf_release(k);
     return report;
+}
+
+wf_report wf_op_check(const wf_op *op, const wf_check_options *options)
+{
+    uint64_t kinds;
+    return op_check_kinds(op, options, &kinds);
 }

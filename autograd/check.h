@@ -28,7 +28,9 @@ typedef struct wf_check_options {
  * contiguous, transposed, stepped, expanded, repeated, used before and after, empty; any subset
  * of gradients wanted and absent; backward equal to gradient (or to the reference
  * differentiated) by value; second derivatives; reference equal to forward; f32 close to f64;
- * declared reads are all that is read. */
+ * declared reads are all that is read. NaN, infinities, both zeros and ties are planted in inputs
+ * and cotangents: backward, gradient and reference, layouts and precisions answer alike. A row or
+ * sample that cannot be run is told in one sentence. */
 WF_API wf_report wf_op_check(const wf_op *op, const wf_check_options *options);
 
 /* fn computes up to 8 outputs from the inputs (leaves in double) and says how many; false if it

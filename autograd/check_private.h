@@ -59,7 +59,7 @@ typedef struct check_place {
     unsigned char *memory;
     int64_t bytes;
     wf_tensor tensor;
-    bool given;
+    bool given, dense; /* dense: no gaps between its elements, in whatever order they lie */
 } check_place;
 
 /* A sample of a row with its inputs drawn, in double. */
@@ -134,11 +134,14 @@ typedef struct op_check {
     uint64_t key;
     check_case c;
     check_desk desk;              /* all plain, in double */
+    check_desk other;             /* another, of whoever needs one for a moment */
     bool guess;                   /* a sample with sizes put to 0: may be refused */
     bool sweeps;                  /* it has a backward, and what it would be called for */
     double *jacobian;             /* rows x columns, by differences */
     double *cotangent, *gradient; /* rows; columns: what backward made of it */
     double *work[6];              /* rows + columns each */
+    bool differed;                /* where values are special, the row's spellings do */
+    uint64_t kinds;               /* a hash of which special values the kernels gave */
 } op_check;
 
 /* Compares columns doubles input by input, and rows doubles output by output. */
@@ -159,5 +162,18 @@ bool check_handed_over(
 bool check_tape_first(op_check *k);
 bool check_tape(op_check *k);   /* the sweep: plain, through views, repeated, in company */
 bool check_orders(op_check *k); /* gradient by value, second derivatives, reference */
+/* NaN, infinities, zeros and ties planted; as_it_is: only the sample itself, whose outputs are not
+ * finite. */
+bool check_special(op_check *k, bool as_it_is);
+
+/* What the parts do on the tape: begin a step that draws what every other step of this check
+ * draws; fail with the tape's sentence; enter an input. */
+void check_tape_begin(op_check *k);
+bool check_tape_failed(op_check *k, const char *check);
+wf_var *check_tape_input(op_check *k, int i, const double *value, bool leaf);
+
+/* wf_op_check, and a hash of the kinds of number (NaN, infinite, finite) that the kernels gave for
+ * special values, which is one at every dispatch level. */
+wf_report op_check_kinds(const wf_op *op, const wf_check_options *options, uint64_t *kinds);
 
 #endif

@@ -14,14 +14,13 @@
 
 enum { ALL = 0xffff };
 
-/* Begins a step that draws what every other step of this check draws. */
-static void begin(op_check *k)
+void check_tape_begin(op_check *k)
 {
     wf_tape_reset(k->t);
     wf_tape_set_step(k->t, 1);
 }
 
-static bool failed(op_check *k, const char *check)
+bool check_tape_failed(op_check *k, const char *check)
 {
     return check_fail(k->report, "%s: %s: %s", k->c.who, check,
                       *wf_tape_error(k->t) ? wf_tape_error(k->t) : "it failed without a sentence");
@@ -55,7 +54,7 @@ static void write_values(wf_var *x, const double *value)
     }
 }
 
-static wf_var *plain_input(op_check *k, int i, const double *value, bool leaf)
+wf_var *check_tape_input(op_check *k, int i, const double *value, bool leaf)
 {
     const check_case *c = &k->c;
     wf_dtype dtype = c->differs[i] ? WF_F64 : WF_I32;
@@ -68,10 +67,10 @@ static wf_var *plain_input(op_check *k, int i, const double *value, bool leaf)
 static bool apply_plain(op_check *k, uint32_t leaves, wf_var *in[], wf_var *out[])
 {
     const check_case *c = &k->c;
-    begin(k);
+    check_tape_begin(k);
     for (int i = 0; i < c->n_in; i++) {
         bool leaf = leaves >> i & 1;
-        in[i] = c->given[i] ? plain_input(k, i, c->value[i], leaf) : NULL;
+        in[i] = c->given[i] ? check_tape_input(k, i, c->value[i], leaf) : NULL;
         if (c->differs[i] && leaf) wf_keep_grad(k->t, in[i]);
     }
     return wf_apply(k->t, k->op, c->n_in, in, c->sample->attr.bytes, out);
@@ -98,7 +97,7 @@ static bool sweep(op_check *k, wf_var *const out[], int n, wf_var *const sum[])
 bool check_tape_first(op_check *k)
 {
     wf_var *in[CHECK_VARS], *out[CHECK_VARS];
-    if (!apply_plain(k, ALL, in, out)) return failed(k, "on a tape");
+    if (!apply_plain(k, ALL, in, out)) return check_tape_failed(k, "on a tape");
     if (!(k->op->flags & WF_OP_RANDOM)) return true;
     const node *n = out[0]->producer;
     if (!n) return check_fail(k->report, "%s: a random row takes an input of floats", k->c.who);
@@ -120,7 +119,7 @@ static bool check_alone(op_check *k, double *got)
         if (!c->differs[i]) continue;
         const char *check = "on a tape, the other inputs constant";
         if (!apply_plain(k, UINT32_C(1) << i, in, out) || !sweep(k, out, 0, NULL))
-            return failed(k, check);
+            return check_tape_failed(k, check);
         gradient_of(in[i], c->in_count[i], got);
         check_subject s = { c->who, check, "input", NULL, i, "swept", "kernel", 0 };
         if (!check_near(k->report, &s, c->in_count[i], got, k->gradient + c->column[i], 1e-12,
@@ -187,7 +186,7 @@ static bool check_route(op_check *k, const char *check, const route *r)
               desk_backward(&plain, k->cotangent, ALL, ALL, want, k->report);
     if (!ok) return false;
     desk_outputs(&plain, y);
-    begin(k);
+    check_tape_begin(k);
     for (int i = 0; i < c->n_in; i++) {
         in[i] = base[i] = NULL;
         if (!c->given[i]) continue;
@@ -197,7 +196,7 @@ static bool check_route(op_check *k, const char *check, const route *r)
             in[i] = view_input(k, i, r->by[i], r->value[i] ? r->value[i] : c->value[i], &base[i]);
     }
     if (!wf_apply(k->t, k->op, c->n_in, in, c->sample->attr.bytes, out) || !sweep(k, out, 0, NULL))
-        return failed(k, check);
+        return check_tape_failed(k, check);
     values_of(k, out, got);
     ok = rows_near(k, check, got, "on the tape", y, "kernel", 1e-12, 1e-14);
 
@@ -269,11 +268,11 @@ static bool check_company(op_check *k)
     double *weight[2] = { k->work[0], k->work[1] }, *got = k->work[2];
     for (int64_t j = 0; j < 2 * c->columns; j++)
         weight[j % 2][j / 2] = wf_random_normal(wf_key_named(k->key, "company"), (uint64_t)j);
-    begin(k);
+    check_tape_begin(k);
     int n = 0;
     for (int turn = 0; turn < 2; turn++) {
         for (int i = 0; i < c->n_in; i++) {
-            if (turn == 0) in[i] = c->given[i] ? plain_input(k, i, c->value[i], true) : NULL;
+            if (turn == 0) in[i] = c->given[i] ? check_tape_input(k, i, c->value[i], true) : NULL;
             if (!c->differs[i]) continue;
             if (turn == 0) wf_keep_grad(k->t, in[i]);
             wf_var *w = wf_constant(k->t, WF_F64, c->in_shape[i], weight[turn] + c->column[i]);
@@ -281,7 +280,7 @@ static bool check_company(op_check *k)
         }
         if (turn == 0) wf_apply(k->t, k->op, c->n_in, in, c->sample->attr.bytes, out);
     }
-    if (!sweep(k, out, n, sum)) return failed(k, check);
+    if (!sweep(k, out, n, sum)) return check_tape_failed(k, check);
     for (int i = 0; i < c->n_in; i++)
         if (c->differs[i]) gradient_of(in[i], c->in_count[i], got + c->column[i]);
     for (int64_t j = 0; j < c->columns; j++) weight[0][j] += weight[1][j] + k->gradient[j];
@@ -377,7 +376,7 @@ static bool check_graph(op_check *k)
     wf_var *with[CHECK_VARS], *grad[CHECK_VARS], *swept[CHECK_VARS], *toward[CHECK_VARS];
     wf_var *twice[2 * CHECK_VARS];
     int outs = 0, ins = 0;
-    if (!apply_plain(k, ALL, in, out)) return failed(k, check);
+    if (!apply_plain(k, ALL, in, out)) return check_tape_failed(k, check);
     for (int i = 0; i < c->n_in; i++)
         if (c->differs[i]) by[ins++] = in[i];
     for (int o = 0; o < c->visible; o++) {
@@ -390,7 +389,7 @@ static bool check_graph(op_check *k)
     if (!wf_grad(k->t, outs, from, with, ins, by, grad,
                  &(wf_grad_options){ .create_graph = true }) ||
         !wf_grad(k->t, outs, from, with, ins, by, swept, NULL))
-        return failed(k, check);
+        return check_tape_failed(k, check);
     /* Once what is built, once what is swept: the inputs' columns lie in their order. */
     for (int turn = 0; turn < 2; turn++) {
         for (int i = 0, n = 0; i < c->n_in; i++) {
@@ -409,7 +408,7 @@ static bool check_graph(op_check *k)
         if (c->differs[i])
             toward[n++] = wf_constant(k->t, WF_F64, c->in_shape[i], direction + c->column[i]);
     if (!wf_grad(k->t, ins, grad, toward, ins + outs, by, twice, NULL))
-        return failed(k, "second derivative");
+        return check_tape_failed(k, "second derivative");
     for (int i = 0, n = 0; i < c->n_in; i++) {
         if (!c->differs[i]) continue;
         for (int64_t e = 0; e < c->in_count[i]; e++) second[c->column[i] + e] = wf_at(twice[n], e);
@@ -430,12 +429,12 @@ static bool check_reference(op_check *k)
     const char *check = "reference";
     double *want = k->work[0], *got = k->work[1];
     wf_var *in[CHECK_VARS], *out[CHECK_VARS] = { 0 };
-    begin(k);
+    check_tape_begin(k);
     for (int i = 0; i < c->n_in; i++) {
-        in[i] = c->given[i] ? plain_input(k, i, c->value[i], true) : NULL;
+        in[i] = c->given[i] ? check_tape_input(k, i, c->value[i], true) : NULL;
         if (c->differs[i]) wf_keep_grad(k->t, in[i]);
     }
-    if (!k->op->reference(k->t, c->n_in, in, c->sample->attr.bytes, out)) return failed(k, check);
+    if (!k->op->reference(k->t, c->n_in, in, c->sample->attr.bytes, out)) return check_tape_failed(k, check);
     for (int o = 0; o < c->visible; o++) {
         wf_shape shape = wf_shape_of(out[o]);
         if (!out[o] || !wf_shape_equal(&shape, &c->out_shape[o]))
@@ -446,7 +445,7 @@ static bool check_reference(op_check *k)
     values_of(k, out, got);
     if (!rows_near(k, check, got, "reference", want, "forward", 1e-12, 1e-14)) return false;
     if (!k->sweeps) return true;
-    if (!sweep(k, out, 0, NULL)) return failed(k, check);
+    if (!sweep(k, out, 0, NULL)) return check_tape_failed(k, check);
     for (int i = 0; i < c->n_in; i++)
         if (c->differs[i]) gradient_of(in[i], c->in_count[i], got + c->column[i]);
     return columns_near(k, "reference differentiated", got, "reference", k->gradient, "backward",

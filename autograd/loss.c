@@ -2,6 +2,7 @@
  * error. */
 #include "autograd/kernels.h"
 #include "autograd/ops_private.h"
+#include "autograd/views.h"
 #include "tensor/loop.h"
 #include "tensor/par.h"
 
@@ -197,14 +198,17 @@ static bool entropy_reference(wf_tape *t, int n_in, wf_var *const in[], const vo
     wf_var *z = in[0], *target = in[1];
     const int64_t n = wf_count(target);
     const wf_dtype dtype = wf_dtype_of(z);
-    wf_var *none = wf_zeros(t, dtype, WF_SCALAR), *count = NULL;
+    wf_var *none = wf_zeros(t, dtype, WF_SCALAR), *count = NULL, *ignored = NULL;
+    if (e->has_ignore) { /* what lies at ignored positions is not even looked at: it may be NaN */
+        ignored = wf_equal(t, target, wf_full(t, WF_I32, WF_SCALAR, e->ignore)); /* (...) */
+        z = wf_where(t, wf_unsqueeze(t, ignored, -1), none, z);
+    }
     wf_var *log_p = wf_log_softmax(t, z, -1);                                       /* (..., C) */
     wf_var *own = wf_where(t, wf_one_hot(t, target, wf_dim(z, -1)), log_p, none);   /* (..., C) */
     wf_var *loss = wf_mul_scalar(t, wf_sum(t, own, WF_AXES(-1)), e->smoothing - 1); /* (...) */
     if (e->smoothing > 0)
         loss = wf_add(t, loss, wf_mul_scalar(t, wf_mean(t, log_p, WF_AXES(-1)), -e->smoothing));
-    if (e->has_ignore) {
-        wf_var *ignored = wf_equal(t, target, wf_full(t, WF_I32, WF_SCALAR, e->ignore)); /* (...) */
+    if (ignored) {
         loss = wf_where(t, ignored, none, loss);
         wf_var *counted = wf_where(t, ignored, none, wf_full(t, dtype, WF_SCALAR, 1)); /* (...) */
         count = wf_maximum_scalar(t, wf_sum(t, counted, NULL), 1);                     /* () */

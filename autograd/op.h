@@ -79,7 +79,10 @@ struct wf_op {
     void (*gradient)(wf_tape *t, const wf_gradient *g);                /* or NULL, and then: */
     bool (*reference)(wf_tape *t, int n_in, wf_var *const in[], const void *attr, wf_var *out[]);  /* the slow spelling: visible outputs */
     bool (*sample)(int k, wf_sample *s);           /* fills sample k (zeroed before); false when there are no more */
-    const void *reserved[4];
+    /* NULL: where values are NaN, infinite, zero or tied, backward, gradient and reference give the
+     * same numbers, or the same kind of none. Else why not, for users and the report to read. */
+    const char *special;
+    const void *reserved[3];
 };
 
 /* Runs an op on vars and records it. out receives op->outputs vars; NULLs and false after any

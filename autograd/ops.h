@@ -48,7 +48,8 @@ WF_API wf_var *wf_arange(wf_tape *t, wf_dtype dtype, double start, double stop, 
  * the sequence's end, else 0. */
 WF_API wf_var *wf_length_mask(wf_tape *t, wf_var *lengths, int64_t time);
 
-/* low and high where x is beyond them. */
+/* low and high where x is beyond them, and there a derivative of 0; at both, and for NaN, which
+ * stays, it is 1. */
 WF_API wf_var *wf_clamp(wf_tape *t, wf_var *x, double low, double high);
 
 typedef enum wf_reduction { WF_REDUCE_MEAN = 0, WF_REDUCE_SUM, WF_REDUCE_NONE } wf_reduction;

@@ -348,6 +348,13 @@ static wf_var *fitted(wf_tape *t, wf_var *contribution, wf_var *in)
     return contribution ? wf_sum_to(t, contribution, wf_shape_of(in)) : NULL;
 }
 
+/* The share of a derivative that an input has: none of it where the share is 0, be it NaN. */
+static wf_var *chosen(wf_tape *t, wf_var *derivative, wf_var *share)
+{
+    wf_var *none = wf_zeros(t, wf_dtype_of(derivative), WF_SCALAR);
+    return wf_where(t, wf_greater(t, share, none), wf_mul(t, derivative, share), none);
+}
+
 #define ZERO wf_zeros(t, wf_dtype_of(G), WF_SCALAR)
 #define NUMBER(x) wf_full(t, wf_dtype_of(G), WF_SCALAR, x)
 #define FITTED(k, tape)                                                                            \

@@ -253,6 +253,7 @@ static void max_forward(const wf_call *c)
         wf_loop_run(&loop, c->threads, 1, max_run, &m);
 }
 
+/* Equal, or both NaN: where the maximum is NaN, the NaNs are it. */
 static inline bool same_number(const char *a, const char *b, int64_t bytes)
 {
     float f, g;
@@ -260,11 +261,11 @@ static inline bool same_number(const char *a, const char *b, int64_t bytes)
     if (bytes == 4) {
         memcpy(&f, a, 4);
         memcpy(&g, b, 4);
-        return f == g;
+        return (f == g) | ((f != f) & (g != g));
     }
     memcpy(&d, a, 8);
     memcpy(&e, b, 8);
-    return d == e;
+    return (d == e) | ((d != d) & (e != e));
 }
 
 /* Operands: how many share it (doubles), y, x. */
@@ -320,11 +321,12 @@ static void max_gradient(wf_tape *t, const wf_gradient *g)
     int axes[WF_RANK];
     for (int i = 0; i < all.n; i++) axes[i] = all.axis[i];
     wf_axes list = { all.n, axes };
-    wf_var *chosen = wf_equal(t, x, reduction_repeated(t, g->out[0], x, &all));
-    wf_var *ones = wf_where(t, chosen, wf_full(t, dtype, WF_SCALAR, 1),
-                            wf_zeros(t, dtype, WF_SCALAR));
-    wf_var *share = wf_sum_keep(t, ones, all.n < 0 ? NULL : &list);
-    g->gin[0] = wf_div(t, wf_mul(t, ones, reduction_repeated(t, g->gout[0], x, &all)), share);
+    wf_var *none = wf_zeros(t, dtype, WF_SCALAR), *one = wf_full(t, dtype, WF_SCALAR, 1);
+    /* Nothing is above the maximum, and what is level with it is chosen: NaN too. */
+    wf_var *chosen = wf_less(t, wf_above(t, reduction_repeated(t, g->out[0], x, &all), x), one);
+    wf_var *share = wf_sum_keep(t, wf_where(t, chosen, one, none), all.n < 0 ? NULL : &list);
+    wf_var *each = wf_div(t, reduction_repeated(t, g->gout[0], x, &all), share);
+    g->gin[0] = wf_where(t, chosen, each, none);
 }
 
 /* ---- sum_to ---- */

@@ -120,9 +120,11 @@ static void log_softmax_gradient(wf_tape *t, const wf_gradient *g)
 {
     if (!g->gout[0] || !g->wanted[0]) return;
     const int axis = *(const int32_t *)g->attr;
-    wf_var *gy = g->gout[0];
-    wf_var *all = wf_sum_keep(t, gy, WF_AXES(axis));
-    g->gin[0] = wf_sub(t, gy, wf_mul(t, wf_exp(t, g->out[0]), all));
+    wf_var *gy = g->gout[0], *none = wf_zeros(t, wf_dtype_of(gy), WF_SCALAR);
+    wf_var *p = wf_exp(t, g->out[0]), *all = wf_sum_keep(t, gy, WF_AXES(axis));
+    /* A row that is -inf throughout shares out nothing, and gets nothing. */
+    wf_var *nothing = wf_equal(t, wf_sum_keep(t, p, WF_AXES(axis)), none);
+    g->gin[0] = wf_where(t, nothing, none, wf_sub(t, gy, wf_mul(t, p, all)));
 }
 
 static bool sample(int k, wf_sample *s)

@@ -6,6 +6,7 @@
 #include "tensor/rng.h"
 #include "tensor/runtime.h"
 #include "tests/harness.h"
+#include "tests/toy_op.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -84,105 +85,6 @@ END_TEST
 
 /* ---- a small row, and what can be wrong with it ---- */
 
-/* y = a b^2, shapes equal, any strides. */
-static int64_t at(const wf_tensor *x, int64_t index)
-{
-    int64_t offset = 0;
-    for (int a = x->rank - 1; a >= 0; a--) {
-        offset += index % x->dim[a] * x->stride[a];
-        index /= x->dim[a];
-    }
-    return offset;
-}
-
-static double get(const wf_tensor *x, int64_t index)
-{
-    return wf_tensor_at(x, index);
-}
-
-static void put(const wf_tensor *x, int64_t index, double value)
-{
-    if (x->dtype == WF_F64)
-        ((double *)x->data)[at(x, index)] = value;
-    else
-        ((float *)x->data)[at(x, index)] = (float)value;
-}
-
-static bool toy_shape(wf_shaping *s)
-{
-    s->out[0] = *s->in[0];
-    s->scratch_forward = s->scratch_backward = 16;
-    wf_shape a = wf_tensor_shape(s->in[0]), b = wf_tensor_shape(s->in[1]);
-    return wf_shape_equal(&a, &b) || wf_refuse(s->error, "the shapes differ");
-}
-
-static void toy_forward(const wf_call *c)
-{
-    for (int64_t i = 0; i < wf_tensor_count(c->out[0]); i++)
-        put(c->out[0], i, get(c->in[0], i) * get(c->in[1], i) * get(c->in[1], i));
-}
-
-static void toy_backward(const wf_call *c)
-{
-    if (!c->gout[0]) return;
-    for (int64_t i = 0; i < wf_tensor_count(c->out[0]); i++) {
-        double a = get(c->in[0], i), b = get(c->in[1], i), g = get(c->gout[0], i);
-        if (c->gin[0]) put(c->gin[0], i, get(c->gin[0], i) + g * b * b);
-        if (c->gin[1]) put(c->gin[1], i, get(c->gin[1], i) + 2 * g * a * b);
-    }
-}
-
-static void toy_gradient(wf_tape *t, const wf_gradient *g)
-{
-    wf_var *a = g->in[0], *b = g->in[1], *y = g->gout[0];
-    if (g->wanted[0]) g->gin[0] = wf_mul(t, y, wf_square(t, b));
-    if (g->wanted[1]) g->gin[1] = wf_mul_scalar(t, wf_mul(t, y, wf_mul(t, a, b)), 2);
-}
-
-static bool toy_reference(wf_tape *t, int n, wf_var *const in[], const void *attr, wf_var *out[])
-{
-    (void)n;
-    (void)attr;
-    out[0] = wf_mul(t, in[0], wf_square(t, in[1]));
-    return out[0] != NULL;
-}
-
-static bool toy_sample(int k, wf_sample *s)
-{
-    if (k) return false;
-    s->label = "matrix";
-    s->n_in = 2;
-    for (int i = 0; i < 2; i++) {
-        s->in[i].dtype = WF_F64;
-        s->in[i].shape = WF_SHAPE(3, 4);
-        s->in[i].low = -2;
-        s->in[i].high = 2;
-    }
-    return true;
-}
-
-static wf_op toy(void)
-{
-    return (wf_op){ .name = "toy",
-                    .doc = "a b^2",
-                    .inputs = 2,
-                    .outputs = 1,
-                    .reads_in = 3,
-                    .shape = toy_shape,
-                    .forward = toy_forward,
-                    .backward = toy_backward,
-                    .gradient = toy_gradient,
-                    .reference = toy_reference,
-                    .sample = toy_sample };
-}
-
-static void must_fail(const wf_op *op, const char *saying)
-{
-    wf_report r = wf_op_check(op, NULL);
-    ck_assert_msg(!r.ok, "not caught: should have said '%s'", saying);
-    ck_assert_msg(strstr(r.text, saying), "said '%s', not '%s'", r.text, saying);
-}
-
 START_TEST(a_row_that_is_right_passes_with_gradient_or_reference_or_both)
 {
     wf_op op = toy();
@@ -236,6 +138,115 @@ START_TEST(a_row_that_lacks_a_part_is_told_which)
     op = toy();
     op.flags = WF_OP_LINEAR;
     must_fail(&op, "toy: it is said to be linear, but to read values");
+}
+END_TEST
+
+static wf_sample given;
+
+static bool given_sample(int k, wf_sample *s)
+{
+    if (k == 0) *s = given;
+    return k == 0;
+}
+
+static bool samples_without_end(int k, wf_sample *s)
+{
+    (void)k;
+    *s = given;
+    return true;
+}
+
+static bool shape_of_rank_99(wf_shaping *s)
+{
+    s->out[0].rank = 99;
+    return true;
+}
+
+static bool shape_of_negative_scratch(wf_shaping *s)
+{
+    s->scratch_backward = -1;
+    s->out[0] = *s->in[0];
+    return true;
+}
+
+static bool shape_that_fills_nothing(wf_shaping *s)
+{
+    (void)s;
+    return true;
+}
+
+START_TEST(a_row_that_cannot_be_run_is_refused_with_one_sentence)
+{
+    wf_op op = toy();
+    op.attr_size = -8;
+    must_fail(&op, "toy: its row has -8 bytes of attributes; 0 to 1048576 can be");
+    op.attr_size = WF_SAMPLE_ATTR + 1;
+    must_fail(&op, "toy: its attr of 257 bytes does not fit into a sample");
+    op = toy();
+    op.outputs = INT32_MAX;
+    must_fail(&op, "toy: its row has 2147483647 outputs and 0 hidden ones; 1 to 16 can be");
+    op = toy();
+    op.hidden = -1;
+    must_fail(&op, "toy: its row has 1 outputs and -1 hidden ones; 1 to 16 can be");
+    op = toy();
+    op.inputs = -2;
+    must_fail(&op, "toy: its row takes -2 inputs; it can be 0 or more, and -1 for any");
+    op = toy();
+    op.shape = shape_of_rank_99;
+    must_fail(&op, "toy, sample 'matrix': output 0 has no shape that can be: shape: rank is 99; "
+                   "expected 0 to 8");
+    op.shape = shape_that_fills_nothing;
+    must_fail(&op, "toy, sample 'matrix': output 0 has no shape that can be: shape: rank is -1; "
+                   "expected 0 to 8");
+    op.shape = shape_of_negative_scratch;
+    must_fail(&op, "toy, sample 'matrix': its shape asked for -1 bytes of scratch");
+}
+END_TEST
+
+/* The toy's sample with one number in it changed. */
+static void must_refuse(wf_sample changed, const char *saying)
+{
+    wf_op op = toy();
+    op.sample = given_sample;
+    given = changed;
+    must_fail(&op, saying);
+}
+
+START_TEST(a_sample_that_cannot_be_made_is_refused_with_one_sentence)
+{
+    wf_sample good = { 0 }, s;
+    toy_sample(0, &good);
+    s = good, s.n_in = 17;
+    must_refuse(s, "toy, sample 'matrix': it has 17 inputs, the row 2");
+    s = good, s.n_in = -1;
+    must_refuse(s, "toy, sample 'matrix': it has -1 inputs, the row 2");
+    s = good, s.in[1].shape.rank = 9;
+    must_refuse(s, "toy, sample 'matrix': input 1 has no shape that can be: shape: rank is 9; "
+                   "expected 0 to 8");
+    s = good, s.in[1].shape.rank = -2;
+    must_refuse(s, "input 1 has no shape that can be: shape: rank is -2; expected 0 to 8");
+    s = good, s.in[1].shape.rank = -1;
+    must_refuse(s, "toy, sample 'matrix': input 1 is left out but not optional");
+    s = good, s.in[0].shape.dim[1] = -4;
+    must_refuse(s, "input 0 has no shape that can be: shape: size of axis 1 is -4");
+    s = good, s.in[0].shape.dim[1] = INT64_MAX;
+    must_refuse(s, "input 0 has no shape that can be: shape: ");
+    s = good, s.in[0].dtype = (wf_dtype)7;
+    must_refuse(s, "input 0 has no shape that can be: shape: dtype is 7; expected f32, f64 or i32");
+    s = good, s.in[0].low = 3;
+    must_refuse(s, "input 0 is drawn from [3, 2]; low must not be above high");
+    s = good, s.in[0].high = NAN;
+    must_refuse(s, "input 0 is drawn from [-2, nan]; low must not be above high");
+    s = good, s.in[0].gap = 2.5;
+    must_refuse(s, "input 0 keeps 2.5 away from 0 in [-2, 2]");
+    s = good, s.in[0].dtype = WF_I32, s.in[0].high = 1e10;
+    must_refuse(s, "input 0 is drawn from [-2, 1e+10], which an i32 cannot hold");
+    s = good;
+    s.in[0].shape = s.in[1].shape = WF_SCALAR;
+    given = s;
+    wf_op op = toy();
+    op.sample = samples_without_end;
+    must_fail(&op, "toy: its samples do not end: there are more than 256");
 }
 END_TEST
 
@@ -312,6 +323,7 @@ START_TEST(faults_of_a_backward_are_told)
     op.backward = backward_of_output;
     must_fail(&op, "reads_in and reads_out is NaN: input 1");
     op.reads_out = 1;
+    op.special = "backward divides by b, gradient does not";
     wf_report r = wf_op_check(&op, NULL);
     ck_assert_msg(r.ok, "%s", r.text);
     op.reads_out = 0;
@@ -708,6 +720,8 @@ static void add(TCase *tests)
     tcase_add_test(tests, other_seeds_prove_the_same);
     tcase_add_test(tests, a_row_that_is_right_passes_with_gradient_or_reference_or_both);
     tcase_add_test(tests, a_row_that_lacks_a_part_is_told_which);
+    tcase_add_test(tests, a_row_that_cannot_be_run_is_refused_with_one_sentence);
+    tcase_add_test(tests, a_sample_that_cannot_be_made_is_refused_with_one_sentence);
     tcase_add_test(tests, faults_of_a_backward_are_told);
     tcase_add_test(tests, faults_of_a_forward_are_told);
     tcase_add_test(tests, faults_of_a_gradient_or_a_reference_are_told);
