@@ -85,6 +85,12 @@ WF_API int64_t wf_module_param_count(const wf_module *module);
 WF_API wf_var *wf_module_param_at(const wf_module *module, int64_t index);
 WF_API wf_var *wf_module_param_find(const wf_module *module, const char *path);
 WF_API int64_t wf_module_weights(const wf_module *module);          /* numbers in all parameters */
+/* Writes to stdout what a module is made of: a line for each parameter with its path in the module,
+ * its shape, how many numbers it has and whether it is frozen, and last how many there are in all.
+ * NULL prints "(no module)". _text writes into text (at most bytes, always terminated) and returns
+ * the length that the whole would have, as snprintf does. */
+WF_API void wf_module_print(const wf_module *module);
+WF_API size_t wf_module_text(const wf_module *module, char *text, size_t bytes);
 
 /* Saves all parameters under their paths with the given metadata (may be NULL); see
  * wf_safetensors_save. */

@@ -93,6 +93,7 @@ WF_API const void *wf_data(const wf_var *x);
  * I32 is not known: F32 NaNs) when x is NULL; false then, and when n is not the count. */
 WF_API bool wf_copy_out(const wf_var *x, void *data, int64_t n);
 WF_API void wf_print(const wf_var *x);
+WF_API void wf_print_as(const char *name, const wf_var *x);        /* wf_print_as("h", h): "h = [0.1 0.2]  f32 (2)" */
 
 /* Sweeps back from a scalar and commits the gradients to the parameters, all or none. False,
  * with the reason said: nothing has changed. Gradients add up over calls until an optimiser

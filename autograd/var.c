@@ -69,6 +69,11 @@ void wf_print(const wf_var *x)
     wf_tensor_print(wf_value(x));
 }
 
+void wf_print_as(const char *name, const wf_var *x)
+{
+    wf_tensor_print_as(name, wf_value(x));
+}
+
 bool wf_keep_grad(wf_tape *t, wf_var *x)
 {
     if (!wf_tape_ok(t)) return false;

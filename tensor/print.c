@@ -5,21 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tensor/tensor.h"
+#include "tensor/io_private.h"
+#include "tensor/print_private.h"
 #include "tensor/text.h"
 
 /* More elements than WHOLE: axes longer than 2 EDGE show their first and last EDGE. Lines are kept
  * within WIDTH columns. */
 enum { WHOLE = 200, EDGE = 3, DECIMALS = 4, WIDTH = 100 };
-
-/* Where text goes: to stdout when text is NULL and file is set, else into text as far as it fits.
- */
-typedef struct sink {
-    FILE *file;
-    char *text;
-    size_t bytes, length;
-    int column;
-} sink;
 
 /* How all numbers of one tensor are written. */
 typedef struct style {
@@ -28,24 +20,39 @@ typedef struct style {
     int decimals, width;
 } style;
 
-static void put(sink *s, const char *text)
+int wf_columns(const char *text)
+{
+    int columns = 0;
+    const int64_t n = (int64_t)strlen(text);
+    for (int64_t at = 0; at < n;) {
+        int32_t letter = 0;
+        const int bytes = wf_utf8_take(text + at, n - at, &letter);
+        const bool wide =
+            (letter >= 0x1100 && letter <= 0x115F) || (letter >= 0x2E80 && letter <= 0xA4CF) ||
+            (letter >= 0xAC00 && letter <= 0xD7A3) || (letter >= 0xF900 && letter <= 0xFAFF) ||
+            (letter >= 0xFE30 && letter <= 0xFE6F) || (letter >= 0xFF00 && letter <= 0xFF60) ||
+            (letter >= 0x1F300 && letter <= 0x1FAFF) || (letter >= 0x20000 && letter <= 0x3FFFD);
+        columns += wide ? 2 : 1;
+        at += bytes ? bytes : 1;
+    }
+    return columns;
+}
+
+void wf_put(wf_sink *s, const char *text)
 {
     size_t n = strlen(text);
-    if (s->file) {
+    if (s->file)
         fwrite(text, 1, n, s->file);
-    } else if (s->length + 1 < s->bytes) {
-        size_t room = s->bytes - 1 - s->length, part = n < room ? n : room;
-        memcpy(s->text + s->length, text, part);
-        s->text[s->length + part] = 0;
-    }
+    else if (s->length + 1 < s->bytes)
+        wf_format(s->text + s->length, s->bytes - s->length, "%s", text);
     const char *line = strrchr(text, '\n');
-    s->column = line ? (int)strlen(line + 1) : s->column + (int)n;
+    s->column = (line ? 0 : s->column) + wf_columns(line ? line + 1 : text);
     s->length += n;
 }
 
-static void indent(sink *s, int columns)
+void wf_put_spaces(wf_sink *s, int columns)
 {
-    while (columns-- > 0) put(s, " ");
+    while (columns-- > 0) wf_put(s, " ");
 }
 
 static const char *number(const style *f, double value, char text[64])
@@ -126,76 +133,89 @@ static void choose(const wf_tensor *x, style *f)
 }
 
 /* Elements of a row, or rows of a matrix, with `depth` brackets open. */
-static void write_part(const wf_tensor *x, const style *f, int depth, sink *s)
+static void write_part(const wf_tensor *x, const style *f, int depth, wf_sink *s)
 {
     char text[64];
     if (x->rank == 0) {
         const char *written = number(f, wf_tensor_at(x, 0), text);
-        indent(s, f->width - (int)strlen(written));
-        put(s, written);
+        wf_put_spaces(s, f->width - (int)strlen(written));
+        wf_put(s, written);
         return;
     }
-    put(s, "[");
+    wf_put(s, "[");
     for (int64_t i = 0; i < x->dim[0]; i++) {
         bool dots = i == EDGE && left_out(f, x->dim[0]);
         if (dots) i = x->dim[0] - EDGE;
         if (x->rank == 1) {
             if (s->column + 1 + (dots ? 4 : 0) + f->width > WIDTH && i > 0) {
-                put(s, "\n");
-                indent(s, depth + 1);
+                wf_put(s, "\n");
+                wf_put_spaces(s, depth + 1);
             } else if (i > 0) {
-                put(s, " ");
+                wf_put(s, " ");
             }
-            if (dots) put(s, "... ");
+            if (dots) wf_put(s, "... ");
         } else {
-            for (int line = 1; line < x->rank && i > 0; line++) put(s, "\n");
-            if (i > 0) indent(s, depth + 1);
+            for (int line = 1; line < x->rank && i > 0; line++) wf_put(s, "\n");
+            if (i > 0) wf_put_spaces(s, depth + 1);
             if (dots) {
-                put(s, "...");
-                for (int line = 1; line < x->rank; line++) put(s, "\n");
-                indent(s, depth + 1);
+                wf_put(s, "...");
+                for (int line = 1; line < x->rank; line++) wf_put(s, "\n");
+                wf_put_spaces(s, depth + 1);
             }
         }
         wf_tensor part;
         if (wf_view_select(x, 0, i, &part)) write_part(&part, f, depth + 1, s);
     }
-    put(s, "]");
+    wf_put(s, "]");
 }
 
-static void print(const wf_tensor *x, sink *s)
+/* `depth`: columns that the first line has already. */
+static void print(const wf_tensor *x, int depth, wf_sink *s)
 {
     char text[256];
     if (!x) {
-        put(s, "(no tensor)");
+        wf_put(s, "(no tensor)");
         return;
     }
     int64_t count = wf_tensor_count(x);
     if (!x->data && count > 0) {
-        put(s, "(no data)");
+        wf_put(s, "(no data)");
     } else if (count == 0) {
-        put(s, "[]");
+        wf_put(s, "[]");
     } else {
         style f = { .dtype = x->dtype, .shorten = count > WHOLE };
         choose(x, &f);
-        write_part(x, &f, 0, s);
+        write_part(x, &f, depth, s);
     }
-    put(s, "  ");
-    put(s, wf_dtype_name(x->dtype));
-    put(s, " ");
-    put(s, wf_shape_text(text, sizeof text, x->rank, x->dim));
+    wf_put(s, "  ");
+    wf_put(s, wf_dtype_name(x->dtype));
+    wf_put(s, " ");
+    wf_put(s, wf_shape_text(text, sizeof text, x->rank, x->dim));
 }
 
 void wf_tensor_print(const wf_tensor *x)
 {
-    sink s = { .file = stdout };
-    print(x, &s);
-    put(&s, "\n");
+    wf_sink s = { .file = stdout };
+    print(x, 0, &s);
+    wf_put(&s, "\n");
+}
+
+void wf_tensor_print_as(const char *name, const wf_tensor *x)
+{
+    wf_sink s = { .file = stdout };
+    char shown[WF_SHOWN];
+    if (name) {
+        wf_put(&s, wf_shown(shown, sizeof shown, name, (int64_t)strlen(name)));
+        wf_put(&s, " = ");
+    }
+    print(x, s.column, &s);
+    wf_put(&s, "\n");
 }
 
 size_t wf_tensor_text(const wf_tensor *x, char *text, size_t bytes)
 {
-    sink s = { .text = text, .bytes = text ? bytes : 0 };
+    wf_sink s = { .text = text, .bytes = text ? bytes : 0 };
     if (s.bytes > 0) text[0] = 0;
-    print(x, &s);
+    print(x, 0, &s);
     return s.length;
 }

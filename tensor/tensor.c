@@ -125,6 +125,11 @@ wf_tensor wf_tensor_of(wf_dtype dtype, wf_shape shape, void *data)
     return x;
 }
 
+wf_tensor wf_tensor_over(wf_dtype dtype, wf_shape shape, const void *data)
+{
+    return wf_tensor_of(dtype, shape, (void *)(uintptr_t)data);
+}
+
 bool wf_tensor_is_contiguous(const wf_tensor *x)
 {
     if (!x) return false;

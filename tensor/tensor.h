@@ -60,6 +60,10 @@ WF_API char *wf_shape_text(char *text, size_t bytes, int rank, const int64_t dim
 
 /* A row-major view of data. */
 WF_API wf_tensor wf_tensor_of(wf_dtype dtype, wf_shape shape, void *data);
+/* The same over memory that is only read (a table in the program, a mapped file): keep it in a
+ * `const wf_tensor`, and hand it to what takes one and writes nothing: whatever copies it into a
+ * tape, saves, prints or reads it. */
+WF_API wf_tensor wf_tensor_over(wf_dtype dtype, wf_shape shape, const void *data);
 WF_API bool wf_tensor_is_contiguous(const wf_tensor *x);
 /* Does one element of memory serve two indices (a stride of 0, a sliding window)? */
 WF_API bool wf_tensor_overlaps_itself(const wf_tensor *x);
@@ -95,6 +99,8 @@ WF_API double wf_tensor_at(const wf_tensor *x, int64_t index);
  * writes into text (at most bytes, always terminated) and returns the length that the whole
  * would have, as snprintf does. */
 WF_API void wf_tensor_print(const wf_tensor *x);
+/* The same after "name = ", its rows in line. name NULL: as wf_tensor_print. */
+WF_API void wf_tensor_print_as(const char *name, const wf_tensor *x);
 WF_API size_t wf_tensor_text(const wf_tensor *x, char *text, size_t bytes);
 
 WF_END

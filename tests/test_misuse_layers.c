@@ -117,6 +117,14 @@ static void reading_params(void)
     QUIET(wf_param_grad_version(NULL) == 0 && wf_param_grad_version(x) == 0);
     QUIET(wf_module_param_count(NULL) == 0 && wf_module_weights(NULL) == 0);
     QUIET(wf_module_param_count(now.tree) == 0 && wf_module_weights(now.tree) == 0);
+    char text[8] = "before";
+    QUIET(wf_module_text(NULL, NULL, 0) == strlen("(no module)"));
+    QUIET(wf_module_text(now.net, text, 0) > 0 && !strcmp(text, "before"));
+    QUIET(wf_module_text(now.net, text, 4) > 4 && strlen(text) == 3);
+    int was = misuse_hush();
+    wf_module_print(NULL);
+    wf_module_print(now.tree);
+    misuse_speak(was);
     QUIET(!wf_module_param_at(NULL, 0) && !wf_module_param_at(now.net, -1));
     QUIET(!wf_module_param_at(now.net, wf_module_param_count(now.net)));
     QUIET(!wf_module_param_at(now.net, INT64_MAX) && !wf_module_param_at(now.net, INT64_MIN));
@@ -569,6 +577,8 @@ static const misuse table[] = {
     { OF(wf_module_param_at), reading_params },
     { OF(wf_module_param_find), reading_params },
     { OF(wf_module_weights), reading_params },
+    { OF(wf_module_print), reading_params },
+    { OF(wf_module_text), reading_params },
     { OF(wf_linear_new), plain_layers_made },
     { OF(wf_embedding_new), plain_layers_made },
     { OF(wf_dropout_new), plain_layers_made },

@@ -231,6 +231,10 @@ static void reading(void)
     wf_print(NULL);
     wf_print(now.empty);
     wf_print(now.deep);
+    wf_print_as(NULL, NULL);
+    wf_print_as("h", NULL);
+    wf_print_as(NULL, now.deep);
+    wf_print_as("\xC0\n", now.empty);
     misuse_speak(was);
     QUIET(true);
 }
@@ -740,6 +744,7 @@ static const misuse table[] = {
     { OF(wf_data), reading },
     { OF(wf_copy_out), reading },
     { OF(wf_print), reading },
+    { OF(wf_print_as), reading },
     { OF(wf_backward), backward },
     { OF(wf_backward_from), backward_from },
     { OF(wf_enter), entering },

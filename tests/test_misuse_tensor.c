@@ -158,6 +158,8 @@ static void tensors(void)
     /* A form that can be none has no elements and no memory. */
     QUIET(!wf_tensor_of(WF_F64, shape_of_rank(9), x).data &&
           !wf_tensor_of(WF_F64, shape_of_rank(-1), x).data);
+    QUIET(!wf_tensor_over(WF_F64, shape_of_rank(9), x).data &&
+          !wf_tensor_over(WF_F64, WF_SHAPE(2), NULL).data);
     wf_tensor_copy(NULL, &b);
     wf_tensor_copy(&a, NULL);
     wf_tensor_copy(&nowhere, &b);
@@ -196,6 +198,8 @@ static void printing(void)
     wf_tensor_print(&nowhere);
     wf_tensor_print(wf_value(now.empty));
     wf_tensor_print(wf_value(now.window));
+    wf_tensor_print_as(NULL, NULL);
+    wf_tensor_print_as("", &nowhere);
     misuse_speak(was);
     QUIET(true);
 }
@@ -540,6 +544,7 @@ static const misuse table[] = {
     { OF(wf_tensor_count), tensors },
     { OF(wf_tensor_shape), tensors },
     { OF(wf_tensor_of), tensors },
+    { OF(wf_tensor_over), tensors },
     { OF(wf_tensor_is_contiguous), tensors },
     { OF(wf_tensor_overlaps_itself), tensors },
     { OF(wf_tensor_copy), tensors },
@@ -547,6 +552,7 @@ static const misuse table[] = {
     { OF(wf_tensor_fill), tensors },
     { OF(wf_tensor_at), tensors },
     { OF(wf_tensor_print), printing },
+    { OF(wf_tensor_print_as), printing },
     { OF(wf_tensor_text), printing },
     { OF(wf_view_slice), views },
     { OF(wf_view_select), views },

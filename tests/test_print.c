@@ -1,10 +1,14 @@
-/* What a printed tensor looks like, word for word. */
+/* What printed tensors and modules look like, word for word. */
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "tensor/tensor.h"
+#include "autograd/module.h"
+#include "autograd/ops.h"
+#include "autograd/views.h"
+#include "layers/basic.h"
+#include "layers/rnn.h"
 #include "tests/harness.h"
 
 static float print_f32[300];
@@ -126,23 +130,102 @@ START_TEST(what_is_not_there_is_printed_too)
 }
 END_TEST
 
-START_TEST(printing_writes_the_same_text_and_a_newline_to_stdout)
+/* What fn writes to stdout. */
+static const char *printed(void (*fn)(void))
 {
-    char path[400], text[100] = { 0 };
+    static char text[1000];
+    char path[400];
     snprintf(path, sizeof path, "%s/out", harness_folder());
-    wf_tensor x = filled(WF_SHAPE(2, 2), 1, 1);
     fflush(stdout);
     FILE *keep = stdout;
     stdout = fopen(path, "w+");
     ck_assert_ptr_nonnull(stdout);
-    wf_tensor_print(&x);
-    wf_tensor_print(NULL);
+    fn();
     rewind(stdout);
-    size_t n = fread(text, 1, sizeof text - 1, stdout);
+    text[fread(text, 1, sizeof text - 1, stdout)] = 0;
     fclose(stdout);
     stdout = keep;
-    ck_assert_uint_eq(n, strlen(text));
-    ck_assert_str_eq(text, "[[1.0 2.0]\n [3.0 4.0]]  f32 (2, 2)\n(no tensor)\n");
+    return text;
+}
+
+static void print_two(void)
+{
+    wf_tensor x = filled(WF_SHAPE(2, 2), 1, 1);
+    wf_tensor_print(&x);
+    wf_tensor_print(NULL);
+}
+
+START_TEST(printing_writes_the_same_text_and_a_newline_to_stdout)
+{
+    ck_assert_str_eq(printed(print_two), "[[1.0 2.0]\n [3.0 4.0]]  f32 (2, 2)\n(no tensor)\n");
+}
+END_TEST
+
+static void print_named(void)
+{
+    wf_tape *t = wf_tape_new(NULL);
+    wf_var *x = wf_arange(t, WF_F32, 1, 5, 1), *y = wf_reshape(t, x, WF_SHAPE(2, 2));
+    wf_print_as("h", y);
+    wf_print_as("은닉", y);
+    wf_print_as("a\tb", wf_sum(t, x, NULL));
+    wf_print_as("nothing", NULL);
+    wf_print_as(NULL, x);
+    wf_tape_free(t);
+}
+
+START_TEST(what_is_printed_under_a_name_stays_in_line)
+{
+    ck_assert_str_eq(printed(print_named), "h = [[1.0 2.0]\n"
+                                           "     [3.0 4.0]]  f32 (2, 2)\n"
+                                           "은닉 = [[1.0 2.0]\n"
+                                           "        [3.0 4.0]]  f32 (2, 2)\n"
+                                           "a?b = 10.0  f32 ()\n"
+                                           "nothing = (no tensor)\n"
+                                           "[1.0 2.0 3.0 4.0]  f32 (4)\n");
+}
+END_TEST
+
+static const wf_module *shown;
+
+static void print_modules(void)
+{
+    wf_module_print(shown);
+    wf_module_print(NULL);
+}
+
+static const char whole_module[] = "net, f32\n"
+                                   "  낱말.weight       (5, 3)    15  frozen\n"
+                                   "  gru.weight_ih_l0  (12, 3)   36\n"
+                                   "  gru.weight_hh_l0  (12, 4)   48\n"
+                                   "  gru.bias_ih_l0    (12)      12\n"
+                                   "  gru.bias_hh_l0    (12)      12\n"
+                                   "  5 parameters               123";
+
+START_TEST(a_printed_module_lists_paths_shapes_and_counts_and_their_sum)
+{
+    wf_module *net = wf_module_new("net", NULL);
+    wf_embedding *words = wf_embedding_new(net, "낱말",
+                                           &(wf_embedding_options){ .input = 5, .output = 3 });
+    wf_rnn *gru = wf_gru_new(net, "gru", &(wf_rnn_options){ .input = 3, .hidden = 4 });
+    wf_module *none = wf_module_child(net, "none");
+    ck_assert(wf_module_ok(net, NULL) && gru);
+    wf_param_freeze(words->weight, true);
+    char text[600], expected[700];
+    const size_t length = wf_module_text(net, text, sizeof text);
+    ck_assert_str_eq(text, whole_module);
+    ck_assert_uint_eq(length, strlen(whole_module));
+    for (size_t bytes = 1; bytes <= length; bytes++) { /* cut, but never within a letter */
+        ck_assert_uint_eq(wf_module_text(net, text, bytes), length);
+        const size_t got = strlen(text);
+        ck_assert(got < bytes && got + 3 >= bytes && !strncmp(text, whole_module, got));
+        ck_assert((whole_module[got] & 0xC0) != 0x80);
+    }
+    wf_module_text(none, text, sizeof text);
+    ck_assert_str_eq(text, "none, f32\n  0 parameters    0");
+    shown = net;
+    snprintf(expected, sizeof expected, "%s\n(no module)\n", whole_module);
+    ck_assert_str_eq(printed(print_modules), expected);
+    wf_module_free(net);
 }
 END_TEST
 
@@ -153,6 +236,8 @@ static void add(TCase *tests)
     tcase_add_test(tests, long_rows_are_broken_and_stay_within_the_page);
     tcase_add_test(tests, what_is_not_there_is_printed_too);
     tcase_add_test(tests, printing_writes_the_same_text_and_a_newline_to_stdout);
+    tcase_add_test(tests, what_is_printed_under_a_name_stays_in_line);
+    tcase_add_test(tests, a_printed_module_lists_paths_shapes_and_counts_and_their_sum);
 }
 
 int main(int argc, char **argv)

@@ -718,8 +718,22 @@ START_TEST(nothing_happens_to_nothing)
 }
 END_TEST
 
+START_TEST(a_tensor_over_const_memory_is_read_where_it_lies)
+{
+    static const double table[6] = { 1, 2, 3, 4, 5, 6 };
+    const wf_tensor x = wf_tensor_over(WF_F64, WF_SHAPE(2, 3), table);
+    ck_assert_ptr_eq(x.data, table);
+    ck_assert_double_eq(wf_tensor_at(&x, 5), 6);
+    float copy[6];
+    const wf_tensor y = wf_tensor_of(WF_F32, WF_SHAPE(2, 3), copy);
+    wf_tensor_copy(&x, &y);
+    for (int i = 0; i < 6; i++) ck_assert(copy[i] == (float)table[i]);
+}
+END_TEST
+
 static void add(TCase *tests)
 {
+    tcase_add_test(tests, a_tensor_over_const_memory_is_read_where_it_lies);
     tcase_add_test(tests, dtypes_have_sizes_and_names);
     tcase_add_test(tests, counts_are_products_of_sizes);
     tcase_add_loop_test(tests, shapes_that_cannot_be_are_refused_with_the_numbers, 0,
