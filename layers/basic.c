@@ -27,19 +27,33 @@ bool layer_chance(wf_module *parent, const char *kind, const char *name, const c
                           shown(name), field, p);
 }
 
-bool layer_ready(wf_tape *t, const char *kind, const wf_module *module, const wf_var *x,
-                 const char *x_name)
+bool layer_ready(wf_tape *t, const char *kind, const wf_module *module)
 {
     if (!wf_tape_ok(t)) return false;
-    if (!module) {
-        wf_fail(t, "%s: the layer was never made; wf_module_ok says why", kind);
-        return false;
-    }
-    if (!x) {
-        wf_fail(t, "%s '%s': %s was never made", kind, wf_module_path(module), x_name);
-        return false;
-    }
-    return true;
+    if (module) return true;
+    wf_fail(t, "%s: the layer was never made; wf_module_ok says why", kind);
+    return false;
+}
+
+wf_var *layer_enter(wf_tape *t, const char *kind, const wf_module *module, wf_var *x,
+                    const char *x_name)
+{
+    if (!layer_ready(t, kind, module)) return NULL;
+    const char *path = wf_module_path(module);
+    if (!x) return wf_fail(t, "%s '%s': %s was never made", kind, path, x_name);
+    return wf_enter(t, x, "%s '%s': %s", kind, path, x_name);
+}
+
+bool layer_dtype(wf_tape *t, const char *kind, const wf_module *module, const wf_var *x,
+                 wf_var *weight)
+{
+    const char *path = wf_module_path(module);
+    /* On a checker's tape another var stands for it, in double. */
+    weight = wf_enter(t, weight, "%s '%s': a weight", kind, path);
+    if (!weight || wf_dtype_of(x) == wf_dtype_of(weight)) return weight != NULL;
+    wf_fail(t, "%s '%s': x is %s; the layer's weights are %s", kind, path,
+            wf_dtype_name(wf_dtype_of(x)), wf_dtype_name(wf_dtype_of(weight)));
+    return false;
 }
 
 static bool is_zero(const wf_init *init)
@@ -71,7 +85,8 @@ wf_linear *wf_linear_new(wf_module *parent, const char *name, const wf_linear_op
 
 wf_var *wf_linear_forward(wf_tape *t, const wf_linear *layer, wf_var *x)
 {
-    if (!layer_ready(t, "linear", layer ? layer->module : NULL, x, "x")) return NULL;
+    x = layer_enter(t, "linear", layer ? layer->module : NULL, x, "x");
+    if (!x) return NULL;
     int64_t input = wf_dim(layer->weight, 1);
     if (wf_rank(x) < 1 || wf_dim(x, -1) != input) {
         char text[128];
@@ -80,6 +95,7 @@ wf_var *wf_linear_forward(wf_tape *t, const wf_linear *layer, wf_var *x)
                        wf_module_path(layer->module),
                        wf_shape_text(text, sizeof text, shape.rank, shape.dim), (long long)input);
     }
+    if (!layer_dtype(t, "linear", layer->module, x, layer->weight)) return NULL;
     wf_scope_push(t, wf_module_name(layer->module));
     wf_var *y = wf_affine(t, x, layer->weight, layer->bias);   /* (..., output) */
     wf_scope_pop(t);
@@ -106,7 +122,8 @@ wf_embedding *wf_embedding_new(wf_module *parent, const char *name,
 
 wf_var *wf_embedding_lookup(wf_tape *t, const wf_embedding *layer, wf_var *ids)
 {
-    if (!layer_ready(t, "embedding", layer ? layer->module : NULL, ids, "ids")) return NULL;
+    ids = layer_enter(t, "embedding", layer ? layer->module : NULL, ids, "the var of ids");
+    if (!ids) return NULL;
     if (wf_dtype_of(ids) != WF_I32) {
         return wf_fail(t, "embedding '%s': ids are %s; they must be i32",
                        wf_module_path(layer->module), wf_dtype_name(wf_dtype_of(ids)));
@@ -119,10 +136,7 @@ wf_var *wf_embedding_lookup(wf_tape *t, const wf_embedding *layer, wf_var *ids)
 
 wf_var *wf_embedding_forward(wf_tape *t, const wf_embedding *layer, const wf_tensor *ids)
 {
-    if (!wf_tape_ok(t)) return NULL;
-    if (!layer_ready(t, "embedding", layer ? layer->module : NULL, layer ? layer->weight : NULL,
-                     "ids"))
-        return NULL;
+    if (!layer_ready(t, "embedding", layer ? layer->module : NULL)) return NULL;
     if (!ids || !ids->data) {
         return wf_fail(t, "embedding '%s': there are no ids", wf_module_path(layer->module));
     }
@@ -146,7 +160,12 @@ wf_dropout_layer *wf_dropout_new(wf_module *parent, const char *name,
 
 wf_var *wf_dropout_forward(wf_tape *t, const wf_dropout_layer *layer, wf_var *x)
 {
-    if (!layer_ready(t, "dropout", layer ? layer->module : NULL, x, "x")) return NULL;
+    x = layer_enter(t, "dropout", layer ? layer->module : NULL, x, "x");
+    if (!x) return NULL;
+    if (wf_dtype_of(x) == WF_I32) {
+        return wf_fail(t, "dropout '%s': x is i32; it must be f32 or f64",
+                       wf_module_path(layer->module));
+    }
     wf_scope_push(t, wf_module_name(layer->module));
     wf_var *y = wf_dropout(t, x, layer->p);                    /* as x */
     wf_scope_pop(t);

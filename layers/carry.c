@@ -47,10 +47,12 @@ wf_carry *wf_carry_new(const wf_rnn *rnn, int64_t batch)
         wf_module_fail(module, "carry: its batch is %lld; it must be 1 or more", (long long)batch);
         return NULL;
     }
-    if (form.directions != 1) {
-        wf_module_fail(
-            module, "carry: a bidirectional rnn cannot be carried: its reverse direction begins at "
-                    "the end of what is still to come");
+    if (form.directions != 1 || form.reverse) {
+        wf_module_fail(module,
+                       "carry: a %s rnn cannot be carried: %s begins at the end of what is still "
+                       "to come",
+                       form.reverse ? "reverse" : "bidirectional",
+                       form.reverse ? "it" : "its reverse direction");
         return NULL;
     }
     /* One block: the carry, its tensors, their numbers. */

@@ -44,11 +44,14 @@ typedef struct wf_sequence {
     wf_var *output;                    /* out: (T, B, width of state 0), zero past the end */
 } wf_sequence;
 
-/* x is (B, input). state[k] holds the state before the step and receives the one after it. self
+/* x is (n, input), state[k] (n, width): it holds the state before the step and receives the one
+ * after it. The rows are the sequences that go on at this step, n of B in an order of the layer's,
+ * and each is computed by itself: what has ended, padding and empty sequences are never seen. self
  * is the cell's struct, read only: its parameters are vars of this tape. */
 typedef void wf_cell_step(wf_tape *t, const void *self, wf_var *x, wf_var *state[]);
-/* Does what T steps would do, or returns false without having failed the tape: then the steps
- * run. */
+/* Does what T steps would do (T is 1 or more), or returns false without having failed the tape:
+ * then the steps run. Neither may compute anything from what lies past a sequence's end, not even
+ * to hide it afterwards: a gradient would be 0 x NaN. */
 typedef bool wf_cell_sequence(wf_tape *t, const void *self, wf_sequence *s);
 
 typedef struct wf_cell {
@@ -116,13 +119,14 @@ WF_API const wf_cell *wf_cell_rnn(void);
 WF_API const wf_cell *wf_cell_lstm(void);
 WF_API const wf_cell *wf_cell_gru(void);
 
-/* Proves a cell: gradients of steps in double; ragged = one at a time (NaN in the padding);
- * halves = whole through a carry and through explicit states; reverse = flipped; sequence =
- * steps, values and gradients; f32 close to f64; purity. */
+/* Proves a cell: gradients of steps in double; ragged = one at a time (NaN and infinities in the
+ * padding and in the initial states of empty sequences); halves = whole through a carry and
+ * through explicit states; reverse = flipped; sequence = steps, values and gradients; f32 close to
+ * f64; purity. */
 typedef struct wf_cell_check_options {
     wf_check_options check;
     const void *prototype;             /* a struct of the cell with plain options set, or NULL */
-    int64_t time, batch, input, hidden, output;    /* 0: 5, 3, 4, 6, = hidden */
+    int64_t time, batch, input, hidden, output;    /* 0: 5, 4, 3, 6, = hidden */
     const void *reserved[4];
 } wf_cell_check_options;
 WF_API wf_report wf_cell_check(const wf_cell *cell, const wf_cell_check_options *options);

@@ -60,18 +60,31 @@ static const wf_cell lstm_cell = {
         WF_PROJECTION(wf_lstm_cell, weight_hr, WF_OUTPUT, WF_HIDDEN)),
 };
 
-/* ---- gru: Cho et al. 2014, the reset gate behind the product as in cuDNN and PyTorch; gates r,
- * z, n: n = tanh(W_in x + b_in + r (W_hn h + b_hn)), h = (1 - z) n + z h ---- */
+/* ---- gru: Cho et al. 2014; gates r, z, n: h = (1 - z) n + z h. The reset gate behind the product,
+ * as in cuDNN and PyTorch, n = tanh(W_in x + b_in + r (W_hn h + b_hn)), or before it, as published,
+ * n = tanh(W_in x + b_in + W_hn (r h) + b_hn) ---- */
+
+/* W_h h + b_h of the gates from `first` on, (B, n H). */
+static wf_var *gru_back(wf_tape *t, const wf_gru_cell *p, wf_var *h, int64_t first, int64_t n)
+{
+    int64_t hidden = wf_dim(h, -1), from = first * hidden, to = from + n * hidden;
+    wf_var *b = p->bias_hh ? wf_slice(t, p->bias_hh, 0, from, to, 1) : NULL;
+    return wf_affine(t, h, wf_slice(t, p->weight_hh, 0, from, to, 1), b);
+}
 
 static void gru_step(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
 {
     const wf_gru_cell *p = self;
     wf_var *h = state[0], *in[3], *back[3];                    /* (B, H) each */
     wf_split(t, wf_affine(t, x, p->weight_ih, p->bias_ih), -1, 3, in);
-    wf_split(t, wf_affine(t, h, p->weight_hh, p->bias_hh), -1, 3, back);
+    if (p->reset_before)
+        wf_split(t, gru_back(t, p, h, 0, 2), -1, 2, back);
+    else
+        wf_split(t, wf_affine(t, h, p->weight_hh, p->bias_hh), -1, 3, back);
     wf_var *r = wf_sigmoid(t, wf_add(t, in[0], back[0]));
     wf_var *z = wf_sigmoid(t, wf_add(t, in[1], back[1]));
-    wf_var *n = wf_tanh(t, wf_add(t, in[2], wf_mul(t, r, back[2])));
+    wf_var *past = p->reset_before ? gru_back(t, p, wf_mul(t, r, h), 2, 1) : wf_mul(t, r, back[2]);
+    wf_var *n = wf_tanh(t, wf_add(t, in[2], past));
     state[0] = wf_lerp(t, n, h, z);                            /* n + z (h - n) */
 }
 

@@ -14,12 +14,18 @@ bool layer_size(wf_module *parent, const char *kind, const char *name, const cha
 /* A probability: "kind 'name': .field is 2; it must be 0 or more and below 1" otherwise. */
 bool layer_chance(wf_module *parent, const char *kind, const char *name, const char *field,
                   double p);
-/* May forward go on? False when the tape has failed (quietly), or after failing it when layer or
- * x was never made. */
-bool layer_ready(wf_tape *t, const char *kind, const wf_module *module, const wf_var *x,
-                 const char *x_name);
+/* May forward go on? False when the tape has failed (quietly), or after failing it when the layer
+ * was never made. */
+bool layer_ready(wf_tape *t, const char *kind, const wf_module *module);
+/* The same, and x as it is on this tape, to be asked for before anything of x is read; NULL after
+ * failing the tape when it was never made or is no var of it. */
+wf_var *layer_enter(wf_tape *t, const char *kind, const wf_module *module, wf_var *x,
+                    const char *x_name);
+/* Is x of the weights' dtype? Fails the tape otherwise. */
+bool layer_dtype(wf_tape *t, const char *kind, const wf_module *module, const wf_var *x,
+                 wf_var *weight);
 
-/* ---- cells over time (rnn.c) ---- */
+/* ---- cells over time (rnn.c, steps.c) ---- */
 
 enum { CELL_STATES = 8 };
 
@@ -38,6 +44,7 @@ void *tape_memory(wf_tape *t, size_t bytes);
 typedef struct rnn_form {
     int64_t layers, width[CELL_STATES];
     int directions, states;
+    bool reverse;
 } rnn_form;
 rnn_form rnn_form_of(const wf_rnn *rnn);
 

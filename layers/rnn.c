@@ -16,7 +16,7 @@ struct wf_rnn {
     int64_t input, hidden, output;      /* output: of .output, what WF_OUTPUT stands for */
     int64_t layers, width[CELL_STATES]; /* of the states, per sequence */
     int directions, states;
-    bool stepwise;
+    bool stepwise, reverse;
     double dropout;
     char *self; /* layers * directions structs of the cell */
 };
@@ -93,9 +93,9 @@ static bool make_params(wf_rnn *rnn, int64_t layer, int direction, const wf_rnn_
         while (shape.rank < 4 && p->size[shape.rank]) {
             int64_t size = cell_size(p->size[shape.rank], input, rnn->hidden, rnn->output);
             if (size < 1) {
-                return wf_module_fail(rnn->module,
-                                      "rnn: cell '%s': size %d of %s is %lld; it must be 1 or more",
-                                      cell->name, (int)shape.rank, p->name, (long long)size);
+                return wf_module_fail(
+                    rnn->module, "rnn: cell '%s': size[%d] of %s is %lld; it must be 1 or more",
+                    cell->name, (int)shape.rank, p->name, (long long)size);
             }
             shape.dim[shape.rank++] = size;
         }
@@ -141,6 +141,17 @@ static bool options_are_sound(wf_module *parent, const char *name, const wf_cell
     if (o->output && !layer_size(parent, "rnn", name, "output", o->output)) return false;
     if (o->layers && !layer_size(parent, "rnn", name, "layers", o->layers)) return false;
     if (!layer_chance(parent, "rnn", name, "dropout", o->dropout)) return false;
+    if (o->dropout > 0 && o->layers <= 1) {
+        return wf_module_fail(parent,
+                              "rnn '%s': .dropout is %g and there is one layer; it drops between "
+                              "layers: behind this one, wf_dropout does",
+                              name, o->dropout);
+    }
+    if (o->reverse && o->bidirectional) {
+        return wf_module_fail(
+            parent, "rnn '%s': .reverse and .bidirectional are both given; one includes the other",
+            name);
+    }
     bool projects = cell_size(cell->states[0].width, 0, 0, 1) !=
                     cell_size(cell->states[0].width, 0, 0, 0);
     if (o->output && o->output != o->hidden && !projects) {
@@ -173,6 +184,7 @@ wf_rnn *wf_rnn_new(wf_module *parent, const char *name, const wf_cell *cell,
         .directions = o.bidirectional ? 2 : 1,
         .states = cell_states(cell),
         .stepwise = o.stepwise,
+        .reverse = o.reverse,
         .dropout = o.dropout,
     };
     for (int k = 0; k < rnn->states; k++) {
@@ -227,102 +239,31 @@ wf_module *wf_rnn_module(const wf_rnn *rnn)
 
 rnn_form rnn_form_of(const wf_rnn *rnn)
 {
-    rnn_form f = { .layers = rnn->layers, .directions = rnn->directions, .states = rnn->states };
+    rnn_form f = { .layers = rnn->layers,
+                   .directions = rnn->directions,
+                   .states = rnn->states,
+                   .reverse = rnn->reverse };
     memcpy(f.width, rnn->width, sizeof f.width);
     return f;
 }
 
-/* ---- one direction of one layer, step by step ---- */
+/* ---- what a call is given ---- */
 
-/* Which steps are everyone's (time < all), and which nobody's (time >= any); between them a mask
- * (T, B, 1) I32. */
-typedef struct ragged {
-    int64_t all, any;
-    wf_var *mask;
-    wf_var *zero; /* a scalar */
-} ragged;
+/* As it is on this tape. Read whole before anything of the call is written, so that .initial and
+ * .final may be one array. */
+typedef struct given {
+    wf_var *x, *lengths, *initial[CELL_STATES]; /* lengths, all of initial: or NULL */
+    wf_carry *carry;
+} given;
 
-static bool ragged_begin(wf_tape *t, const wf_sequence *s, ragged *r)
+/* The first parameter of the first layer's cell, or NULL if its cell has none. */
+static wf_var *first_weight(const wf_rnn *rnn)
 {
-    int64_t time = wf_dim(s->x, 0), batch = wf_dim(s->x, 1);
-    *r = (ragged){ .all = time, .any = time };
-    if (!s->lengths || batch == 0) return true;
-    r->any = 0;
-    for (int64_t b = 0; b < batch; b++) {
-        int64_t length = (int64_t)wf_at(s->lengths, b);
-        if (length < r->all) r->all = length;
-        if (length > r->any) r->any = length;
-    }
-    if (r->all == r->any && r->any > 0) return true;
-    r->zero = wf_zeros(t, wf_dtype_of(s->x), WF_SCALAR);
-    r->mask = wf_zeros(t, WF_I32, WF_SHAPE(time, batch, 1));
-    if (!r->zero || !r->mask) return false;
-    int32_t *mask = wf_value(r->mask)->data;
-    for (int64_t b = 0; b < batch; b++) {
-        int64_t length = (int64_t)wf_at(s->lengths, b);
-        for (int64_t i = 0; i < length; i++) mask[i * batch + b] = 1;
-    }
-    return true;
+    wf_var *weight = NULL;
+    for (const wf_cell_param *p = rnn->cell->params; p && p->name && !weight; p++)
+        memcpy(&weight, rnn->self + p->offset, sizeof weight);
+    return weight;
 }
-
-/* What the step made must be what it was given: (B, width), of one dtype. */
-static bool step_is_sound(wf_tape *t, const wf_cell *cell, int states, wf_var *const now[],
-                          wf_var *const next[])
-{
-    if (!wf_tape_ok(t)) return false;
-    for (int k = 0; k < states; k++) {
-        wf_shape want = wf_shape_of(now[k]), got = wf_shape_of(next[k]);
-        if (next[k] && wf_shape_equal(&want, &got) && wf_dtype_of(next[k]) == wf_dtype_of(now[k]))
-            continue;
-        char a[128], b[128];
-        if (!next[k]) {
-            wf_fail(t, "cell '%s': its step left no state %s", cell->name, cell->states[k].name);
-        } else {
-            wf_fail(t, "cell '%s': its step made state %s %s %s; expected %s %s", cell->name,
-                    cell->states[k].name, wf_dtype_name(wf_dtype_of(next[k])),
-                    wf_shape_text(a, sizeof a, got.rank, got.dim),
-                    wf_dtype_name(wf_dtype_of(now[k])),
-                    wf_shape_text(b, sizeof b, want.rank, want.dim));
-        }
-        return false;
-    }
-    return true;
-}
-
-bool cell_steps(wf_tape *t, const wf_cell *cell, const void *self, wf_sequence *s)
-{
-    int64_t time = wf_dim(s->x, 0), batch = wf_dim(s->x, 1);
-    int states = cell_states(cell);
-    ragged r;
-    wf_var **y = tape_memory(t, (size_t)time * sizeof *y);
-    if (!y || !ragged_begin(t, s, &r)) return false;
-    if (r.any < time) {
-        wf_var *nothing = wf_zeros(t, wf_dtype_of(s->x), WF_SHAPE(batch, wf_dim(s->state[0], 1)));
-        for (int64_t i = r.any; i < time; i++) y[i] = nothing; /* (B, width) */
-    }
-    for (int64_t k = 0; k < r.any; k++) {
-        int64_t i = s->reverse ? r.any - 1 - k : k;
-        wf_var *next[CELL_STATES], *mask = NULL; /* (B, width) each; (B, 1) */
-        wf_var *x = wf_select(t, s->x, 0, i);    /* (B, input) */
-        if (i >= r.all) {
-            /* Before the step: a NaN that got into it would reach the weights' gradients as 0 *
-             * NaN. */
-            mask = wf_select(t, r.mask, 0, i);
-            x = wf_where(t, mask, x, r.zero);
-        }
-        memcpy(next, s->state, sizeof next);
-        cell->step(t, self, x, next);
-        if (!step_is_sound(t, cell, states, s->state, next)) return false;
-        y[i] = mask ? wf_where(t, mask, next[0], r.zero) : next[0];
-        for (int j = 0; j < states; j++) {
-            s->state[j] = mask ? wf_where(t, mask, next[j], s->state[j]) : next[j];
-        }
-    }
-    s->output = wf_stack(t, 0, (wf_vars){ (int)time, y }); /* (T, B, width) */
-    return wf_tape_ok(t);
-}
-
-/* ---- forward ---- */
 
 static bool x_is_sound(wf_tape *t, const wf_rnn *rnn, const wf_var *x)
 {
@@ -341,8 +282,8 @@ static bool x_is_sound(wf_tape *t, const wf_rnn *rnn, const wf_var *x)
                 (long long)rnn->input, hint);
         return false;
     }
-    if (shape.dim[0] < 1 || shape.dim[0] > INT32_MAX) {
-        wf_fail(t, "rnn '%s': x is %s; there must be from 1 to %d time steps", path, text,
+    if (shape.dim[0] > INT32_MAX || shape.dim[1] > INT32_MAX) {
+        wf_fail(t, "rnn '%s': x is %s; there can be %d time steps and sequences", path, text,
                 INT32_MAX);
         return false;
     }
@@ -350,7 +291,8 @@ static bool x_is_sound(wf_tape *t, const wf_rnn *rnn, const wf_var *x)
         wf_fail(t, "rnn '%s': x is i32; it must be f32 or f64", path);
         return false;
     }
-    return true;
+    wf_var *weight = first_weight(rnn);
+    return !weight || layer_dtype(t, "rnn", rnn->module, x, weight);
 }
 
 static bool lengths_are_sound(wf_tape *t, const wf_rnn *rnn, const wf_var *x, const wf_var *lengths)
@@ -376,70 +318,135 @@ static bool lengths_are_sound(wf_tape *t, const wf_rnn *rnn, const wf_var *x, co
     return true;
 }
 
-static bool initial_is_sound(wf_tape *t, const wf_rnn *rnn, const wf_var *x, wf_var *const *initial)
+static bool initial_is_sound(wf_tape *t, const wf_rnn *rnn, const wf_var *x, int k,
+                             const wf_var *initial)
 {
-    const char *path = wf_module_path(rnn->module);
-    for (int k = 0; initial && k < rnn->states; k++) {
+    wf_shape want = WF_SHAPE(rnn->layers * rnn->directions, wf_dim(x, 1), rnn->width[k]);
+    wf_shape got = wf_shape_of(initial);
+    if (wf_shape_equal(&want, &got) && wf_dtype_of(initial) == wf_dtype_of(x)) return true;
+    const char *path = wf_module_path(rnn->module), *name = rnn->cell->states[k].name;
+    char a[128], b[128];
+    if (wf_shape_equal(&want, &got)) {
+        wf_fail(t, "rnn '%s': the initial %s is %s; x is %s", path, name,
+                wf_dtype_name(wf_dtype_of(initial)), wf_dtype_name(wf_dtype_of(x)));
+    } else {
+        wf_fail(t, "rnn '%s': the initial %s is %s; expected %s", path, name,
+                wf_shape_text(a, sizeof a, got.rank, got.dim),
+                wf_shape_text(b, sizeof b, want.rank, want.dim));
+    }
+    return false;
+}
+
+/* Enters what was given and judges it; false after failing the tape. */
+static bool given_is_sound(wf_tape *t, const wf_rnn *rnn, given *g, bool begun)
+{
+    const char *path = rnn ? wf_module_path(rnn->module) : "";
+    g->x = layer_enter(t, "rnn", rnn ? rnn->module : NULL, g->x, "x");
+    if (!g->x || !x_is_sound(t, rnn, g->x)) return false;
+    if (g->lengths) {
+        g->lengths = wf_enter(t, g->lengths, "rnn '%s': .lengths", path);
+        if (!g->lengths || !lengths_are_sound(t, rnn, g->x, g->lengths)) return false;
+    }
+    for (int k = 0; begun && k < rnn->states; k++) {
         const char *name = rnn->cell->states[k].name;
-        if (!initial[k]) {
+        if (!g->initial[k]) {
             wf_fail(t, "rnn '%s': the initial %s was never made", path, name);
             return false;
         }
-        wf_shape want = WF_SHAPE(rnn->layers * rnn->directions, wf_dim(x, 1), rnn->width[k]);
-        wf_shape got = wf_shape_of(initial[k]);
-        if (wf_shape_equal(&want, &got)) continue;
+        g->initial[k] = wf_enter(t, g->initial[k], "rnn '%s': the initial %s", path, name);
+        if (!g->initial[k] || !initial_is_sound(t, rnn, g->x, k, g->initial[k])) return false;
+    }
+    if (!g->carry) return true;
+    if (begun) {
+        wf_fail(t, "rnn '%s': .carry and .initial are both given; a sequence begins in one way",
+                path);
+        return false;
+    }
+    return carry_fits(t, g->carry, rnn, g->x);
+}
+
+/* ---- forward ---- */
+
+/* The cell's struct of a place, its parameters as they are on this tape; lives as long as the
+ * tape's step. NULL after failing the tape. */
+static const void *self_on(wf_tape *t, const wf_rnn *rnn, int64_t place)
+{
+    const wf_cell *cell = rnn->cell;
+    char *self = tape_memory(t, cell->size);
+    if (!self) return NULL;
+    memcpy(self, rnn->self + (size_t)place * cell->size, cell->size);
+    for (const wf_cell_param *p = cell->params; p && p->name; p++) {
+        wf_var *param;
+        memcpy(&param, self + p->offset, sizeof param);
+        if (!param) continue; /* it was left out */
+        param = wf_enter(t, param, "rnn '%s': %s", wf_module_path(rnn->module), p->name);
+        if (!param) return NULL;
+        memcpy(self + p->offset, &param, sizeof param);
+    }
+    return self;
+}
+
+/* What a fused sequence left must be what the steps would have left. */
+static bool sequence_is_sound(wf_tape *t, const wf_cell *cell, const wf_sequence *before,
+                              wf_sequence *s, int states)
+{
+    for (int k = -1; k < states; k++) {
+        wf_var **made = k < 0 ? &s->output : &s->state[k];
+        const char *what = k < 0 ? "the output" : "the state ",
+                   *name = k < 0 ? "" : cell->states[k].name;
+        const wf_var *state = before->state[k < 0 ? 0 : k];
+        wf_shape want = wf_shape_of(state);
+        if (k < 0) want = WF_SHAPE(wf_dim(before->x, 0), want.dim[0], want.dim[1]);
+        *made = wf_enter(t, *made, "cell '%s': %s%s that its sequence left", cell->name, what,
+                         name);
+        if (!*made) return false;
+        wf_shape got = wf_shape_of(*made);
+        if (wf_shape_equal(&want, &got) && wf_dtype_of(*made) == wf_dtype_of(state)) continue;
         char a[128], b[128];
-        wf_fail(t, "rnn '%s': the initial %s is %s; expected %s", path, name,
-                wf_shape_text(a, sizeof a, got.rank, got.dim),
+        wf_fail(t, "cell '%s': its sequence made %s%s %s %s; expected %s %s", cell->name, what,
+                name, wf_dtype_name(wf_dtype_of(*made)),
+                wf_shape_text(a, sizeof a, got.rank, got.dim), wf_dtype_name(wf_dtype_of(state)),
                 wf_shape_text(b, sizeof b, want.rank, want.dim));
         return false;
     }
     return true;
 }
 
-static bool call_is_sound(wf_tape *t, const wf_rnn *rnn, const wf_var *x, const wf_rnn_call *call)
-{
-    if (!x_is_sound(t, rnn, x) || !lengths_are_sound(t, rnn, x, call->lengths)) return false;
-    if (!initial_is_sound(t, rnn, x, call->initial)) return false;
-    if (!call->carry) return true;
-    if (call->initial) {
-        wf_fail(t, "rnn '%s': .carry and .initial are both given; a sequence begins in one way",
-                wf_module_path(rnn->module));
-        return false;
-    }
-    return carry_fits(t, call->carry, rnn, x);
-}
-
 /* One direction of one layer from its initial state; leaves the output (T, B, width) and the
  * final state in s. */
 static bool run_direction(wf_tape *t, const wf_rnn *rnn, int64_t place, wf_sequence *s)
 {
-    const void *self = rnn->self + (size_t)place * rnn->cell->size;
-    if (rnn->cell->sequence && !rnn->stepwise) {
-        if (rnn->cell->sequence(t, self, s)) return wf_tape_ok(t);
+    const wf_cell *cell = rnn->cell;
+    const void *self = self_on(t, rnn, place);
+    if (!self) return false;
+    if (cell->sequence && !rnn->stepwise && wf_dim(s->x, 0) > 0) {
+        wf_sequence fused = *s;
+        bool done = cell->sequence(t, self, &fused);
         if (!wf_tape_ok(t)) return false;
+        if (done && !sequence_is_sound(t, cell, s, &fused, rnn->states)) return false;
+        if (done) *s = fused;
+        if (done) return true;
     }
-    return cell_steps(t, rnn->cell, self, s);
+    return cell_steps(t, cell, self, s);
 }
 
 /* All layers and directions; last (in the order layer, direction, state) receives the final
  * states. */
-static wf_var *run_layers(wf_tape *t, const wf_rnn *rnn, wf_var *x, const wf_rnn_call *call,
-                          wf_var *last[])
+static wf_var *run_layers(wf_tape *t, const wf_rnn *rnn, const given *g, wf_var *last[])
 {
-    wf_var *zero[CELL_STATES] = { NULL };
+    wf_var *x = g->x, *zero[CELL_STATES] = { NULL };
     int64_t batch = wf_dim(x, 1);
     for (int64_t layer = 0; layer < rnn->layers; layer++) {
         wf_var *y[2] = { NULL, NULL }; /* (T, B, width) */
         if (layer && rnn->dropout > 0) x = wf_dropout(t, x, rnn->dropout);
         for (int d = 0; d < rnn->directions; d++) {
             int64_t place = layer * rnn->directions + d;
-            wf_sequence s = { .x = x, .lengths = call->lengths, .reverse = d == 1 };
+            wf_sequence s = { .x = x, .lengths = g->lengths, .reverse = d == 1 || rnn->reverse };
             for (int k = 0; k < rnn->states; k++) {
-                if (call->carry) {
-                    s.state[k] = carry_read(t, call->carry, layer, k, wf_dtype_of(x));
-                } else if (call->initial) {
-                    s.state[k] = wf_select(t, call->initial[k], 0, place);
+                if (g->carry) {
+                    s.state[k] = carry_read(t, g->carry, layer, k, wf_dtype_of(x));
+                } else if (g->initial[k]) {
+                    s.state[k] = wf_select(t, g->initial[k], 0, place);
                 } else {
                     if (!zero[k])
                         zero[k] = wf_zeros(t, wf_dtype_of(x), WF_SHAPE(batch, rnn->width[k]));
@@ -455,25 +462,78 @@ static wf_var *run_layers(wf_tape *t, const wf_rnn *rnn, wf_var *x, const wf_rnn
     return x;
 }
 
+/* Of one call that is sound; final, unless NULL, receives one var per state. */
+static wf_var *run_call(wf_tape *t, const wf_rnn *rnn, const given *g, wf_var *final[])
+{
+    wf_var *all[CELL_STATES];
+    int64_t places = rnn->layers * rnn->directions;
+    wf_var **last = tape_memory(t, (size_t)(places * (rnn->states + 1)) * sizeof *last);
+    wf_var *y = last ? run_layers(t, rnn, g, last) : NULL; /* (T, B, directions * width) */
+    if (!y || (g->carry && !carry_write(t, g->carry, last))) return NULL;
+    for (int k = 0; final && k < rnn->states; k++) {
+        wf_var **row = last + places * rnn->states;
+        for (int64_t i = 0; i < places; i++) row[i] = last[i * rnn->states + k];
+        all[k] = wf_stack(t, 0, (wf_vars){ (int)places, row }); /* (places, B, width) */
+        if (!all[k]) return NULL;
+    }
+    if (final) memcpy(final, all, (size_t)rnn->states * sizeof *final);
+    return y;
+}
+
 wf_var *wf_rnn_forward(wf_tape *t, const wf_rnn *rnn, wf_var *x, const wf_rnn_call *call)
 {
     static const wf_rnn_call plain = { .lengths = NULL };
     if (!call) call = &plain;
-    for (int k = 0; rnn && call->final && k < rnn->states; k++) call->final[k] = NULL;
-    if (!layer_ready(t, "rnn", rnn ? rnn->module : NULL, x, "x") || !call_is_sound(t, rnn, x, call))
-        return NULL;
+    given g = { .x = x, .lengths = call->lengths, .carry = call->carry };
+    bool begun = call->initial != NULL;
+    for (int k = 0; rnn && begun && k < rnn->states; k++) g.initial[k] = call->initial[k];
+    wf_var **final = call->final;
+    for (int k = 0; rnn && final && k < rnn->states; k++) final[k] = NULL;
+    if (!given_is_sound(t, rnn, &g, begun)) return NULL;
     wf_scope_push(t, wf_module_name(rnn->module));
-    int64_t places = rnn->layers * rnn->directions;
-    wf_var **last = tape_memory(t, (size_t)(places * (rnn->states + 1)) * sizeof *last);
-    wf_var *y = last ? run_layers(t, rnn, x, call, last) : NULL; /* (T, B, directions * width) */
-    if (y && call->carry && !carry_write(t, call->carry, last)) y = NULL;
-    for (int k = 0; y && call->final && k < rnn->states; k++) {
-        wf_var **row = last + places * rnn->states;
-        for (int64_t i = 0; i < places; i++) row[i] = last[i * rnn->states + k];
-        call->final[k] = wf_stack(
-            t, 0, (wf_vars){ (int)places, row }); /* (layers * directions, B, width) */
-        if (!call->final[k]) y = NULL;
+    wf_var *y = run_call(t, rnn, &g, final);
+    wf_scope_pop(t);
+    return y;
+}
+
+/* ---- one step ---- */
+
+/* Is this a layer and an x that a step can be taken with? Fails the tape otherwise. */
+static bool step_is_possible(wf_tape *t, const wf_rnn *rnn, const wf_var *x, wf_var *const *state)
+{
+    const char *path = wf_module_path(rnn->module);
+    wf_shape shape = wf_shape_of(x);
+    char text[128];
+    if (rnn->directions != 1) {
+        wf_fail(t,
+                "rnn '%s': a bidirectional rnn has no single step: its reverse direction begins at "
+                "the end of what is still to come",
+                path);
+    } else if (!state) {
+        wf_fail(t, "rnn '%s': the list of states was never made (NULL)", path);
+    } else if (shape.rank != 2 || shape.dim[1] != rnn->input) {
+        wf_fail(t, "rnn '%s': x is %s; a step takes (batch, %lld)", path,
+                wf_shape_text(text, sizeof text, shape.rank, shape.dim), (long long)rnn->input);
     }
+    return wf_tape_ok(t);
+}
+
+wf_var *wf_rnn_step(wf_tape *t, const wf_rnn *rnn, wf_var *x, wf_var *state[])
+{
+    given g = { .x = NULL };
+    bool begun = false;
+    for (int k = 0; rnn && state && k < rnn->states; k++) {
+        g.initial[k] = state[k];
+        begun |= state[k] != NULL;
+        state[k] = NULL;
+    }
+    x = layer_enter(t, "rnn", rnn ? rnn->module : NULL, x, "x");
+    if (!x || !step_is_possible(t, rnn, x, state)) return NULL;
+    g.x = wf_unsqueeze(t, x, 0); /* (1, B, input) */
+    if (!given_is_sound(t, rnn, &g, begun)) return NULL;
+    wf_scope_push(t, wf_module_name(rnn->module));
+    wf_var *y = run_call(t, rnn, &g, state);
+    y = y ? wf_select(t, y, 0, 0) : NULL; /* (B, output) */
     wf_scope_pop(t);
     return y;
 }

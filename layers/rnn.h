@@ -15,9 +15,10 @@ typedef struct wf_rnn_options {
     int64_t output;                    /* width of state 0 of a cell that projects; 0: hidden */
     int64_t layers;                                /* 0: 1 */
     bool bidirectional;                /* both directions, concatenated: (T, B, 2 * output) */
+    bool reverse;                      /* each sequence from its own last step to its first */
     bool no_bias;
     bool stepwise;                                 /* never the fused sequence: for comparison */
-    double dropout;                                /* between layers, as PyTorch's */
+    double dropout;                    /* between layers, as PyTorch's; of one: refused */
     wf_init init_input, init_hidden;   /* of weights over the input, the state; zero: the cell's */
     const void *cell;                  /* a prototype of its struct: plain options are copied */
     const void *reserved[4];
@@ -27,7 +28,8 @@ typedef struct wf_rnn_options {
  * the tree knows why, when an option is out of range or missing. Owned by the tree. */
 WF_API wf_rnn *wf_rnn_new(wf_module *parent, const char *name, const wf_cell *cell,
                           const wf_rnn_options *options);
-/* The built-in cells. Elman's rnn has tanh; .cell = &(wf_rnn_cell){ .relu = true } for relu. */
+/* The built-in cells. Elman's rnn has tanh; .cell = &(wf_rnn_cell){ .relu = true } for relu, and
+ * for a GRU as it was first published .cell = &(wf_gru_cell){ .reset_before = true }. */
 WF_API wf_rnn *wf_elman_new(wf_module *parent, const char *name, const wf_rnn_options *options);
 WF_API wf_rnn *wf_lstm_new(wf_module *parent, const char *name, const wf_rnn_options *options);
 WF_API wf_rnn *wf_gru_new(wf_module *parent, const char *name, const wf_rnn_options *options);
@@ -43,6 +45,9 @@ typedef struct wf_lstm_cell {
 } wf_lstm_cell;
 typedef struct wf_gru_cell {
     wf_var *weight_ih, *weight_hh, *bias_ih, *bias_hh;     /* (3H, I) (3H, H) (3H) (3H): r z n */
+    /* The reset gate before the product: W_hn (r h) + b_hn, as Cho et al. 2014 have it (ONNX's
+     * linear_before_reset = 0, Keras' reset_after = False), not r (W_hn h + b_hn). */
+    bool reset_before;
 } wf_gru_cell;
 
 /* State that outlives a step: the truncation of backpropagation through time. Copied, never
@@ -76,13 +81,19 @@ typedef struct wf_rnn_call {
     wf_carry *carry;                   /* read before, written after; not with .initial */
     /* One (layers * directions, B, width) per state, as PyTorch's h_0, c_0; NULL: zeros. */
     wf_var *const *initial;
-    wf_var **final;                                /* receives one such var per state */
+    wf_var **final;                    /* receives one such var per state; may be .initial */
     const void *reserved[4];
 } wf_rnn_call;
 
-/* x (T, B, input) to (T, B, directions * output). Past a sequence's end the output is exactly
- * zero and nothing of x is read. */
+/* x (T, B, input) to (T, B, directions * output); T and B may be 0. Past a sequence's end the
+ * output is exactly zero, and nothing of x is read or computed; an empty sequence's final state is
+ * its initial one. */
 WF_API wf_var *wf_rnn_forward(wf_tape *t, const wf_rnn *rnn, wf_var *x, const wf_rnn_call *call);
+/* One step of all layers, for loops that generate or decode: x (B, input) to (B, output). state[k]
+ * holds (layers, B, width) before the step, in the form of .initial, and receives what is after
+ * it; all NULL: zeros. NULLs after a failure. Not of a bidirectional layer; a reverse one is given
+ * its last step first. */
+WF_API wf_var *wf_rnn_step(wf_tape *t, const wf_rnn *rnn, wf_var *x, wf_var *state[]);
 WF_API const wf_cell *wf_rnn_cell_of(const wf_rnn *rnn);
 WF_API wf_module *wf_rnn_module(const wf_rnn *rnn);
 

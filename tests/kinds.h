@@ -31,6 +31,32 @@ static inline const wf_cell *cell_mgu(void)
     return &mgu_cell;
 }
 
+/* Elman's cell of the direction of its input: not defined where that is zero, as padding, and
+ * the output of a layer below past a sequence's end, may well be. */
+static inline void unit_step(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
+{
+    const wf_rnn_cell *c = self;
+    wf_var *norm = wf_sqrt(t, wf_sum_keep(t, wf_square(t, x), WF_AXES(-1))); /* (B, 1) */
+    wf_var *in = wf_affine(t, wf_div(t, x, norm), c->weight_ih, c->bias_ih); /* (B, H) */
+    state[0] = wf_tanh(t, wf_add(t, in, wf_affine(t, state[0], c->weight_hh, NULL)));
+}
+
+static const wf_cell unit_cell = {
+    .name = "unit", .size = sizeof(wf_rnn_cell), .step = unit_step,
+    .states = WF_STATES(WF_STATE("h", WF_HIDDEN)),
+    .params = WF_PARAMS(
+        WF_PARAM(wf_rnn_cell, weight_ih, WF_HIDDEN, WF_INPUT),
+        WF_PARAM(wf_rnn_cell, weight_hh, WF_HIDDEN, WF_HIDDEN),
+        WF_BIAS(wf_rnn_cell, bias_ih, WF_HIDDEN)),
+};
+
+static inline const wf_cell *cell_unit(void)
+{
+    return &unit_cell;
+}
+
+static const wf_gru_cell reset_before = { .reset_before = true };
+
 static const struct kind {
     const char *name;
     const wf_cell *(*cell)(void);
@@ -48,6 +74,8 @@ static const struct kind {
     { "lstm, projected", wf_cell_lstm, 2, false, { .layers = 2, .output = 3 } },
     { "lstm without biases", wf_cell_lstm, 2, false, { .layers = 1, .no_bias = true } },
     { "mgu", cell_mgu, 1, false, { .layers = 2 } },
+    { "unit", cell_unit, 1, false, { .layers = 2 } },
+    { "gru, reset before", wf_cell_gru, 1, false, { .layers = 2, .cell = &reset_before } },
 };
 enum { KINDS = sizeof kinds / sizeof kinds[0] };
 
@@ -60,7 +88,7 @@ typedef struct bench {
     trial trial;
 } bench;
 
-static inline bench bench_of(int kind, bool bidirectional, wf_dtype dtype)
+static inline bench bench_like(int kind, bool bidirectional, bool reverse, wf_dtype dtype)
 {
     const struct kind *k = &kinds[kind];
     const wf_rnn_cell relu = { .relu = k->relu };
@@ -68,7 +96,8 @@ static inline bench bench_of(int kind, bool bidirectional, wf_dtype dtype)
     options.input = INPUT;
     options.hidden = HIDDEN;
     options.bidirectional = bidirectional;
-    options.cell = k->relu ? &relu : NULL;
+    options.reverse = reverse;
+    if (k->relu) options.cell = &relu;
     bench b = { .net = wf_module_new("net", &(wf_module_options){ .seed = 11, .dtype = dtype }) };
     b.rnn = wf_rnn_new(b.net, "rnn", k->cell(), &options);
     wf_error error = { { 0 } };
@@ -92,6 +121,11 @@ static inline bench bench_of(int kind, bool bidirectional, wf_dtype dtype)
         c->gfinal[i] = b.memory[4 + i] = normals(5 + (uint64_t)i, places * BATCH * c->width[i], 1);
     }
     return b;
+}
+
+static inline bench bench_of(int kind, bool bidirectional, wf_dtype dtype)
+{
+    return bench_like(kind, bidirectional, false, dtype);
 }
 
 static inline void bench_free(bench *b)

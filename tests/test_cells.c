@@ -68,8 +68,9 @@ START_TEST(calls_that_do_not_fit_are_told_what_does)
     wf_rnn_forward(t, gru, wf_zeros(t, WF_F32, WF_SHAPE(5, 4)), NULL);
     assert_fails(t, "rnn 'gru': x is (5, 4); expected (time, batch, 4)\n"
                     "  hint: one sequence is still a batch: reshape it to (time, 1, 4)");
-    wf_rnn_forward(t, gru, wf_zeros(t, WF_F32, WF_SHAPE(0, 3, 4)), NULL);
-    assert_fails(t, "rnn 'gru': x is (0, 3, 4); there must be from 1 to 2147483647 time steps");
+    wf_rnn_forward(t, gru, wf_zeros(t, WF_F32, WF_SHAPE(0, INT64_C(1) << 31, 4)), NULL);
+    assert_fails(t, "rnn 'gru': x is (0, 2147483648, 4); there can be 2147483647 time steps and "
+                    "sequences");
     wf_rnn_forward(t, gru, NULL, NULL);
     assert_fails(t, "rnn 'gru': x was never made");
     wf_rnn_forward(t, NULL, wf_zeros(t, WF_F32, WF_SHAPE(5, 3, 4)), NULL);
@@ -157,6 +158,13 @@ static const struct refused {
     { "rnn 'r': .dropout is 1; it must be 0 or more and below 1",
       wf_cell_gru,
       { .input = 4, .hidden = 3, .dropout = 1 } },
+    { "rnn 'r': .dropout is 0.25 and there is one layer; it drops between layers: behind this one, "
+      "wf_dropout does",
+      wf_cell_gru,
+      { .input = 4, .hidden = 3, .dropout = 0.25 } },
+    { "rnn 'r': .reverse and .bidirectional are both given; one includes the other",
+      wf_cell_gru,
+      { .input = 4, .hidden = 3, .reverse = true, .bidirectional = true } },
     { "rnn 'r': .output is 2 and .hidden 3; cell 'gru' does not project, so they must be equal",
       wf_cell_gru,
       { .input = 4, .hidden = 3, .output = 2 } },
@@ -187,6 +195,16 @@ START_TEST(what_cannot_be_carried_is_refused)
         error.text,
         "carry: a bidirectional rnn cannot be carried: its reverse direction begins at the end of "
         "what is still to come");
+    wf_module_free(net);
+    net = wf_module_new("net", NULL);
+    error.text[0] = '\0';
+    wf_rnn *back = wf_gru_new(net, "back",
+                              &(wf_rnn_options){ .input = 4, .hidden = 3, .reverse = true });
+    ck_assert_ptr_null(wf_carry_new(back, 3));
+    ck_assert(!wf_module_ok(net, &error));
+    ck_assert_str_eq(
+        error.text,
+        "carry: a reverse rnn cannot be carried: it begins at the end of what is still to come");
     wf_module_free(net);
 }
 END_TEST
@@ -274,15 +292,86 @@ START_TEST(plain_options_come_from_the_prototype)
 }
 END_TEST
 
+/* ---- the GRU as it was first published ---- */
+
+static double logistic(double x)
+{
+    return 1 / (1 + exp(-x));
+}
+
+/* Row `row` of w (rows, n) times x, plus b. */
+static double row_times(const wf_var *w, const wf_var *b, int64_t row, int64_t n, const double *x)
+{
+    double sum = b ? wf_at(b, row) : 0;
+    for (int64_t i = 0; i < n; i++) sum += wf_at(w, row * n + i) * x[i];
+    return sum;
+}
+
+/* One sequence by the formulas of Cho et al. 2014: the gate works on h, before the product. */
+static void gru_by_hand(const wf_module *net, int64_t time, int64_t stride, const double *x,
+                        double h[HIDDEN], double y[])
+{
+    const wf_var *w_x = wf_module_param_find(net, "gru.weight_ih_l0"),
+                 *w_h = wf_module_param_find(net, "gru.weight_hh_l0"),
+                 *b_x = wf_module_param_find(net, "gru.bias_ih_l0"),
+                 *b_h = wf_module_param_find(net, "gru.bias_hh_l0");
+    for (int64_t i = 0; i < time; i++, x += stride) {
+        double z[HIDDEN], reset[HIDDEN];
+        for (int j = 0; j < HIDDEN; j++) {
+            reset[j] = h[j] * logistic(row_times(w_x, b_x, j, INPUT, x) +
+                                       row_times(w_h, b_h, j, HIDDEN, h));
+            z[j] = logistic(row_times(w_x, b_x, HIDDEN + j, INPUT, x) +
+                            row_times(w_h, b_h, HIDDEN + j, HIDDEN, h));
+        }
+        for (int j = 0; j < HIDDEN; j++) {
+            double n = tanh(row_times(w_x, b_x, 2 * HIDDEN + j, INPUT, x) +
+                            row_times(w_h, b_h, 2 * HIDDEN + j, HIDDEN, reset));
+            y[i * HIDDEN + j] = (1 - z[j]) * n + z[j] * h[j];
+        }
+        memcpy(h, y + i * HIDDEN, HIDDEN * sizeof *h);
+    }
+}
+
+START_TEST(a_gru_that_resets_before_the_product_is_the_published_one)
+{
+    wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 4, .dtype = WF_F64 });
+    wf_rnn *gru = wf_gru_new(
+        net, "gru",
+        &(wf_rnn_options){
+            .input = INPUT, .hidden = HIDDEN, .no_bias = _i == 1, .cell = &reset_before });
+    ck_assert(wf_module_ok(net, NULL));
+    double *x = normals(1, TIME * BATCH * INPUT, 1), *h = normals(2, BATCH * HIDDEN, 0.5),
+           want[TIME * HIDDEN];
+    wf_tape *t = wf_tape_new(NULL);
+    wf_var *initial = var_of(t, WF_F64, false, WF_SHAPE(1, BATCH, HIDDEN), h);
+    wf_var *y = wf_rnn_forward(t, gru, var_of(t, WF_F64, false, WF_SHAPE(TIME, BATCH, INPUT), x),
+                               &(wf_rnn_call){ .initial = &initial });
+    ck_assert_msg(y != NULL, "%s", wf_tape_error(t));
+    for (int b = 0; b < BATCH; b++) {
+        gru_by_hand(net, TIME, BATCH * INPUT, x + b * INPUT, h + b * HIDDEN, want);
+        for (int64_t i = 0; i < TIME * HIDDEN; i++)
+            ck_assert_double_eq_tol(wf_at(y, (i / HIDDEN * BATCH + b) * HIDDEN + i % HIDDEN),
+                                    want[i], 1e-13);
+    }
+    free(x);
+    free(h);
+    wf_tape_free(t);
+    wf_module_free(net);
+}
+END_TEST
+
 /* ---- the checker ---- */
 
 START_TEST(every_cell_is_proved)
 {
+    const wf_cell_check_options o = { .prototype = _i == 5 ? &reset_before : NULL };
     wf_report r = wf_cell_check(_i == 0   ? wf_cell_rnn()
                                 : _i == 1 ? wf_cell_gru()
                                 : _i == 2 ? wf_cell_lstm()
-                                          : &mgu_cell,
-                                NULL);
+                                : _i == 3 ? &mgu_cell
+                                : _i == 4 ? &unit_cell
+                                          : wf_cell_gru(),
+                                &o);
     ck_assert_msg(r.ok, "%s", r.text);
     ck_assert_int_gt(r.checked, 100);
 }
@@ -325,6 +414,62 @@ static void cancelling_step(wf_tape *t, const void *self, wf_var *x, wf_var *sta
     state[0] = wf_tanh(t, wf_sub_scalar(t, far, 1e5));
 }
 
+/* Not defined where its input is zero: in the value, and in the derivative alone. */
+static void dividing_step(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
+{
+    wf_var *norm = wf_sqrt(t, wf_sum_keep(t, wf_square(t, x), WF_AXES(-1))); /* (B, 1) */
+    sound_step(t, self, wf_div(t, x, norm), state);
+}
+
+static void logging_step(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
+{
+    wf_var *size = wf_log(t, wf_sum_keep(t, wf_square(t, x), WF_AXES(-1))); /* (B, 1) */
+    sound_step(t, self, wf_mul(t, x, wf_sigmoid(t, size)), state);
+}
+
+static void normed_step(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
+{
+    wf_var *norm = wf_sqrt(t, wf_sum_keep(t, wf_square(t, x), WF_AXES(-1))); /* (B, 1) */
+    sound_step(t, self, wf_div(t, x, wf_add_scalar(t, norm, 1)), state);
+}
+
+/* A step on all sequences, of which the mask (B, 1) hides what the finished ones get. */
+static void hiding_step(wf_tape *t, wf_cell_step *step, const void *self, wf_var *x, wf_var *mask,
+                        wf_var *state[])
+{
+    wf_var *zero = wf_zeros(t, wf_dtype_of(x), WF_SCALAR), *next[1] = { state[0] };
+    step(t, self, wf_where(t, mask, x, zero), next);
+    state[0] = wf_where(t, mask, next[0], state[0]);
+}
+
+static bool hiding(wf_tape *t, wf_cell_step *step, const void *self, wf_sequence *s)
+{
+    int64_t time = wf_dim(s->x, 0), batch = wf_dim(s->x, 1);
+    wf_var *y[16] = { NULL };
+    for (int64_t k = 0; k < time; k++) {
+        int64_t i = s->reverse ? time - 1 - k : k;
+        int32_t on[16];
+        for (int64_t b = 0; b < batch; b++)
+            on[b] = !s->lengths || i < (int64_t)wf_at(s->lengths, b);
+        wf_var *mask = wf_constant(t, WF_I32, WF_SHAPE(batch, 1), on);
+        hiding_step(t, step, self, wf_select(t, s->x, 0, i), mask, s->state);
+        y[i] = wf_where(t, mask, s->state[0], wf_zeros(t, wf_dtype_of(s->x), WF_SCALAR));
+    }
+    s->output = wf_stack(t, 0, (wf_vars){ (int)time, y });
+    return true;
+}
+
+/* What layers did once: right for a cell that is defined everywhere, if every state is finite. */
+static bool hiding_sound(wf_tape *t, const void *self, wf_sequence *s)
+{
+    return hiding(t, sound_step, self, s);
+}
+
+static bool hiding_dividing(wf_tape *t, const void *self, wf_sequence *s)
+{
+    return hiding(t, dividing_step, self, s);
+}
+
 static bool by_steps(wf_tape *t, const void *self, wf_sequence *s, int64_t skip)
 {
     int64_t time = wf_dim(s->x, 0);
@@ -358,6 +503,13 @@ static bool greedy_sequence(wf_tape *t, const void *self, wf_sequence *s)
     }
 
 static const wf_cell sound_cell = PLAIN("sound", .step = sound_step);
+static const wf_cell undefined[] = { PLAIN("dividing", .step = dividing_step),
+                                     PLAIN("logging", .step = logging_step),
+                                     PLAIN("normed", .step = normed_step) };
+static const wf_cell hides[] = {
+    PLAIN("hiding", .step = sound_step, .sequence = hiding_sound),
+    PLAIN("dividing", .step = dividing_step, .sequence = hiding_dividing),
+};
 static const struct faulty { wf_cell cell; const char *text;
 } faulty[] = {
     { PLAIN("counting", .step = counting_step), "cell 'counting': a step again: " },
@@ -368,9 +520,57 @@ static const struct faulty { wf_cell cell; const char *text;
       "cell 'skipping': sequence against steps: " },
     { PLAIN("greedy", .step = sound_step, .sequence = greedy_sequence),
       "cell 'greedy': sequence against steps: " },
+    { PLAIN("hiding", .step = sound_step, .sequence = hiding_sound),
+      "cell 'hiding': sequence against steps: the gradient of an empty sequence's initial state" },
     { PLAIN("sulking", .step = sulking_step), "cell 'sulking': gradients of its steps: " },
     { PLAIN("stepless", .step = NULL), "cell 'stepless': rnn 'rnn': cell 'stepless' lacks a step" },
 };
+
+START_TEST(a_cell_that_is_not_defined_at_zero_is_proved)
+{
+    static const wf_cell_check_options sizes[] = { { .time = 4, .batch = 2 },
+                                                   { .time = 3, .batch = 7, .input = 2 },
+                                                   { .time = 5 } };
+    for (int i = 0; i < 9; i++) {
+        wf_report r = wf_cell_check(&undefined[i / 3], &sizes[i % 3]);
+        ck_assert_msg(r.ok, "%s", r.text);
+    }
+}
+END_TEST
+
+START_TEST(a_sequence_that_computes_padding_and_hides_it_is_found_out_where_the_step_is_undefined)
+{
+    static const wf_cell_check_options none_empty = { .time = 4, .batch = 2 };
+    wf_report r = wf_cell_check(&hides[0], &none_empty);
+    ck_assert_msg(r.ok, "%s", r.text);
+    r = wf_cell_check(&hides[1], &none_empty);
+    ck_assert_msg(!r.ok && strstr(r.text, "'dividing': sequence against steps: "), "%s", r.text);
+}
+END_TEST
+
+/* The smallest case that once had NaN for gradients: two sequences of 4 and 2 steps. */
+START_TEST(gradients_of_a_cell_that_divides_by_its_inputs_norm_are_finite_in_a_ragged_batch)
+{
+    wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 3 });
+    wf_rnn *rnn = wf_rnn_new(net, "rnn", &undefined[0],
+                             &(wf_rnn_options){ .input = 3, .hidden = 5 });
+    wf_tape *t = wf_tape_new(NULL);
+    double *x = normals(1, 4 * 2 * 3, 1);
+    wf_var *lengths = wf_constant(t, WF_I32, WF_SHAPE(2), (int32_t[]){ 4, 2 });
+    wf_var *y = wf_rnn_forward(t, rnn, var_of(t, WF_F32, true, WF_SHAPE(4, 2, 3), x),
+                               &(wf_rnn_call){ .lengths = lengths });
+    ck_assert_msg(wf_backward(t, wf_sum(t, wf_square(t, y), NULL)), "%s", wf_tape_error(t));
+    for (int64_t i = 0; i < wf_module_param_count(net); i++) {
+        const wf_tensor *g = wf_param_grad(wf_module_param_at(net, i));
+        ck_assert_ptr_nonnull(g);
+        for (int64_t k = 0; k < wf_tensor_count(g); k++)
+            ck_assert(isfinite(wf_tensor_at(g, k)) && wf_tensor_at(g, k) != 0);
+    }
+    free(x);
+    wf_tape_free(t);
+    wf_module_free(net);
+}
+END_TEST
 
 START_TEST(a_faulty_cell_is_found_out)
 {
@@ -416,7 +616,14 @@ static void add(TCase *tests)
     tcase_add_test(tests, initial_values_are_an_option_for_either_side);
     tcase_add_test(tests, without_biases_there_are_none);
     tcase_add_test(tests, plain_options_come_from_the_prototype);
-    tcase_add_loop_test(tests, every_cell_is_proved, 0, 4);
+    tcase_add_loop_test(tests, a_gru_that_resets_before_the_product_is_the_published_one, 0, 2);
+    tcase_add_loop_test(tests, every_cell_is_proved, 0, 6);
+    tcase_add_test(tests, a_cell_that_is_not_defined_at_zero_is_proved);
+    tcase_add_test(
+        tests,
+        a_sequence_that_computes_padding_and_hides_it_is_found_out_where_the_step_is_undefined);
+    tcase_add_test(
+        tests, gradients_of_a_cell_that_divides_by_its_inputs_norm_are_finite_in_a_ragged_batch);
     tcase_add_loop_test(tests, a_faulty_cell_is_found_out, 0, sizeof faulty / sizeof faulty[0]);
     tcase_add_test(tests, a_sound_cell_is_found_sound_at_any_size);
 }

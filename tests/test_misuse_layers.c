@@ -206,19 +206,20 @@ static void plain_layers_used(void)
     REFUSES(wf_linear_forward(t, now.linear, now.scalar),
             "linear 'linear': x is (); the last size must be 3");
     REFUSES(wf_linear_forward(t, now.linear, now.single),
-            "affine: dtypes differ: f32 and f64\n  in linear");
+            "linear 'linear': x is f32; the layer's weights are f64");
     REFUSES(wf_linear_forward(t, now.linear, now.mask),
-            "affine: dtypes differ: i32 and f64\n  in linear");
+            "linear 'linear': x is i32; the layer's weights are f64");
     REFUSES(wf_linear_forward(t, now.linear, now.foreign),
-            "affine: input 1 belongs to another tape\n  in linear");
+            "linear 'linear': x belongs to another tape");
     QUIET(wf_count(wf_linear_forward(t, now.linear, now.empty)) == 0);
     QUIET(wf_rank(wf_linear_forward(t, now.linear, now.deep)) == 8);
     REFUSES(wf_dropout_forward(t, NULL, now.matrix),
             "dropout: the layer was never made; wf_module_ok says why");
     REFUSES(wf_dropout_forward(t, now.dropout, NULL), "dropout 'dropout': x was never made");
     REFUSES(wf_dropout_forward(t, now.dropout, now.ids),
-            "dropout: takes f32 or f64, not i32\n  in dropout");
-    REFUSES(wf_dropout_forward(t, now.dropout, now.foreign), NULL);
+            "dropout 'dropout': x is i32; it must be f32 or f64");
+    REFUSES(wf_dropout_forward(t, now.dropout, now.foreign),
+            "dropout 'dropout': x belongs to another tape");
     REFUSES(wf_embedding_forward(t, NULL, &ids),
             "embedding: the layer was never made; wf_module_ok says why");
     REFUSES(wf_embedding_forward(t, now.embed, NULL), "embedding 'embed': there are no ids");
@@ -233,11 +234,13 @@ static void plain_layers_used(void)
     REFUSES(wf_embedding_forward(t, now.embed, &bad), NULL);
     REFUSES(wf_embedding_lookup(t, NULL, now.ids),
             "embedding: the layer was never made; wf_module_ok says why");
-    REFUSES(wf_embedding_lookup(t, now.embed, NULL), "embedding 'embed': ids was never made");
+    REFUSES(wf_embedding_lookup(t, now.embed, NULL),
+            "embedding 'embed': the var of ids was never made");
     REFUSES(wf_embedding_lookup(t, now.embed, now.matrix),
             "embedding 'embed': ids are f64; they must be i32");
     far = wf_zeros(now.other, WF_I32, WF_SHAPE(2));
-    REFUSES(wf_embedding_lookup(t, now.embed, far), NULL);
+    REFUSES(wf_embedding_lookup(t, now.embed, far),
+            "embedding 'embed': the var of ids belongs to another tape");
     QUIET(wf_count(wf_embedding_lookup(t, now.embed, wf_zeros(t, WF_I32, WF_SHAPE(0)))) == 0);
     wf_fail(t, "test: failed on purpose");
     ck_assert(!wf_linear_forward(t, NULL, NULL) && !wf_dropout_forward(t, NULL, NULL));
@@ -304,7 +307,7 @@ static void recurrent_layers_made(void)
     cell = sound, cell.params = outside;
     TREE_REFUSES(of_cell(&cell), "rnn 'layer': cell 'small': w lies outside of its 8 bytes");
     cell = sound, cell.params = nothing;
-    TREE_REFUSES(of_cell(&cell), "rnn: cell 'small': size 0 of w is 0; it must be 1 or more");
+    TREE_REFUSES(of_cell(&cell), "rnn: cell 'small': size[0] of w is 0; it must be 1 or more");
     cell = sound, cell.states = flat;
     TREE_REFUSES(of_cell(&cell),
                  "rnn: cell 'small': the width of state h is -2; it must be 1 or more");
@@ -326,6 +329,12 @@ static void recurrent_layers_made(void)
     TREE_REFUSES(lstm((wf_rnn_options){ .input = 2, .hidden = 3, .dropout = 1 }),
                  "rnn 'layer': .dropout is 1; it must be 0 or more and below 1");
     TREE_REFUSES(lstm((wf_rnn_options){ .input = 2, .hidden = 3, .dropout = (double)NAN }), NULL);
+    TREE_REFUSES(lstm((wf_rnn_options){ .input = 2, .hidden = 3, .dropout = 0.5 }),
+                 "rnn 'layer': .dropout is 0.5 and there is one layer; it drops between layers: "
+                 "behind this one, wf_dropout does");
+    TREE_REFUSES(
+        lstm((wf_rnn_options){ .input = 2, .hidden = 3, .reverse = true, .bidirectional = true }),
+        "rnn 'layer': .reverse and .bidirectional are both given; one includes the other");
     TREE_REFUSES(
         wf_gru_new(now.tree, "layer", &(wf_rnn_options){ .input = 2, .hidden = 3, .output = 4 }),
         "rnn 'layer': .output is 4 and .hidden 3; cell 'gru' does not project, so they must be "
@@ -376,12 +385,17 @@ static void recurrent_layers_used(void)
     REFUSES(forward_x(now.deep), NULL);
     REFUSES(forward_x(wf_zeros(t, WF_F64, WF_SHAPE(4, 2, 5))),
             "rnn 'gru': x is (4, 2, 5); expected (time, batch, 3)");
-    REFUSES(forward_x(wf_zeros(t, WF_F64, WF_SHAPE(0, 2, 3))),
-            "rnn 'gru': x is (0, 2, 3); there must be from 1 to 2147483647 time steps");
+    REFUSES(forward_x(wf_zeros(t, WF_F64, WF_SHAPE(0, INT64_C(1) << 31, 3))),
+            "rnn 'gru': x is (0, 2147483648, 3); there can be 2147483647 time steps and sequences");
+    REFUSES(forward_x(wf_zeros(t, WF_F64, WF_SHAPE(INT64_C(1) << 31, 0, 3))),
+            "rnn 'gru': x is (2147483648, 0, 3); there can be 2147483647 time steps and sequences");
+    QUIET(wf_count(forward_x(wf_zeros(t, WF_F64, WF_SHAPE(0, 2, 3)))) == 0);
     REFUSES(forward_x(wf_zeros(t, WF_I32, WF_SHAPE(4, 2, 3))),
             "rnn 'gru': x is i32; it must be f32 or f64");
-    REFUSES(forward_x(wf_zeros(t, WF_F32, WF_SHAPE(4, 2, 3))), NULL);
-    REFUSES(forward_x(wf_zeros(now.other, WF_F64, WF_SHAPE(4, 2, 3))), NULL);
+    REFUSES(forward_x(wf_zeros(t, WF_F32, WF_SHAPE(4, 2, 3))),
+            "rnn 'gru': x is f32; the layer's weights are f64");
+    REFUSES(forward_x(wf_zeros(now.other, WF_F64, WF_SHAPE(4, 2, 3))),
+            "rnn 'gru': x belongs to another tape");
     QUIET(wf_count(forward_x(wf_zeros(t, WF_F64, WF_SHAPE(4, 0, 3)))) == 0);
     REFUSES(forward((wf_rnn_call){ .lengths = lengths(5, 1) }),
             "rnn 'gru': lengths[0] is 5; it must be from 0 to 4");
@@ -393,15 +407,26 @@ static void recurrent_layers_used(void)
     REFUSES(forward((wf_rnn_call){ .lengths = now.mask }),
             "rnn 'gru': lengths are i32 (2, 3); expected i32 (2)");
     QUIET(wf_at(forward((wf_rnn_call){ .lengths = lengths(0, 0) }), 0) == 0);
+    REFUSES(forward((wf_rnn_call){ .lengths = wf_zeros(now.other, WF_I32, WF_SHAPE(2)) }),
+            "rnn 'gru': .lengths belongs to another tape");
+    if (!MISUSE_POISONED) {
+        for (int k = 0; k < 30; k++) misuse_leaf(t, WF_SHAPE(5));
+        wf_var *old = lengths(4, 2);
+        misuse_renew();
+        REFUSES(forward((wf_rnn_call){ .lengths = old }),
+                "rnn 'gru': .lengths was made before the tape was reset");
+    }
     REFUSES(forward((wf_rnn_call){ .initial = initial }),
             "rnn 'gru': the initial h was never made");
     initial[0] = now.matrix;
     REFUSES(forward((wf_rnn_call){ .initial = initial }),
             "rnn 'gru': the initial h is (2, 3); expected (1, 2, 4)");
     initial[0] = wf_zeros(t, WF_F32, WF_SHAPE(1, 2, 4));
-    REFUSES(forward((wf_rnn_call){ .initial = initial }), NULL);
+    REFUSES(forward((wf_rnn_call){ .initial = initial }),
+            "rnn 'gru': the initial h is f32; x is f64");
     initial[0] = wf_zeros(now.other, WF_F64, WF_SHAPE(1, 2, 4));
-    REFUSES(forward((wf_rnn_call){ .initial = initial }), NULL);
+    REFUSES(forward((wf_rnn_call){ .initial = initial }),
+            "rnn 'gru': the initial h belongs to another tape");
     initial[0] = wf_zeros(t, WF_F64, WF_SHAPE(1, 2, 4));
     REFUSES(forward((wf_rnn_call){ .initial = initial, .carry = now.carry }),
             "rnn 'gru': .carry and .initial are both given; a sequence begins in one way");
@@ -413,20 +438,102 @@ static void recurrent_layers_used(void)
     ck_assert(!wf_rnn_forward(t, now.rnn, now.sequence, &call) && !last[0]);
 }
 
+static void one_step(void)
+{
+    wf_tape *t = now.t;
+    wf_rnn_options both = { .input = 2, .hidden = 3, .bidirectional = true };
+    wf_var *x = wf_zeros(t, WF_F64, WF_SHAPE(2, 3)), *state[1] = { x };
+    QUIET(!wf_rnn_step(NULL, now.rnn, x, state) && !state[0]);
+    QUIET(wf_rnn_step(t, now.rnn, x, state) && state[0]);
+    REFUSES(wf_rnn_step(t, NULL, x, state), "rnn: the layer was never made; wf_module_ok says why");
+    REFUSES(wf_rnn_step(t, now.rnn, NULL, state), "rnn 'gru': x was never made");
+    ck_assert_ptr_null(state[0]);
+    REFUSES(wf_rnn_step(t, now.rnn, wf_zeros(t, WF_F64, WF_SHAPE(2, 3)), NULL),
+            "rnn 'gru': the list of states was never made (NULL)");
+    REFUSES(wf_rnn_step(t, now.rnn, now.sequence, state),
+            "rnn 'gru': x is (4, 2, 3); a step takes (batch, 3)");
+    REFUSES(wf_rnn_step(t, now.rnn, now.tall, state),
+            "rnn 'gru': x is (3, 2); a step takes (batch, 3)");
+    REFUSES(wf_rnn_step(t, now.rnn, now.single, state),
+            "rnn 'gru': x is f32; the layer's weights are f64");
+    REFUSES(wf_rnn_step(t, now.rnn, now.foreign, state), "rnn 'gru': x belongs to another tape");
+    state[0] = now.matrix;
+    REFUSES(wf_rnn_step(t, now.rnn, now.more, state),
+            "rnn 'gru': the initial h is (2, 3); expected (1, 2, 4)");
+    state[0] = wf_zeros(now.other, WF_F64, WF_SHAPE(1, 2, 4));
+    REFUSES(wf_rnn_step(t, now.rnn, now.matrix, state),
+            "rnn 'gru': the initial h belongs to another tape");
+    ck_assert_ptr_null(state[0]);
+    REFUSES(wf_rnn_step(t, lstm(both), wf_zeros(t, WF_F64, WF_SHAPE(2, 2)), (wf_var *[2]){ NULL }),
+            "rnn 'layer': a bidirectional rnn has no single step: its reverse direction begins at "
+            "the end of what is still to come");
+    misuse_new_tree();
+    wf_var *half[2] = { wf_zeros(t, WF_F64, WF_SHAPE(1, 2, 3)), NULL };
+    REFUSES(wf_rnn_step(t, lstm((wf_rnn_options){ .input = 2, .hidden = 3 }),
+                        wf_zeros(t, WF_F64, WF_SHAPE(2, 2)), half),
+            "rnn 'layer': the initial c was never made");
+    misuse_new_tree();
+    wf_fail(t, "test: failed on purpose");
+    state[0] = now.matrix;
+    ck_assert(!wf_rnn_step(t, now.rnn, now.matrix, state) && !state[0]);
+}
+
+static void step_elsewhere(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
+{
+    (void)t, (void)self, (void)x;
+    state[0] = wf_zeros(now.other, WF_F64, WF_SHAPE(2, 3));
+}
+
+static bool sequence_of_nothing(wf_tape *t, const void *self, wf_sequence *s)
+{
+    (void)t, (void)self;
+    s->output = NULL;
+    return true;
+}
+
+static bool sequence_elsewhere(wf_tape *t, const void *self, wf_sequence *s)
+{
+    (void)self;
+    s->output = wf_zeros(t, WF_F64, WF_SHAPE(3, 2, 3));
+    s->state[0] = wf_zeros(now.other, WF_F64, WF_SHAPE(2, 3));
+    return true;
+}
+
+static bool sequence_wrongly(wf_tape *t, const void *self, wf_sequence *s)
+{
+    (void)self;
+    s->output = wf_zeros(t, WF_F64, WF_SHAPE(3, 3, 2));
+    return true;
+}
+
+static void misbehaves(wf_cell cell, const char *says)
+{
+    misuse_new_tree();
+    wf_rnn *rnn = of_cell(&cell);
+    wf_var *x = wf_zeros(now.t, WF_F64, WF_SHAPE(3, 2, 2));
+    REFUSES(wf_rnn_forward(now.t, rnn, x, NULL), says);
+}
+
 /* Steps that leave what they should not. */
 static void cells_that_misbehave(void)
 {
     wf_cell cell = sound;
-    wf_rnn *rnn = of_cell(&cell);
-    wf_var *x = wf_zeros(now.t, WF_F64, WF_SHAPE(3, 2, 2));
-    REFUSES(wf_rnn_forward(now.t, rnn, x, NULL),
-            "cell 'small': its step left no state h\n  in layer");
-    misuse_new_tree();
+    misbehaves(cell, "cell 'small': its step left no state h\n  in layer");
     cell.step = step_wrongly;
-    rnn = of_cell(&cell);
-    x = wf_zeros(now.t, WF_F64, WF_SHAPE(3, 2, 2));
-    REFUSES(wf_rnn_forward(now.t, rnn, x, NULL),
-            "cell 'small': its step made state h f64 (3, 2); expected f64 (2, 3)\n  in layer");
+    misbehaves(cell,
+               "cell 'small': its step made state h f64 (3, 2); expected f64 (2, 3)\n  in layer");
+    cell.step = step_elsewhere;
+    misbehaves(cell,
+               "cell 'small': the state h that its step left belongs to another tape\n  in layer");
+    cell.sequence = sequence_of_nothing;
+    misbehaves(cell, "cell 'small': the output that its sequence left was never made (NULL)\n"
+                     "  in layer");
+    cell.sequence = sequence_elsewhere;
+    misbehaves(cell, "cell 'small': the state h that its sequence left belongs to another tape\n"
+                     "  in layer");
+    cell.sequence = sequence_wrongly;
+    misbehaves(cell, "cell 'small': its sequence made the output f64 (3, 3, 2); expected f64 "
+                     "(3, 2, 3)\n  in layer");
 }
 
 static void carries(void)
@@ -449,6 +556,10 @@ static void carries(void)
                  "carry: out of memory for 1099511627776 sequences");
     o.bidirectional = true;
     TREE_REFUSES(wf_carry_new(lstm(o), 2), NULL);
+    o.bidirectional = false, o.reverse = true;
+    TREE_REFUSES(wf_carry_new(lstm(o), 2),
+                 "carry: a reverse rnn cannot be carried: it begins at the end of what is still "
+                 "to come");
     /* Of another layer, or for another batch; the state stays what it was. */
     wf_carry *other = wf_carry_new(lstm((wf_rnn_options){ .input = 2, .hidden = 3 }), 2);
     wf_carry *wide = wf_carry_new(now.rnn, 5);
@@ -596,6 +707,7 @@ static const misuse table[] = {
     { OF(wf_cell_lstm), recurrent_layers_made },
     { OF(wf_cell_gru), cells_that_misbehave },
     { OF(wf_rnn_forward), recurrent_layers_used },
+    { OF(wf_rnn_step), one_step },
     { OF(wf_carry_new), carries },
     { OF(wf_carry_free), carries },
     { OF(wf_carry_reset), carries },

@@ -70,6 +70,14 @@ START_TEST(a_ragged_batch_is_its_sequences_one_at_a_time_and_padding_is_never_re
             for (int j = 0; j < output; j++) gy[(i * BATCH + s) * output + j] = (double)NAN;
         }
     }
+    double *spoilt[STATES] = { NULL };
+    for (int k = 0; k < c->states; k++) {
+        spoilt[k] = normals(3 + (uint64_t)k, c->places * BATCH * c->width[k], 0.5);
+        for (int64_t i = 0; i < c->places * BATCH * c->width[k]; i++)
+            if (uneven[i / c->width[k] % BATCH] == 0)
+                spoilt[k][i] = i % 2 ? (double)NAN : -(double)INFINITY;
+        ragged.initial[k] = spoilt[k];
+    }
     ragged.x = x;
     ragged.gy = gy;
     ragged.lengths = uneven;
@@ -89,9 +97,10 @@ START_TEST(a_ragged_batch_is_its_sequences_one_at_a_time_and_padding_is_never_re
         }
         if (uneven[s] == 0) {
             for (int k = 0; k < c->states; k++) {
-                double *initial = pick(c->initial[k], c->places, c->width[k], 1, &s);
+                double *initial = pick(spoilt[k], c->places, c->width[k], 1, &s);
                 double *gfinal = pick(c->gfinal[k], c->places, c->width[k], 1, &s);
-                assert_close(what, c->places * c->width[k], final[k], initial, 0);
+                for (int64_t i = 0; i < c->places * c->width[k]; i++)
+                    ck_assert(isnan(initial[i]) ? isnan(final[k][i]) : final[k][i] == initial[i]);
                 assert_close(what, c->places * c->width[k], dinitial[k], gfinal, 0);
                 free(initial);
                 free(gfinal);
@@ -120,6 +129,7 @@ START_TEST(a_ragged_batch_is_its_sequences_one_at_a_time_and_padding_is_never_re
         }
     }
     assert_close("parameters", all.n_params, all.dparams, sum, 1e-12);
+    for (int k = 0; k < c->states; k++) free(spoilt[k]);
     free(sum);
     free(x);
     free(gy);
@@ -170,12 +180,51 @@ END_TEST
 
 /* ---- time and direction ---- */
 
+/* y, the final states, and what goes back from them under the trial's cotangents, against an
+ * outcome. */
+static void assert_sweep(wf_tape *t, const bench *b, wf_var *x, wf_var *y, wf_var *const initial[],
+                         wf_var *const final[], const outcome *want)
+{
+    const trial *c = &b->trial;
+    wf_var *out[1 + STATES] = { y }, *cotangent[1 + STATES], *wrt[64] = { x }, *grad[64];
+    int params = (int)wf_module_param_count(b->net), at = 1 + c->states;
+    cotangent[0] = var_of(t, WF_F64, false, wf_shape_of(y), c->gy);
+    for (int k = 0; k < c->states; k++) {
+        out[1 + k] = final[k];
+        cotangent[1 + k] = var_of(t, WF_F64, false, wf_shape_of(final[k]), c->gfinal[k]);
+        wrt[1 + k] = initial[k];
+        double *last = doubles_of(final[k]);
+        assert_close("final state", want->n_state[k], last, want->final[k], 1e-12);
+        free(last);
+    }
+    double *value = doubles_of(y);
+    assert_close("y", want->n_y, value, want->y, 1e-12);
+    free(value);
+    for (int i = 0; i < params; i++) wrt[at + i] = wf_module_param_at(b->net, i);
+    ck_assert_msg(wf_grad(t, at, out, cotangent, at + params, wrt, grad, NULL), "%s",
+                  wf_tape_error(t));
+    double *dx = doubles_of(grad[0]);
+    assert_close("dx", want->n_x, dx, want->dx, 1e-12);
+    free(dx);
+    for (int k = 0; k < c->states; k++) {
+        double *d = doubles_of(grad[1 + k]);
+        assert_close("initial state", want->n_state[k], d, want->dinitial[k], 1e-12);
+        free(d);
+    }
+    const double *rest = want->dparams;
+    for (int i = 0; i < params; i++) {
+        double *g = doubles_of(grad[at + i]);
+        assert_close(wf_param_path(wrt[at + i]), wf_count(grad[at + i]), g, rest, 1e-12);
+        rest += wf_count(grad[at + i]);
+        free(g);
+    }
+}
+
 START_TEST(two_halves_are_the_whole)
 {
     enum { CUT = 2 };
     bench b = bench_of(_i, false, WF_F64);
     const trial *c = &b.trial;
-    int64_t output = c->width[0];
     for (int ragged = 0; ragged < 2; ragged++) {
         b.trial.lengths = ragged ? uneven : NULL;
         outcome whole = run_trial(c);
@@ -198,37 +247,9 @@ START_TEST(two_halves_are_the_whole)
         wf_var *y2 = wf_rnn_forward(
             t, b.rnn, wf_slice(t, x, 0, CUT, WF_LAST, 1),
             &(wf_rnn_call){ .lengths = n2, .initial = middle, .final = final });
-        wf_var *y = wf_concat(t, 0, WF_VARS(y1, y2)), *out[3] = { y }, *cotangent[3],
-               *wrt[64] = { x }, *grad[64];
+        wf_var *y = wf_concat(t, 0, WF_VARS(y1, y2));
         ck_assert_msg(y != NULL, "%s", wf_tape_error(t));
-        cotangent[0] = var_of(t, WF_F64, false, WF_SHAPE(TIME, BATCH, output), c->gy);
-        for (int k = 0; k < c->states; k++) {
-            out[1 + k] = final[k];
-            cotangent[1 + k] = var_of(t, WF_F64, false, wf_shape_of(final[k]), c->gfinal[k]);
-            wrt[1 + k] = initial[k];
-        }
-        int params = (int)wf_module_param_count(b.net), at = 1 + c->states;
-        for (int i = 0; i < params; i++) wrt[at + i] = wf_module_param_at(b.net, i);
-        ck_assert(wf_grad(t, 1 + c->states, out, cotangent, at + params, wrt, grad, NULL));
-        double *got = doubles_of(y), *dx = doubles_of(grad[0]);
-        assert_close("y", whole.n_y, got, whole.y, 1e-12);
-        assert_close("dx", whole.n_x, dx, whole.dx, 1e-12);
-        free(got);
-        free(dx);
-        for (int k = 0; k < c->states; k++) {
-            double *last = doubles_of(final[k]), *first_of = doubles_of(grad[1 + k]);
-            assert_close("final state", whole.n_state[k], last, whole.final[k], 1e-12);
-            assert_close("initial state", whole.n_state[k], first_of, whole.dinitial[k], 1e-12);
-            free(last);
-            free(first_of);
-        }
-        const double *want = whole.dparams;
-        for (int i = 0; i < params; i++) {
-            double *g = doubles_of(grad[at + i]);
-            assert_close(wf_param_path(wrt[at + i]), wf_count(grad[at + i]), g, want, 1e-12);
-            want += wf_count(grad[at + i]);
-            free(g);
-        }
+        assert_sweep(t, &b, x, y, initial, final, &whole);
         outcome_free(&whole);
         wf_tape_free(t);
     }
@@ -326,6 +347,149 @@ START_TEST(both_directions_are_a_run_and_a_run_on_the_flipped_sequence)
         bench_free(&one);
         bench_free(&two);
     }
+}
+END_TEST
+
+START_TEST(a_reverse_layer_is_a_run_on_the_flipped_sequence)
+{
+    static const int32_t full[BATCH] = { TIME, TIME, TIME, TIME, TIME };
+    for (int ragged = 0; ragged < 2; ragged++) {
+        const int32_t *lengths = ragged ? uneven : full;
+        bench back = bench_like(_i, false, true, WF_F64), forth = bench_of(_i, false, WF_F64);
+        int64_t output = back.trial.width[0];
+        back.trial.lengths = forth.trial.lengths = ragged ? uneven : NULL;
+        trial flipped = forth.trial;
+        double *x = flip(forth.trial.x, INPUT, 0, INPUT, lengths),
+               *gy = flip(forth.trial.gy, output, 0, output, lengths);
+        flipped.x = x;
+        flipped.gy = gy;
+        outcome got = run_trial(&back.trial), want = run_trial(&flipped);
+        double *y = flip(want.y, output, 0, output, lengths),
+               *dx = flip(want.dx, INPUT, 0, INPUT, lengths);
+        assert_close("y", got.n_y, got.y, y, 1e-13);
+        assert_close("dx", got.n_x, got.dx, dx, 1e-12);
+        assert_close("parameters", got.n_params, got.dparams, want.dparams, 1e-12);
+        for (int k = 0; k < back.trial.states; k++) {
+            assert_close("final state", got.n_state[k], got.final[k], want.final[k], 1e-13);
+            assert_close("initial state", got.n_state[k], got.dinitial[k], want.dinitial[k], 1e-12);
+        }
+        ck_assert_str_eq(wf_param_path(wf_module_param_at(back.net, 0)),
+                         wf_param_path(wf_module_param_at(forth.net, 0)));
+        outcome_free(&got);
+        outcome_free(&want);
+        free(x);
+        free(gy);
+        free(y);
+        free(dx);
+        bench_free(&back);
+        bench_free(&forth);
+    }
+}
+END_TEST
+
+/* ---- one step at a time ---- */
+
+/* One loop index is a kind and whether it goes from right to left. */
+START_TEST(a_step_at_a_time_is_the_whole)
+{
+    bool reverse = _i % 2 == 1;
+    bench b = bench_like(_i / 2, false, reverse, WF_F64);
+    const trial *c = &b.trial;
+    outcome whole = run_trial(c);
+    wf_tape *t = wf_tape_new(&(wf_tape_options){ .threads = 1 });
+    wf_var *x = var_of(t, WF_F64, true, WF_SHAPE(TIME, BATCH, INPUT), c->x), *y[TIME],
+           *initial[STATES] = { NULL }, *state[STATES];
+    for (int k = 0; k < c->states; k++) {
+        initial[k] = var_of(t, WF_F64, true, WF_SHAPE(c->places, BATCH, c->width[k]),
+                            c->initial[k]);
+        state[k] = initial[k];
+    }
+    for (int64_t k = 0; k < TIME; k++) {
+        int64_t i = reverse ? TIME - 1 - k : k;
+        y[i] = wf_rnn_step(t, b.rnn, wf_select(t, x, 0, i), state);
+        ck_assert_msg(y[i] != NULL, "%s", wf_tape_error(t));
+        ck_assert(wf_rank(y[i]) == 2 && wf_dim(y[i], 0) == BATCH);
+    }
+    wf_var *all = wf_stack(t, 0, (wf_vars){ TIME, y });
+    assert_sweep(t, &b, x, all, initial, state, &whole);
+    outcome_free(&whole);
+    wf_tape_free(t);
+    bench_free(&b);
+}
+END_TEST
+
+START_TEST(a_first_step_from_no_states_is_one_from_zeros)
+{
+    bench b = bench_of(_i, false, WF_F64);
+    wf_tape *t = wf_tape_new(NULL);
+    wf_var *x = var_of(t, WF_F64, false, WF_SHAPE(BATCH, INPUT), b.trial.x), *none[STATES],
+           *zero[STATES];
+    for (int k = 0; k < STATES; k++) {
+        none[k] = NULL;
+        zero[k] = wf_zeros(t, WF_F64, WF_SHAPE(b.trial.places, BATCH, b.trial.width[k]));
+    }
+    double *one = doubles_of(wf_rnn_step(t, b.rnn, x, none)),
+           *other = doubles_of(wf_rnn_step(t, b.rnn, x, zero));
+    ck_assert_msg(one && other, "%s", wf_tape_error(t));
+    assert_close("y", BATCH * b.trial.width[0], one, other, 0);
+    free(one);
+    free(other);
+    wf_tape_free(t);
+    bench_free(&b);
+}
+END_TEST
+
+/* ---- what a call may be given ---- */
+
+START_TEST(no_steps_at_all_leave_the_initial_states_and_pass_their_gradients_through)
+{
+    static const int32_t none[BATCH] = { 0 };
+    bench b = bench_of(_i / 2, _i % 2 == 1, WF_F64);
+    b.trial.time = 0;
+    for (int given = 0; given < 2; given++) {
+        b.trial.lengths = given ? none : NULL;
+        outcome o = run_trial(&b.trial);
+        ck_assert_int_eq(o.n_y, 0);
+        ck_assert_int_eq(o.n_x, 0);
+        for (int k = 0; k < b.trial.states; k++) {
+            assert_close("final state", o.n_state[k], o.final[k], b.trial.initial[k], 0);
+            assert_close("initial state", o.n_state[k], o.dinitial[k], b.trial.gfinal[k], 0);
+        }
+        for (int64_t i = 0; i < o.n_params; i++) ck_assert(o.dparams[i] == 0);
+        outcome_free(&o);
+    }
+    wf_tape *t = wf_tape_new(NULL);
+    wf_var *y = wf_rnn_forward(t, b.rnn, wf_zeros(t, WF_F64, WF_SHAPE(0, BATCH, INPUT)), NULL);
+    wf_shape want = WF_SHAPE(0, BATCH, b.trial.width[0] * (1 + _i % 2)), got = wf_shape_of(y);
+    ck_assert(wf_shape_equal(&want, &got));
+    wf_tape_free(t);
+    bench_free(&b);
+}
+END_TEST
+
+START_TEST(one_array_may_give_the_initial_states_and_receive_the_final_ones)
+{
+    bench b = bench_of(_i / 2, _i % 2 == 1, WF_F64);
+    const trial *c = &b.trial;
+    outcome whole = run_trial(c);
+    wf_tape *t = wf_tape_new(&(wf_tape_options){ .threads = 1 });
+    wf_var *x = var_of(t, WF_F64, true, WF_SHAPE(TIME, BATCH, INPUT), c->x),
+           *initial[STATES] = { NULL }, *state[STATES] = { NULL };
+    for (int k = 0; k < c->states; k++) {
+        initial[k] = var_of(t, WF_F64, true, WF_SHAPE(c->places, BATCH, c->width[k]),
+                            c->initial[k]);
+        state[k] = initial[k];
+    }
+    wf_var *y = wf_rnn_forward(t, b.rnn, x, &(wf_rnn_call){ .initial = state, .final = state });
+    ck_assert_msg(y != NULL, "%s", wf_tape_error(t));
+    assert_sweep(t, &b, x, y, initial, state, &whole);
+    /* After a failure the array holds NULLs, as any other would. */
+    ck_assert_ptr_null(wf_rnn_forward(t, b.rnn, wf_select(t, x, 0, 0),
+                                      &(wf_rnn_call){ .initial = state, .final = state }));
+    for (int k = 0; k < c->states; k++) ck_assert_ptr_null(state[k]);
+    outcome_free(&whole);
+    wf_tape_free(t);
+    bench_free(&b);
 }
 END_TEST
 
@@ -463,6 +627,14 @@ static void add(TCase *tests)
     tcase_add_loop_test(tests, two_halves_are_the_whole, 0, KINDS);
     tcase_add_loop_test(tests, both_directions_are_a_run_and_a_run_on_the_flipped_sequence, 0,
                         KINDS);
+    tcase_add_loop_test(tests, a_reverse_layer_is_a_run_on_the_flipped_sequence, 0, KINDS);
+    tcase_add_loop_test(tests, a_step_at_a_time_is_the_whole, 0, 2 * KINDS);
+    tcase_add_loop_test(tests, a_first_step_from_no_states_is_one_from_zeros, 0, KINDS);
+    tcase_add_loop_test(tests,
+                        no_steps_at_all_leave_the_initial_states_and_pass_their_gradients_through,
+                        0, 2 * KINDS);
+    tcase_add_loop_test(tests, one_array_may_give_the_initial_states_and_receive_the_final_ones, 0,
+                        2 * KINDS);
     tcase_add_loop_test(tests, one_step_of_one_layer_is_the_cell, 0, KINDS);
     tcase_add_loop_test(tests, no_initial_state_is_a_state_of_zeros, 0, KINDS);
     tcase_add_loop_test(tests, each_cotangent_alone_adds_up_to_all_together, 0, 2 * KINDS);
