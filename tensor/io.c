@@ -6,9 +6,11 @@
 #include "tensor/private.h"
 #include "tensor/text.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -196,11 +198,12 @@ char *wf_file_read(const char *path, int64_t most, int64_t *bytes, wf_error *err
 
 /* ---- replacing ---- */
 
-static void close_both(wf_writer *w)
+static void close_all(wf_writer *w)
 {
     if (w->file >= 0) w->runtime->files->close(w->runtime->user, w->file);
     if (w->folder >= 0) w->runtime->files->close(w->runtime->user, w->folder);
-    w->file = w->folder = -1;
+    if (w->lock >= 0) close(w->lock);
+    w->file = w->lock = w->folder = -1;
 }
 
 /* Describes the failure, then removes what was begun. */
@@ -208,9 +211,9 @@ static bool fail(wf_writer *w, const char *doing, int number)
 {
     char text[32];
     wf_error_set(w->error, "%s: %s: %s", w->what, doing, wf_errno_text(number, text));
-    close_both(w);
-    if (w->temporary[0]) w->runtime->files->unlink(w->runtime->user, w->temporary);
-    w->temporary[0] = 0;
+    if (w->made) w->runtime->files->unlink(w->runtime->user, w->temporary);
+    w->made = false;
+    close_all(w);
     return false;
 }
 
@@ -226,12 +229,11 @@ static size_t folder_bytes(const char *path)
 static int follow(wf_writer *w)
 {
     for (int hops = 0; hops < 40; hops++) {
-        char target[WF_PATH];
-        ssize_t n = readlink(w->path, target, sizeof target);
+        ssize_t n = readlink(w->path, w->temporary, sizeof w->temporary);
         if (n < 0) return 0; /* not a link, or not there: whoever opens it will say why */
-        size_t folder = target[0] == '/' ? 0 : folder_bytes(w->path);
+        size_t folder = w->temporary[0] == '/' ? 0 : folder_bytes(w->path);
         if (folder + (size_t)n >= sizeof w->path) return ENAMETOOLONG;
-        memcpy(w->path + folder, target, (size_t)n);
+        memcpy(w->path + folder, w->temporary, (size_t)n);
         w->path[folder + (size_t)n] = 0;
     }
     return ELOOP;
@@ -249,25 +251,80 @@ static uint64_t unlikely(void)
     return number * 0x9E3779B97F4A7C15u;
 }
 
+/* Is this the name of a temporary of ours? */
+static bool temporary_name(const char *name)
+{
+    return strncmp(name, ".weft-", 6) == 0 && strspn(name + 6, "0123456789abcdef") == 16 &&
+           strcmp(name + 22, ".tmp") == 0;
+}
+
+/* Removes a temporary that nobody is writing any more: it can be locked, and was not put in its
+ * place meanwhile. */
+static void remove_stale(int folder, const char *name)
+{
+    struct stat info, now;
+    if (fstatat(folder, name, &info, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(info.st_mode) ||
+        info.st_uid != geteuid())
+        return;
+    int file = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (file < 0) return;
+    if (flock(file, LOCK_EX | LOCK_NB) == 0 && fstat(file, &info) == 0 &&
+        fstatat(folder, name, &now, AT_SYMLINK_NOFOLLOW) == 0 && info.st_ino == now.st_ino &&
+        info.st_dev == now.st_dev)
+        unlinkat(folder, name, 0);
+    close(file);
+}
+
+/* What killed savers left in this folder goes, before room is needed. That it cannot is nobody's
+ * failure. */
+static void sweep(const char *folder)
+{
+    DIR *all = opendir(folder);
+    if (!all) return;
+    for (struct dirent *one; (one = readdir(all));)
+        if (temporary_name(one->d_name)) remove_stale(dirfd(all), one->d_name);
+    closedir(all);
+}
+
+/* Locks the new temporary; false if a sweeper was faster and removed it. Where there are no locks,
+ * nobody can sweep either. */
+static bool keep_locked(wf_writer *w)
+{
+    struct stat info;
+    w->lock = fcntl(w->file, F_DUPFD_CLOEXEC, 0); /* outlives the close that is checked */
+    if (w->lock < 0) return true;
+    while (flock(w->lock, LOCK_EX) != 0 && errno == EINTR) {}
+    if (fstat(w->lock, &info) != 0 || info.st_nlink > 0) return true;
+    close(w->lock);
+    w->lock = -1;
+    w->runtime->files->close(w->runtime->user, w->file);
+    w->file = -1;
+    return false;
+}
+
 /* Creates the temporary beside w->path with the access that the file there has. */
 static bool create(wf_writer *w, const struct stat *old)
 {
     size_t folder = folder_bytes(w->path);
-    char name[WF_PATH];
-    if (folder + 32 > sizeof name) return fail(w, "cannot create a temporary file", ENAMETOOLONG);
+    char *name = w->temporary;
+    if (folder + 32 > sizeof w->temporary)
+        return fail(w, "cannot create a temporary file", ENAMETOOLONG);
     memcpy(name, folder ? w->path : "./", folder ? folder : 3);
     if (folder) name[folder] = 0;
     w->folder = open_file(w->runtime, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (w->folder < 0) return fail(w, "cannot open its folder", errno);
+    sweep(name);
 
     int mode = old ? (int)(old->st_mode & 0777) : 0666;
     for (int attempt = 0; w->file < 0; attempt++) {
         wf_format(name + folder, 32, ".weft-%016llx.tmp", (unsigned long long)unlikely());
         w->file = open_file(w->runtime, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-        if (w->file < 0 && (errno != EEXIST || attempt == 15))
+        if (w->file < 0 && (errno != EEXIST || attempt >= 15))
             return fail(w, "cannot create a temporary file in its folder", errno);
+        if (w->file >= 0 && !keep_locked(w) && attempt >= 15)
+            return fail(w, "cannot create a temporary file in its folder", EBUSY);
     }
-    memcpy(w->temporary, name, sizeof name);
+    w->made = true;
     /* The process's umask may have taken away what the old file gives. */
     struct stat now;
     if (old && stat(name, &now) == 0 && (int)(now.st_mode & 0777) != mode &&
@@ -278,9 +335,11 @@ static bool create(wf_writer *w, const struct stat *old)
 
 bool wf_writer_begin(wf_writer *w, const char *what, const char *path, wf_error *error)
 {
-    *w = (wf_writer){
-        .runtime = wf_runtime_use(), .what = what, .error = error, .file = -1, .folder = -1
-    };
+    w->runtime = wf_runtime_use();
+    w->what = what;
+    w->error = error;
+    w->file = w->lock = w->folder = -1;
+    w->made = false;
     if (!path || !*path) return wf_error_set(error, "%s: no path was given", what);
     size_t n = strlen(path);
     if (n >= sizeof w->path) return fail(w, "cannot create it", ENAMETOOLONG);
@@ -327,14 +386,14 @@ bool wf_writer_end(wf_writer *w)
     if (closed != 0 && errno != EINTR) return fail(w, "cannot close", errno);
     if (files->rename(user, w->temporary, w->path) != 0)
         return fail(w, "cannot put it in the place of the old one", errno);
-    w->temporary[0] = 0;
+    w->made = false;
     /* Some file systems cannot sync a folder; for the others it is what makes the rename survive a
      * power cut. */
     if (sync_file(w, w->folder) != 0 && errno != EINVAL && errno != ENOTSUP)
         return fail(
             w, "written, but a power cut may bring the old one back: its folder cannot be synced",
             errno);
-    close_both(w);
+    close_all(w);
     return true;
 }
 

@@ -14,7 +14,8 @@ typedef struct wf_meta { const char *key, *value; } wf_meta;
 /* Writes a safetensors file: temporary in the same folder, fsync, rename, fsync of the folder. On
  * failure no temporary is left and the file that was there is untouched, except that a folder which
  * cannot be synced is noticed only when the new file is already in place, whole; the sentence says
- * so. A symbolic link stays one: the file it leads to is replaced. The mode of the old file is
+ * so. What a save that was killed left in the folder (".weft-....tmp", locked by nobody) is removed
+ * first. A symbolic link stays one: the file it leads to is replaced. The mode of the old file is
  * kept. Adds to the metadata "weft.format" (a version) and "weft.checksum": CRC-64/XZ of the whole
  * file, its own 16 digits counted as '0'. Tensors may be strided; they are written row-major,
  * little-endian, in the order given. Names and keys must differ; every string is UTF-8. */

@@ -51,13 +51,15 @@ bool wf_reader_take(wf_reader *r, void *bytes, int64_t n);
 void wf_reader_end(wf_reader *r);
 
 /* A file being replaced: bytes go to a temporary beside it, which takes its place at the end or is
- * removed. */
+ * removed. As long as it lives it is locked: what another saver finds unlocked was left by one that
+ * was killed. */
 typedef struct wf_writer {
     const wf_runtime *runtime;
     const char *what; /* how its sentences begin */
     wf_error *error;
-    int file, folder;                       /* open, or -1 */
-    char path[WF_PATH], temporary[WF_PATH]; /* where the links lead; "" until it exists */
+    int file, lock, folder;                 /* open, or -1 */
+    bool made;                              /* is the temporary there? */
+    char path[WF_PATH], temporary[WF_PATH]; /* where the links lead; and beside it */
 } wf_writer;
 
 /* Each is false after a failure that has been described; then the temporary is gone and the writer

@@ -2,16 +2,19 @@
  * before stays. */
 #define _GNU_SOURCE
 #include "tensor/io.h"
+#include "tensor/io_private.h"
 #include "tensor/runtime.h"
 #include "tests/harness.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -317,9 +320,11 @@ START_TEST(a_process_killed_at_any_call_leaves_the_old_file_or_the_new_one)
 {
     set_runtime();
     const char *path = in_folder("model");
-    bool done = false, old = false, new = false;
+    bool done = false, old = false, new = false, left = false;
     for (int k = 1; !done; k++) {
+        left |= entries() > 1;
         ck_assert(save(path, 1, NULL));
+        ck_assert_int_eq(entries(), 1); /* what the killed one left is gone */
         pid_t child = fork();
         ck_assert_int_ge(child, 0);
         if (child == 0) {
@@ -336,7 +341,90 @@ START_TEST(a_process_killed_at_any_call_leaves_the_old_file_or_the_new_one)
         old |= value == 1;
         new |= value == 2;
     }
-    ck_assert(old && new);
+    ck_assert(old && new &&left);
+}
+END_TEST
+
+static const char abandoned[] = ".weft-0123456789abcdef.tmp";
+
+START_TEST(only_what_a_killed_save_left_is_removed_by_the_next_one)
+{
+    set_runtime();
+    const char *const others[] = { ".weft-0123456789abcde.tmp",  ".weft-0123456789abcdef.tm",
+                                   ".weft-0123456789abcdeF.tmp", ".weft-0123456789abcdef.tmp2",
+                                   "weft-0123456789abcdef.tmp",  ".weft-.tmp" };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) make(in_folder(others[i]), "x");
+    ck_assert_int_eq(mkdir(in_folder(".weft-000000000000000f.tmp"), 0777), 0);
+    ck_assert_int_eq(mkfifo(in_folder(".weft-000000000000001f.tmp"), 0666), 0);
+    ck_assert_int_eq(symlink(others[0], in_folder(".weft-000000000000002f.tmp")), 0);
+    int held = open(in_folder(".weft-000000000000003f.tmp"), O_WRONLY | O_CREAT, 0666);
+    ck_assert_int_eq(flock(held, LOCK_EX), 0);
+    make(in_folder(abandoned), "x");
+    int before = entries();
+    ck_assert(wf_file_write(in_folder("file"), "new", 3, NULL));
+    ck_assert_int_eq(entries(), before); /* one came, one went */
+    ck_assert_int_ne(access(in_folder(abandoned), F_OK), 0);
+    close(held);
+    ck_assert(wf_file_write(in_folder("file"), "new", 3, NULL));
+    ck_assert_int_eq(entries(), before - 1);
+    ck_assert_int_eq(world.open, 0);
+}
+END_TEST
+
+START_TEST(a_saver_that_is_still_at_work_is_left_alone)
+{
+    set_runtime();
+    int hold[2], ready[2];
+    char byte = 0;
+    const char *slow = in_folder("slow");
+    ck_assert(pipe(hold) == 0 && pipe(ready) == 0);
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) { /* stops in the middle: until told to go on, its temporary is half written */
+        wf_writer w;
+        bool ok = wf_writer_begin(&w, "write", slow, NULL) && wf_writer_put(&w, "abc", 3) &&
+                  write(ready[1], &byte, 1) == 1 && read(hold[0], &byte, 1) == 1 &&
+                  wf_writer_put(&w, "def", 3) && wf_writer_end(&w);
+        _exit(ok ? 0 : 1);
+    }
+    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+    for (int i = 0; i < 3; i++) ck_assert(wf_file_write(in_folder("fast"), "x", 1, NULL));
+    ck_assert_int_eq(entries(), 2);
+    ck_assert_int_eq(write(hold[1], &byte, 1), 1);
+    int status;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    ck_assert(holds(slow, "abcdef"));
+    ck_assert_int_eq(entries(), 2);
+}
+END_TEST
+
+START_TEST(savers_in_one_folder_do_not_disturb_each_other)
+{
+    enum { SAVERS = 4, TIMES = 100 };
+    set_runtime();
+    pid_t child[SAVERS];
+    const char *shared = in_folder("shared");
+    for (int k = 0; k < SAVERS; k++) {
+        ck_assert_int_ge(child[k] = fork(), 0);
+        if (child[k] > 0) continue;
+        char name[16];
+        wf_error error = { "" };
+        snprintf(name, sizeof name, k % 2 ? "own%d" : "shared", k);
+        for (int i = 0; i < TIMES; i++)
+            if (!wf_file_write(in_folder(name), "whole", 5, &error)) {
+                fprintf(stderr, "%s\n", error.text);
+                _exit(1);
+            }
+        _exit(0);
+    }
+    for (int k = 0; k < SAVERS; k++) {
+        int status;
+        ck_assert_int_eq(waitpid(child[k], &status, 0), child[k]);
+        ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+    ck_assert(holds(shared, "whole"));
+    ck_assert_int_eq(entries(), 3);
 }
 END_TEST
 
@@ -494,6 +582,28 @@ START_TEST(a_file_in_the_present_folder_needs_no_slash)
     ck_assert_int_eq(entries(), 1);
 }
 END_TEST
+
+#ifndef __SANITIZE_ADDRESS__ /* whose frames are larger */
+static void *save_and_load(void *path)
+{
+    return save(path, 3, NULL) && loaded(path) == 3 ? path : NULL;
+}
+
+START_TEST(a_save_and_a_load_need_little_stack)
+{
+    set_runtime();
+    char *path = (char *)(uintptr_t)in_folder("model");
+    pthread_attr_t small;
+    pthread_t thread;
+    void *result;
+    ck_assert_int_eq(pthread_attr_init(&small), 0);
+    ck_assert_int_eq(pthread_attr_setstacksize(&small, 40 * 1024), 0);
+    ck_assert_int_eq(pthread_create(&thread, &small, save_and_load, path), 0);
+    ck_assert_int_eq(pthread_join(thread, &result), 0);
+    ck_assert_ptr_eq(result, path);
+}
+END_TEST
+#endif
 
 /* ---- reading ---- */
 
@@ -663,12 +773,18 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_folder_that_knows_no_sync_is_no_failure);
     tcase_add_test(tests, interrupted_and_short_writes_and_reads_are_continued);
     tcase_add_test(tests, a_process_killed_at_any_call_leaves_the_old_file_or_the_new_one);
+    tcase_add_test(tests, only_what_a_killed_save_left_is_removed_by_the_next_one);
+    tcase_add_test(tests, a_saver_that_is_still_at_work_is_left_alone);
+    tcase_add_test(tests, savers_in_one_folder_do_not_disturb_each_other);
     tcase_add_test(tests, when_memory_runs_out_there_is_an_error_no_leak_and_the_old_file);
     tcase_add_test(tests, a_symbolic_link_stays_one_and_its_file_is_replaced);
     tcase_add_test(tests, the_old_files_access_is_kept_and_a_new_one_follows_the_umask);
     tcase_add_test(tests, what_is_not_a_file_is_refused_by_name);
     tcase_add_test(tests, a_path_that_is_too_long_is_refused_and_shown_shortened);
     tcase_add_test(tests, a_file_in_the_present_folder_needs_no_slash);
+#ifndef __SANITIZE_ADDRESS__
+    tcase_add_test(tests, a_save_and_a_load_need_little_stack);
+#endif
     tcase_add_test(tests, a_file_is_read_whole_with_a_zero_after_it_or_not_at_all);
     tcase_add_test(tests, whatever_call_fails_in_a_load_is_described_and_leaves_nothing);
     tcase_add_test(tests, a_file_that_changes_while_it_is_read_is_refused);
