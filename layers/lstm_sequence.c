@@ -580,7 +580,6 @@ static const wf_op lstm_op = {
     .forward = lstm_forward,
     .backward = lstm_backward,
     .reference = lstm_reference,
-    .special = "the steps compute finished sequences and hide them, the kernels leave them out",
     .sample = lstm_sample,
 };
 
