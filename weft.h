@@ -9,6 +9,7 @@
 #include "tensor/size.h"
 #include "tensor/tensor.h"
 #include "tensor/loop.h"
+#include "tensor/sum.h"
 #include "tensor/par.h"
 #include "tensor/rng.h"
 #include "tensor/isa.h"

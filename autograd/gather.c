@@ -2,12 +2,14 @@
 #include "autograd/kernels.h"
 #include "autograd/ops_private.h"
 #include "tensor/par.h"
+#include "tensor/size.h"
+#include "tensor/sum.h"
 
 #include <string.h>
 
 /* Columns that one thread takes at least when rows are added up: a cache line, so that threads
- * do not meet in one. */
-enum { COLUMNS = 16, ELEMENTS = 16384 };
+ * do not meet in one. Rows that more than LEAF ids name are sums of tensor/sum.h. */
+enum { COLUMNS = 16, ELEMENTS = 16384, LEAF = 8 };
 
 /* ---- ids ---- */
 
@@ -61,7 +63,14 @@ typedef struct lookup {
     const op_kernels *kernels;
     const wf_tensor *table, *many, *ids;
     int64_t bytes, many_step, ids_step;
+    const struct occurrence *sorted;               /* when rows are added up */
 } lookup;
+
+/* An id, and the row that goes with it. */
+typedef struct occurrence {
+    int64_t row;
+    int32_t id;
+} occurrence;
 
 static char *row_of_many(const lookup *l, int64_t i)
 {
@@ -69,10 +78,14 @@ static char *row_of_many(const lookup *l, int64_t i)
     return (char *)l->many->data + at * l->bytes;
 }
 
-static char *row_of_table(const lookup *l, int64_t i)
+static int32_t id_of(const lookup *l, int64_t i)
 {
-    const int64_t at = l->ids_step ? i * l->ids_step : place(l->ids, l->ids->rank, i);
-    const int32_t id = ((const int32_t *)l->ids->data)[at];
+    return ((const int32_t *)
+                l->ids->data)[l->ids_step ? i * l->ids_step : place(l->ids, l->ids->rank, i)];
+}
+
+static char *row_of_table(const lookup *l, int32_t id)
+{
     return (char *)l->table->data + id * l->table->stride[0] * l->bytes;
 }
 
@@ -88,7 +101,7 @@ static void copy_rows(void *context, int64_t begin, int64_t end)
                   from_step = l->table->stride[1] * l->bytes;
     for (int64_t i = begin; i < end; i++) {
         char *to = row_of_many(l, i);
-        const char *from = row_of_table(l, i);
+        const char *from = row_of_table(l, id_of(l, i));
         if (to_step == l->bytes && from_step == l->bytes) {
             memcpy(to, from, (size_t)(n * l->bytes));
             continue;
@@ -103,19 +116,61 @@ static void add_from_table(void *context, int64_t begin, int64_t end)
     const lookup *l = context;
     for (int64_t i = begin; i < end; i++)
         l->kernels->add(width(l), row_of_many(l, i), l->many->stride[l->many->rank - 1],
-                        row_of_table(l, i), l->table->stride[1], 1);
+                        row_of_table(l, id_of(l, i)), l->table->stride[1], 1);
 }
 
-/* Columns begin .. end - 1 of every row, in the order of the ids: one thread does all that meets
- * in an element. */
+/* The occurrences by id, and those of one id in their order: sorted by one byte after another,
+ * which is linear and keeps what is equal as it was. `memory` holds them twice. */
+static const occurrence *sort(const lookup *l, occurrence *memory)
+{
+    const int64_t n = wf_tensor_count(l->ids);
+    occurrence *now = memory, *next = memory + n;
+    for (int64_t i = 0; i < n; i++) now[i] = (occurrence){ i, id_of(l, i) };
+    for (int shift = 0; shift < 32 && (l->table->dim[0] - 1) >> shift > 0; shift += 8) {
+        int64_t begin[257] = { 0 };
+        for (int64_t i = 0; i < n; i++) begin[(now[i].id >> shift & 255) + 1]++;
+        for (int k = 0; k < 255; k++) begin[k + 1] += begin[k];
+        for (int64_t i = 0; i < n; i++) next[begin[now[i].id >> shift & 255]++] = now[i];
+        occurrence *swap = now;
+        now = next;
+        next = swap;
+    }
+    return now;
+}
+
+/* Adds the rows of `count` occurrences of one id, for some columns. */
+static void add_occurrences(const lookup *l, const occurrence *o, int64_t count, int64_t column,
+                            int64_t columns)
+{
+    const int64_t from_step = l->many->stride[l->many->rank - 1], to_step = l->table->stride[1],
+                  skip = column * from_step * l->bytes;
+    char *to = row_of_table(l, o->id) + column * to_step * l->bytes;
+    if (count <= LEAF) {
+        for (int64_t i = 0; i < count; i++)
+            l->kernels->add(columns, to, to_step, row_of_many(l, o[i].row) + skip, from_step, 1);
+        return;
+    }
+    double high[COLUMNS * 16] = { 0 }, low[COLUMNS * 16] = { 0 };
+    for (int64_t i = 0; i < count; i += LEAF) {
+        const void *row[LEAF];
+        const int64_t some = count - i < LEAF ? count - i : LEAF;
+        for (int64_t k = 0; k < some; k++) row[k] = row_of_many(l, o[i + k].row) + skip;
+        wf_sum_rows(l->table->dtype, some, columns, row, from_step, high, low);
+    }
+    wf_sum_into(l->table->dtype, columns, high, low, to, to_step);
+}
+
+/* Columns begin .. end - 1 of every row: one thread does all that meets in an element. */
 static void add_into_table(void *context, int64_t begin, int64_t end)
 {
     const lookup *l = context;
-    const int64_t n = wf_tensor_count(l->ids), from_step = l->many->stride[l->many->rank - 1],
-                  to_step = l->table->stride[1];
-    for (int64_t i = 0; i < n; i++)
-        l->kernels->add(end - begin, row_of_table(l, i) + begin * to_step * l->bytes, to_step,
-                        row_of_many(l, i) + begin * from_step * l->bytes, from_step, 1);
+    const int64_t n = wf_tensor_count(l->ids), most = COLUMNS * 16;
+    const occurrence *o = l->sorted;
+    for (int64_t i = 0, count; i < n; i += count) {
+        for (count = 1; i + count < n && o[i + count].id == o[i].id;) count++;
+        for (int64_t at = begin; at < end; at += most)
+            add_occurrences(l, o + i, count, at, end - at < most ? end - at : most);
+    }
 }
 
 static void by_rows(const lookup *l, int threads, wf_par_fn *fn)
@@ -125,23 +180,31 @@ static void by_rows(const lookup *l, int threads, wf_par_fn *fn)
     wf_par_for(threads, n, ELEMENTS / d + 1, fn, (void *)l);
 }
 
-static void by_columns(const lookup *l, int threads)
+/* What sorting takes. */
+static bool sort_scratch(const wf_shaping *s, int64_t *bytes)
+{
+    if (wf_size_mul(wf_tensor_count(s->in[1]), 2 * (int64_t)sizeof(occurrence), bytes)) return true;
+    return wf_refuse(s->error, "its work is more than memory can hold");
+}
+
+static void by_columns(lookup *l, void *scratch, int threads)
 {
     const int64_t n = wf_tensor_count(l->ids), d = width(l);
     if (n == 0 || d == 0) return;
+    l->sorted = sort(l, scratch);
     int64_t grain = (ELEMENTS / n + COLUMNS) / COLUMNS * COLUMNS;
-    wf_par_for(threads, d, grain, add_into_table, (void *)l);
+    wf_par_for(threads, d, grain, add_into_table, l);
 }
 
 static lookup lookup_of(const wf_tensor *table, const wf_tensor *many, const wf_tensor *ids)
 {
-    return (lookup){ op_kernels_of(table->dtype),
-                     table,
-                     many,
-                     ids,
-                     bytes_of(table),
-                     step_of(many, many->rank - 1),
-                     step_of(ids, ids->rank) };
+    return (lookup){ .kernels = op_kernels_of(table->dtype),
+                     .table = table,
+                     .many = many,
+                     .ids = ids,
+                     .bytes = bytes_of(table),
+                     .many_step = step_of(many, many->rank - 1),
+                     .ids_step = step_of(ids, ids->rank) };
 }
 
 /* ---- embedding ---- */
@@ -161,7 +224,7 @@ static bool embedding_shape(wf_shaping *s)
     y->rank = ids->rank + 1;
     for (int i = 0; i < ids->rank; i++) y->dim[i] = ids->dim[i];
     y->dim[ids->rank] = w->dim[1];
-    return true;
+    return sort_scratch(s, &s->scratch_backward);
 }
 
 static bool embedding_check(const wf_call *c, wf_error *error)
@@ -179,7 +242,7 @@ static void embedding_backward(const wf_call *c)
 {
     if (!c->gin[0] || !c->gout[0]) return;
     lookup l = lookup_of(c->gin[0], c->gout[0], c->in[1]);
-    by_columns(&l, c->threads);
+    by_columns(&l, c->scratch, c->threads);
 }
 
 static void embedding_gradient(wf_tape *t, const wf_gradient *g)
@@ -206,7 +269,7 @@ static bool scatter_shape(wf_shaping *s)
     s->out[0].rank = 2;
     s->out[0].dim[0] = rows;
     s->out[0].dim[1] = x->dim[ids->rank];
-    return true;
+    return sort_scratch(s, &s->scratch_forward);
 }
 
 static bool scatter_check(const wf_call *c, wf_error *error)
@@ -218,7 +281,7 @@ static void scatter_forward(const wf_call *c)
 {
     lookup l = lookup_of(c->out[0], c->in[0], c->in[1]);
     wf_tensor_fill(c->out[0], 0);
-    by_columns(&l, c->threads);
+    by_columns(&l, c->scratch, c->threads);
 }
 
 static void scatter_backward(const wf_call *c)

@@ -37,13 +37,11 @@ enum { DROPOUT_BLOCK = 64 };
 
 /* Kernels of one dtype, on n elements with strides in elements. */
 typedef struct op_kernels {
-    /* to[i] += scale * from[i]. A stride of 0 of `to`: their sum, in double; of `from`: the same
-     * number again and again. */
+    /* to[i] += scale * from[i]. A stride of 0 of `from`: the same number again and again. */
     void (*add)(int64_t n, void *to, int64_t ts, const void *from, int64_t fs, double scale);
-    /* to[i] += from[i], with strides of 0 as above. */
-    void (*sum)(int64_t n, double *to, int64_t ts, const void *from, int64_t fs);
-    /* to[i] += (scale * from[i]) squared, with strides of 0 of `to` as above. */
-    void (*squares)(int64_t n, double *to, int64_t ts, const void *from, int64_t fs, double scale);
+    /* Adds (scale * from[i]) squared to sums of tensor/sum.h, ts apart: 0 for one sum, or 1. */
+    void (*squares)(int64_t n, double *high, double *low, int64_t ts, const void *from, int64_t fs,
+                    double scale);
     /* gx[i] += x[i] / y[i] * g[i], or 0 where y[i] is 0. */
     void (*norm_back)(int64_t n, const void *x, int64_t xs, const void *y, int64_t ys,
                       const void *g, int64_t gs, void *gx, int64_t gxs);
@@ -61,8 +59,9 @@ typedef struct op_kernels {
     /* gz += scale times its derivative. */
     void (*entropy_back)(int64_t n, const void *z, int64_t zs, int64_t id, double smoothing,
                          const void *normal, double scale, void *gz, int64_t gs);
-    /* The sum of (a - b) squared, returned; ga += scale * (a - b). */
-    double (*mse)(int64_t n, const void *a, int64_t as, const void *b, int64_t bs);
+    /* Adds (a - b) squared to a sum of tensor/sum.h; ga += scale * (a - b). */
+    void (*mse)(int64_t n, const void *a, int64_t as, const void *b, int64_t bs, double *high,
+                double *low);
     void (*mse_back)(int64_t n, const void *a, int64_t as, const void *b, int64_t bs, double scale,
                      void *ga, int64_t gs);
     /* Elements first .. first + n - 1 of a dropout (first is a multiple of DROPOUT_BLOCK; x, y
@@ -89,7 +88,7 @@ const op_kernels *op_kernels_of(wf_dtype dtype);
 /* ---- on whole tensors, in parallel ---- */
 
 /* to += scale * from: sizes of 1 of either repeat, so `from` is broadcast to `to` or summed into
- * it. */
+ * it, with the error of tensor/sum.h. */
 void tensor_accumulate(const wf_tensor *to, const wf_tensor *from, double scale, int threads);
 /* to = from, of any one dtype; from is broadcast. */
 void tensor_assign(const wf_tensor *to, const wf_tensor *from, int threads);

@@ -5,10 +5,13 @@
 #include "autograd/views.h"
 #include "tensor/loop.h"
 #include "tensor/par.h"
+#include "tensor/size.h"
+#include "tensor/sum.h"
 
+#include <math.h>
 #include <string.h>
 
-enum { ELEMENTS = 8192, PART = 16384 };
+enum { ELEMENTS = 8192 };
 
 /* ---- cross entropy: outputs are the loss and, hidden, (..., 2): what the rows' derivatives
  * need ---- */
@@ -47,7 +50,8 @@ static bool entropy_shape(wf_shaping *s)
     normal->rank = z->rank;
     for (int i = 0; i < target->rank; i++) loss->dim[i] = normal->dim[i] = target->dim[i];
     normal->dim[target->rank] = 2;
-    s->scratch_forward = wf_tensor_count(target) * (int64_t)sizeof(double);
+    if (!wf_size_mul(wf_tensor_count(target), sizeof(double), &s->scratch_forward))
+        return wf_refuse(s->error, "its work is more than memory can hold");
     return true;
 }
 
@@ -141,9 +145,9 @@ static void entropy_forward(const wf_call *c)
         }
         return;
     }
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += loss[i];
-    sum /= divisor(c);
+    double high = 0, low = 0;
+    wf_sum_run(WF_F64, n, loss, 1, &high, &low);
+    const double sum = wf_sum_value(high, low) / divisor(c);
     if (y->dtype == WF_F32)
         *(float *)y->data = (float)sum;
     else
@@ -297,53 +301,33 @@ static bool mse_shape(wf_shaping *s)
                          shape_text(text[1], b));
     s->out[0].dtype = a->dtype;
     s->out[0].rank = 0;
-    s->scratch_forward = (wf_tensor_count(a) / PART + 1) * (int64_t)sizeof(double);
     return true;
 }
 
 typedef struct squares {
     const op_kernels *kernels;
-    const wf_tensor *a, *b;
     int64_t bytes;
-    double *part, scale;
+    double scale;
 } squares;
 
-static void squares_part(void *context, int64_t begin, int64_t end)
+static void squares_tile(void *context, const wf_sum_tile *t)
 {
     const squares *q = context;
-    for (; begin < end; begin += PART)
-        q->part[begin / PART] = q->kernels->mse(end - begin < PART ? end - begin : PART,
-                                                (char *)q->a->data + begin * q->bytes, 1,
-                                                (char *)q->b->data + begin * q->bytes, 1);
-}
-
-static void squares_run(void *context, char *const pointer[], const int64_t stride[], int64_t n)
-{
-    const squares *q = context;
-    *(double *)(void *)pointer[0] += q->kernels->mse(n, pointer[1], stride[1] / q->bytes,
-                                                     pointer[2], stride[2] / q->bytes);
+    for (int64_t r = 0; r < t->rows; r++)
+        q->kernels->mse(t->run, t->pointer[1] + r * t->row_stride[1], t->run_stride[1] / q->bytes,
+                        t->pointer[2] + r * t->row_stride[2], t->run_stride[2] / q->bytes, t->high,
+                        t->low);
 }
 
 static void mse_forward(const wf_call *c)
 {
     const wf_tensor *a = c->in[0], *b = c->in[1], *y = c->out[0];
+    squares q = { op_kernels_of(a->dtype), bytes_of(a), 0 };
     const int64_t n = wf_tensor_count(a);
-    squares q = { op_kernels_of(a->dtype), a, b, bytes_of(a), c->scratch, 0 };
-    q.part[0] = 0;
     wf_loop loop;
-    if (wf_tensor_is_contiguous(a) && wf_tensor_is_contiguous(b)) {
-        wf_par_for(c->threads, n, PART, squares_part, &q);
-        for (int64_t i = 1; i < (n - 1) / PART + 1; i++) q.part[0] += q.part[i];
-    } else {
-        const wf_tensor sum = wf_tensor_of(WF_F64, WF_SCALAR, c->scratch);
-        if (wf_loop_plan(&loop, wf_tensor_shape(a), 3, (const wf_tensor *[]){ &sum, a, b }, -1))
-            wf_loop_run(&loop, c->threads, 1, squares_run, &q);
-    }
-    const double mean = q.part[0] / (double)n;
-    if (y->dtype == WF_F32)
-        *(float *)y->data = (float)mean;
-    else
-        *(double *)y->data = mean;
+    wf_tensor_fill(y, n > 0 ? 0 : (double)NAN);
+    if (wf_loop_plan(&loop, wf_tensor_shape(a), 3, (const wf_tensor *[]){ y, a, b }, -1))
+        wf_loop_sum(&loop, 0, y->dtype, 1, (double)n, c->threads, squares_tile, &q);
 }
 
 static void squares_back_run(void *context, char *const pointer[], const int64_t stride[],
@@ -359,11 +343,7 @@ static void mse_backward(const wf_call *c)
     if (!c->gout[0]) return;
     const wf_tensor *in[2] = { c->in[0], c->in[1] };
     const int64_t n = wf_tensor_count(in[0]);
-    squares q = { op_kernels_of(in[0]->dtype),
-                  NULL,
-                  NULL,
-                  bytes_of(in[0]),
-                  NULL,
+    squares q = { op_kernels_of(in[0]->dtype), bytes_of(in[0]),
                   2 * number_at(c->gout[0], 0) / (double)n };
     for (int i = 0; i < 2; i++) { /* the derivative to b is that to a with a and b exchanged */
         wf_loop loop;

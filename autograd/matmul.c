@@ -6,6 +6,7 @@
 #include "autograd/views.h"
 #include "tensor/gemm.h"
 #include "tensor/par.h"
+#include "tensor/size.h"
 
 #include <string.h>
 
@@ -33,6 +34,7 @@ typedef struct products {
     int64_t dim[WF_RANK], count;
     matrices a, b, c;
     double beta;
+    char *scratch;                                 /* as scratch_for says */
 } products;
 
 static matrices matrices_of(const wf_tensor *x, int rank)
@@ -54,33 +56,104 @@ static matrices transposed(matrices m)
     return r;
 }
 
-static void one_product(const products *p, const char *a, const char *b, char *c, int threads)
+static const char *at(const products *p, const char *base, int64_t elements)
 {
-    wf_gemm(p->dtype, threads, p->c.rows, p->c.columns, p->a.columns, 1, a, p->a.row, p->a.column,
-            b, p->b.row, p->b.column, p->beta, c, p->c.row, p->c.column);
+    return base + elements * (p->dtype == WF_F64 ? 8 : 4);
+}
+
+/* Products that add into one matrix before their sum is folded into it (see tensor/gemm.h): a chain
+ * of so many additions. */
+enum { CHAIN = 64 };
+
+/* What is worked with where `turns` products with an inner size of k meet in each of `count`
+ * elements: twice the elements, or nothing. -1: too much. */
+static int64_t scratch_for(wf_dtype dtype, int64_t turns, int64_t k, int64_t count)
+{
+    int64_t depth, bytes = -1;
+    if (turns <= CHAIN && k <= WF_GEMM_SPAN && wf_size_mul(turns, k, &depth) &&
+        depth <= WF_GEMM_SPAN)
+        return 0;
+    wf_size_mul(count, 2 * wf_dtype_size(dtype), &bytes);
+    return bytes;
+}
+
+static void one_product(const products *p, const char *a, const char *b, char *c, int threads,
+                        char *scratch)
+{
+    wf_gemm_long(p->dtype, threads, p->c.rows, p->c.columns, p->a.columns, 1, a, p->a.row,
+                 p->a.column, b, p->b.row, p->b.column, p->beta, c, p->c.row, p->c.column, scratch);
+}
+
+/* Where product i is: offsets in elements. In what is worked with, matrices of c lie one after
+ * another; `turn` counts the products that add into the same one. */
+typedef struct spot {
+    int64_t a, b, c, work, turn;
+} spot;
+
+static spot spot_of(const products *p, int64_t i)
+{
+    spot s = { 0, 0, 0, 0, 0 };
+    int64_t others = 1, turns = 1;
+    for (int k = p->rank - 1; k >= 0; k--) {
+        const int64_t index = i % p->dim[k];
+        i /= p->dim[k];
+        s.a += index * p->a.step[k];
+        s.b += index * p->b.step[k];
+        s.c += index * p->c.step[k];
+        if (p->c.step[k] != 0) {
+            s.work += index * others;
+            others *= p->dim[k];
+        } else {
+            s.turn += index * turns;
+            turns *= p->dim[k];
+        }
+    }
+    s.work *= p->c.rows * p->c.columns;
+    return s;
 }
 
 /* Products begin .. end - 1, each with the given threads. */
 static void some_products(const products *p, int64_t begin, int64_t end, int threads)
 {
-    const int64_t bytes = p->dtype == WF_F64 ? 8 : 4;
     for (int64_t i = begin; i < end; i++) {
-        int64_t rest = i, a = 0, b = 0, c = 0;
-        for (int k = p->rank - 1; k >= 0; k--) {
-            const int64_t at = rest % p->dim[k];
-            rest /= p->dim[k];
-            a += at * p->a.step[k];
-            b += at * p->b.step[k];
-            c += at * p->c.step[k];
-        }
-        one_product(p, p->a.data + a * bytes, p->b.data + b * bytes, p->c.data + c * bytes,
-                    threads);
+        const spot s = spot_of(p, i);
+        one_product(p, at(p, p->a.data, s.a), at(p, p->b.data, s.b),
+                    (char *)at(p, p->c.data, s.c), threads,
+                    p->scratch ? (char *)at(p, p->scratch, 2 * s.work) : NULL);
     }
 }
 
 static void part_of_products(void *context, int64_t begin, int64_t end)
 {
     some_products(context, begin, end, 1);
+}
+
+/* `turns` products add into each matrix of c: a few of them into a matrix of their own, which is
+ * then folded into c. */
+static void add_products(const products *p, int64_t turns)
+{
+    const int64_t k = p->a.columns, m = p->c.rows, n = p->c.columns;
+    const int64_t elements = p->count / turns * m * n;
+    char *sums = p->scratch, *low = (char *)at(p, sums, elements);
+    int64_t chain = k > 0 ? WF_GEMM_SPAN / k : CHAIN;
+    chain = chain < 1 ? 1 : chain > CHAIN ? CHAIN : chain;
+    memset(low, 0, (size_t)(elements * wf_dtype_size(p->dtype)));
+    for (int64_t i = 0; i < p->count; i++) {
+        const spot s = spot_of(p, i);
+        char *sum = (char *)at(p, sums, s.work), *lost = (char *)at(p, low, s.work);
+        char *c = (char *)at(p, p->c.data, s.c);
+        for (int64_t l = 0; l < k; l += WF_GEMM_SPAN) {
+            const int64_t deep = k - l < WF_GEMM_SPAN ? k - l : WF_GEMM_SPAN;
+            wf_gemm(p->dtype, p->threads, m, n, deep, 1,
+                    at(p, p->a.data, s.a + l * p->a.column), p->a.row, p->a.column,
+                    at(p, p->b.data, s.b + l * p->b.row), p->b.row, p->b.column,
+                    s.turn % chain == 0 ? 0 : 1, sum, n, 1);
+            if (s.turn % chain == chain - 1 || s.turn == turns - 1)
+                wf_gemm_fold(p->dtype, p->threads, m, n, sum, lost, c, p->c.row, p->c.column);
+        }
+        if (s.turn == turns - 1)
+            wf_gemm_settle(p->dtype, p->threads, m, n, lost, c, p->c.row, p->c.column);
+    }
 }
 
 /* Can an axis of `size` go on along a further one, each `step` after the last? Its stride, then,
@@ -130,12 +203,16 @@ static void multiply(products *p)
     if (p->count == 0 || p->c.rows == 0 || p->c.columns == 0) return;
     while (p->rank > 0 && fold_last(p)) continue;
     if (p->count == 1) {
-        one_product(p, p->a.data, p->b.data, p->c.data, p->threads);
+        one_product(p, p->a.data, p->b.data, p->c.data, p->threads, p->scratch);
         return;
     }
-    bool meet = false; /* do several products add into one matrix? */
-    for (int k = 0; k < p->rank; k++) meet |= p->dim[k] > 1 && p->c.step[k] == 0;
-    if (meet || p->count < 2 * p->threads) {
+    int64_t turns = 1; /* how many products add into one matrix */
+    for (int k = 0; k < p->rank; k++) turns *= p->c.step[k] == 0 ? p->dim[k] : 1;
+    if (turns > 1 && scratch_for(p->dtype, turns, p->a.columns, 1) != 0) {
+        add_products(p, turns);
+        return;
+    }
+    if (turns > 1 || p->count < 2 * p->threads) {
         some_products(p, 0, p->count, p->threads);
         return;
     }
@@ -144,6 +221,40 @@ static void multiply(products *p)
 }
 
 /* ---- matmul ---- */
+
+/* How many matrices of the result one matrix of x is used for; 1 where there are none. */
+static int64_t uses(const wf_tensor *x, const wf_tensor *y)
+{
+    int64_t n = 1;
+    for (int k = 0; k + 2 < y->rank; k++) {
+        const int own = k - (y->rank - x->rank);
+        const bool repeats = own < 0 || x->dim[own] != y->dim[k];
+        if (repeats && !wf_size_mul(n, y->dim[k], &n)) return INT64_MAX;
+    }
+    return n > 0 ? n : 1;
+}
+
+/* Takes the larger one; false, with a sentence, when it was too much. */
+static bool take_scratch(wf_shaping *s, int64_t *scratch, int64_t bytes)
+{
+    if (bytes < 0) return wf_refuse(s->error, "its work is more than memory can hold");
+    if (bytes > *scratch) *scratch = bytes;
+    return true;
+}
+
+static bool matmul_scratch(wf_shaping *s)
+{
+    const wf_tensor *a = s->in[0], *b = s->in[1], *y = &s->out[0];
+    const int64_t m = a->dim[a->rank - 2], k = a->dim[a->rank - 1], n = b->dim[b->rank - 1];
+    const wf_shape shape = wf_tensor_shape(y);
+    const int64_t count = wf_shape_check(&shape, y->dtype, s->error);
+    return count >= 0 &&
+           take_scratch(s, &s->scratch_forward, scratch_for(y->dtype, 1, k, count)) &&
+           take_scratch(s, &s->scratch_backward,
+                        scratch_for(y->dtype, uses(a, y), n, wf_tensor_count(a))) &&
+           take_scratch(s, &s->scratch_backward,
+                        scratch_for(y->dtype, uses(b, y), m, wf_tensor_count(b)));
+}
 
 static bool matmul_shape(wf_shaping *s)
 {
@@ -171,13 +282,15 @@ static bool matmul_shape(wf_shaping *s)
     for (int i = 0; i < lead.rank; i++) y->dim[i] = lead.dim[i];
     y->dim[lead.rank] = a->dim[a->rank - 2];
     y->dim[lead.rank + 1] = b->dim[b->rank - 1];
-    return true;
+    return matmul_scratch(s);
 }
 
 static products products_of(const wf_call *c)
 {
     const wf_tensor *y = c->out[0];
-    products p = { .dtype = y->dtype, .threads = c->threads, .rank = y->rank - 2 };
+    products p = {
+        .dtype = y->dtype, .threads = c->threads, .rank = y->rank - 2, .scratch = c->scratch
+    };
     for (int i = 0; i < p.rank; i++) p.dim[i] = y->dim[i];
     return p;
 }
@@ -222,6 +335,22 @@ static void matmul_gradient(wf_tape *t, const wf_gradient *g)
 
 /* ---- affine ---- */
 
+static bool affine_scratch(wf_shaping *s)
+{
+    const wf_tensor *x = s->in[0], *w = s->in[1], *y = &s->out[0];
+    const wf_shape shape = wf_tensor_shape(y);
+    const int64_t count = wf_shape_check(&shape, y->dtype, s->error);
+    int64_t rows = 1;
+    for (int i = 0; i + 1 < x->rank; i++)
+        if (!wf_size_mul(rows, x->dim[i], &rows)) rows = INT64_MAX;
+    return count >= 0 &&
+           take_scratch(s, &s->scratch_forward, scratch_for(x->dtype, 1, w->dim[1], count)) &&
+           take_scratch(s, &s->scratch_backward,
+                        scratch_for(x->dtype, 1, w->dim[0], wf_tensor_count(x))) &&
+           take_scratch(s, &s->scratch_backward,
+                        scratch_for(x->dtype, rows, 1, wf_tensor_count(w)));
+}
+
 static bool affine_shape(wf_shaping *s)
 {
     const wf_tensor *x = s->in[0], *w = s->in[1], *b = s->in[2];
@@ -243,7 +372,7 @@ static bool affine_shape(wf_shaping *s)
     y->rank = x->rank;
     for (int i = 0; i + 1 < x->rank; i++) y->dim[i] = x->dim[i];
     y->dim[x->rank - 1] = w->dim[0];
-    return true;
+    return affine_scratch(s);
 }
 
 /* Every leading index of x (..., n) holds a matrix of one row. */
@@ -262,7 +391,11 @@ static matrices the_matrix(const wf_tensor *w)
 
 static products rows_products(const wf_call *c, const wf_tensor *x, double beta)
 {
-    products p = { .dtype = x->dtype, .threads = c->threads, .rank = x->rank - 1, .beta = beta };
+    products p = { .dtype = x->dtype,
+                   .threads = c->threads,
+                   .rank = x->rank - 1,
+                   .beta = beta,
+                   .scratch = c->scratch };
     for (int i = 0; i < p.rank; i++) p.dim[i] = x->dim[i];
     return p;
 }

@@ -3,62 +3,54 @@
 #include "autograd/kernels.h"
 #include "autograd/ops_private.h"
 #include "tensor/loop.h"
-#include "tensor/par.h"
+#include "tensor/size.h"
+#include "tensor/sum.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { PART = 16384 };
-
 static bool norm_shape(wf_shaping *s)
 {
     if (!reduction_shape(s)) return false;
-    /* A double for each element of the result, or for each part of a sum over everything. */
-    int64_t out = wf_tensor_count(&s->out[0]), parts = wf_tensor_count(s->in[0]) / PART + 1;
-    s->scratch_forward = (out > parts ? out : parts) * (int64_t)sizeof(double);
-    return true;
+    /* A double for each element of the result. */
+    const wf_shape shape = wf_tensor_shape(&s->out[0]);
+    const int64_t count = wf_shape_check(&shape, s->out[0].dtype, s->error);
+    if (count < 0) return false;
+    if (wf_size_mul(count, sizeof(double), &s->scratch_forward)) return true;
+    return wf_refuse(s->error, "its work is more than memory can hold");
 }
 
 typedef struct squaring {
     const op_kernels *kernels;
     int64_t bytes;
-    const char *from;
-    double *part, scale;
+    double scale;
 } squaring;
 
-static void squares_part(void *context, int64_t begin, int64_t end)
+static void squares_tile(void *context, const wf_sum_tile *t)
 {
     const squaring *q = context;
-    for (; begin < end; begin += PART) {
-        const int64_t n = end - begin < PART ? end - begin : PART;
-        q->part[begin / PART] = 0;
-        q->kernels->squares(n, &q->part[begin / PART], 0, q->from + begin * q->bytes, 1, q->scale);
+    const bool columns = t->run == 1;
+    for (int64_t r = 0; r < t->rows; r++) {
+        const char *x = t->pointer[1] + r * t->row_stride[1];
+        if (columns)
+            q->kernels->squares(t->columns, t->high, t->low, 1, x, t->column_stride[1] / q->bytes,
+                                q->scale);
+        for (int64_t c = 0; c < t->columns && !columns; c++)
+            q->kernels->squares(t->run, &t->high[c], &t->low[c], 0, x + c * t->column_stride[1],
+                                t->run_stride[1] / q->bytes, q->scale);
     }
-}
-
-static void squares_run(void *context, char *const pointer[], const int64_t stride[], int64_t n)
-{
-    const squaring *q = context;
-    q->kernels->squares(n, (double *)(void *)pointer[0], stride[0] / 8, pointer[1],
-                        stride[1] / q->bytes, q->scale);
 }
 
 /* Sums (scale x)^2 into doubles, which have the shape of `like`. */
 static void squares_into(double *sums, const wf_tensor *like, const wf_tensor *x, double scale,
                          int threads)
 {
-    squaring q = { op_kernels_of(x->dtype), bytes_of(x), x->data, sums, scale };
-    const int64_t outs = wf_tensor_count(like), n = wf_tensor_count(x);
-    if (outs == 1 && n > 0 && wf_tensor_is_contiguous(x)) {
-        wf_par_for(threads, n, PART, squares_part, &q);
-        for (int64_t i = 1; i < (n - 1) / PART + 1; i++) sums[0] += sums[i];
-        return;
-    }
-    memset(sums, 0, (size_t)outs * sizeof *sums);
+    squaring q = { op_kernels_of(x->dtype), bytes_of(x), scale };
     const wf_tensor to = wf_tensor_of(WF_F64, wf_tensor_shape(like), sums);
     wf_loop loop;
+    wf_tensor_fill(&to, 0);
     if (wf_loop_plan(&loop, wf_tensor_shape(x), 2, (const wf_tensor *[]){ &to, x }, -1))
-        wf_loop_run(&loop, threads, 1, squares_run, &q);
+        wf_loop_sum(&loop, 0, WF_F64, 1, 1, threads, squares_tile, &q);
 }
 
 /* Norms of doubles whose squares overflowed (scale < 1) or lost digits to underflow (scale > 1). */

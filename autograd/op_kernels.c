@@ -1,6 +1,7 @@
 /* The loops of the ops that are not pointwise, compiled once per dispatch level; the level's
  * suffix is in the name of the one function that the object file exports. */
 #include "autograd/kernels.h"
+#include "tensor/sum.h"
 #include "tensor/vmath.h"
 
 #include <math.h>

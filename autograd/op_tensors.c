@@ -3,6 +3,7 @@
 #include "autograd/kernels.h"
 #include "autograd/ops_private.h"
 #include "tensor/loop.h"
+#include "tensor/sum.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -57,10 +58,14 @@ void tensor_accumulate(const wf_tensor *to, const wf_tensor *from, double scale,
         return;
     }
     wf_shape one = wf_tensor_shape(to), other = wf_tensor_shape(from), both;
+    wf_tensor whole;
     wf_loop loop;
-    if (wf_shape_broadcast(&one, &other, &both) &&
-        wf_loop_plan(&loop, both, 2, (const wf_tensor *[]){ to, from }, -1))
+    if (!wf_shape_broadcast(&one, &other, &both)) return;
+    if (!wf_shape_equal(&one, &both)) {
+        if (wf_view_expand(from, both, &whole)) wf_sum_tensor(&whole, to, scale, 1, threads);
+    } else if (wf_loop_plan(&loop, both, 2, (const wf_tensor *[]){ to, from }, -1)) {
         wf_loop_run(&loop, threads, 1, accumulate_run, &a);
+    }
 }
 
 static void assign_run(void *context, char *const pointer[], const int64_t stride[], int64_t n)

@@ -4,12 +4,14 @@
 #include "autograd/ops_private.h"
 #include "tensor/loop.h"
 #include "tensor/par.h"
+#include "tensor/sum.h"
 
 #include <stdatomic.h>
 #include <string.h>
 
 enum { READS_NONE = 0, READS_A = 1, READS_B = 2, READS_C = 4, READS_Y = 8 };
-enum { BLOCK = 256, GRAIN = 16384 };
+/* OPERANDS: three inputs, the value, its gradient and one to add to. */
+enum { BLOCK = 256, OPERANDS = 6, GRAIN = 16384, LEAF = 8 };
 
 static const pointwise_kernel *pointwise_kernels(void)
 {
@@ -143,52 +145,116 @@ static void scatter(char *to, int64_t stride, const char *from, int64_t n, int b
         for (int64_t i = 0; i < n; i++) memcpy(to + i * stride, from + 8 * i, 8);
 }
 
-/* A run of any strides: what is not contiguous passes through a small dense copy, so that one
- * form of each kernel serves all. The last operand is written; where it stands still, a gradient
- * is summed into it in index order. */
+/* What passes through a dense copy: a block of each operand, so that one form of each kernel serves
+ * all strides. */
+typedef struct copies {
+    _Alignas(64) char dense[OPERANDS][BLOCK * 8];
+} copies;
+
+/* Points the kernel at n elements of each operand but the last, which stand where `from` and
+ * `stride` say, in the copies where they do not lie side by side. `again`: operands that stand
+ * still are there already. */
+static void point_at(const job *j, copies *c, void *p[], char *const from[], const int64_t stride[],
+                     int64_t n, bool again)
+{
+    for (int i = 0; i < j->operands - 1; i++) {
+        p[j->slot[i]] = stride[i] == j->bytes[i] ? from[i] : c->dense[i];
+        if (stride[i] != j->bytes[i] && (stride[i] != 0 || !again))
+            gather(c->dense[i], from[i], stride[i], n, j->bytes[i]);
+    }
+    if (j->sums) stand_in(p);
+}
+
+/* A run of any strides. The last operand is written. */
 static void strided_run(void *context, char *const pointer[], const int64_t stride[], int64_t n)
 {
     const job *j = context;
-    _Alignas(64) char dense[POINTWISE_POINTERS][BLOCK * 8];
+    copies c;
+    char *from[OPERANDS];
     void *p[POINTWISE_POINTERS] = { 0 };
     const int last = j->operands - 1, bytes = j->bytes[last];
-    const bool still = j->sums && stride[last] == 0;
-    const op_kernels *kernels = op_kernels_of(bytes == 8 ? WF_F64 : WF_F32);
-    double total = 0;
     for (int64_t at = 0; at < n; at += BLOCK) {
         const int64_t part = n - at < BLOCK ? n - at : BLOCK;
-        for (int i = 0; i <= last; i++) {
-            char *from = pointer[i] + at * stride[i];
-            const bool written = i == last;
-            if (stride[i] == j->bytes[i]) {
-                p[j->slot[i]] = from;
-                continue;
-            }
-            p[j->slot[i]] = dense[i];
-            if (written && still)
-                memset(dense[i], 0, (size_t)(part * bytes));
-            else if (written ? j->sums : stride[i] != 0 || at == 0)
-                gather(dense[i], from, stride[i], part, j->bytes[i]);
-        }
-        if (j->sums) stand_in(p);
+        for (int i = 0; i <= last; i++) from[i] = pointer[i] + at * stride[i];
+        const bool direct = stride[last] == bytes;
+        p[j->slot[last]] = direct ? from[last] : c.dense[last];
+        if (!direct && j->sums) gather(c.dense[last], from[last], stride[last], part, bytes);
+        point_at(j, &c, p, from, stride, part, at > 0);
         j->kernel(part, p, j->number);
-        if (still)
-            kernels->sum(part, &total, 0, dense[last], 1);
-        else if (stride[last] != bytes)
-            scatter(pointer[last] + at * stride[last], stride[last], dense[last], part, bytes);
+        if (!direct) scatter(from[last], stride[last], c.dense[last], part, bytes);
     }
-    if (!still) return;
-    if (bytes == 4)
-        *(float *)(void *)pointer[last] += (float)total;
-    else
-        *(double *)(void *)pointer[last] += total;
+}
+
+/* A gradient in which many terms meet. A few rows' are added up where they are computed, in the
+ * dtype itself: LEAF terms at most, before they join a sum of tensor/sum.h. */
+static void sum_columns(const job *j, const wf_sum_tile *t, wf_dtype dtype)
+{
+    copies c;
+    char *from[OPERANDS];
+    void *p[POINTWISE_POINTERS] = { 0 };
+    const int last = j->operands - 1;
+    const void *sums = p[j->slot[last]] = c.dense[last];
+    for (int64_t at = 0; at < t->columns; at += BLOCK) {
+        const int64_t part = t->columns - at < BLOCK ? t->columns - at : BLOCK;
+        for (int64_t r = 0; r < t->rows; r++) {
+            if (r % LEAF == 0) memset(c.dense[last], 0, (size_t)(part * j->bytes[last]));
+            for (int i = 0; i < last; i++)
+                from[i] = t->pointer[i] + r * t->row_stride[i] + at * t->column_stride[i];
+            point_at(j, &c, p, from, t->column_stride, part, false);
+            j->kernel(part, p, j->number);
+            if (r % LEAF == LEAF - 1 || r == t->rows - 1)
+                wf_sum_rows(dtype, 1, part, &sums, 1, t->high + at, t->low + at);
+        }
+    }
+}
+
+static void sum_run(const job *j, const wf_sum_tile *t, wf_dtype dtype, char *const pointer[],
+                    int64_t column)
+{
+    copies c;
+    char *from[OPERANDS];
+    void *p[POINTWISE_POINTERS] = { 0 };
+    const int last = j->operands - 1;
+    p[j->slot[last]] = c.dense[last];
+    for (int64_t at = 0; at < t->run; at += BLOCK) {
+        const int64_t part = t->run - at < BLOCK ? t->run - at : BLOCK;
+        for (int i = 0; i < last; i++) from[i] = pointer[i] + at * t->run_stride[i];
+        memset(c.dense[last], 0, (size_t)(part * j->bytes[last]));
+        point_at(j, &c, p, from, t->run_stride, part, at > 0);
+        j->kernel(part, p, j->number);
+        wf_sum_run(dtype, part, c.dense[last], 1, t->high + column, t->low + column);
+    }
+}
+
+static void sum_tile(void *context, const wf_sum_tile *t)
+{
+    const job *j = context;
+    const wf_dtype dtype = j->bytes[j->operands - 1] == 8 ? WF_F64 : WF_F32;
+    if (t->run == 1) {
+        sum_columns(j, t, dtype);
+        return;
+    }
+    for (int64_t r = 0; r < t->rows; r++) {
+        for (int64_t c = 0; c < t->columns; c++) {
+            char *pointer[OPERANDS];
+            for (int i = 0; i < j->operands; i++)
+                pointer[i] = t->pointer[i] + r * t->row_stride[i] + c * t->column_stride[i];
+            sum_run(j, t, dtype, pointer, c);
+        }
+    }
 }
 
 static void walk(job *j, const wf_tensor *const operand[], const wf_tensor *shape, int threads)
 {
+    const int last = j->operands - 1;
     wf_loop loop;
     if (!wf_loop_plan(&loop, wf_tensor_shape(shape), j->operands, operand, -1)) return;
-    wf_loop_run(&loop, threads, 1u << (j->operands - 1), strided_run, j);
+    bool meet = false;
+    for (int k = 0; k < loop.rank; k++) meet |= loop.stride[last][k] == 0;
+    if (j->sums && meet)
+        wf_loop_sum(&loop, last, operand[last]->dtype, 1, 1, threads, sum_tile, j);
+    else
+        wf_loop_run(&loop, threads, 1u << last, strided_run, j);
 }
 
 /* Is x laid out element for element as y, which is row-major? */

@@ -1,15 +1,12 @@
-/* Sum, mean and maximum over axes, and sum_to, which undoes broadcasting. Sums are taken in
- * double, in an order that does not depend on the threads. */
+/* Sum, mean and maximum over axes, and sum_to, which undoes broadcasting. */
 #include "autograd/kernels.h"
 #include "autograd/ops_private.h"
 #include "autograd/views.h"
 #include "tensor/loop.h"
-#include "tensor/par.h"
+#include "tensor/sum.h"
 
 #include <math.h>
 #include <string.h>
-
-enum { PART = 16384 };
 
 /* ---- which axes ---- */
 
@@ -89,73 +86,11 @@ wf_tensor reduction_beside(const wf_tensor *y, const wf_tensor *x, const reducti
 
 /* ---- summing ---- */
 
-static bool sum_scratch(wf_shaping *s)
+/* y = the sum of x / divisor; `like` is y beside x. */
+static void sum_into(const wf_tensor *y, const wf_tensor *like, const wf_call *c, double divisor)
 {
-    /* A double for each element of the result, or for each part of a sum over everything. */
-    int64_t out = wf_tensor_count(&s->out[0]), parts = wf_tensor_count(s->in[0]) / PART + 1;
-    s->scratch_forward = (out > parts ? out : parts) * (int64_t)sizeof(double);
-    return true;
-}
-
-typedef struct summing {
-    const op_kernels *kernels;
-    int64_t bytes;
-    const char *from;
-    double *part;
-} summing;
-
-static void sum_run(void *context, char *const pointer[], const int64_t stride[], int64_t n)
-{
-    const summing *s = context;
-    s->kernels->sum(n, (double *)(void *)pointer[0], stride[0] / 8, pointer[1],
-                    stride[1] / s->bytes);
-}
-
-static void sum_part(void *context, int64_t begin, int64_t end)
-{
-    const summing *s = context;
-    for (; begin < end; begin += PART) {
-        int64_t n = end - begin < PART ? end - begin : PART;
-        s->part[begin / PART] = 0;
-        s->kernels->sum(n, &s->part[begin / PART], 0, s->from + begin * s->bytes, 1);
-    }
-}
-
-/* Sums x into doubles, which have the shape of `like`: x's, but for sizes of 1 where it is
- * summed. */
-static void sum_into(double *sums, const wf_tensor *like, const wf_tensor *x, int threads)
-{
-    summing s = { op_kernels_of(x->dtype), bytes_of(x), x->data, sums };
-    const int64_t outs = wf_tensor_count(like), n = wf_tensor_count(x);
-    if (outs == 1 && n > 0 && wf_tensor_is_contiguous(x)) {
-        wf_par_for(threads, n, PART, sum_part, &s);
-        for (int64_t i = 1; i < (n - 1) / PART + 1; i++) sums[0] += sums[i];
-        return;
-    }
-    memset(sums, 0, (size_t)outs * sizeof *sums);
-    wf_shape shape = wf_tensor_shape(like);
-    wf_tensor to = wf_tensor_of(WF_F64, shape, sums);
-    wf_loop loop;
-    if (wf_loop_plan(&loop, wf_tensor_shape(x), 2, (const wf_tensor *[]){ &to, x }, -1))
-        wf_loop_run(&loop, threads, 1, sum_run, &s);
-}
-
-static void store(const wf_tensor *y, const double *sums, double divisor)
-{
-    const int64_t n = wf_tensor_count(y);
-    float *f = y->data;
-    double *d = y->data;
-    for (int64_t i = 0; i < n; i++) {
-        if (y->dtype == WF_F32)
-            f[i] = (float)(sums[i] / divisor);
-        else
-            d[i] = sums[i] / divisor;
-    }
-}
-
-static bool sum_shape(wf_shaping *s)
-{
-    return reduction_shape(s) && sum_scratch(s);
+    wf_tensor_fill(y, 0);
+    wf_sum_tensor(c->in[0], like, 1, divisor, c->threads);
 }
 
 /* How many elements of x meet in one of y. */
@@ -171,15 +106,16 @@ static double meeting(const wf_tensor *x, const reduction *r)
 static void sum_forward(const wf_call *c)
 {
     const wf_tensor like = reduction_beside(c->out[0], c->in[0], c->attr);
-    sum_into(c->scratch, &like, c->in[0], c->threads);
-    store(c->out[0], c->scratch, 1);
+    sum_into(c->out[0], &like, c, 1);
 }
 
+/* The mean of nothing is 0 / 0. */
 static void mean_forward(const wf_call *c)
 {
     const wf_tensor like = reduction_beside(c->out[0], c->in[0], c->attr);
-    sum_into(c->scratch, &like, c->in[0], c->threads);
-    store(c->out[0], c->scratch, meeting(c->in[0], c->attr));
+    const double n = meeting(c->in[0], c->attr);
+    if (n == 0) wf_tensor_fill(c->out[0], (double)NAN);
+    else sum_into(c->out[0], &like, c, n);
 }
 
 static void sum_backward(const wf_call *c)
@@ -349,13 +285,12 @@ static bool sum_to_shape(wf_shaping *s)
     s->out[0].dtype = x->dtype;
     s->out[0].rank = to->rank;
     for (int i = 0; i < to->rank; i++) s->out[0].dim[i] = to->dim[i];
-    return sum_scratch(s);
+    return true;
 }
 
 static void sum_to_forward(const wf_call *c)
 {
-    sum_into(c->scratch, c->out[0], c->in[0], c->threads);
-    store(c->out[0], c->scratch, 1);
+    sum_into(c->out[0], c->out[0], c, 1);
 }
 
 static void sum_to_backward(const wf_call *c)
@@ -438,7 +373,7 @@ static const wf_op sum_row = {
     .outputs = 1,
     .attr_size = sizeof(reduction),
     .flags = WF_OP_LINEAR,
-    .shape = sum_shape,
+    .shape = reduction_shape,
     .forward = sum_forward,
     .backward = sum_backward,
     .gradient = sum_gradient,
@@ -452,7 +387,7 @@ static const wf_op mean_row = {
     .outputs = 1,
     .attr_size = sizeof(reduction),
     .flags = WF_OP_LINEAR,
-    .shape = sum_shape,
+    .shape = reduction_shape,
     .forward = mean_forward,
     .backward = mean_backward,
     .gradient = mean_gradient,

@@ -9,12 +9,15 @@
 #include "tensor/gemm.h"
 #include "tensor/isa.h"
 #include "tensor/size.h"
+#include "tensor/sum.h"
 
 #include <string.h>
 
 enum { X, H0, C0, W_IH, W_HH, B_IH, B_HH, LENGTHS, INPUTS };
 /* The last two are hidden; their rows lie as the plan says. */
 enum { Y, H_N, C_N, GATES, C, OUTPUTS };
+/* Steps whose biases' gradients are added up in the dtype itself. */
+enum { LEAF = 8 };
 
 static const lstm_table *kernels_for(wf_dtype dtype)
 {
@@ -35,11 +38,12 @@ typedef struct parts {
     int64_t used;                                  /* -1: too much */
 } parts;
 
-static void *part(parts *p, int64_t items, int64_t size)
+/* rows times columns items of `size` bytes. */
+static void *part(parts *p, int64_t rows, int64_t columns, int64_t size)
 {
-    int64_t bytes, begin = p->used;
-    if (begin < 0 || !wf_size_mul(items, size, &bytes) || !wf_size_add(begin, bytes, &bytes) ||
-        !wf_size_align(bytes, 64, &p->used)) {
+    int64_t items, bytes, begin = p->used;
+    if (begin < 0 || !wf_size_mul(rows, columns, &items) || !wf_size_mul(items, size, &bytes) ||
+        !wf_size_add(begin, bytes, &bytes) || !wf_size_align(bytes, 64, &p->used)) {
         p->used = -1;
         return NULL;
     }
@@ -60,7 +64,10 @@ typedef struct job {
     /* forward */
     char *bias, *h[2]; /* h: the last two steps' outputs, unless y holds them as they are */
     /* backward */
-    char *dh, *dc, *d_gates, *d_bias, *outside, *inputs;
+    char *dh, *dc, *d_gates, *outside, *inputs;
+    char *products;                                /* what wf_gemm_long works with */
+    char *d_bias;                                  /* of each group, over a few steps */
+    double *bias_high, *bias_low;                  /* the same over all steps, see tensor/sum.h */
     const char *gy;                                /* NULL: absent */
     int64_t gy_step, gy_row; /* strides in numbers; step -1: rows lie as the plan says */
 } job;
@@ -82,36 +89,49 @@ static job job_of(const wf_tensor *const in[], const void *attr)
     return j;
 }
 
+/* -1: too many. */
+static int64_t rows_in_all(const job *j)
+{
+    int64_t rows = -1;
+    wf_size_mul(j->time, j->batch, &rows);
+    return rows;
+}
+
 static void common_parts(job *j, parts *p)
 {
-    j->plan_memory = part(p, 1, seq_plan_bytes(j->time, j->batch));
-    j->packed = part(p, j->packs ? 4 : 0, j->pack_bytes);
-    j->h0 = part(p, j->batch * j->hidden, j->size);
-    j->c0 = part(p, j->batch * j->hidden, j->size);
+    j->plan_memory = part(p, 1, 1, seq_plan_bytes(j->time, j->batch));
+    j->packed = part(p, j->packs ? 4 : 0, 1, j->pack_bytes);
+    j->h0 = part(p, j->batch, j->hidden, j->size);
+    j->c0 = part(p, j->batch, j->hidden, j->size);
 }
 
 static int64_t forward_parts(job *j, void *memory)
 {
     parts p = { .memory = memory };
+    int64_t rows = rows_in_all(j);
     common_parts(j, &p);
-    j->bias = part(&p, 4 * j->hidden, j->size);
-    j->h[0] = part(&p, j->batch * j->hidden, j->size);
-    j->h[1] = part(&p, j->batch * j->hidden, j->size);
-    j->inputs = part(&p, j->time * j->batch * j->input, j->size);
+    j->bias = part(&p, 4, j->hidden, j->size);
+    j->h[0] = part(&p, j->batch, j->hidden, j->size);
+    j->h[1] = part(&p, j->batch, j->hidden, j->size);
+    j->inputs = part(&p, rows, j->input, j->size);
     return p.used;
 }
 
 static int64_t backward_parts(job *j, void *memory)
 {
     parts p = { .memory = memory };
-    int64_t rows = j->time * j->batch;
+    int64_t rows = rows_in_all(j), groups = seq_groups(j->batch);
     common_parts(j, &p);
-    j->dh = part(&p, j->batch * j->hidden, j->size);
-    j->dc = part(&p, j->batch * j->hidden, j->size);
-    j->d_bias = part(&p, seq_groups(j->batch) * 4 * j->hidden, j->size);
-    j->d_gates = part(&p, rows * 4 * j->hidden, j->size);
-    j->outside = part(&p, rows * j->hidden, j->size);
-    j->inputs = part(&p, rows * j->input, j->size);
+    j->dh = part(&p, j->batch, j->hidden, j->size);
+    j->dc = part(&p, j->batch, j->hidden, j->size);
+    j->d_bias = part(&p, groups, 4 * j->hidden, j->size);
+    j->bias_high = part(&p, groups, 4 * j->hidden, sizeof(double));
+    j->bias_low = part(&p, groups, 4 * j->hidden, sizeof(double));
+    j->d_gates = part(&p, rows, 4 * j->hidden, j->size);
+    j->outside = part(&p, rows, j->hidden, j->size);
+    j->inputs = part(&p, rows, j->input, j->size);
+    const int64_t widest = j->input > j->hidden ? j->input : j->hidden;
+    j->products = part(&p, 1, 1, wf_gemm_scratch(j->dtype, 4 * j->hidden, widest, rows));
     return p.used;
 }
 
@@ -309,6 +329,18 @@ static void d_gate_rows(const job *j, int64_t group, int64_t i, int64_t first, i
     j->kernels->backward(&r);
 }
 
+/* The biases' gradients of a few steps join those of all steps: a share's groups and units. */
+static void gather_bias(const job *j, const seq_share *mine, int64_t u, int64_t units)
+{
+    for (int64_t i = 4 * mine->group; i < 4 * mine->group_end; i++) {
+        const int64_t at = i * j->hidden + u;
+        char *few = j->d_bias + at * j->size;
+        wf_sum_rows(j->dtype, 1, units, (const void *[]){ few }, 1, j->bias_high + at,
+                    j->bias_low + at);
+        memset(few, 0, (size_t)(units * j->size));
+    }
+}
+
 static void backward_steps(void *context, const seq_share *mine)
 {
     const job *j = context;
@@ -328,6 +360,7 @@ static void backward_steps(void *context, const seq_share *mine)
             d_gate_rows(j, g, i, first, cut, u, u_end - u, before);
             d_gate_rows(j, g, i, cut, end, u, u_end - u, -1);
         }
+        if (k % LEAF == LEAF - 1 || k == j->time - 1) gather_bias(j, mine, u, u_end - u);
         seq_meet(mine);                            /* the product needs the gates of all units */
         const char *d_gates = j->d_gates + (j->plan.begin[i] + from) * 4 * hidden * size;
         char *dh = j->dh + from * hidden * size;
@@ -368,9 +401,9 @@ static void outside_begin(job *j)
 static void add_weight_gradient(const job *j, const wf_tensor *gin, int64_t first, int64_t rows,
                                 const char *with, int64_t with_row)
 {
-    wf_gemm(j->dtype, j->call->threads, 4 * j->hidden, gin->dim[1], rows, 1,
-            j->d_gates + first * 4 * j->hidden * j->size, 1, 4 * j->hidden, with, with_row, 1, 1,
-            gin->data, gin->stride[0], gin->stride[1]);
+    wf_gemm_long(j->dtype, j->call->threads, 4 * j->hidden, gin->dim[1], rows, 1,
+                 j->d_gates + first * 4 * j->hidden * j->size, 1, 4 * j->hidden, with, with_row, 1,
+                 1, gin->data, gin->stride[0], gin->stride[1], j->products);
 }
 
 static void add_recurrent_gradient(const job *j, const wf_tensor *gin)
@@ -407,15 +440,20 @@ static void lstm_backward(const wf_call *call)
     const wf_tensor *const *gin = call->gin;
     seq_gather_state(&j.plan, call->gout[H_N], j.hidden, j.dtype, j.dh);
     seq_gather_state(&j.plan, call->gout[C_N], j.hidden, j.dtype, j.dc);
-    memset(j.d_bias, 0, (size_t)(seq_groups(j.batch) * 4 * j.hidden * j.size));
+    const int64_t groups = seq_groups(j.batch), bias = 4 * j.hidden;
+    memset(j.d_bias, 0, (size_t)(groups * bias * j.size));
+    memset(j.bias_high, 0, (size_t)(groups * bias) * sizeof(double));
+    memset(j.bias_low, 0, (size_t)(groups * bias) * sizeof(double));
     outside_begin(&j);
     if (j.packs) seq_pack(call->threads, 4, j.hidden, false, call->in[W_HH], j.packed);
     seq_run(&j.plan, j.packs ? call->threads : 1, j.panels, step_flops(&j), backward_steps, &j);
 
     if (gin[H0]) seq_scatter_state_add(&j.plan, j.dh, gin[H0]);
     if (gin[C0]) seq_scatter_state_add(&j.plan, j.dc, gin[C0]);
-    if (gin[B_IH]) seq_add_groups(j.dtype, seq_groups(j.batch), 4 * j.hidden, j.d_bias, gin[B_IH]);
-    if (gin[B_HH]) seq_add_groups(j.dtype, seq_groups(j.batch), 4 * j.hidden, j.d_bias, gin[B_HH]);
+    seq_add_groups(groups, bias, j.bias_high, j.bias_low);
+    for (int i = B_IH; i <= B_HH; i++)
+        if (gin[i])
+            wf_sum_into(j.dtype, bias, j.bias_high, j.bias_low, gin[i]->data, gin[i]->stride[0]);
     if (gin[W_HH]) add_recurrent_gradient(&j, gin[W_HH]);
     if (gin[W_IH]) {
         int64_t row;

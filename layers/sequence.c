@@ -4,6 +4,7 @@
 
 #include "tensor/gemm.h"
 #include "tensor/size.h"
+#include "tensor/sum.h"
 
 #include <string.h>
 
@@ -198,17 +199,12 @@ void seq_scatter_state_add(const seq_plan *p, const void *from, const wf_tensor 
     }
 }
 
-void seq_add_groups(wf_dtype dtype, int64_t groups, int64_t n, const void *x, const wf_tensor *y)
+void seq_add_groups(int64_t groups, int64_t n, double *high, double *low)
 {
-    for (int64_t j = 0; j < n; j++) {
-        if (dtype == WF_F32) {
-            float sum = 0;
-            for (int64_t g = 0; g < groups; g++) sum += ((const float *)x)[g * n + j];
-            ((float *)y->data)[j * y->stride[0]] += sum;
-        } else {
-            double sum = 0;
-            for (int64_t g = 0; g < groups; g++) sum += ((const double *)x)[g * n + j];
-            ((double *)y->data)[j * y->stride[0]] += sum;
+    for (int64_t g = 1; g < groups; g++) {
+        for (int64_t j = 0; j < n; j++) {
+            wf_sum_term(&high[j], &low[j], high[g * n + j]);
+            low[j] += low[g * n + j];
         }
     }
 }
@@ -291,7 +287,9 @@ void seq_meet(const seq_share *mine)
 
 int64_t seq_pack_bytes(wf_dtype dtype, int64_t units)
 {
-    return wf_pack_count(dtype, units, units) * wf_dtype_size(dtype);
+    int64_t count = wf_pack_count(dtype, units, units), bytes = -1;
+    wf_size_mul(count, wf_dtype_size(dtype), &bytes);
+    return bytes;
 }
 
 int64_t seq_panels(wf_dtype dtype, int64_t units)

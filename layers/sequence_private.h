@@ -45,8 +45,9 @@ void seq_scatter_state_add(const seq_plan *p, const void *from, const wf_tensor 
 void seq_gather_before(const seq_plan *p, int threads, bool reverse, const wf_tensor *y,
                        const void *initial, void *to);
 
-/* y (n) += the sum over groups of x (groups, n), first to last. */
-void seq_add_groups(wf_dtype dtype, int64_t groups, int64_t n, const void *x, const wf_tensor *y);
+/* Adds to the first of `groups` times n sums of tensor/sum.h those of the other groups, first to
+ * last. */
+void seq_add_groups(int64_t groups, int64_t n, double *high, double *low);
 
 /* ---- threads ---- */
 
@@ -73,7 +74,7 @@ void seq_meet(const seq_share *mine);
 
 /* The blocks (units, units) of w (blocks * units, units), each packed on its own, so that a
  * panel's units have all their gates; turned: for products with the block transposed. A block
- * takes seq_pack_bytes. */
+ * takes seq_pack_bytes (-1: too many). */
 int64_t seq_pack_bytes(wf_dtype dtype, int64_t units);
 int64_t seq_panels(wf_dtype dtype, int64_t units);
 void seq_pack(int threads, int64_t blocks, int64_t units, bool turned, const wf_tensor *w,

@@ -5,6 +5,8 @@
 #include "tensor/par.h"
 #include "tensor/size.h"
 
+#include <string.h>
+
 enum {
     SHARE = 1 << 22
 }; /* multiply-adds that are worth a thread: what it writes comes back from its cache */
@@ -128,6 +130,79 @@ void wf_gemm(wf_dtype dtype, int threads, int64_t m, int64_t n, int64_t k, doubl
         x.kernels->run(&g, 0, INT64_MAX);
     wf_fp_leave(fp);
 }
+
+/* ---- a long k ---- */
+
+enum { PART = 16384 }; /* elements that are worth a thread */
+
+int64_t wf_gemm_scratch(wf_dtype dtype, int64_t m, int64_t n, int64_t k)
+{
+    int64_t bytes = -1;
+    if (!is_float(dtype) || k <= WF_GEMM_SPAN || m <= 0 || n <= 0) return 0;
+    if (!wf_size_mul(m, n, &m) || !wf_size_mul(m, 2 * wf_dtype_size(dtype), &bytes)) return -1;
+    return bytes;
+}
+
+/* Rows of C that take up what is in p and low; without p, low. */
+typedef struct folding {
+    wf_dtype dtype;
+    int64_t n;
+    const char *p;
+    char *low, *c;
+    int64_t c_row, c_col;
+} folding;
+
+static void fold_rows(void *context, int64_t begin, int64_t end)
+{
+    const folding *f = context;
+    const wf_sum_table *kernels = wf_sum_kernels(f->dtype);
+    const int64_t size = wf_dtype_size(f->dtype);
+    for (int64_t i = begin; i < end; i++) {
+        char *low = f->low + i * f->n * size, *c = f->c + i * f->c_row * size;
+        if (f->p)
+            kernels->fold(f->n, f->p + i * f->n * size, low, c, f->c_col);
+        else
+            kernels->settle(f->n, low, c, f->c_col);
+    }
+}
+
+void wf_gemm_fold(wf_dtype dtype, int threads, int64_t m, int64_t n, const void *p, void *low,
+                  void *c, int64_t c_row, int64_t c_col)
+{
+    if (!is_float(dtype) || m <= 0 || n <= 0 || !p || !low || !c) return;
+    folding f = { dtype, n, p, low, c, c_row, c_col };
+    wf_par_for(threads, m, PART / n + 1, fold_rows, &f);
+}
+
+void wf_gemm_settle(wf_dtype dtype, int threads, int64_t m, int64_t n, const void *low, void *c,
+                    int64_t c_row, int64_t c_col)
+{
+    if (!is_float(dtype) || m <= 0 || n <= 0 || !low || !c) return;
+    folding f = { dtype, n, NULL, (char *)(uintptr_t)low, c, c_row, c_col };
+    wf_par_for(threads, m, PART / n + 1, fold_rows, &f);
+}
+
+void wf_gemm_long(wf_dtype dtype, int threads, int64_t m, int64_t n, int64_t k, double alpha,
+                  const void *a, int64_t a_row, int64_t a_col, const void *b, int64_t b_row,
+                  int64_t b_col, double beta, void *c, int64_t c_row, int64_t c_col, void *scratch)
+{
+    const bool whole = !scratch || k <= WF_GEMM_SPAN || m <= 0 || n <= 0 || !is_float(dtype);
+    const int64_t first = whole ? k : WF_GEMM_SPAN;
+    wf_gemm(dtype, threads, m, n, first, alpha, a, a_row, a_col, b, b_row, b_col, beta, c, c_row,
+            c_col);
+    if (whole || !a || !b || !c) return;
+    char *p = scratch, *low = (char *)at(dtype, p, m * n);
+    memset(low, 0, (size_t)(m * n * wf_dtype_size(dtype)));
+    for (int64_t l = first; l < k; l += WF_GEMM_SPAN) {
+        const int64_t deep = k - l < WF_GEMM_SPAN ? k - l : WF_GEMM_SPAN;
+        wf_gemm(dtype, threads, m, n, deep, alpha, at(dtype, a, l * a_col), a_row, a_col,
+                at(dtype, b, l * b_row), b_row, b_col, 0, p, n, 1);
+        wf_gemm_fold(dtype, threads, m, n, p, low, c, c_row, c_col);
+    }
+    wf_gemm_settle(dtype, threads, m, n, low, c, c_row, c_col);
+}
+
+/* ---- packed weights ---- */
 
 int64_t wf_pack_width(wf_dtype dtype)
 {

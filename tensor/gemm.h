@@ -14,6 +14,24 @@ WF_API void wf_gemm(wf_dtype dtype, int threads, int64_t m, int64_t n, int64_t k
                     const void *a, int64_t a_row, int64_t a_col, const void *b, int64_t b_row, int64_t b_col,
                     double beta, void *c, int64_t c_row, int64_t c_col);
 
+/* The same for a k of any length: at most WF_GEMM_SPAN of it are one product, and products are
+ * added with what their rounding loses, in fixed places and order. Within a product the terms of an
+ * element meet in chains of 512 at most (or as many as BLIS's blocks are deep, some hundred), and
+ * what those come to is added one after another. The error of an element with terms t[l] is then
+ * at most 550 u sum |t[l]| for any k, u being 2^-24 or 2^-53. scratch: wf_gemm_scratch bytes; that
+ * is 0 if k is no longer than a span, and -1 if they are too many. */
+enum { WF_GEMM_SPAN = 8192 };
+WF_API int64_t wf_gemm_scratch(wf_dtype dtype, int64_t m, int64_t n, int64_t k);
+WF_API void wf_gemm_long(wf_dtype dtype, int threads, int64_t m, int64_t n, int64_t k, double alpha,
+                         const void *a, int64_t a_row, int64_t a_col, const void *b, int64_t b_row, int64_t b_col,
+                         double beta, void *c, int64_t c_row, int64_t c_col, void *scratch);
+/* Its two steps, for sums of several products: C + low += P, where low holds what rounding lost,
+ * and C += low. P and low are (m, n) row-major. */
+WF_API void wf_gemm_fold(wf_dtype dtype, int threads, int64_t m, int64_t n, const void *p, void *low,
+                         void *c, int64_t c_row, int64_t c_col);
+WF_API void wf_gemm_settle(wf_dtype dtype, int threads, int64_t m, int64_t n, const void *low,
+                           void *c, int64_t c_row, int64_t c_col);
+
 /* Packed weights: B (k, n) laid out in panels of wf_pack_width columns, padded with zeros,
  * 64-byte aligned. */
 WF_API int64_t wf_pack_width(wf_dtype dtype);                          /* columns per panel at this dispatch level */

@@ -152,3 +152,13 @@ const wf_gemm_table *wf_gemm_kernels(wf_dtype dtype)
 #endif
     return wf_gemm_kernels_c(dtype);
 }
+
+const wf_sum_table *wf_sum_kernels(wf_dtype dtype)
+{
+#ifdef __x86_64__
+    wf_isa level = wf_isa_level();
+    if (level == WF_ISA_AVX512) return wf_sum_kernels_avx512(dtype);
+    if (level == WF_ISA_AVX2) return wf_sum_kernels_avx2(dtype);
+#endif
+    return wf_sum_kernels_c(dtype);
+}

@@ -24,6 +24,16 @@ typedef struct wf_vmath_table {
     void (*softplus_f64)(int64_t n, const double *x, double *y);
 } wf_vmath_table;
 
+/* Of one dtype, the meaning of tensor/sum.h: eight rows of n neighbours, one row, one sum. */
+typedef struct wf_sum_table {
+    void (*eight)(int64_t n, const void *const row[], double *high, double *low);
+    void (*one)(int64_t n, const void *row, int64_t step, double *high, double *low);
+    void (*run)(int64_t n, const void *x, int64_t step, double *high, double *low);
+    /* A row of wf_gemm_fold and of wf_gemm_settle. */
+    void (*fold)(int64_t n, const void *p, void *low, void *c, int64_t step);
+    void (*settle)(int64_t n, const void *low, void *c, int64_t step);
+} wf_sum_table;
+
 /* A product's operands as wf_gemm takes them. */
 typedef struct wf_gemm_call {
     int64_t m, n, k;
@@ -53,16 +63,20 @@ typedef struct wf_gemm_table {
 
 const wf_vmath_table *wf_vmath_kernels_c(void);
 const wf_gemm_table *wf_gemm_kernels_c(wf_dtype dtype);
+const wf_sum_table *wf_sum_kernels_c(wf_dtype dtype);
 #ifdef __x86_64__
 const wf_vmath_table *wf_vmath_kernels_avx2(void);
 const wf_gemm_table *wf_gemm_kernels_avx2(wf_dtype dtype);
+const wf_sum_table *wf_sum_kernels_avx2(wf_dtype dtype);
 const wf_vmath_table *wf_vmath_kernels_avx512(void);
 const wf_gemm_table *wf_gemm_kernels_avx512(wf_dtype dtype);
+const wf_sum_table *wf_sum_kernels_avx512(wf_dtype dtype);
 #endif
 
 /* The tables of the dispatch level. */
 const wf_vmath_table *wf_vmath_kernels(void);
 const wf_gemm_table *wf_gemm_kernels(wf_dtype dtype);
+const wf_sum_table *wf_sum_kernels(wf_dtype dtype);
 
 /* The processor itself, whatever WEFT_ISA says. */
 wf_isa wf_isa_found(void);

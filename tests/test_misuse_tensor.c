@@ -357,6 +357,91 @@ static void products(void)
     wf_release(packed);
 }
 
+static void no_terms(void *context, const wf_sum_tile *tile)
+{
+    (void)context;
+    tile->high[0] += 1;
+}
+
+static void sums(void)
+{
+    double x[6] = { 1, 2, 3, 4, 5, 6 }, high[3] = { 0 }, low[3] = { 0 }, to[3] = { 0 };
+    float single[6] = { 0 };
+    const void *row[2] = { x, x + 3 };
+    wf_sum_run(WF_I32, 6, x, 1, high, low);
+    wf_sum_run(WF_F64, -6, x, 1, high, low);
+    wf_sum_run(WF_F64, 6, NULL, 1, high, low);
+    wf_sum_run(WF_F64, 6, x, 1, NULL, low);
+    wf_sum_run(WF_F64, 6, x, 1, high, NULL);
+    wf_sum_rows(WF_I32, 2, 3, row, 1, high, low);
+    wf_sum_rows(WF_F64, -2, 3, row, 1, high, low);
+    wf_sum_rows(WF_F64, 2, -3, row, 1, high, low);
+    wf_sum_rows(WF_F64, 2, 3, NULL, 1, high, low);
+    wf_sum_rows(WF_F64, 2, 3, row, 1, NULL, low);
+    wf_sum_rows(WF_F64, 2, 3, row, 1, high, NULL);
+    QUIET(high[0] == 0 && low[0] == 0);
+    wf_sum_rows(WF_F64, 2, 3, row, 1, high, low);
+    wf_sum_into(WF_I32, 3, high, low, to, 1);
+    wf_sum_into(WF_F64, -3, high, low, to, 1);
+    wf_sum_into(WF_F64, 3, NULL, low, to, 1);
+    wf_sum_into(WF_F64, 3, high, NULL, to, 1);
+    wf_sum_into(WF_F64, 3, high, low, NULL, 1);
+    const wf_tensor a = wf_tensor_of(WF_F64, WF_SHAPE(2, 3), x),
+                    b = wf_tensor_of(WF_F64, WF_SHAPE(3), to),
+                    other = wf_tensor_of(WF_F32, WF_SHAPE(3), single),
+                    nowhere = wf_tensor_of(WF_F64, WF_SHAPE(3), NULL),
+                    apart = wf_tensor_of(WF_F64, WF_SHAPE(2), to),
+                    whole = wf_tensor_of(WF_I32, WF_SHAPE(3), single);
+    wf_sum_tensor(NULL, &b, 1, 1, 1);
+    wf_sum_tensor(&a, NULL, 1, 1, 1);
+    wf_sum_tensor(&a, &other, 1, 1, 1);
+    wf_sum_tensor(&a, &nowhere, 1, 1, 1);
+    wf_sum_tensor(&nowhere, &b, 1, 1, 1);
+    wf_sum_tensor(&a, &apart, 1, 1, 1);
+    wf_sum_tensor(&whole, &whole, 1, 1, 1);
+    wf_loop loop;
+    ck_assert(wf_loop_plan(&loop, WF_SHAPE(2, 3), 2, (const wf_tensor *[]){ &b, &a }, -1));
+    wf_loop_sum(NULL, 0, WF_F64, 1, 1, 1, no_terms, NULL);
+    wf_loop_sum(&loop, 2, WF_F64, 1, 1, 1, no_terms, NULL);
+    wf_loop_sum(&loop, -1, WF_F64, 1, 1, 1, no_terms, NULL);
+    wf_loop_sum(&loop, 0, WF_I32, 1, 1, 1, no_terms, NULL);
+    wf_loop_sum(&loop, 0, WF_F64, 1, 1, 1, NULL, NULL);
+    QUIET(to[0] == 0 && to[1] == 0 && to[2] == 0);
+    wf_loop_sum(&loop, 0, WF_F64, 1, 1, -3, no_terms, NULL);
+    wf_sum_tensor(&a, &b, 1, 1, INT_MIN);
+    wf_sum_into(WF_F64, 3, high, low, to, 1);
+    QUIET(to[0] == 11 && to[1] == 14 && to[2] == 18);
+}
+
+static void long_products(void)
+{
+    double a[6] = { 1, 2, 3, 4, 5, 6 }, c[4] = { 9, 9, 9, 9 }, work[8] = { 0 };
+    QUIET(wf_gemm_scratch(WF_I32, 2, 2, 9000) == 0 && wf_gemm_scratch(WF_F64, -2, 2, 9000) == 0);
+    QUIET(wf_gemm_scratch(WF_F64, 2, 0, 9000) == 0 && wf_gemm_scratch(WF_F64, 2, 2, -1) == 0);
+    QUIET(wf_gemm_scratch(WF_F32, INT64_MAX, INT64_MAX, 9000) == -1);
+    wf_gemm_long(WF_I32, 1, 2, 2, 9000, 1, a, 3, 1, a, 2, 1, 0, c, 2, 1, work);
+    wf_gemm_long(WF_F64, 1, -2, 2, 9000, 1, a, 3, 1, a, 2, 1, 0, c, 2, 1, work);
+    wf_gemm_long(WF_F64, 1, 2, 0, 9000, 1, a, 3, 1, a, 2, 1, 0, c, 2, 1, work);
+    wf_gemm_long(WF_F64, 1, 2, 2, 9000, 1, NULL, 3, 1, a, 2, 1, 0, c, 2, 1, work);
+    wf_gemm_long(WF_F64, 1, 2, 2, 9000, 1, a, 3, 1, NULL, 2, 1, 0, c, 2, 1, work);
+    wf_gemm_long(WF_F64, 1, 2, 2, 9000, 1, a, 3, 1, a, 2, 1, 0, NULL, 2, 1, work);
+    wf_gemm_fold(WF_I32, 1, 2, 2, a, work, c, 2, 1);
+    wf_gemm_fold(WF_F64, 1, -2, 2, a, work, c, 2, 1);
+    wf_gemm_fold(WF_F64, 1, 2, 2, NULL, work, c, 2, 1);
+    wf_gemm_fold(WF_F64, 1, 2, 2, a, NULL, c, 2, 1);
+    wf_gemm_fold(WF_F64, 1, 2, 2, a, work, NULL, 2, 1);
+    wf_gemm_settle(WF_I32, 1, 2, 2, a, c, 2, 1);
+    wf_gemm_settle(WF_F64, 1, 2, -2, a, c, 2, 1);
+    wf_gemm_settle(WF_F64, 1, 2, 2, NULL, c, 2, 1);
+    wf_gemm_settle(WF_F64, 1, 2, 2, a, NULL, 2, 1);
+    for (int i = 0; i < 4; i++) QUIET(c[i] == 9);
+    wf_gemm_long(WF_F64, -1, 2, 2, 3, 1, a, 3, 1, a, 2, 1, 0, c, 2, 1, NULL);
+    QUIET(c[0] == 22 && c[1] == 28 && c[2] == 49 && c[3] == 64);
+    wf_gemm_fold(WF_F64, -1, 2, 2, a, work, c, 2, 1);
+    wf_gemm_settle(WF_F64, INT_MAX, 2, 2, a, c, 2, 1);
+    QUIET(c[0] == 24 && c[1] == 32 && c[2] == 55 && c[3] == 72 && work[0] == 0);
+}
+
 static void functions_of_arrays(void)
 {
     void (*const single[])(int64_t, const float *, float *) = {
@@ -568,7 +653,16 @@ static const misuse table[] = {
     { OF(wf_par_width), threads },
     { OF(wf_fp_enter), threads },
     { OF(wf_fp_leave), threads },
+    { OF(wf_sum_run), sums },
+    { OF(wf_sum_rows), sums },
+    { OF(wf_sum_into), sums },
+    { OF(wf_sum_tensor), sums },
+    { OF(wf_loop_sum), sums },
     { OF(wf_gemm), products },
+    { OF(wf_gemm_scratch), long_products },
+    { OF(wf_gemm_long), long_products },
+    { OF(wf_gemm_fold), long_products },
+    { OF(wf_gemm_settle), long_products },
     { OF(wf_pack_width), products },
     { OF(wf_pack_count), products },
     { OF(wf_pack), products },

@@ -1,0 +1,141 @@
+/* The loops of tensor/sum.h, and of sums of products, compiled once per dispatch level; the level's suffix is in the name of
+ * the one function that the object file exports. */
+#include "tensor/kernels.h"
+#include "tensor/sum.h"
+
+#define JOIN_(a, b) a##b
+#define JOIN(a, b) JOIN_(a, b)
+
+static void eight_f32(int64_t n, const void *const row[], double *restrict high,
+                      double *restrict low)
+{
+    const float *a = row[0], *b = row[1], *c = row[2], *d = row[3];
+    const float *e = row[4], *f = row[5], *g = row[6], *h = row[7];
+    (void)low;
+#pragma omp simd
+    for (int64_t j = 0; j < n; j++) {
+        const double x = ((double)a[j] + (double)b[j]) + ((double)c[j] + (double)d[j]);
+        const double y = ((double)e[j] + (double)f[j]) + ((double)g[j] + (double)h[j]);
+        high[j] += x + y;
+    }
+}
+
+static void eight_f64(int64_t n, const void *const row[], double *restrict high,
+                      double *restrict low)
+{
+    const double *a = row[0], *b = row[1], *c = row[2], *d = row[3];
+    const double *e = row[4], *f = row[5], *g = row[6], *h = row[7];
+#pragma omp simd
+    for (int64_t j = 0; j < n; j++) {
+        const double x = ((a[j] + b[j]) + (c[j] + d[j])) + ((e[j] + f[j]) + (g[j] + h[j]));
+        wf_sum_term(&high[j], &low[j], x);
+    }
+}
+
+static void one_f32(int64_t n, const void *row, int64_t step, double *restrict high,
+                    double *restrict low)
+{
+    const float *x = row;
+    (void)low;
+    if (step == 1) {
+#pragma omp simd
+        for (int64_t j = 0; j < n; j++) high[j] += (double)x[j];
+    } else {
+        for (int64_t j = 0; j < n; j++) high[j] += (double)x[j * step];
+    }
+}
+
+static void one_f64(int64_t n, const void *row, int64_t step, double *restrict high,
+                    double *restrict low)
+{
+    const double *x = row;
+    if (step == 1) {
+#pragma omp simd
+        for (int64_t j = 0; j < n; j++) wf_sum_term(&high[j], &low[j], x[j]);
+    } else {
+        for (int64_t j = 0; j < n; j++) wf_sum_term(&high[j], &low[j], x[j * step]);
+    }
+}
+
+static void run_f32(int64_t n, const void *row, int64_t step, double *high, double *low)
+{
+    const float *x = row;
+    double sum = 0;
+    (void)low;
+    if (step == 1) {
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = 0; i < n; i++) sum += (double)x[i];
+    } else {
+        for (int64_t i = 0; i < n; i++) sum += (double)x[i * step];
+    }
+    *high += sum;
+}
+
+/* Terms at most that meet before a sum is added with its rounding kept: LANES sums side by side, so
+ * that the order is the same at every level. */
+enum { LANES = 16, BLOCK = 8 * LANES };
+
+static inline __attribute__((always_inline)) void blocks_f64(int64_t n, const double *x,
+                                                             int64_t step, double *high,
+                                                             double *low)
+{
+    for (; n >= BLOCK; n -= BLOCK, x += BLOCK * step) {
+        double s[LANES];
+        for (int k = 0; k < LANES; k++) s[k] = x[k * step];
+        for (int i = LANES; i < BLOCK; i += LANES)
+            for (int k = 0; k < LANES; k++) s[k] += x[(i + k) * step];
+        for (int half = LANES / 2; half > 0; half /= 2)
+            for (int k = 0; k < half; k++) s[k] += s[k + half];
+        wf_sum_term(high, low, s[0]);
+    }
+    for (; n > 0; n -= LANES, x += LANES * step) {
+        double s = 0;
+        for (int k = 0; k < LANES && k < n; k++) s += x[k * step];
+        wf_sum_term(high, low, s);
+    }
+}
+
+static void run_f64(int64_t n, const void *row, int64_t step, double *high, double *low)
+{
+    if (step == 1)
+        blocks_f64(n, row, 1, high, low);
+    else
+        blocks_f64(n, row, step, high, low);
+}
+
+/* The two-sum of wf_sum_term in the dtype itself, on rows. */
+#define FOLDS(T, name)                                                                             \
+    static inline __attribute__((always_inline)) void fold_by_##name(                              \
+        int64_t n, const T *restrict p, T *restrict low, T *restrict c, int64_t step)              \
+    {                                                                                              \
+        for (int64_t j = 0; j < n; j++) {                                                          \
+            const T was = c[j * step], sum = was + p[j], part = sum - was;                         \
+            low[j] += (was - (sum - part)) + (p[j] - part);                                        \
+            c[j * step] = sum;                                                                     \
+        }                                                                                          \
+    }                                                                                              \
+    static void fold_##name(int64_t n, const void *p, void *low, void *c, int64_t step)            \
+    {                                                                                              \
+        if (step == 1)                                                                             \
+            fold_by_##name(n, p, low, c, 1);                                                       \
+        else                                                                                       \
+            fold_by_##name(n, p, low, c, step);                                                    \
+    }                                                                                              \
+    static void settle_##name(int64_t n, const void *from, void *to, int64_t step)                 \
+    {                                                                                              \
+        const T *low = from;                                                                       \
+        T *c = to;                                                                                 \
+        for (int64_t j = 0; j < n; j++)                                                            \
+            if (c[j * step] - c[j * step] == 0) c[j * step] += low[j];                             \
+    }
+FOLDS(float, f32)
+FOLDS(double, f64)
+
+const wf_sum_table *JOIN(wf_sum_kernels_, WF_ISA_SUFFIX)(wf_dtype dtype)
+{
+    static const wf_sum_table tables[2] = {
+        { eight_f32, one_f32, run_f32, fold_f32, settle_f32 },
+        { eight_f64, one_f64, run_f64, fold_f64, settle_f64 },
+    };
+    return tables + (dtype == WF_F64);
+}
