@@ -148,6 +148,19 @@ WF_API int64_t wf_optim_steps(const wf_optim *optim);
  * counting stops; false, logged, otherwise. */
 WF_API int64_t wf_optim_steps_of(const wf_optim *optim, int64_t i);
 WF_API bool wf_optim_set_steps_of(wf_optim *optim, int64_t i, int64_t steps);
+/* All that an optimiser is, into a file and back: each parameter's buffers ("<path>.exp_avg") and
+ * count ("<path>.step", two i32, the lower half first), and as metadata its rule, steps, groups
+ * and each group's rate and options ("group0.lr"), all under a prefix (NULL: none). Then a run
+ * goes on with the same bits. Buffers are read when the bundle is saved: step after that. Loading
+ * makes the optimiser what the saved one was, its rates and options included (set others after
+ * it); it must be of the same rule, buffers, groups and parameters, f32 and f64 convert, and what
+ * does not fit is one sentence, and then nothing has changed. `name` stands for the file in it;
+ * names of the archive that do not begin with the prefix are somebody else's. */
+WF_API bool wf_optim_save(const wf_optim *optim, const char *path, wf_error *error);
+WF_API bool wf_optim_load(wf_optim *optim, const char *path, wf_error *error);
+WF_API bool wf_optim_to_bundle(const wf_optim *optim, wf_bundle *bundle, const char *prefix);
+WF_API bool wf_optim_load_archive(wf_optim *optim, const char *name, const wf_archive *archive,
+                                  const char *prefix, wf_error *error);
 /* State buffer k of the module's i-th parameter, to read (hashes, checkpoints) or write; NULL
  * out of range. */
 WF_API const wf_tensor *wf_optim_state(const wf_optim *optim, int64_t i, int k);

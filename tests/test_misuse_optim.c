@@ -229,6 +229,36 @@ static void optimisers_and_their_options(void)
     wf_optim_free(two);
 }
 
+static void optimisers_in_files(void)
+{
+    wf_optim *o = now.adam;
+    wf_bundle *b = wf_bundle_new();
+    char none[1100];
+    snprintf(none, sizeof none, "%s/none/none", harness_folder());
+    ERROR_SAYS(wf_optim_save(NULL, none, &now.error), "optim: it was never made (NULL)");
+    ERROR_SAYS(wf_optim_save(o, none, &now.error), NULL);
+    ERROR_SAYS(wf_optim_save(o, NULL, &now.error), NULL);
+    ERROR_SAYS(wf_optim_load(NULL, none, &now.error), "optim: it was never made (NULL)");
+    ERROR_SAYS(wf_optim_load(o, none, &now.error), NULL);
+    ERROR_SAYS(wf_optim_load(o, NULL, &now.error), NULL);
+    ERROR_SAYS(wf_optim_load_archive(NULL, "a", NULL, NULL, &now.error),
+               "optim: it was never made (NULL)");
+    ERROR_SAYS(wf_optim_load_archive(o, NULL, NULL, NULL, &now.error),
+               "load (archive): there is no archive (NULL)");
+    QUIET(!wf_optim_to_bundle(o, NULL, NULL) && !wf_optim_load_archive(o, "a", NULL, "b", NULL));
+    QUIET(!wf_optim_to_bundle(NULL, b, NULL));
+    ERROR_SAYS(wf_bundle_ok(b, &now.error), "optim: it was never made (NULL)");
+    wf_bundle_free(b);
+    b = wf_bundle_new();
+    wf_optim *failed = wf_adam_new(tree_with_a_param(), NULL);
+    wf_module_fail(now.tree, "test: failed on purpose");
+    QUIET(!wf_optim_to_bundle(failed, b, NULL));
+    ERROR_SAYS(wf_bundle_ok(b, &now.error), "test: failed on purpose");
+    ERROR_SAYS(wf_optim_load(failed, none, &now.error), NULL);
+    wf_optim_free(failed);
+    wf_bundle_free(b);
+}
+
 /* ---- the checkers ---- */
 
 static void report_is(int line, wf_report r, const char *says)
@@ -410,6 +440,10 @@ static const misuse table[] = {
     { OF(wf_optim_group_of), optimisers_and_their_options },
     { OF(wf_optim_set), optimisers_and_their_options },
     { OF(wf_optim_get), optimisers_and_their_options },
+    { OF(wf_optim_save), optimisers_in_files },
+    { OF(wf_optim_load), optimisers_in_files },
+    { OF(wf_optim_to_bundle), optimisers_in_files },
+    { OF(wf_optim_load_archive), optimisers_in_files },
     { OF(wf_op_check), checkers },
     { OF(wf_gradcheck), checkers },
     { OF(wf_cell_check), cell_checker },
