@@ -261,21 +261,21 @@ static bool matmul_shape(wf_shaping *s)
     const wf_tensor *a = s->in[0], *b = s->in[1];
     char text[2][WF_SHAPE_TEXT];
     if (!two_floats(s, a, b)) return false;
-    shape_text(text[0], a);
-    shape_text(text[1], b);
     if (a->rank < 2 || b->rank < 2)
         return wf_refuse(
             s->error,
             "%s times %s: both need two axes or more\n  hint: unsqueeze makes a vector a row or "
             "a column",
-            text[0], text[1]);
+            shape_text(text[0], a), shape_text(text[1], b));
     if (a->dim[a->rank - 1] != b->dim[b->rank - 2])
-        return wf_refuse(s->error, "inner sizes differ: %s times %s", text[0], text[1]);
+        return wf_refuse(s->error, "inner sizes differ: %s times %s", shape_text(text[0], a),
+                         shape_text(text[1], b));
     wf_shape lead_a = wf_tensor_shape(a), lead_b = wf_tensor_shape(b), lead;
     lead_a.rank -= 2;
     lead_b.rank -= 2;
     if (!wf_shape_broadcast(&lead_a, &lead_b, &lead))
-        return wf_refuse(s->error, "leading axes do not broadcast: %s times %s", text[0], text[1]);
+        return wf_refuse(s->error, "leading axes do not broadcast: %s times %s",
+                         shape_text(text[0], a), shape_text(text[1], b));
     wf_tensor *y = &s->out[0];
     y->dtype = a->dtype;
     y->rank = lead.rank + 2;
@@ -356,14 +356,14 @@ static bool affine_shape(wf_shaping *s)
     const wf_tensor *x = s->in[0], *w = s->in[1], *b = s->in[2];
     char text[2][WF_SHAPE_TEXT];
     if (!two_floats(s, x, w) || (b && !two_floats(s, w, b))) return false;
-    shape_text(text[0], x);
-    shape_text(text[1], w);
-    if (w->rank != 2) return wf_refuse(s->error, "w is %s; expected (outputs, inputs)", text[1]);
+    if (w->rank != 2)
+        return wf_refuse(s->error, "w is %s; expected (outputs, inputs)", shape_text(text[0], w));
     if (x->rank < 1)
-        return wf_refuse(s->error, "x is %s; expected (..., %lld)", text[0], (long long)w->dim[1]);
-    if (x->dim[x->rank - 1] != w->dim[1])
-        return wf_refuse(s->error, "x is %s, w is %s; expected x (..., %lld)", text[0], text[1],
+        return wf_refuse(s->error, "x is %s; expected (..., %lld)", shape_text(text[0], x),
                          (long long)w->dim[1]);
+    if (x->dim[x->rank - 1] != w->dim[1])
+        return wf_refuse(s->error, "x is %s, w is %s; expected x (..., %lld)",
+                         shape_text(text[0], x), shape_text(text[1], w), (long long)w->dim[1]);
     if (b && (b->rank != 1 || b->dim[0] != w->dim[0]))
         return wf_refuse(s->error, "b is %s; expected (%lld)", shape_text(text[0], b),
                          (long long)w->dim[0]);

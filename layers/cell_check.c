@@ -130,6 +130,8 @@ typedef struct trial {
 } trial;
 
 typedef struct outcome {
+    const wf_module *module; /* whose parameters these are the gradients of */
+    wf_shape form_y, form_x, form_state[CELL_STATES];
     int64_t n_y, n_x, n_state[CELL_STATES], n_params;
     double *y, *dx, *final[CELL_STATES], *dinitial[CELL_STATES], *params;
 } outcome;
@@ -176,9 +178,13 @@ static bool run_on(lab *l, wf_tape *t, const wf_rnn *rnn, const trial *c, outcom
     }
     if (!wf_grad(t, 1 + l->states, out, cotangent, n, wrt, grad, NULL))
         return fail(l, "%s", wf_tape_error(t));
+    o->module = module;
+    o->form_y = wf_shape_of(out[0]);
+    o->form_x = wf_shape_of(grad[0]);
     o->y = leave(l, out[0], &o->n_y);
     o->dx = leave(l, grad[0], &o->n_x);
     for (int k = 0; k < l->states; k++) {
+        o->form_state[k] = wf_shape_of(final[k]);
         o->final[k] = leave(l, final[k], &o->n_state[k]);
         o->dinitial[k] = leave(l, grad[1 + k], &o->n_state[k]);
     }
@@ -237,11 +243,13 @@ static outcome run(lab *l, const char *law, const wf_rnn *rnn, const trial *c)
 
 /* ---- comparing ---- */
 
-static bool near(lab *l, const char *law, const char *what, int64_t n, const double *got,
+static bool near(lab *l, const char *law, const char *what, wf_shape form, const double *got,
                  const double *want, double relative)
 {
     double largest = 0;
     if (!l->report.ok) return false;
+    int64_t n = 1;
+    for (int d = 0; d < form.rank; d++) n *= form.dim[d];
     for (int64_t i = 0; i < n; i++) largest = __builtin_fmax(largest, __builtin_fabs(want[i]));
     if (largest == 0) largest = 1;
     for (int64_t i = 0; i < n; i++) {
@@ -249,23 +257,46 @@ static bool near(lab *l, const char *law, const char *what, int64_t n, const dou
         l->report.checked++;
         if (off > l->report.worst && relative <= apart_f64) l->report.worst = off;
         if (off <= relative) continue;
-        return fail(l, "%s: element %lld of %s is %.10g; expected %.10g (the largest is %.3g)", law,
-                    (long long)i, what, got[i], want[i], largest);
+        char text[128];
+        int64_t at[WF_RANK], rest = i;
+        for (int d = form.rank - 1; d >= 0; d--) {
+            at[d] = rest % form.dim[d];
+            rest /= form.dim[d];
+        }
+        return fail(l, "%s: element %s of %s is %.10g; expected %.10g (the largest is %.3g)", law,
+                    wf_shape_text(text, sizeof text, form.rank, at), what, got[i], want[i],
+                    largest);
     }
     return true;
 }
 
+/* The gradients of all parameters, one behind the other. */
+static bool near_params(lab *l, const char *law, const outcome *of, const double *got,
+                        const double *want, double relative)
+{
+    int64_t n = wf_module_param_count(of->module), at = 0;
+    bool ok = true;
+    for (int64_t i = 0; ok && i < n; i++) {
+        const wf_var *p = wf_module_param_at(of->module, i);
+        char what[160];
+        wf_format(what, sizeof what, "the gradient of %s", wf_param_path(p));
+        ok = near(l, law, what, wf_shape_of(p), got + at, want + at, relative);
+        at += wf_count(p);
+    }
+    return ok;
+}
+
+/* In the form of `want`. */
 static bool near_outcome(lab *l, const char *law, const outcome *got, const outcome *want,
                          double value, double derivative)
 {
-    bool ok = l->report.ok && near(l, law, "y", want->n_y, got->y, want->y, value);
-    ok = ok && near(l, law, "the gradient of x", want->n_x, got->dx, want->dx, derivative);
-    ok = ok && near(l, law, "the gradient of the parameters", want->n_params, got->params,
-                    want->params, derivative);
+    bool ok = l->report.ok && near(l, law, "y", want->form_y, got->y, want->y, value);
+    ok = ok && near(l, law, "the gradient of x", want->form_x, got->dx, want->dx, derivative);
+    ok = ok && near_params(l, law, want, got->params, want->params, derivative);
     for (int k = 0; ok && k < l->states; k++) {
-        ok = near(l, law, "a final state", want->n_state[k], got->final[k], want->final[k],
-                  value) &&
-             near(l, law, "the gradient of an initial state", want->n_state[k], got->dinitial[k],
+        wf_shape form = want->form_state[k];
+        ok = near(l, law, "a final state", form, got->final[k], want->final[k], value) &&
+             near(l, law, "the gradient of an initial state", form, got->dinitial[k],
                   want->dinitial[k], derivative);
     }
     return ok;
@@ -382,7 +413,7 @@ static void check_ragged(lab *l, const wf_rnn *rnn)
         near_outcome(l, law, &part, &alone, apart_f64, apart_f64);
         add(params, alone.n_params, alone.params);
     }
-    near(l, law, "the gradient of the parameters", all.n_params, all.params, params, apart_f64);
+    if (l->report.ok) near_params(l, law, &all, all.params, params, apart_f64);
 }
 
 static void check_direction(lab *l, const wf_rnn *rnn, const wf_rnn *both, bool ragged)
@@ -413,7 +444,7 @@ static void check_direction(lab *l, const wf_rnn *rnn, const wf_rnn *both, bool 
         }
         near_outcome(l, law, &got, &want, apart_f64, apart_f64);
     }
-    near(l, law, "the gradient of x", all.n_x, all.dx, dx, apart_f64);
+    near(l, law, "the gradient of x", all.form_x, all.dx, dx, apart_f64);
 }
 
 /* Two calls, the second from the first one's states: explicit ones with their gradients, or
@@ -441,13 +472,14 @@ static bool halves_on(lab *l, wf_tape *t, const wf_rnn *rnn, const trial *c, wf_
         if (!half[i]) return fail(l, "%s", wf_tape_error(t));
         int64_t from = i * cut * c->batch * output;
         double *y = leave(l, half[i], &n);
-        if (!near(l, law, "y", n, y, whole->y + from, apart_f64)) return false;
+        if (!near(l, law, "y", wf_shape_of(half[i]), y, whole->y + from, apart_f64)) return false;
         out[i] = half[i];
         cotangent[i] = enter(t, WF_F64, false, wf_shape_of(half[i]), c->gy + from);
     }
     for (int k = 0; k < l->states; k++) {
         double *last = leave(l, final[k], &n);
-        if (!near(l, law, "a final state", n, last, whole->final[k], apart_f64)) return false;
+        if (!near(l, law, "a final state", wf_shape_of(final[k]), last, whole->final[k], apart_f64))
+            return false;
         out[2 + k] = final[k];
         cotangent[2 + k] = enter(t, WF_F64, false, wf_shape_of(final[k]), c->gfinal[k]);
     }
@@ -455,10 +487,11 @@ static bool halves_on(lab *l, wf_tape *t, const wf_rnn *rnn, const trial *c, wf_
     if (!wf_grad(t, 2 + l->states, out, cotangent, 1 + l->states, wrt, grad, NULL))
         return fail(l, "%s", wf_tape_error(t));
     double *dx = leave(l, grad[0], &n);
-    if (!near(l, law, "the gradient of x", n, dx, whole->dx, apart_f64)) return false;
+    if (!near(l, law, "the gradient of x", whole->form_x, dx, whole->dx, apart_f64)) return false;
     for (int k = 0; k < l->states; k++) {
         double *d = leave(l, grad[1 + k], &n);
-        if (!near(l, law, "the gradient of an initial state", n, d, whole->dinitial[k], apart_f64))
+        if (!near(l, law, "the gradient of an initial state", whole->form_state[k], d,
+                  whole->dinitial[k], apart_f64))
             return false;
     }
     return true;
@@ -525,13 +558,14 @@ static bool pure_on(lab *l, wf_tape *t, const wf_rnn *rnn)
         int64_t n;
         double *a = leave(l, after[0][k], &n), *b = leave(l, after[1][k], &n),
                *was = leave(l, before[k], &n);
-        if (!near(l, "a step again", "a state", n, b, a, 0)) return false;
-        if (!near(l, "after a step", "the state that was given", n, was, c.initial[k], 0))
+        if (!near(l, "a step again", "a state", wf_shape_of(before[k]), b, a, 0)) return false;
+        if (!near(l, "after a step", "the state that was given", wf_shape_of(before[k]), was,
+                  c.initial[k], 0))
             return false;
     }
     int64_t n;
     double *same = leave(l, x, &n);
-    return near(l, "after a step", "x", n, same, c.x, 0);
+    return near(l, "after a step", "x", wf_shape_of(x), same, c.x, 0);
 }
 
 static void check_purity(lab *l, const wf_rnn *rnn)

@@ -270,7 +270,6 @@ static bool x_is_sound(wf_tape *t, const wf_rnn *rnn, const wf_var *x)
     const char *path = wf_module_path(rnn->module);
     wf_shape shape = wf_shape_of(x);
     char text[128];
-    wf_shape_text(text, sizeof text, shape.rank, shape.dim);
     if (shape.rank != 3 || shape.dim[2] != rnn->input) {
         char hint[128] = "";
         if (shape.rank == 2 && shape.dim[1] == rnn->input) {
@@ -278,13 +277,14 @@ static bool x_is_sound(wf_tape *t, const wf_rnn *rnn, const wf_var *x)
                       "\n  hint: one sequence is still a batch: reshape it to (time, 1, %lld)",
                       (long long)rnn->input);
         }
-        wf_fail(t, "rnn '%s': x is %s; expected (time, batch, %lld)%s", path, text,
-                (long long)rnn->input, hint);
+        wf_fail(t, "rnn '%s': x is %s; expected (time, batch, %lld)%s", path,
+                wf_shape_text(text, sizeof text, shape.rank, shape.dim), (long long)rnn->input,
+                hint);
         return false;
     }
     if (shape.dim[0] > INT32_MAX || shape.dim[1] > INT32_MAX) {
-        wf_fail(t, "rnn '%s': x is %s; there can be %d time steps and sequences", path, text,
-                INT32_MAX);
+        wf_fail(t, "rnn '%s': x is %s; there can be %d time steps and sequences", path,
+                wf_shape_text(text, sizeof text, shape.rank, shape.dim), INT32_MAX);
         return false;
     }
     if (wf_dtype_of(x) == WF_I32) {

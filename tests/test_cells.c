@@ -512,12 +512,12 @@ static const wf_cell hides[] = {
 };
 static const struct faulty { wf_cell cell; const char *text;
 } faulty[] = {
-    { PLAIN("counting", .step = counting_step), "cell 'counting': a step again: " },
+    { PLAIN("counting", .step = counting_step), "cell 'counting': a step again: element (0, 0) of a state is " },
     { PLAIN("mixing", .step = mixing_step), "cell 'mixing': ragged against one at a time: " },
     { PLAIN("cutting", .step = cutting_step), "cell 'cutting': gradients of its steps: " },
     { PLAIN("cancelling", .step = cancelling_step), "cell 'cancelling': f32 against f64: " },
     { PLAIN("skipping", .step = sound_step, .sequence = skipping_sequence),
-      "cell 'skipping': sequence against steps: " },
+      "cell 'skipping': sequence against steps: element (2, 0, 0) of y is " },
     { PLAIN("greedy", .step = sound_step, .sequence = greedy_sequence),
       "cell 'greedy': sequence against steps: " },
     { PLAIN("hiding", .step = sound_step, .sequence = hiding_sound),
