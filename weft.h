@@ -31,7 +31,10 @@
 
 #include "optim/optim.h"
 
+#include "data/batch.h"
 #include "data/corpus.h"
+#include "data/text.h"
 #include "data/utf8.h"
+#include "data/vocab.h"
 
 #endif

@@ -2,8 +2,8 @@
  * Batches are strided views of those ids; nothing is copied or computed per step. */
 #include "data/corpus.h"
 
+#include "data/text_private.h"
 #include "data/utf8.h"
-#include "tensor/io_private.h"
 #include "tensor/size.h"
 #include "tensor/text.h"
 
@@ -70,13 +70,6 @@ static const char *named(int32_t letter, char text[32])
     return text;
 }
 
-static int64_t line_of(const char *text, int64_t at)
-{
-    int64_t line = 1;
-    for (int64_t i = 0; i < at; i++) line += text[i] == '\n';
-    return line;
-}
-
 static bool out_of_memory(const char *what, int64_t bytes, wf_error *error)
 {
     return wf_error_set(error, "%s: not enough memory for %lld bytes", what, (long long)bytes);
@@ -90,28 +83,25 @@ static void *take(int64_t n, int64_t size, const char *what, wf_error *error)
     return memory;
 }
 
-/* The alphabet by code point, from a counted set. */
-static void sort_alphabet(wf_corpus *c)
-{
-    int32_t n = 0;
-    for (int i = 0; i < WORDS; i++)
-        for (uint64_t bits = c->set->bits[i]; bits; bits &= bits - 1) {
-            c->letters[n] = (int32_t)(i * 64 + __builtin_ctzll(bits));
-            c->ids[n] = n;
-            n++;
-        }
-}
-
-/* The alphabet as it was given; its letters are in the set, each once. */
-static void order_alphabet(wf_corpus *c, const char *text)
+/* Letters in the order of their ids, from a counted set: those of `given` as they are there, then
+ * the others by code point. */
+static void order_alphabet(wf_corpus *c, const char *given)
 {
     int32_t n = 0, letter = 0;
-    int64_t bytes = (int64_t)strlen(text);
+    const int64_t bytes = given ? (int64_t)strlen(given) : 0;
+    for (int64_t i = 0; i < c->alphabet; i++) c->ids[i] = -1;
     for (int64_t at = 0; at < bytes;) {
-        at += wf_utf8_decode(text + at, bytes - at, &letter);
+        at += wf_utf8_decode(given + at, bytes - at, &letter);
         c->letters[n] = letter;
         c->ids[rank_of(c->set, letter)] = n++;
     }
+    int32_t *id = c->ids;
+    for (int i = 0; i < WORDS; i++)
+        for (uint64_t bits = c->set->bits[i]; bits; bits &= bits - 1, id++) {
+            if (*id >= 0) continue;
+            c->letters[n] = (int32_t)(i * 64 + __builtin_ctzll(bits));
+            *id = n++;
+        }
 }
 
 /* Puts the letters of a given alphabet into the empty set. */
@@ -142,10 +132,7 @@ static bool build_alphabet(wf_corpus *c, const char *given, const char *what, wf
     c->ids = c->letters ? take(c->alphabet, (int64_t)sizeof *c->ids, what, error) : NULL;
     c->alphabet_text = c->ids ? take(c->alphabet * 4 + 1, 1, what, error) : NULL;
     if (!c->alphabet_text) return false;
-    if (given)
-        order_alphabet(c, given);
-    else
-        sort_alphabet(c);
+    order_alphabet(c, given);
     char *end = c->alphabet_text, utf8[5];
     *end = 0;
     for (int64_t i = 0; i < c->alphabet; i++) {
@@ -166,32 +153,17 @@ static bool scan(const char *bytes, int64_t n, letter_set *found, bool given, in
     char name[32];
     *letters = 0;
     for (int64_t at = 0; at < n; ++*letters) {
+        const int64_t from = at;
         int32_t letter = 0;
-        int taken = wf_utf8_decode(bytes + at, n - at, &letter);
-        if (!taken)
-            return wf_error_set(
-                error, "%s: byte %lld (line %lld) is 0x%02X, which is not UTF-8 there", what,
-                (long long)at, (long long)line_of(bytes, at), (unsigned char)bytes[at]);
-        if (letter == 0)
-            return wf_error_set(error, "%s: byte %lld (line %lld) is zero: this is not text", what,
-                                (long long)at, (long long)line_of(bytes, at));
+        if (!text_letter(bytes, n, &at, &letter, what, error)) return false;
         if (!given)
             add(found, letter);
         else if (!has(found, letter))
             return wf_error_set(error, "%s: letter %lld (line %lld), %s, is not in the alphabet",
-                                what, (long long)*letters, (long long)line_of(bytes, at),
+                                what, (long long)*letters, (long long)text_line(bytes, from),
                                 named(letter, name));
-        at += taken;
     }
     return true;
-}
-
-/* The text after its byte order mark, if it has one. */
-static wf_text body(const wf_text *part)
-{
-    wf_text text = *part;
-    if (text.n >= 3 && memcmp(text.bytes, "\xEF\xBB\xBF", 3) == 0) text.bytes += 3, text.n -= 3;
-    return text;
 }
 
 /* How many of a text's letters are learned from. */
@@ -217,7 +189,7 @@ static void put_ids(const wf_corpus *c, const char *bytes, int64_t n, int64_t tr
 
 static const char *what_part(char *what, const wf_text *part)
 {
-    return wf_what(what, "corpus '", part->name ? part->name : "(memory)", "'");
+    return text_what(what, "corpus", text_name(part));
 }
 
 /* Reads all parts twice: for their letters and counts, then for their ids. */
@@ -227,8 +199,8 @@ static bool read_parts(wf_corpus *c, const wf_text *parts, int n, const wf_corpu
     char what[WF_WHAT];
     int64_t letters = 0, total = 0, train = 0;
     for (int i = 0; i < n; i++) {
-        wf_text text = body(&parts[i]);
-        if (!scan(text.bytes, text.n, c->set, o->alphabet != NULL, &letters,
+        wf_text text = text_body(&parts[i]);
+        if (!scan(text.bytes, text.n, c->set, o->alphabet && !o->extend, &letters,
                   what_part(what, &parts[i]), error))
             return false;
         total += letters;
@@ -255,7 +227,7 @@ static bool read_parts(wf_corpus *c, const wf_text *parts, int n, const wf_corpu
     if (!c->text) return false;
     int32_t *first = c->text, *second = c->text + train;
     for (int i = 0; i < n; i++) {
-        wf_text text = body(&parts[i]);
+        wf_text text = text_body(&parts[i]);
         letters = wf_utf8_count(text.bytes, text.n, NULL);
         int64_t mine = cut(letters, o->valid);
         put_ids(c, text.bytes, text.n, mine, first, second);
@@ -313,15 +285,7 @@ wf_corpus *wf_corpus_from_parts(const wf_text *parts, int n, const wf_corpus_opt
     static const wf_corpus_options none;
     char what[WF_WHAT];
     if (!options) options = &none;
-    if (n < 1 || !parts) {
-        wf_error_set(error, "corpus: %d texts were given; it takes 1 or more", n);
-        return NULL;
-    }
-    for (int i = 0; i < n; i++)
-        if (parts[i].n < 0 || (parts[i].n > 0 && !parts[i].bytes)) {
-            wf_error_set(error, "%s: no bytes were given", what_part(what, &parts[i]));
-            return NULL;
-        }
+    if (!text_given(parts, n, "corpus", error)) return NULL;
     what_part(what, &parts[0]);
     if (!check_options(options, what, error)) return NULL;
     wf_corpus *c = blank(options->alphabet, what, error);
@@ -340,15 +304,18 @@ wf_corpus *wf_corpus_from_memory(const char *name, const char *bytes, int64_t n,
     return wf_corpus_from_parts(&(wf_text){ name, bytes, n }, 1, options, error);
 }
 
+wf_corpus *wf_corpus_from_files(const char *const *paths, int n, const wf_corpus_options *options,
+                                wf_error *error)
+{
+    wf_text *parts = text_take_all("corpus", paths, n, error);
+    wf_corpus *c = parts ? wf_corpus_from_parts(parts, n, options, error) : NULL;
+    text_release_all(parts, n);
+    return c;
+}
+
 wf_corpus *wf_corpus_new(const char *path, const wf_corpus_options *options, wf_error *error)
 {
-    char what[WF_WHAT];
-    int64_t n;
-    char *bytes = wf_file_take(wf_what(what, "corpus '", path, "'"), path, 0, &n, error);
-    if (!bytes) return NULL;
-    wf_corpus *c = wf_corpus_from_memory(path, bytes, n, options, error);
-    wf_release(bytes);
-    return c;
+    return wf_corpus_from_files(&path, 1, options, error);
 }
 
 wf_corpus *wf_corpus_from_alphabet(const char *alphabet, wf_error *error)

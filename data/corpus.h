@@ -3,6 +3,7 @@
 #ifndef WEFT_DATA_CORPUS_H
 #define WEFT_DATA_CORPUS_H
 
+#include "data/text.h"
 #include "tensor/tensor.h"
 
 WF_BEGIN
@@ -16,23 +17,22 @@ typedef struct wf_corpus_options {
     double valid;         /* the part of the text, from its end, held out; 0 <= valid < 1 */
     const char *alphabet; /* UTF-8, letters in the order of their ids, as a saved model carries it;
                            * NULL: the text's letters by code point */
+    bool extend;          /* letters that the given alphabet lacks get ids after its last, by code
+                           * point; else they are refused */
     const void *reserved[4];
 } wf_corpus_options;
 
-/* One of several texts; its name is for messages, NULL is fine. The bytes need no terminator. */
-typedef struct wf_text {
-    const char *name, *bytes;
-    int64_t n;
-} wf_text;
-
-/* A corpus of one UTF-8 file, of bytes in memory, of several texts: the first floor(letters * (1 -
- * valid)) letters of each text, one text after another, are learned from, and the rest of each, one
- * after another, is held out. A byte order mark at the start of a text is skipped. Everything is
- * copied. NULL and the reason when a text is missing, a folder, not UTF-8, or holds U+0000 or a
- * letter outside the given alphabet; when what is to be learned from is below batch * (time + 1)
- * letters; or when something is to be held out and that is below 2 letters. */
+/* A corpus of one UTF-8 file, of several files (a pipe will do, and one may be "-", standard input),
+ * of bytes in memory, of several texts: the first floor(letters * (1 - valid)) letters of each
+ * text, one text after another, are learned from, and the rest of each, one after another, is held
+ * out. A byte order mark at the start of a text is skipped. Everything is copied. NULL and the
+ * reason when a text is missing, a folder, not UTF-8, or holds U+0000 or, without .extend, a letter
+ * outside the given alphabet; when what is to be learned from is below batch * (time + 1) letters;
+ * or when something is to be held out and that is below 2 letters. */
 WF_API wf_corpus *wf_corpus_new(const char *path, const wf_corpus_options *options,
                                 wf_error *error);
+WF_API wf_corpus *wf_corpus_from_files(const char *const *paths, int n,
+                                       const wf_corpus_options *options, wf_error *error);
 WF_API wf_corpus *wf_corpus_from_memory(const char *name, const char *bytes, int64_t n,
                                         const wf_corpus_options *options, wf_error *error);
 WF_API wf_corpus *wf_corpus_from_parts(const wf_text *parts, int n,

@@ -7,10 +7,13 @@
 #include "tensor/runtime.h"
 #include "tests/harness.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static struct {
     int at, requests, live;
@@ -483,6 +486,104 @@ START_TEST(a_corpus_file_is_read_or_the_reason_said)
 }
 END_TEST
 
+/* What a child writes into one end comes out of the other, bit by bit. */
+static void feed(int to, const char *bytes, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += 3) {
+        const size_t some = (size_t)(n - i < 3 ? n - i : 3);
+        ck_assert_int_eq(write(to, bytes + i, some), (ssize_t)some);
+    }
+}
+
+START_TEST(several_files_pipes_and_standard_input_are_one_corpus)
+{
+    char path[600], fifo[600];
+    int end[2], was = dup(0);
+    wf_error error = { "" };
+    snprintf(path, sizeof path, "%s/first", harness_folder());
+    snprintf(fifo, sizeof fifo, "%s/pipe", harness_folder());
+    ck_assert(wf_file_write(path, "abcdef", 6, NULL));
+    ck_assert_int_eq(pipe(end), 0);
+    feed(end[1], "가나다라", 12);
+    close(end[1]);
+    ck_assert_int_eq(dup2(end[0], 0), 0);
+    ck_assert_int_eq(mkfifo(fifo, 0600), 0);
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        int to = open(fifo, O_WRONLY);
+        feed(to, "xyz", 3);
+        _exit(0);
+    }
+    const wf_corpus_options options = { .time = 2, .batch = 2, .valid = 0.25 };
+    wf_corpus *c = wf_corpus_from_files((const char *[]){ path, "-", fifo }, 3, &options, &error);
+    ck_assert_msg(c, "%s", error.text);
+    ck_assert_int_eq(wf_corpus_train_count(c), 4 + 3 + 2);
+    ck_assert_int_eq(wf_corpus_valid_count(c), 2 + 1 + 1);
+    ck_assert_str_eq(wf_corpus_alphabet_text(c), "abcdefxyz가나다라");
+    wf_corpus_free(c);
+    waitpid(child, NULL, 0);
+    ck_assert_ptr_null(wf_corpus_new("-", &options, &error)); /* it is used up */
+    ck_assert_str_eq(error.text, "corpus '(standard input)': it is empty");
+    error.text[0] = 0;
+    ck_assert_ptr_null(
+        wf_corpus_from_files((const char *[]){ "-", path, "-" }, 3, &options, &error));
+    ck_assert_str_eq(error.text, "corpus: - (standard input) is named twice; it can be read once");
+    dup2(was, 0);
+    close(was);
+    close(end[0]);
+}
+END_TEST
+
+START_TEST(a_text_is_read_whole_whatever_its_size_and_no_more_than_allowed)
+{
+    enum { MOST = 200000 };
+    static char bytes[MOST];
+    char path[600], sentence[800];
+    snprintf(path, sizeof path, "%s/sizes", harness_folder());
+    for (int i = 0; i < MOST; i++) bytes[i] = (char)('a' + i % 26);
+    static const int64_t sizes[] = { 0, 1, 65534, 65535, 65536, 131072, MOST };
+    for (int k = 0; k < 7; k++) {
+        int64_t n = -1;
+        wf_error error = { "" };
+        ck_assert(wf_file_write(path, bytes, sizes[k], NULL));
+        char *text = wf_text_read(path, sizes[k], &n, &error);
+        ck_assert_msg(text, "%s", error.text);
+        ck_assert_int_eq(n, sizes[k]);
+        ck_assert(!memcmp(text, bytes, (size_t)n) && text[n] == 0);
+        wf_release(text);
+        if (sizes[k] < 2) continue;
+        ck_assert_ptr_null(wf_text_read(path, sizes[k] - 1, &n, &error));
+        snprintf(sentence, sizeof sentence, "text '%s': there are more than the %lld bytes allowed",
+                 path, (long long)sizes[k] - 1);
+        ck_assert_str_eq(error.text, sentence);
+    }
+}
+END_TEST
+
+START_TEST(an_alphabet_that_may_grow_keeps_its_ids_and_adds_new_letters_behind)
+{
+    wf_corpus_options options = { .time = 2, .batch = 1, .alphabet = "ca힣", .extend = true };
+    wf_corpus *c = open_text("abcabz힣가b", &options);
+    ck_assert_str_eq(wf_corpus_alphabet_text(c), "ca힣bz가");
+    for (int32_t id = 0; id < 6; id++)
+        ck_assert_int_eq(wf_corpus_id(c, wf_corpus_letter(c, id)), id);
+    ck_assert_int_eq(wf_corpus_id(c, 'c'), 0);
+    ck_assert_int_eq(wf_corpus_id(c, 0xD7A3), 2);
+    wf_batch b = wf_corpus_next(c);
+    ck_assert_int_eq(value(b.input, 0), 1);
+    ck_assert_int_eq(value(b.input, 1), 3);
+    wf_corpus_free(c);
+    c = open_text("aacc", &options); /* nothing new, and one letter that does not occur */
+    ck_assert_str_eq(wf_corpus_alphabet_text(c), "ca힣");
+    wf_corpus_free(c);
+    options.alphabet = NULL; /* none to keep: as without */
+    c = open_text("cab", &options);
+    ck_assert_str_eq(wf_corpus_alphabet_text(c), "abc");
+    wf_corpus_free(c);
+}
+END_TEST
+
 START_TEST(when_memory_runs_out_there_is_an_error_and_no_leak)
 {
     set_runtime();
@@ -507,7 +608,7 @@ START_TEST(when_memory_runs_out_there_is_an_error_and_no_leak)
             if (!reached) break;
             ck_assert_ptr_nonnull(strstr(error.text, "not enough memory for "));
         }
-        ck_assert_int_eq(k - 1, form ? 5 : 7);
+        ck_assert_int_eq(k - 1, form ? 5 : 8);
     }
 }
 END_TEST
@@ -563,6 +664,9 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_text_that_cannot_be_learned_from_is_refused_when_it_is_opened);
     tcase_add_test(tests, a_letter_outside_the_alphabet_is_named_with_its_place);
     tcase_add_test(tests, a_corpus_file_is_read_or_the_reason_said);
+    tcase_add_test(tests, several_files_pipes_and_standard_input_are_one_corpus);
+    tcase_add_test(tests, a_text_is_read_whole_whatever_its_size_and_no_more_than_allowed);
+    tcase_add_test(tests, an_alphabet_that_may_grow_keeps_its_ids_and_adds_new_letters_behind);
     tcase_add_test(tests, when_memory_runs_out_there_is_an_error_and_no_leak);
     tcase_add_test(tests, a_corpus_that_was_never_made_is_quiet);
     tcase_add_test(tests, shakespeare_is_cut_as_pytorch_cuts_it);

@@ -444,14 +444,12 @@ static void long_products(void)
 
 static void functions_of_arrays(void)
 {
-    void (*const single[])(int64_t, const float *, float *) = {
-        wf_exp_f32,   wf_tanh_f32,  wf_sigmoid_f32, wf_log_f32,
-        wf_log1p_f32, wf_expm1_f32, wf_softplus_f32
-    };
-    void (*const twice[])(int64_t, const double *, double *) = {
-        wf_exp_f64,   wf_tanh_f64,  wf_sigmoid_f64, wf_log_f64,
-        wf_log1p_f64, wf_expm1_f64, wf_softplus_f64
-    };
+    void (*const single[])(int64_t, const float *,
+                           float *) = { wf_exp_f32,   wf_tanh_f32,  wf_sigmoid_f32, wf_log_f32,
+                                        wf_log1p_f32, wf_expm1_f32, wf_softplus_f32 };
+    void (*const twice[])(int64_t, const double *,
+                          double *) = { wf_exp_f64,   wf_tanh_f64,  wf_sigmoid_f64, wf_log_f64,
+                                        wf_log1p_f64, wf_expm1_f64, wf_softplus_f64 };
     for (int i = 0; i < 7; i++) {
         float f[2] = { 0.5f, 0.5f };
         double d[2] = { 0.5, 0.5 };
@@ -530,7 +528,12 @@ static void corpora(void)
     ERROR_SAYS(corpus("abcdef", 6, odd), "corpus 'text': the alphabet is empty");
     odd.alphabet = "abc";
     ERROR_SAYS(corpus("abcdef", 6, odd), NULL);
-    ERROR_SAYS(wf_corpus_from_parts(NULL, 2, &o, e), NULL);
+    ERROR_SAYS(wf_corpus_from_files(NULL, 2, &o, e),
+               "corpus: 2 files were named; it takes 1 or more");
+    ERROR_SAYS(wf_corpus_from_files((const char *[]){ NULL }, 1, &o, e),
+               "corpus '(no path)': no path was given");
+    ERROR_SAYS(wf_corpus_from_parts(NULL, 2, &o, e),
+               "corpus: 2 texts were given; it takes 1 or more");
     ERROR_SAYS(wf_corpus_from_parts(&part, 0, &o, e),
                "corpus: 0 texts were given; it takes 1 or more");
     ERROR_SAYS(wf_corpus_from_parts(&part, -1, &o, e),
@@ -598,6 +601,91 @@ static void utf8(void)
 }
 
 /* ---- the table ---- */
+
+static void vocabularies(void)
+{
+    wf_error *e = &now.error;
+    const wf_text part = { "part", NULL, 3 }, good = { NULL, "a b", 3 };
+    int32_t ids[2];
+    ERROR_SAYS(wf_vocab_new(NULL, NULL, e), "vocab '(no path)': no path was given");
+    ERROR_SAYS(wf_vocab_new(harness_folder(), NULL, e), NULL);
+    ERROR_SAYS(wf_vocab_from_files(NULL, 2, NULL, e),
+               "vocab: 2 files were named; it takes 1 or more");
+    ERROR_SAYS(wf_vocab_from_files((const char *[]){ "" }, 1, NULL, e),
+               "vocab '': no path was given");
+    ERROR_SAYS(wf_vocab_from_parts(NULL, 1, NULL, e),
+               "vocab: 1 texts were given; it takes 1 or more");
+    ERROR_SAYS(wf_vocab_from_parts(&part, -1, NULL, e),
+               "vocab: -1 texts were given; it takes 1 or more");
+    ERROR_SAYS(wf_vocab_from_parts(&part, 1, NULL, e), "vocab 'part': no bytes were given");
+    ERROR_SAYS(wf_vocab_from_parts(&(wf_text){ "part", "a\nb\xFF", 4 }, 1, NULL, e),
+               "vocab 'part': byte 3 (line 2) is 0xFF, which is not UTF-8 there");
+    ERROR_SAYS(wf_vocab_from_parts(&(wf_text){ NULL, "a\0b", 3 }, 1, NULL, e),
+               "vocab '(memory)': byte 1 (line 1) is zero: this is not text");
+    ERROR_SAYS(wf_vocab_from_parts(&good, 1, &(wf_vocab_options){ .min_count = -1 }, e),
+               "vocab: .min_count is -1; it must be 0 or more");
+    ERROR_SAYS(wf_vocab_from_parts(&good, 1, &(wf_vocab_options){ .max_size = 3 }, e),
+               "vocab: .max_size is 3; it must be 0, or 4 and more");
+    ERROR_SAYS(wf_vocab_from_text("v", NULL, 3, e), "vocab 'v': no bytes were given");
+    ERROR_SAYS(wf_vocab_from_text("v", "a", -1, e), "vocab 'v': no bytes were given");
+    ERROR_SAYS(wf_vocab_load("", e), "vocab '': no path was given");
+    ERROR_SAYS(wf_vocab_save(NULL, "x", e), "vocab: it was never made (NULL)");
+    ERROR_SAYS(wf_vocab_encode(NULL, "a", 1, ids, 2, e) + 1,
+               "encode: the vocabulary was never made");
+    wf_vocab_free(NULL);
+    QUIET(!wf_vocab_text(NULL) && wf_vocab_size(NULL) == 0 && !wf_vocab_word(NULL, 0));
+    QUIET(wf_vocab_id(NULL, "a", 1) == WF_UNK && wf_vocab_decode(NULL, ids, 2, NULL, 5) == 0);
+    wf_vocab *v = wf_vocab_from_parts(&good, 1, NULL, e);
+    QUIET(wf_vocab_size(v) == 6 && !wf_vocab_word(v, INT64_MAX) && !wf_vocab_word(v, INT64_MIN));
+    QUIET(wf_vocab_id(v, NULL, 1) == WF_UNK && wf_vocab_id(v, "a", -1) == WF_UNK);
+    QUIET(wf_vocab_decode(v, NULL, 2, NULL, 0) == 0 && wf_vocab_decode(v, ids, -1, NULL, 0) == 0);
+    ERROR_SAYS(wf_vocab_encode(v, NULL, 1, ids, 2, e) + 1, "encode: no text was given");
+    ERROR_SAYS(wf_vocab_encode(v, "a", 1, NULL, 2, e) + 1, "encode: no text was given");
+    ERROR_SAYS(wf_vocab_encode(v, "\xC0", 1, ids, 2, e) + 1,
+               "encode: byte 0 (line 1) is 0xC0, which is not UTF-8 there");
+    ERROR_SAYS(wf_vocab_save(v, NULL, e), NULL);
+    QUIET(wf_vocab_encode(v, NULL, 0, NULL, 0, NULL) == 0);
+    wf_vocab_free(v);
+}
+
+static void text_files(void)
+{
+    wf_error *e = &now.error;
+    int64_t n = 5, at = 0, start = 0;
+    ERROR_SAYS(wf_text_read(NULL, 0, &n, e), "text '(no path)': no path was given");
+    ERROR_SAYS(wf_text_read("", 0, NULL, e), "text '': no path was given");
+    ERROR_SAYS(wf_text_read(harness_folder(), 0, &n, e), NULL);
+    QUIET(n == 0 && wf_text_word(NULL, 3, &at, &start) == 0);
+    QUIET(wf_text_word("a", 1, NULL, &start) == 0 && wf_text_word("a", 1, &at, NULL) == 0);
+    at = -1;
+    QUIET(wf_text_word("a", 1, &at, &start) == 0);
+    at = 9;
+    QUIET(wf_text_word("a", 1, &at, &start) == 0 && wf_text_word("a", -1, &at, &start) == 0);
+}
+
+static void batches(void)
+{
+    wf_error *e = &now.error;
+    const int32_t id[2] = { 1, 2 };
+    const wf_ids good = { id, 2 }, less = { id, -1 }, none = { NULL, 2 };
+    wf_padded p = { 0 };
+    int64_t order[2] = { 5, 5 };
+    ERROR_SAYS(wf_pad(NULL, &good, 1, NULL, e), "pad: there is no batch to fill (NULL)");
+    ERROR_SAYS(wf_pad(&p, NULL, 2, NULL, e), "pad: 2 sequences were promised and not given");
+    ERROR_SAYS(wf_pad(&p, &good, -1, NULL, e), "pad: -1 sequences were promised and not given");
+    ERROR_SAYS(wf_pad(&p, &less, 1, NULL, e), "pad: sequence (0) has -1 ids that were not given");
+    ERROR_SAYS(wf_pad(&p, &none, 1, NULL, e), "pad: sequence (0) has 2 ids that were not given");
+    ERROR_SAYS(wf_pad(&p, &good, 1, &(wf_pad_options){ .time = -1 }, e),
+               "pad: .time is -1; it must be 0 or more");
+    ERROR_SAYS(wf_pad(&p, &good, 1, &(wf_pad_options){ .time = 1 }, e),
+               "pad: sequence (0) has 2 ids; .time is 1\n  hint: .truncate cuts what is longer");
+    wf_padded_free(NULL);
+    wf_padded_free(&p);
+    wf_permutation(2, 1, NULL);
+    wf_permutation(0, 1, order);
+    wf_permutation(-3, 1, order);
+    QUIET(!p.memory && order[0] == 5 && order[1] == 5);
+}
 
 static const misuse table[] = {
     { OF(wf_version), the_runtime },
@@ -688,6 +776,25 @@ static const misuse table[] = {
     { OF(wf_random_normal), random_numbers },
     { OF(wf_random_below), random_numbers },
     { OF(wf_corpus_new), corpora },
+    { OF(wf_corpus_from_files), corpora },
+    { OF(wf_vocab_new), vocabularies },
+    { OF(wf_vocab_from_files), vocabularies },
+    { OF(wf_vocab_from_parts), vocabularies },
+    { OF(wf_vocab_from_text), vocabularies },
+    { OF(wf_vocab_text), vocabularies },
+    { OF(wf_vocab_load), vocabularies },
+    { OF(wf_vocab_save), vocabularies },
+    { OF(wf_vocab_free), vocabularies },
+    { OF(wf_vocab_size), vocabularies },
+    { OF(wf_vocab_word), vocabularies },
+    { OF(wf_vocab_id), vocabularies },
+    { OF(wf_vocab_encode), vocabularies },
+    { OF(wf_vocab_decode), vocabularies },
+    { OF(wf_text_read), text_files },
+    { OF(wf_text_word), text_files },
+    { OF(wf_pad), batches },
+    { OF(wf_padded_free), batches },
+    { OF(wf_permutation), batches },
     { OF(wf_corpus_from_memory), corpora },
     { OF(wf_corpus_from_parts), corpora },
     { OF(wf_corpus_from_alphabet), corpora },

@@ -1,0 +1,28 @@
+/* What the readers of text share: sentences about it, and texts in memory. Not installed. */
+#ifndef WEFT_DATA_TEXT_PRIVATE_H
+#define WEFT_DATA_TEXT_PRIVATE_H
+
+#include "data/text.h"
+#include "tensor/io_private.h"
+
+/* How sentences about a text begin: "corpus 'book.txt'"; "-" is called (standard input). */
+const char *text_what(char what[WF_WHAT], const char *kind, const char *name);
+const char *text_name(const wf_text *part);
+/* As wf_text_read, with sentences that begin with `what`. */
+char *text_take(const char *what, const char *path, int64_t most, int64_t *bytes, wf_error *error);
+/* Several at once, to be let go together. */
+wf_text *text_take_all(const char *kind, const char *const *paths, int n, wf_error *error);
+void text_release_all(wf_text *parts, int n);
+
+/* Are there n >= 1 parts, each with its bytes? */
+bool text_given(const wf_text *parts, int n, const char *kind, wf_error *error);
+/* The text after its byte order mark, if it has one. */
+wf_text text_body(const wf_text *part);
+/* The letter at byte *at, which moves behind it; false and the reason where the bytes are not UTF-8
+ * or are U+0000. */
+bool text_letter(const char *text, int64_t n, int64_t *at, int32_t *letter, const char *what,
+                 wf_error *error);
+/* The number of a byte's line, from 1. */
+int64_t text_line(const char *text, int64_t at);
+
+#endif
