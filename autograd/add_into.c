@@ -1,6 +1,6 @@
 /* add_into: a contribution is added to a view of a gradient; how the graph of a view's gradient
  * is built. */
-#include "autograd/private.h"
+#include "autograd/sweep_private.h"
 
 #include <string.h>
 

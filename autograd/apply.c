@@ -108,26 +108,42 @@ static wf_var *outputs_new(wf_tape *t, const wf_op *op, int n_out, const wf_tens
     return out;
 }
 
-/* The body of wf_apply, with room for the inputs given: vars as they are on this tape, and their
- * values. */
-static bool apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const given[], const void *attr,
-                  wf_var *result[], wf_var *in[], const wf_tensor *value[])
+/* What one application holds while the row's functions run. */
+typedef struct application {
+    const wf_op *op;
+    int n_in;
+    wf_var **in;              /* as they are on this tape */
+    const wf_tensor **value;
+    const void *attr;
+    wf_var *out;
+    int64_t scratch_backward;
+} application;
+
+/* The inputs enter the tape; *wants: one of them leads to a gradient. */
+static bool enter_all(wf_tape *t, const application *a, wf_var *const given[], bool *wants)
 {
-    bool wants = false;
-    for (int i = 0; i < n_in; i++) {
+    *wants = false;
+    for (int i = 0; i < a->n_in; i++) {
         wf_var *v = given[i];
-        if (v && v->tape == t && v->generation == t->generation) {
-            in[i] = v;
-        } else if (!v && i < 32 && op->optional >> i & 1) {
-            in[i] = NULL;
-            value[i] = NULL;
+        if (v && v->tape == t && v->epoch >= t->fresh) {
+            a->in[i] = v;
+        } else if (!v && i < 32 && a->op->optional >> i & 1) {
+            a->in[i] = NULL;
+            a->value[i] = NULL;
             continue;
-        } else if (!(in[i] = var_enter(t, v, op->name, i + 1))) {
+        } else if (!(a->in[i] = var_enter(t, v, a->op->name, i + 1))) {
             return false;
         }
-        value[i] = &in[i]->value;
-        wants |= (in[i]->flags & VAR_WANTS_GRAD) != 0;
+        a->value[i] = &a->in[i]->value;
+        *wants |= (a->in[i]->flags & VAR_WANTS_GRAD) != 0;
     }
+    return true;
+}
+
+/* Asks the row for the forms of the outputs, and makes them. */
+static bool shape_outputs(wf_tape *t, application *a, int64_t *scratch)
+{
+    const wf_op *op = a->op;
     int n_out = op->outputs + op->hidden;
     wf_tensor form[OUTPUTS];
     for (int i = 0; i < n_out; i++) { /* what shape does not fill is refused */
@@ -137,13 +153,16 @@ static bool apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const given[], 
     wf_error error;
     error.text[0] = '\0';
     wf_shaping s = { .op = op,
-                     .n_in = n_in,
+                     .n_in = a->n_in,
                      .n_out = n_out,
-                     .in = value,
-                     .attr = attr,
+                     .in = a->value,
+                     .attr = a->attr,
                      .out = form,
                      .error = &error };
-    if (!op->shape(&s)) {
+    uint64_t epoch = t->epoch;
+    bool fits = op->shape(&s);
+    if (t->epoch != epoch && !call_survived(t, epoch, op->name)) return false;
+    if (!fits) {
         wf_fail(t, "%s: %s", op->name,
                 error.text[0] ? error.text : "these shapes do not go together");
         return false;
@@ -153,42 +172,84 @@ static bool apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const given[], 
                 (long long)(s.scratch_forward < 0 ? s.scratch_forward : s.scratch_backward));
         return false;
     }
-    wf_var *out = outputs_new(t, op, n_out, form);
-    if (!out) return false;
-    const wf_tensor *made[OUTPUTS];
-    for (int i = 0; i < n_out; i++) made[i] = &out[i].value;
-    wf_call c = { .op = op,
-                  .n_in = n_in,
-                  .n_out = n_out,
-                  .in = value,
-                  .out = made,
-                  .attr = attr,
-                  .threads = t->threads };
-    if (op->check && !op->check(&c, &error)) {
-        wf_fail(t, "%s: %s", op->name, error.text[0] ? error.text : "a value is out of range");
-        return false;
+    *scratch = s.scratch_forward;
+    a->scratch_backward = s.scratch_backward;
+    return (a->out = outputs_new(t, op, n_out, form)) != NULL;
+}
+
+/* Checks the values and computes; c is complete but for scratch and random numbers. */
+static bool compute(wf_tape *t, wf_call *c, int64_t scratch)
+{
+    const wf_op *op = c->op;
+    uint64_t epoch = t->epoch;
+    if (op->check) {
+        wf_error error;
+        error.text[0] = '\0';
+        bool good = op->check(c, &error);
+        if (t->epoch != epoch && !call_survived(t, epoch, op->name)) return false;
+        if (!good) {
+            wf_fail(t, "%s: %s", op->name, error.text[0] ? error.text : "a value is out of range");
+            return false;
+        }
     }
-    if (s.scratch_forward > 0 && !(c.scratch = pool_take(&t->grads, s.scratch_forward))) {
-        tape_fail_oom(t, op->name, s.scratch_forward);
+    if (scratch > 0 && !(c->scratch = pool_take(&t->grads, scratch))) {
+        tape_fail_oom(t, op->name, scratch);
         return false;
     }
     if (op->flags & WF_OP_RANDOM) {
-        c.key = wf_key_with(t->seed, t->step);
-        c.counter = t->random_ops++ << 32;
+        c->key = wf_key_with(t->seed, t->step);
+        c->counter = t->random_ops++ << 32;
     }
     uint32_t fp = wf_fp_enter();
-    op->forward(&c);
+    op->forward(c);
     wf_fp_leave(fp);
-    if (c.scratch) pool_give(&t->grads, c.scratch, s.scratch_forward);
+    if (t->epoch != epoch && !call_survived(t, epoch, op->name)) return false;
+    if (c->scratch) pool_give(&t->grads, c->scratch, scratch);
+    return !t->failed;
+}
+
+/* The body of wf_apply: all but its arrays of inputs is there. */
+static bool apply(wf_tape *t, application *a, wf_var *const given[], wf_var *result[])
+{
+    const wf_op *op = a->op;
+    int64_t scratch;
+    bool wants;
+    if (!enter_all(t, a, given, &wants) || !shape_outputs(t, a, &scratch)) return false;
+    int n_out = op->outputs + op->hidden;
+    const wf_tensor *made[OUTPUTS];
+    for (int i = 0; i < n_out; i++) made[i] = &a->out[i].value;
+    wf_call c = { .op = op,
+                  .n_in = a->n_in,
+                  .n_out = n_out,
+                  .in = a->value,
+                  .out = made,
+                  .attr = a->attr,
+                  .threads = t->threads };
+    if (!compute(t, &c, scratch)) return false;
     if (wants && t->mode != WF_INFER) {
-        node *n = node_record(t, op, n_in, in, out, n_out, attr);
+        node *n = node_record(t, op, a->n_in, a->in, a->out, n_out, a->attr);
         if (!n) return false;
-        n->scratch_backward = s.scratch_backward;
+        n->scratch_backward = a->scratch_backward;
         n->key = c.key;
         n->counter = c.counter;
     }
-    for (int i = 0; i < op->outputs; i++) result[i] = &out[i];
+    for (int i = 0; i < op->outputs; i++) result[i] = &a->out[i];
     return true;
+}
+
+/* An op of so many inputs has its arrays from the pool. */
+static bool apply_many(wf_tape *t, application *a, wf_var *const given[], wf_var *result[])
+{
+    uint64_t epoch = t->epoch;
+    int64_t bytes = a->n_in * (int64_t)(sizeof(wf_var *) + sizeof(wf_tensor *));
+    if (!(a->in = pool_take(&t->grads, bytes))) {
+        tape_fail_oom(t, a->op->name, bytes);
+        return false;
+    }
+    a->value = (const wf_tensor **)(a->in + a->n_in);
+    bool ok = apply(t, a, given, result);
+    if (epoch_good(t, epoch)) pool_give(&t->grads, a->in, bytes);
+    return ok;
 }
 
 /* Everything that can be said before the inputs are looked at. */
@@ -227,15 +288,10 @@ static bool apply_any(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[],
     if (!t || t->failed || !may_apply(t, op, n_in, in, attr, out)) return false;
     wf_var *few[FEW];
     const wf_tensor *few_values[FEW];
-    if (n_in <= FEW) return apply(t, op, n_in, in, attr, out, few, few_values);
-    int64_t bytes = n_in * (int64_t)(sizeof few[0] + sizeof few_values[0]);
-    wf_var **many = pool_take(&t->grads, bytes);
-    if (!many) {
-        tape_fail_oom(t, op->name, bytes);
-        return false;
-    }
-    bool ok = apply(t, op, n_in, in, attr, out, many, (const wf_tensor **)(many + n_in));
-    pool_give(&t->grads, many, bytes);
+    application a = { .op = op, .n_in = n_in, .in = few, .value = few_values, .attr = attr };
+    calling before = call_begin(t, op->name);
+    bool ok = n_in <= FEW ? apply(t, &a, in, out) : apply_many(t, &a, in, out);
+    call_end(t, before);
     return ok;
 }
 

@@ -1,19 +1,26 @@
-/* The tape's memory: a bump allocator whose chunks merge at reset, and a pool on top of one that
- * hands blocks out again by size. A steady loop therefore asks the heap for nothing. */
+/* The tape's memory: a bump allocator that keeps its chunks, and a pool on top of one that hands
+ * blocks out again by size. A steady loop therefore asks the heap for nothing. */
 #include "autograd/private.h"
 #include "tensor/runtime.h"
 #include "tensor/size.h"
 
 #include <string.h>
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) && !defined(__SANITIZE_ADDRESS__)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
+enum { RESTS = true };
 #else
+enum { RESTS = false };           /* a place is handed out again at once */
 #define ASAN_POISON_MEMORY_REGION(at, bytes) ((void)(at), (void)(bytes))
 #define ASAN_UNPOISON_MEMORY_REGION(at, bytes) ((void)(at), (void)(bytes))
 #endif
 
-enum { ALIGN = 64, CHUNK = 64 * 1024 };
+enum { ALIGN = 64, CHUNK = 64 * 1024, STAYS = 8, STAY_BYTES = 64 << 20 };
 
 struct chunk {
     chunk *next;
@@ -49,23 +56,20 @@ static chunk *chunk_new(arena *a, int64_t bytes)
  * far. */
 static bool arena_grow(arena *a, int64_t bytes)
 {
-    if (a->current) a->current->at = a->at;
-    while (a->current && a->current->next) {
+    while (a->current) {
+        a->before += a->at - chunk_begin(a->current);
         chunk *next = a->current->next;
-        if (next->size >= bytes) {
-            arena_enter(a, next);
-            return true;
-        }
-        a->current = next;
-        next->at = chunk_begin(next);
+        if (!next) break;
+        arena_enter(a, next);
+        if (next->size >= bytes) return true;
     }
     int64_t size = a->total > CHUNK ? a->total : CHUNK;
     if (size < bytes) size = bytes;
     chunk *c = chunk_new(a, size);
     if (!c && size > bytes) c = chunk_new(a, bytes);
     if (!c) {
-        /* Leave the arena at the end of its last chunk: the next take, if smaller, tries again. */
-        if (a->current) a->at = a->end = chunk_begin(a->current) + a->current->size;
+        /* Leave the arena in its last chunk: the next take, if smaller, tries again. */
+        if (a->current) a->before -= a->at - chunk_begin(a->current);
         return false;
     }
     if (a->current)
@@ -90,95 +94,122 @@ void *arena_take(arena *a, int64_t bytes, int64_t align)
 
 int64_t arena_used(const arena *a)
 {
-    int64_t used = 0;
-    for (chunk *c = a->first; c; c = c->next) {
-        if (c == a->current) return used + (a->at - chunk_begin(c));
-        used += c->at - chunk_begin(c);
-    }
-    return used;
+    return a->current ? a->before + (a->at - chunk_begin(a->current)) : 0;
 }
 
-void arena_free(arena *a)
+static void chunks_free(chunk *c)
 {
-    for (chunk *c = a->first; c;) {
+    while (c) {
         chunk *next = c->next;
         ASAN_UNPOISON_MEMORY_REGION(chunk_begin(c), (size_t)c->size);
         wf_release(c);
         c = next;
     }
+}
+
+void arena_free(arena *a)
+{
+    chunks_free(a->first);
+    for (int i = 0; i < ARENA_RESTS; i++) chunks_free(a->resting[i]);
     *a = (arena){ 0 };
+}
+
+/* Poisons from a place in a chunk to where the arena stands, and counts the bytes. */
+static int64_t give_up(arena *a, chunk *c, char *at)
+{
+    int64_t bytes = 0;
+    for (; c; c = c->next, at = c ? chunk_begin(c) : NULL) {
+        char *end = c == a->current ? a->at : chunk_begin(c) + c->size;
+        ASAN_POISON_MEMORY_REGION(at, (size_t)(end - at));
+        bytes += end - at;
+        if (c == a->current) break;
+    }
+    return bytes;
 }
 
 void arena_reset(arena *a)
 {
-    if (!a->first) return;
-    if (a->first->next) {
-        int64_t total = a->total;
-        arena_free(a);
-        /* Without memory for the whole the arena starts small again, which is no error. */
-        a->first = chunk_new(a, total);
-        if (!a->first) return;
+    if (RESTS) {
+        give_up(a, a->first, a->first ? chunk_begin(a->first) : NULL);
+        chunk *rested = a->resting[ARENA_RESTS - 1];
+        for (int i = ARENA_RESTS - 1; i > 0; i--) a->resting[i] = a->resting[i - 1];
+        a->resting[0] = a->first;
+        a->first = rested;
+        a->current = NULL;
+        a->at = a->end = NULL;
+        a->total = 0;
+        for (chunk *c = a->first; c; c = c->next) a->total += c->size;
     }
-    ASAN_POISON_MEMORY_REGION(chunk_begin(a->first), (size_t)a->first->size);
-    arena_enter(a, a->first);
+    a->before = 0;
+    a->stays = 0;
+    if (a->first) arena_enter(a, a->first);
 }
 
-void arena_place(const arena *a, uint64_t place[2])
+void arena_place(const arena *a, uint64_t place[3])
 {
     place[0] = (uint64_t)(uintptr_t)a->current;
     place[1] = (uint64_t)(uintptr_t)a->at;
+    place[2] = (uint64_t)arena_used(a);
 }
 
-void arena_return(arena *a, const uint64_t place[2])
+void arena_return(arena *a, const uint64_t place[3])
 {
-    if (!place[0]) {
-        /* The mark was set before the first chunk. */
-        if (a->first) arena_enter(a, a->first);
-        return;
-    }
     chunk *c = (chunk *)(uintptr_t)place[0];
+    char *at = (char *)(uintptr_t)place[1];
+    if (!c && !(c = a->first)) return;
+    if (!place[0]) at = chunk_begin(c); /* the mark was set before the first chunk */
+    if (RESTS) {
+        /* What comes next is made behind what was given up, for some returns at least. */
+        int64_t bytes = give_up(a, c, at);
+        if (++a->stays < STAYS || bytes < STAY_BYTES) {
+            a->before = (int64_t)place[2] - (a->at - chunk_begin(a->current));
+            return;
+        }
+        a->stays = 0;
+    }
     arena_enter(a, c);
-    a->at = (char *)(uintptr_t)place[1];
-    ASAN_POISON_MEMORY_REGION(a->at, (size_t)(a->end - a->at));
+    a->at = at;
+    a->before = (int64_t)place[2] - (at - chunk_begin(c));
 }
 
 struct pool_block {
     pool_block *next;
-    int64_t bytes;
 };
 
-static int64_t pool_round(int64_t bytes)
+/* A block's class, and its size: multiples of 64 up to 512, then eight to each doubling. All free
+ * blocks of a class are one list, so that to take and to give is one step however many sizes a
+ * tape has seen. */
+static int pool_class(int64_t bytes, int64_t *size)
 {
-    return bytes <= ALIGN ? ALIGN : (bytes + ALIGN - 1) & ~(int64_t)(ALIGN - 1);
-}
-
-static pool_block **pool_bucket(pool *p, int64_t bytes)
-{
-    uint64_t units = (uint64_t)bytes / ALIGN;
-    return &p->free[(units ^ units >> 6 ^ units >> 12) % POOL_BUCKETS];
+    uint64_t units = bytes <= ALIGN ? 1 : ((uint64_t)bytes + ALIGN - 1) / ALIGN;
+    if (units <= 8) {
+        *size = (int64_t)units * ALIGN;
+        return (int)units - 1;
+    }
+    int shift = 60 - __builtin_clzll(units - 1); /* 8 <= (units - 1) >> shift < 16 */
+    uint64_t eighths = ((units - 1) >> shift) + 1;
+    *size = (int64_t)(eighths << shift) * ALIGN;
+    return 8 * shift + (int)eighths - 1;
 }
 
 void *pool_take(pool *p, int64_t bytes)
 {
-    if (bytes > INT64_MAX - 2 * ALIGN) return NULL;
-    bytes = pool_round(bytes);
-    for (pool_block **at = pool_bucket(p, bytes); *at; at = &(*at)->next)
-        if ((*at)->bytes == bytes) {
-            pool_block *block = *at;
-            *at = block->next;
-            ASAN_UNPOISON_MEMORY_REGION(block, (size_t)bytes);
-            return block;
-        }
-    return arena_take(&p->arena, bytes, ALIGN);
+    if (bytes > INT64_MAX / 4) return NULL;
+    int64_t size;
+    pool_block **bucket = &p->free[pool_class(bytes, &size)], *block = *bucket;
+    if (!block) return arena_take(&p->arena, size, ALIGN);
+    *bucket = block->next;
+    ASAN_UNPOISON_MEMORY_REGION(block, (size_t)bytes);
+    return block;
 }
 
 void pool_give(pool *p, void *block, int64_t bytes)
 {
-    bytes = pool_round(bytes);
-    pool_block **bucket = pool_bucket(p, bytes), *b = block;
-    *b = (pool_block){ .next = *bucket, .bytes = bytes };
+    int64_t size;
+    pool_block **bucket = &p->free[pool_class(bytes, &size)], *b = block;
+    *b = (pool_block){ .next = *bucket };
     *bucket = b;
-    ASAN_POISON_MEMORY_REGION((char *)block + sizeof *b, (size_t)bytes - sizeof *b);
+    ASAN_POISON_MEMORY_REGION((char *)block + sizeof *b, (size_t)size - sizeof *b);
 }
 
 void pool_reset(pool *p)

@@ -416,6 +416,7 @@ static const wf_op embedding_row = {
     .doc = "rows of a table (V, D) by ids (...): (..., D)",
     .inputs = 2,
     .outputs = 1,
+    .flags = WF_OP_SPARSE,
     .reads_in = 2,
     .shape = embedding_shape,
     .check = embedding_check,

@@ -1,9 +1,11 @@
 /* wf_grad: gradients as vars, either by the sweep's kernels or, with create_graph, built out of
  * public ops. */
 #include "autograd/ops.h"
-#include "autograd/private.h"
+#include "autograd/sweep_private.h"
 
 #include <string.h>
+
+enum { OUTPUTS = 16 };
 
 static wf_shape shape_of(const wf_var *v)
 {
@@ -65,13 +67,46 @@ static bool gather(wf_tape *t, wf_var *v, wf_var *g)
 static bool graph_sweep(wf_tape *t, node *low, int n, wf_var *const out[],
                         wf_var *const cotangent[]);
 
+/* What a row's own function made in place of `like`: a var of this tape in the same form, judged
+ * before anything of it is used. NULL after failing the tape; `what` begins the sentence. */
+static wf_var *judged(wf_tape *t, const wf_op *op, wf_var *made, const wf_var *like,
+                      const char *what, int i, const char *made_by)
+{
+    if (!(made = wf_enter(t, made, "%s: %s of %s %d", op->name, made_by, what, i + 1))) return NULL;
+    wf_shape a = shape_of(like), b = shape_of(made);
+    if (wf_shape_equal(&a, &b) && made->value.dtype == like->value.dtype) return made;
+    char ta[128], tb[128];
+    return wf_fail(t, "%s: %s %d is %s %s; %s of it is %s %s", op->name, what, i + 1,
+                   wf_dtype_name(like->value.dtype), wf_shape_text(ta, sizeof ta, a.rank, a.dim),
+                   made_by, wf_dtype_name(made->value.dtype),
+                   wf_shape_text(tb, sizeof tb, b.rank, b.dim));
+}
+
+/* Records the reference on these inputs; its visible outputs are judged. */
+static bool record_reference(wf_tape *t, const node *n, wf_var *const in[], wf_var *made[])
+{
+    const wf_op *op = n->op;
+    uint64_t epoch = t->epoch;
+    for (int i = 0; i < op->outputs; i++) made[i] = NULL;
+    bool ok = op->reference(t, n->n_in, in, n->attr, made);
+    if (t->epoch != epoch && !call_survived(t, epoch, op->name)) return false;
+    if (!ok) {
+        wf_fail(t, "%s: its reference failed", op->name);
+        return false;
+    }
+    for (int i = 0; i < op->outputs; i++)
+        if (!(made[i] = judged(t, op, made[i], &n->out[i], "output", i, "the reference")))
+            return false;
+    return true;
+}
+
 /* The gradient of an op that has only a reference: the reference is recorded on aliases of the
  * inputs and swept. */
 static bool reference_gradient(wf_tape *t, const node *n, wf_var *const gout[], wf_var *gin[])
 {
     const wf_op *op = n->op;
     int64_t bytes = n->n_in * (int64_t)sizeof(wf_var *);
-    wf_var **in = arena_take(&t->values, bytes, 16), *out[16], *with[16], *results[16];
+    wf_var **in = arena_take(&t->values, bytes, 16), *out[OUTPUTS], *with[OUTPUTS], *made[OUTPUTS];
     if (!in) {
         tape_fail_oom(t, op->name, bytes);
         return false;
@@ -81,27 +116,18 @@ static bool reference_gradient(wf_tape *t, const node *n, wf_var *const gout[], 
         if (in[i] && in[i]->flags & VAR_WANTS_GRAD && !(in[i] = alias_new(t, in[i]))) return false;
     }
     node *low = t->last;
-    if (!op->reference(t, n->n_in, in, n->attr, results)) {
-        if (wf_tape_ok(t)) wf_fail(t, "%s: its reference failed", op->name);
-        return false;
-    }
+    if (!record_reference(t, n, in, made)) return false;
     int used = 0;
     for (int i = 0; i < op->outputs; i++) {
         if (!gout[i]) continue;
-        out[used] = results[i];
+        out[used] = made[i];
         with[used++] = gout[i];
-        wf_shape a = shape_of(results[i]), b = shape_of(&n->out[i]);
-        if (!wf_shape_equal(&a, &b)) {
-            char ta[128], tb[128];
-            wf_fail(t, "%s: output %d is %s; its reference makes %s", op->name, i + 1,
-                    wf_shape_text(tb, sizeof tb, b.rank, b.dim),
-                    wf_shape_text(ta, sizeof ta, a.rank, a.dim));
-            return false;
-        }
     }
     for (int i = 0; i < n->n_in; i++)
         if (in[i] && in[i] != n->in[i]) in[i]->flags |= VAR_NEEDED | VAR_HELD;
+    uint64_t epoch = t->epoch;
     bool ok = graph_sweep(t, low, used, out, with);
+    if (!epoch_good(t, epoch)) return false;
     for (int i = 0; i < n->n_in; i++) {
         if (!in[i] || in[i] == n->in[i]) continue;
         in[i]->flags &= ~(uint32_t)(VAR_NEEDED | VAR_HELD);
@@ -111,9 +137,36 @@ static bool reference_gradient(wf_tape *t, const node *n, wf_var *const gout[], 
     return ok;
 }
 
+/* Calls what the row has: gin[i], NULL before, receives the gradient of input i where wanted. */
+static bool row_gradient(wf_tape *t, const node *n, wf_var *const gout[], const bool wanted[],
+                         wf_var *gin[])
+{
+    const wf_op *op = n->op;
+    if (op->gradient) {
+        wf_var *outs[OUTPUTS];
+        for (int i = 0; i < n->n_out; i++) outs[i] = &n->out[i];
+        wf_gradient g = { .op = op,
+                          .n_in = n->n_in,
+                          .n_out = n->n_out,
+                          .in = n->in,
+                          .out = outs,
+                          .gout = gout,
+                          .wanted = wanted,
+                          .gin = gin,
+                          .attr = n->attr };
+        uint64_t epoch = t->epoch;
+        op->gradient(t, &g);
+        return t->epoch == epoch || call_survived(t, epoch, op->name);
+    }
+    if (op->reference) return reference_gradient(t, n, gout, gin);
+    wf_fail(t, "%s: it has neither a gradient nor a reference, so no graph of its gradient",
+            op->name);
+    return false;
+}
+
 static bool node_graph(wf_tape *t, const node *n)
 {
-    wf_var *gout[16];
+    wf_var *gout[OUTPUTS];
     bool arrived = false;
     for (int i = 0; i < n->n_out; i++) {
         gout[i] = i < n->op->outputs ? n->out[i].graph_grad : NULL;
@@ -127,8 +180,6 @@ static bool node_graph(wf_tape *t, const node *n)
         return false;
     }
     bool *wanted = (bool *)(gin + n->n_in);
-    wf_var *outs[16];
-    for (int i = 0; i < n->n_out; i++) outs[i] = &n->out[i];
     for (int i = 0; i < n->n_in; i++) {
         gin[i] = NULL;
         wanted[i] = n->in[i] && n->in[i]->flags & VAR_WANTS_GRAD &&
@@ -136,35 +187,14 @@ static bool node_graph(wf_tape *t, const node *n)
     }
     const scope *where = t->where;
     t->where = n->where;
-    if (n->op->gradient) {
-        wf_gradient g = { .op = n->op,
-                          .n_in = n->n_in,
-                          .n_out = n->n_out,
-                          .in = n->in,
-                          .out = outs,
-                          .gout = gout,
-                          .wanted = wanted,
-                          .gin = gin,
-                          .attr = n->attr };
-        n->op->gradient(t, &g);
-    } else if (n->op->reference) {
-        if (!reference_gradient(t, n, gout, gin)) return false;
-    } else {
-        wf_fail(t, "%s: it has neither a gradient nor a reference, so no graph of its gradient",
-                n->op->name);
-    }
+    if (!row_gradient(t, n, gout, wanted, gin)) return false;
+    for (int i = 0; i < n->n_in; i++)
+        if (wanted[i] && gin[i])
+            gin[i] = judged(t, n->op, gin[i], n->in[i], "input", i, "the gradient");
     t->where = where;
     if (t->failed) return false;
     for (int i = 0; i < n->n_in; i++) {
         if (!wanted[i] || !gin[i]) continue;
-        wf_shape a = shape_of(n->in[i]), b = shape_of(gin[i]);
-        if (!wf_shape_equal(&a, &b) || gin[i]->value.dtype != n->in[i]->value.dtype) {
-            char ta[128], tb[128];
-            wf_fail(t, "%s: input %d is %s; its gradient came out as %s", n->op->name, i + 1,
-                    wf_shape_text(ta, sizeof ta, a.rank, a.dim),
-                    wf_shape_text(tb, sizeof tb, b.rank, b.dim));
-            return false;
-        }
         if (!gather(t, n->in[i], gin[i])) return false;
     }
     for (int i = 0; i < n->n_out; i++)
@@ -211,16 +241,24 @@ static wf_var *result(wf_tape *t, wf_var *v, bool graph)
     return wf_zeros(t, v->value.dtype, shape_of(v));
 }
 
-bool wf_grad(wf_tape *t, int n_out, wf_var *const out[], wf_var *const cotangent[], int n_wrt,
-             wf_var *const wrt[], wf_var *grad[], const wf_grad_options *options)
+/* The targets' gradients are read off, and nothing of the sweep is left. */
+static bool collect(wf_tape *t, int n, wf_var *const target[], wf_var *grad[], bool graph, bool ok)
 {
-    for (int i = 0; grad && i < n_wrt; i++) grad[i] = NULL;
-    if (!wf_tape_ok(t)) return false;
-    if (n_out < 0 || n_wrt < 0 || (n_out > 0 && !out) || (n_wrt > 0 && (!wrt || !grad))) {
-        wf_fail(t, "grad: %d outputs and %d vars were promised and not given", n_out, n_wrt);
-        return false;
+    for (int i = 0; i < n; i++) target[i]->root->flags &= ~(uint32_t)(VAR_NEEDED | VAR_HELD);
+    for (int i = 0; ok && !graph && i < n; i++) grad_settle(t, target[i]->root);
+    for (int i = 0; ok && i < n; i++) ok = (grad[i] = result(t, target[i], graph)) != NULL;
+    for (int i = 0; i < n; i++) {
+        if (graph)
+            target[i]->root->graph_grad = NULL;
+        else
+            grad_drop(t, target[i]->root);
     }
-    bool graph = options && options->create_graph;
+    return ok;
+}
+
+static bool grad_all(wf_tape *t, int n_out, wf_var *const out[], wf_var *const cotangent[],
+                     int n_wrt, wf_var *const wrt[], wf_var *grad[], bool graph)
+{
     int64_t bytes = (2 * (int64_t)n_out + n_wrt) * (int64_t)sizeof(wf_var *);
     wf_var **here = arena_take(&t->values, bytes, 16);
     if (!here) {
@@ -238,19 +276,27 @@ bool wf_grad(wf_tape *t, int n_out, wf_var *const out[], wf_var *const cotangent
         return false;
     }
     for (int i = 0; i < n_wrt; i++) target[i]->root->flags |= VAR_NEEDED | VAR_HELD;
+    uint64_t epoch = t->epoch;
     bool ok = graph ? graph_sweep(t, NULL, n_out, here, with)
-                    : sweep_run(t, NULL, n_out, here, with);
-    for (int i = 0; i < n_wrt; i++) target[i]->root->flags &= ~(uint32_t)(VAR_NEEDED | VAR_HELD);
-    for (int i = 0; ok && i < n_wrt; i++) ok = (grad[i] = result(t, target[i], graph)) != NULL;
-    for (int i = 0; i < n_wrt; i++) {
-        wf_var *root = target[i]->root;
-        if (root->grad)
-            pool_give(&t->grads, root->grad,
-                      wf_tensor_count(&root->value) * wf_dtype_size(root->value.dtype));
-        root->grad = NULL;
-        root->graph_grad = NULL;
+                    : sweep_run(t, NULL, n_out, here, with, NULL);
+    return epoch_good(t, epoch) && collect(t, n_wrt, target, grad, graph, ok);
+}
+
+/* grad[] may be the list of wrt, out or cotangent itself: it is written last. */
+bool wf_grad(wf_tape *t, int n_out, wf_var *const out[], wf_var *const cotangent[], int n_wrt,
+             wf_var *const wrt[], wf_var *grad[], const wf_grad_options *options)
+{
+    bool ok = false;
+    calling before;
+    if (!wf_tape_ok(t)) {
+        ok = false;
+    } else if (n_out < 0 || n_wrt < 0 || (n_out > 0 && !out) || (n_wrt > 0 && (!wrt || !grad))) {
+        wf_fail(t, "grad: %d outputs and %d vars were promised and not given", n_out, n_wrt);
+    } else if (sweep_begin(t, "grad", &before)) {
+        bool graph = options && options->create_graph;
+        ok = grad_all(t, n_out, out, cotangent, n_wrt, wrt, grad, graph);
+        sweep_end(t, before);
     }
-    if (!ok)
-        for (int i = 0; i < n_wrt; i++) grad[i] = NULL;
+    for (int i = 0; !ok && grad && i < n_wrt; i++) grad[i] = NULL;
     return ok;
 }

@@ -61,7 +61,8 @@ typedef struct wf_sample {
 
 enum {
     WF_OP_RANDOM = 1,                              /* draws from key and counter */
-    WF_OP_LINEAR = 2                               /* backward reads no values (informs recomputation and tests) */
+    WF_OP_LINEAR = 2,                              /* backward reads no values (informs recomputation and tests) */
+    WF_OP_SPARSE = 4                               /* backward adds to few places of a large gradient, as ids say (informs when sums are folded) */
 };
 
 struct wf_op {

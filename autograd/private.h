@@ -3,11 +3,13 @@
 #ifndef WEFT_AUTOGRAD_PRIVATE_H
 #define WEFT_AUTOGRAD_PRIVATE_H
 
+#include "autograd/arena_private.h"
 #include "autograd/module.h"
 #include "autograd/op.h"
 
 typedef struct node node;
 typedef struct scope scope;
+typedef struct partials partials;
 
 enum {
     VAR_WANTS_GRAD = 1,       /* differentiable and recorded */
@@ -22,11 +24,15 @@ struct wf_var {
     wf_tape *tape;            /* NULL for a parameter */
     wf_var *root;             /* the var whose memory a view looks into; itself if it is none */
     node *producer;           /* NULL: a leaf, a constant, a parameter */
-    uint64_t generation;
+    uint64_t epoch;           /* the tape's when it was made */
     uint32_t flags;
+    uint32_t gathered;        /* roots, during a sweep: contributions in grad, in parts of UNIT */
     void *grad;               /* roots, during a sweep: the gradient, row-major */
     wf_tensor *kept;          /* asked for by wf_keep_grad: what wf_grad_of hands out (data NULL: none yet) */
-    wf_var *graph_grad;       /* roots, during a sweep that builds a graph: the gradient so far */
+    union {
+        wf_var *graph_grad;   /* roots, during a sweep that builds a graph: the gradient so far */
+        partials *partials;   /* roots, during a sweep over kernels: sums that wait beside grad */
+    };
 };
 
 /* Every root's value is row-major, so a view's place in the gradient is its place in the value. */
@@ -48,34 +54,6 @@ struct scope {
     const scope *outer;
     const char *name;
 };
-
-/* A bump allocator of chunks; reset merges them into one. */
-typedef struct chunk chunk;
-typedef struct arena {
-    chunk *first, *current;
-    char *at, *end;           /* what is left of the current chunk */
-    int64_t total;            /* bytes in all chunks */
-} arena;
-
-void *arena_take(arena *a, int64_t bytes, int64_t align);
-void arena_reset(arena *a);
-void arena_free(arena *a);
-int64_t arena_used(const arena *a);
-/* Where the arena stands, and back to there: what was taken since is free again. */
-void arena_place(const arena *a, uint64_t place[2]);
-void arena_return(arena *a, const uint64_t place[2]);
-
-/* Blocks given back are handed out again by size. */
-enum { POOL_BUCKETS = 64 };
-typedef struct pool_block pool_block;
-typedef struct pool {
-    arena arena;
-    pool_block *free[POOL_BUCKETS];
-} pool;
-
-void *pool_take(pool *p, int64_t bytes);
-void pool_give(pool *p, void *block, int64_t bytes);
-void pool_reset(pool *p);
 
 typedef struct param {
     wf_var var;               /* first: a parameter is a var */
@@ -100,12 +78,6 @@ typedef struct hook {
     void *context;
 } hook;
 
-/* A growing array that lives as long as its tape. */
-typedef struct list {
-    void *at;
-    int64_t n, room;
-} list;
-
 struct wf_tape {
     arena values;
     pool grads;
@@ -120,14 +92,55 @@ struct wf_tape {
     list slots;               /* of int32_t: hash of param to index in imports + 1 */
     list kept;                /* of wf_var * */
     list hooks;               /* of hook */
-    list marks;               /* of uint64_t: serials of the marks that can still be returned to */
-    uint64_t mark_serial;
+    list marks;               /* of uint64_t: epochs of the marks that can still be returned to */
+    list gone;                /* of span: what rewinds made stale, in order and apart */
+    uint64_t epoch;           /* a new one at each reset, mark and rewind; larger than any before */
+    uint64_t fresh;           /* what is of this epoch or a later one is good */
+    const char *running;      /* what calls out just now, and the frame that does */
+    uintptr_t frame;
+    const char *sweeping;     /* the sweep or commit that has not ended */
     wf_error error;
 };
 
-/* Room for one more item at the end of a list, or NULL when there is no memory. */
-void *list_add(list *l, size_t item);
+/* Epochs from..to: what was made in them is forgotten. */
+typedef struct span {
+    uint64_t from, to;
+} span;
 
+/* Is what the tape made in this epoch still there? */
+bool epoch_good(const wf_tape *t, uint64_t epoch);
+/* Begins an epoch: later ones are larger, on every tape. */
+void epoch_begin(wf_tape *t);
+/* The import table for exactly the first n imports. */
+void imports_cut(wf_tape *t, int64_t n);
+
+/* A callback may use the tape that is calling it: record on it, fail it, even reset it. Around
+ * calls: what runs and in which frame, so that the tape is not freed meanwhile; after them: has
+ * the tape survived? If not it is failed, and nothing that the caller held of it may be touched. */
+typedef struct calling {
+    const char *running;
+    uintptr_t frame;
+} calling;
+
+static inline calling call_begin(wf_tape *t, const char *what)
+{
+    calling before = { t->running, t->frame };
+    t->running = what;
+    t->frame = (uintptr_t)__builtin_frame_address(0);
+    return before;
+}
+
+static inline void call_end(wf_tape *t, calling before)
+{
+    t->running = before.running;
+    t->frame = before.frame;
+}
+
+bool call_survived(wf_tape *t, uint64_t epoch, const char *what);
+
+/* A constant, or a leaf if it shall be differentiable: of a tensor, of data, or zeros. */
+wf_var *enter_values(wf_tape *t, const char *who, wf_dtype dtype, wf_shape shape,
+                     const wf_tensor *from, const void *data, bool differentiable);
 /* Makes *v, whose value's form is set, a root on the tape, and gives it memory unless it has
  * some. False after failing the tape. */
 bool var_begin(wf_tape *t, wf_var *v, const char *who);
@@ -140,6 +153,7 @@ wf_var *view_new(wf_tape *t, wf_var *x, const wf_tensor *as);
 /* x, or what stands for it on this tape if it is a parameter. NULL after failing the tape if it
  * may not be used here. */
 wf_var *var_enter(wf_tape *t, wf_var *x, const char *who, int position);
+const wf_op *op_alias(void);
 /* An identity node: the same memory under a new root, so that gradients are collected there on
  * their own. */
 wf_var *alias_new(wf_tape *t, wf_var *x);
@@ -151,27 +165,6 @@ node *node_record(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], wf_
 /* Makes strides row-major; false if the size does not fit. */
 bool tensor_settle(wf_tensor *x, int64_t *bytes);
 void tape_fail_oom(wf_tape *t, const char *who, int64_t bytes);
-
-/* Marks what leads to a target among the nodes after `low` (NULL: all). */
-void sweep_mark(wf_tape *t, node *low);
-/* Enters the outputs and cotangents of a sweep (NULL: one for a scalar) into the given arrays;
- * false after failing the tape. */
-bool sweep_enter(wf_tape *t, const char *who, int n, wf_var *const out[], wf_var *const cotangent[],
-                 wf_var *out_here[], wf_var *cotangent_here[]);
-/* Sweeps the whole tape; targets are flagged VAR_NEEDED | VAR_HELD before. With `who`, fails
- * when nothing leads to a target. */
-bool sweep_run(wf_tape *t, const char *who, int n, wf_var *const out[], wf_var *const cotangent[]);
-/* Is the element memory of two views of one root shared? Conservative: compares ranges. */
-bool tensors_meet(const wf_tensor *a, const wf_tensor *b);
-
-const wf_op *op_alias(void);
-const wf_op *op_add_into(void);
-typedef struct add_into_attr {
-    int64_t offset;           /* elements from the base's first */
-    int32_t rank;
-    int64_t dim[WF_RANK], stride[WF_RANK];
-} add_into_attr;
-void add_into_layout(const wf_tensor *base, const add_into_attr *a, wf_tensor *view);
 
 /* The module root's part in a commit: one tape at a time. */
 bool module_try_lock(wf_module *root, const wf_tape *t);

@@ -1,4 +1,4 @@
-/* The tape's life: making, resetting, failing, importing parameters, marking and coming back. */
+/* The tape's life: making, resetting, failing, values that enter, parameters on it. */
 #include "autograd/private.h"
 #include "tensor/rng.h"
 #include "tensor/runtime.h"
@@ -11,10 +11,18 @@
 
 enum { SCOPES_SHOWN = 32 };
 
-static uint64_t next_generation(void)
+void epoch_begin(wf_tape *t)
 {
     static _Atomic uint64_t counter = 1;
-    return atomic_fetch_add_explicit(&counter, 1, memory_order_relaxed);
+    t->epoch = atomic_fetch_add_explicit(&counter, 1, memory_order_relaxed);
+}
+
+/* Everything of before is stale from here on. */
+static void generation_begin(wf_tape *t)
+{
+    epoch_begin(t);
+    t->generation = t->fresh = t->epoch;
+    t->gone.n = 0;
 }
 
 wf_tape *wf_tape_new(const wf_tape_options *options)
@@ -34,13 +42,25 @@ wf_tape *wf_tape_new(const wf_tape_options *options)
     t->seed = options->seed;
     t->defer_commit = options->defer_commit;
     t->rehearsal = options->rehearsal;
-    t->generation = next_generation();
+    generation_begin(t);
     return t;
+}
+
+/* Is this a call that a callback of the tape's makes? Its frame lies deeper. After a longjmp or an
+ * exception out of a callback it mostly does not, and a reset clears what was left. */
+static bool called_back(const wf_tape *t)
+{
+    return t->running && (uintptr_t)__builtin_frame_address(0) < t->frame;
 }
 
 void wf_tape_free(wf_tape *t)
 {
     if (!t) return;
+    if (called_back(t)) {
+        wf_log_line("tape: freed from within %s, which still runs on it; it was left as it is",
+                    t->running);
+        return;
+    }
     arena_free(&t->values);
     arena_free(&t->grads.arena);
     wf_release(t->imports.at);
@@ -48,6 +68,7 @@ void wf_tape_free(wf_tape *t)
     wf_release(t->kept.at);
     wf_release(t->hooks.at);
     wf_release(t->marks.at);
+    wf_release(t->gone.at);
     wf_release(t);
 }
 
@@ -64,8 +85,10 @@ void wf_tape_reset(wf_tape *t)
     t->failed = false;
     t->error.text[0] = '\0';
     t->random_ops = 0;
+    t->sweeping = NULL;
+    if (!called_back(t)) t->running = NULL;
     t->step++;
-    t->generation = next_generation();
+    generation_begin(t);
 }
 
 wf_mode wf_tape_mode(const wf_tape *t)
@@ -134,6 +157,13 @@ const char *wf_tape_error(const wf_tape *t)
     return t ? t->error.text : "no tape";
 }
 
+bool call_survived(wf_tape *t, uint64_t epoch, const char *what)
+{
+    if (epoch_good(t, epoch)) return true;
+    wf_fail(t, "%s: the tape was reset or rewound while it ran", what);
+    return false;
+}
+
 /* "  in translate > decoder": outermost first, of at most `most` scopes. */
 static void write_scopes(const scope *s, int most, char *text, size_t bytes)
 {
@@ -164,7 +194,9 @@ wf_var *wf_fail(wf_tape *t, const char *format, ...)
     }
     t->failed = true;
     wf_error_set(&t->error, "%s", text);
-    wf_log_line("%s", t->error.text);
+    calling before = call_begin(t, "the log");
+    wf_log_line("%s", text);
+    call_end(t, before);
     return NULL;
 }
 
@@ -218,8 +250,8 @@ bool var_begin(wf_tape *t, wf_var *v, const char *who)
     v->tape = t;
     v->root = v;
     v->producer = NULL;
-    v->generation = t->generation;
-    v->flags = 0;
+    v->epoch = t->epoch;
+    v->flags = v->gathered = 0;
     v->grad = NULL;
     v->kept = NULL;
     v->graph_grad = NULL;
@@ -257,8 +289,8 @@ wf_var *view_new(wf_tape *t, wf_var *x, const wf_tensor *as)
     return v;
 }
 
-static wf_var *enter_values(wf_tape *t, const char *who, wf_dtype dtype, wf_shape shape,
-                            const wf_tensor *from, const void *data, bool differentiable)
+wf_var *enter_values(wf_tape *t, const char *who, wf_dtype dtype, wf_shape shape,
+                     const wf_tensor *from, const void *data, bool differentiable)
 {
     if (!t || t->failed) return NULL;
     wf_error e = { { 0 } };
@@ -445,6 +477,13 @@ static bool imports_rehash(wf_tape *t, int64_t room)
     return true;
 }
 
+void imports_cut(wf_tape *t, int64_t n)
+{
+    if (t->imports.n == n) return;
+    t->imports.n = n;
+    imports_rehash(t, t->slots.n);
+}
+
 static import *import_add(wf_tape *t, param *p, wf_var *var, bool bound)
 {
     if (2 * (t->imports.n + 1) > t->slots.n &&
@@ -489,7 +528,8 @@ static const char *refusal(const wf_tape *t, const wf_var *x)
     if (!x) return "was never made (NULL)";
     if (!x->tape) return x->root == x ? NULL : "is no var of this tape";
     if (x->tape != t) return "belongs to another tape";
-    return x->generation == t->generation ? NULL : "was made before the tape was reset";
+    if (x->epoch < t->generation) return "was made before the tape was reset";
+    return epoch_good(t, x->epoch) ? NULL : "was made after a mark that the tape was rewound to";
 }
 
 wf_var *var_enter(wf_tape *t, wf_var *x, const char *who, int position)
@@ -523,11 +563,11 @@ bool wf_tape_bind(wf_tape *t, wf_var *parameter, wf_var *var)
     if (!var) return false;
     param *p = (param *)parameter;
     wf_shape a = wf_tensor_shape(&p->var.value), b = wf_tensor_shape(&var->value);
-    if (!wf_shape_equal(&a, &b)) {
+    if (!wf_shape_equal(&a, &b) || var->value.dtype == WF_I32) {
         char ta[128], tb[128];
-        wf_fail(t, "bind: '%s' is %s; the var is %s", p->path,
-                wf_shape_text(ta, sizeof ta, a.rank, a.dim),
-                wf_shape_text(tb, sizeof tb, b.rank, b.dim));
+        wf_fail(t, "bind: '%s' is %s %s; the var is %s %s", p->path,
+                wf_dtype_name(p->var.value.dtype), wf_shape_text(ta, sizeof ta, a.rank, a.dim),
+                wf_dtype_name(var->value.dtype), wf_shape_text(tb, sizeof tb, b.rank, b.dim));
         return false;
     }
     if (import_find(t, p)) {
@@ -557,103 +597,4 @@ bool wf_tape_on_commit(wf_tape *t, void (*fn)(void *context), void *context)
     }
     *h = (hook){ fn, context };
     return true;
-}
-
-/* ---- marks ---- */
-
-wf_mark wf_tape_mark(wf_tape *t)
-{
-    wf_mark m = { 0 };
-    if (!t) return m;
-    m.generation = t->generation;
-    arena_place(&t->values, m.place);
-    m.place[2] = (uint64_t)(uintptr_t)t->last;
-    m.place[3] = (uint64_t)t->imports.n << 32 | (uint64_t)t->kept.n;
-    m.place[4] = (uint64_t)t->nodes << 32 | (uint64_t)t->hooks.n;
-    m.place[5] = (uint64_t)(uintptr_t)t->where;
-    uint64_t *serial = list_add(&t->marks, sizeof *serial);
-    if (!serial) {
-        tape_fail_oom(t, "mark", 2 * t->marks.room * (int64_t)sizeof *serial);
-        return (wf_mark){ 0 };
-    }
-    *serial = m.serial = ++t->mark_serial;
-    m.depth = (uint64_t)t->marks.n;
-    return m;
-}
-
-bool wf_tape_rewind(wf_tape *t, wf_mark mark, int n, wf_var *keep[])
-{
-    if (!wf_tape_ok(t)) return false;
-    if (mark.generation != t->generation) {
-        wf_fail(t, "rewind: the mark was set before the tape was reset");
-        return false;
-    }
-    const uint64_t *serials = t->marks.at;
-    if (mark.depth < 1 || mark.depth > (uint64_t)t->marks.n ||
-        serials[mark.depth - 1] != mark.serial) {
-        wf_fail(t, "rewind: the mark was set after one that the tape was rewound to");
-        return false;
-    }
-    if (n < 0 || (n > 0 && !keep)) {
-        wf_fail(t, "rewind: %d vars to keep were promised and not given", n);
-        return false;
-    }
-    /* What waits for the commit lies in the memory that would be reused. */
-    if (t->hooks.n > (int64_t)(mark.place[4] & UINT32_MAX)) {
-        wf_fail(t, "rewind: a carried state was written after the mark and waits for wf_backward"
-                   "\n  hint: rewind in eval or infer mode, where states are permanent at once");
-        return false;
-    }
-    const import *all = t->imports.at;
-    for (int64_t i = (int64_t)(mark.place[3] >> 32); i < t->imports.n; i++) {
-        if (!all[i].pending) continue;
-        wf_fail(t,
-                "rewind: the gradient of '%s' was made after the mark and waits for wf_tape_commit",
-                all[i].param->path);
-        return false;
-    }
-    /* What is kept waits in the gradient pool: its place among the values may lie anywhere. */
-    wf_tensor *copy = NULL;
-    int64_t room = n > 0 ? n * (int64_t)sizeof *copy : 0;
-    if (room && !(copy = pool_take(&t->grads, room))) {
-        tape_fail_oom(t, "rewind", room);
-        return false;
-    }
-    for (int i = 0; i < n; i++) {
-        wf_var *v = var_enter(t, keep[i], "rewind", i + 1);
-        if (!v) return false;
-        int64_t bytes;
-        copy[i] = v->value;
-        if (!tensor_settle(&copy[i], &bytes)) return false;
-        if (!(copy[i].data = pool_take(&t->grads, bytes))) {
-            tape_fail_oom(t, "rewind", bytes);
-            return false;
-        }
-        wf_tensor_copy(&v->value, &copy[i]);
-    }
-    /* A var from before the mark must not point to a kept gradient's place after it. */
-    for (int64_t i = (int64_t)(mark.place[3] & UINT32_MAX); i < t->kept.n; i++)
-        ((wf_var **)t->kept.at)[i]->kept = NULL;
-    t->marks.n = (int64_t)mark.depth;
-    arena_return(&t->values, mark.place);
-    t->last = (node *)(uintptr_t)mark.place[2];
-    if (t->last)
-        t->last->next = NULL;
-    else
-        t->first = NULL;
-    t->nodes = (int64_t)(mark.place[4] >> 32);
-    t->where = (const scope *)(uintptr_t)mark.place[5];
-    t->kept.n = (int64_t)(mark.place[3] & UINT32_MAX);
-    if (t->imports.n != (int64_t)(mark.place[3] >> 32)) {
-        t->imports.n = (int64_t)(mark.place[3] >> 32);
-        imports_rehash(t, t->slots.n);
-    }
-    for (int i = 0; i < n; i++) {
-        keep[i] = enter_values(t, "rewind", copy[i].dtype, wf_tensor_shape(&copy[i]), &copy[i],
-                               NULL, false);
-        int64_t bytes = wf_tensor_count(&copy[i]) * wf_dtype_size(copy[i].dtype);
-        pool_give(&t->grads, copy[i].data, bytes);
-    }
-    if (room) pool_give(&t->grads, copy, room);
-    return wf_tape_ok(t);
 }

@@ -24,8 +24,9 @@ typedef struct wf_tape_options {
 
 /* A new tape, or NULL when there is no memory. Yours to free; NULL options are all zero. */
 WF_API wf_tape *wf_tape_new(const wf_tape_options *options);
-WF_API void wf_tape_free(wf_tape *t);
-/* Forgets every var and any error, keeps the memory, begins the next random step. */
+WF_API void wf_tape_free(wf_tape *t);              /* refused, and logged, within a function that t calls */
+/* Forgets every var and any error, keeps the memory, begins the next random step. Also what makes
+ * a tape good again after a longjmp or an exception out of a function that it called. */
 WF_API void wf_tape_reset(wf_tape *t);
 WF_API wf_mode wf_tape_mode(const wf_tape *t);
 WF_API void wf_tape_set_mode(wf_tape *t, wf_mode mode);
@@ -46,7 +47,7 @@ WF_API int64_t wf_tape_nodes(const wf_tape *t);
 /* A place to come back to, and the way: everything made since the mark is forgotten, except the
  * n vars of keep, which survive as constants and are written back into keep. Not while a var
  * made before the mark is a view of one after it. */
-typedef struct wf_mark { uint64_t generation, serial, depth, place[6]; } wf_mark;
+typedef struct wf_mark { uint64_t generation, epoch, depth, place[7]; } wf_mark;
 WF_API wf_mark wf_tape_mark(wf_tape *t);
 WF_API bool wf_tape_rewind(wf_tape *t, wf_mark mark, int n, wf_var *keep[]);
 
@@ -97,7 +98,8 @@ WF_API void wf_print_as(const char *name, const wf_var *x);        /* wf_print_a
 
 /* Sweeps back from a scalar and commits the gradients to the parameters, all or none. False,
  * with the reason said: nothing has changed. Gradients add up over calls until an optimiser
- * consumes them. */
+ * consumes them. A loss or a parameter's gradient that is not finite is an error, which names the
+ * op that made it so; whoever wants to go on after it skips the step. */
 WF_API WF_MUST_USE bool wf_backward(wf_tape *t, wf_var *loss);
 /* The same from any vars with their cotangents (same shapes; NULL entry: ones for a scalar). */
 WF_API WF_MUST_USE bool wf_backward_from(wf_tape *t, int n, wf_var *const out[], wf_var *const cotangent[]);
@@ -128,7 +130,7 @@ WF_API bool wf_tape_bind(wf_tape *t, wf_var *param, wf_var *var);
 
 /* fn(context) runs when what this tape computes becomes permanent: when wf_backward commits in
  * train mode, at once in eval and infer, never on a rehearsal or after an error. Forgotten at
- * reset. */
+ * reset. What fn registers waits for the next commit; if it resets the tape, it must be the last. */
 WF_API bool wf_tape_on_commit(wf_tape *t, void (*fn)(void *context), void *context);
 
 WF_END

@@ -7,6 +7,21 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Steps after which a steady loop asks for no more memory. Under the address sanitizer a tape lets
+ * the memory of some steps rest before it uses it again. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define HARNESS_ADDRESSES 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define HARNESS_ADDRESSES 1
+#endif
+#ifndef HARNESS_ADDRESSES
+#define HARNESS_ADDRESSES 0
+#endif
+enum { HARNESS_SETTLED = HARNESS_ADDRESSES ? 6 : 2 };
+
 /* A suite's main: adds its tests to a case with a long timeout, runs each in a process of its own
  * (CK_FORK=no: in this one), and prints "N passed, N failed, N skipped" last. `only` in argv[1]
  * runs the tests whose name contains it. Returns 0 when none failed. */

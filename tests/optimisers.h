@@ -80,12 +80,15 @@ static inline void give_grad(wf_tape *t, wf_var *p, uint64_t key)
     ck_assert_msg(wf_backward_from(t, 1, &p, &g), "%s", wf_tape_error(t));
 }
 
-/* Adds a gradient of one number, the same for each element. */
+/* Adds a gradient of one number, the same for each element; one that is not finite, which no
+ * backward hands over, is written. */
 static inline void give_number(wf_tape *t, wf_var *p, double number)
 {
     wf_tape_reset(t);
-    wf_var *g = wf_full(t, wf_dtype_of(p), wf_shape_of(p), number);
+    bool finite = number - number == 0;
+    wf_var *g = wf_full(t, wf_dtype_of(p), wf_shape_of(p), finite ? number : 1);
     ck_assert_msg(wf_backward_from(t, 1, &p, &g), "%s", wf_tape_error(t));
+    if (!finite) wf_tensor_fill(wf_param_grad(p), number);
 }
 
 /* Sets every element of p. */

@@ -295,7 +295,8 @@ static void backward_from(void)
     wf_param_changed(now.param);
     now.hash = misuse_hash();
     REFUSES(wf_backward(t, loss[0]),
-            "backward: 'linear.weight' was changed between its use on this tape and the sweep");
+            "backward: 'linear.weight' was changed between its use on this tape and the sweep"
+            "\n  hint: wf_tape_reset begins the next step, after the optimiser's");
 }
 
 static void keep_grad(void)
@@ -413,7 +414,7 @@ static void bindings(void)
     REFUSES(wf_tape_bind(t, now.param, NULL), "bind: input 2 was never made (NULL)");
     REFUSES(wf_tape_bind(t, now.param, now.foreign), "bind: input 2 belongs to another tape");
     REFUSES(wf_tape_bind(t, now.param, now.matrix),
-            "bind: 'linear.weight' is (4, 3); the var is (2, 3)");
+            "bind: 'linear.weight' is f64 (4, 3); the var is f64 (2, 3)");
     QUIET(wf_tape_bind(t, now.param, now.weight));
     REFUSES(wf_tape_bind(t, now.param, now.weight),
             "bind: 'linear.weight' was used on this tape already");

@@ -160,10 +160,10 @@ END_TEST
 
 START_TEST(a_var_of_an_earlier_step_is_refused)
 {
-#if defined(__SANITIZE_ADDRESS__)
-    harness_skip("there the memory of an earlier step is poisoned, and its use ends the program");
-    return;
-#endif
+    if (HARNESS_ADDRESSES) {
+        harness_skip("there the memory of an earlier step is poisoned, and its use ends the program");
+        return;
+    }
     set_up();
     wf_var *old = numbers(3);
     wf_tape_reset(t);
@@ -411,7 +411,7 @@ START_TEST(a_rewind_to_one_mark_again_and_again_takes_no_more_memory)
         if (step == 9) bytes = wf_tape_bytes(t), from = allocations;
     }
     ck_assert_int_le(wf_tape_bytes(t), bytes);
-    ck_assert_int_eq(allocations, from);
+    if (!HARNESS_ADDRESSES) ck_assert_int_eq(allocations, from); /* or what was given up rests */
     tear_down();
 }
 END_TEST
@@ -643,8 +643,7 @@ START_TEST(a_steady_loop_allocates_nothing_after_its_second_step)
 {
     int64_t before = live;
     set_up();
-    ck_assert(one_step(100));
-    ck_assert(one_step(100));
+    for (int i = 0; i < HARNESS_SETTLED; i++) ck_assert(one_step(100));
     int64_t settled = allocations, nodes = wf_tape_nodes(t), bytes = wf_tape_bytes(t);
     for (int i = 0; i < 20; i++) ck_assert(one_step(100));
     ck_assert_int_eq(allocations, settled);

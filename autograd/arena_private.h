@@ -1,0 +1,51 @@
+/* The tape's memory: arenas, a pool of blocks, growing lists. */
+#ifndef WEFT_AUTOGRAD_ARENA_PRIVATE_H
+#define WEFT_AUTOGRAD_ARENA_PRIVATE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* A bump allocator of chunks, which stay: a reset begins again with the first. So what a stale
+ * pointer shows is at least memory, and can be refused. Under a sanitizer what was given up is
+ * poisoned and rests, before it is handed out again. */
+typedef struct chunk chunk;
+enum { ARENA_RESTS = 3 };
+typedef struct arena {
+    chunk *first, *current;
+    char *at, *end;           /* what is left of the current chunk */
+    int64_t total;            /* bytes in all chunks */
+    int64_t before;           /* bytes in use before the current chunk */
+    chunk *resting[ARENA_RESTS]; /* under a sanitizer: what earlier steps used, newest first */
+    int stays;                /* under a sanitizer: returns since the last that handed memory out again */
+} arena;
+
+void *arena_take(arena *a, int64_t bytes, int64_t align);
+void arena_reset(arena *a);
+void arena_free(arena *a);
+int64_t arena_used(const arena *a);
+/* Where the arena stands, and back to there: what was taken since is free again. */
+void arena_place(const arena *a, uint64_t place[3]);
+void arena_return(arena *a, const uint64_t place[3]);
+
+/* Blocks given back are handed out again by size, which is rounded up to one of its classes. */
+enum { POOL_CLASSES = 8 * 56 };
+typedef struct pool_block pool_block;
+typedef struct pool {
+    arena arena;
+    pool_block *free[POOL_CLASSES];
+} pool;
+
+void *pool_take(pool *p, int64_t bytes);
+void pool_give(pool *p, void *block, int64_t bytes);
+void pool_reset(pool *p);
+
+/* A growing array that lives as long as its tape. */
+typedef struct list {
+    void *at;
+    int64_t n, room;
+} list;
+
+/* Room for one more item at the end of a list, or NULL when there is no memory. */
+void *list_add(list *l, size_t item);
+
+#endif

@@ -1,0 +1,172 @@
+/* Gradients during a sweep: their memory, and sums over many uses that stay exact. A gradient that
+ * T ops add to in turn would be one running sum, off by T roundings. After every 64 contributions
+ * what has come together is put aside, and what is put aside is added pairwise as the digits of a
+ * binary counter carry: the error is that of 64 + log2(T / 64) roundings (Higham 1993), at the
+ * price of about one more pass in 64. The order is that of the nodes, whatever the threads. */
+#include "autograd/sweep_private.h"
+#include "tensor/par.h"
+
+#include <string.h>
+
+enum { LEVELS = 40 };
+
+struct partials {
+    void *level[LEVELS];      /* level k: the sum of 2^k folds, or NULL */
+};
+
+static int64_t var_bytes(const wf_var *v)
+{
+    return wf_tensor_count(&v->value) * wf_dtype_size(v->value.dtype);
+}
+
+static void zero_part(void *context, int64_t begin, int64_t end)
+{
+    memset((char *)context + begin, 0, (size_t)(end - begin));
+}
+
+void *grad_new(wf_tape *t, int64_t bytes)
+{
+    void *g = pool_take(&t->grads, bytes);
+    if (!g) {
+        tape_fail_oom(t, "backward", bytes);
+        return NULL;
+    }
+    if (bytes < 1 << 18)
+        memset(g, 0, (size_t)bytes);
+    else
+        wf_par_for(t->threads, bytes, 1 << 17, zero_part, g);
+    return g;
+}
+
+bool grad_view(wf_tape *t, wf_var *v, wf_tensor *out)
+{
+    wf_var *root = v->root;
+    if (!root->grad && !(root->grad = grad_new(t, var_bytes(root)))) return false;
+    out->dtype = v->value.dtype;
+    out->rank = v->value.rank;
+    for (int i = 0; i < v->value.rank; i++) {
+        out->dim[i] = v->value.dim[i];
+        out->stride[i] = v->value.stride[i];
+    }
+    out->data = (char *)root->grad + ((char *)v->value.data - (char *)root->value.data);
+    return true;
+}
+
+static void add_f32(void *context, int64_t begin, int64_t end)
+{
+    float *const *p = context;
+    for (int64_t i = begin; i < end; i++) p[0][i] += p[1][i];
+}
+
+static void add_f64(void *context, int64_t begin, int64_t end)
+{
+    double *const *p = context;
+    for (int64_t i = begin; i < end; i++) p[0][i] += p[1][i];
+}
+
+void numbers_add(int threads, wf_dtype dtype, int64_t n, void *a, const void *b)
+{
+    const void *both[2] = { a, b };
+    wf_par_for(threads, n, 1 << 14, dtype == WF_F32 ? add_f32 : add_f64, both);
+}
+
+/* later is added to earlier, and its memory given back. */
+static void *join(wf_tape *t, const wf_var *root, void *earlier, void *later)
+{
+    if (!later) return earlier;
+    numbers_add(t->threads, root->value.dtype, wf_tensor_count(&root->value), earlier, later);
+    pool_give(&t->grads, later, var_bytes(root));
+    return earlier;
+}
+
+static bool fold(wf_tape *t, wf_var *root)
+{
+    if (!root->partials && !(root->partials = grad_new(t, sizeof *root->partials))) return false;
+    void **level = root->partials->level, *sum = root->grad;
+    root->grad = NULL;
+    root->gathered = 0;
+    for (; *level; level++) {
+        sum = join(t, root, *level, sum);
+        *level = NULL;
+    }
+    *level = sum;
+    return true;
+}
+
+bool grad_count(wf_tape *t, wf_var *v, uint32_t share)
+{
+    wf_var *root = v->root;
+    if (v != root) {
+        /* A part of the root counts as a part: folding costs as much as the whole root. */
+        double part = (double)wf_tensor_count(&v->value) / (double)wf_tensor_count(&root->value);
+        share = part < 1 ? (uint32_t)((double)share * part) + 1 : share;
+    }
+    root->gathered += share;
+    return root->gathered < GRAD_RUN * GRAD_UNIT || !root->grad || fold(t, root);
+}
+
+void grad_settle(wf_tape *t, wf_var *root)
+{
+    root->gathered = 0;
+    if (!root->partials) return;
+    void *sum = root->grad;
+    for (int k = 0; k < LEVELS; k++)
+        if (root->partials->level[k]) sum = join(t, root, root->partials->level[k], sum);
+    root->grad = sum;
+    pool_give(&t->grads, root->partials, sizeof *root->partials);
+    root->partials = NULL;
+}
+
+void grad_drop(wf_tape *t, wf_var *root)
+{
+    grad_settle(t, root);
+    if (root->grad) pool_give(&t->grads, root->grad, var_bytes(root));
+    root->grad = NULL;
+}
+
+/* ---- finite? ---- */
+
+typedef struct finite_loop {
+    const void *data;
+    int32_t found[64];        /* by part: one that is not */
+    int64_t part;
+} finite_loop;
+
+/* All bits of the exponent set. The loops have no exits, so that they take whole vectors. */
+static void look_f32(void *context, int64_t begin, int64_t end)
+{
+    finite_loop *l = context;
+    const uint32_t *x = l->data;
+    uint32_t found = 0;
+    for (int64_t i = begin; i < end; i++) found |= (x[i] & 0x7F800000u) == 0x7F800000u;
+    if (found) l->found[begin / l->part] = 1;
+}
+
+static void look_f64(void *context, int64_t begin, int64_t end)
+{
+    finite_loop *l = context;
+    const uint64_t *x = l->data;
+    const uint64_t exponent = UINT64_C(0x7FF) << 52;
+    uint64_t found = 0;
+    for (int64_t i = begin; i < end; i++) found |= (x[i] & exponent) == exponent;
+    if (found) l->found[begin / l->part] = 1;
+}
+
+bool tensor_finite(const wf_tensor *x, int threads)
+{
+    int64_t n = wf_tensor_count(x);
+    if (x->dtype == WF_I32 || n == 0) return true;
+    if (!wf_tensor_is_contiguous(x)) {
+        for (int64_t i = 0; i < n; i++) {
+            double value = wf_tensor_at(x, i);
+            if (!(value - value == 0)) return false;
+        }
+        return true;
+    }
+    finite_loop l = { .data = x->data, .part = n / 64 + 1 };
+    if (l.part < 1 << 14) l.part = 1 << 14;
+    wf_par_for(threads, n, l.part, x->dtype == WF_F32 ? look_f32 : look_f64, &l);
+    int32_t found = 0;
+    for (int i = 0; i < 64; i++) found |= l.found[i];
+    return !found;
+}

@@ -1,0 +1,338 @@
+/* The sweep: what leads to a target is marked, then kernels run backwards over the tape, adding
+ * into gradients. */
+#include "autograd/sweep_private.h"
+#include "tensor/par.h"
+
+#include <string.h>
+
+enum { FEW = 16, OUTPUTS = 16, LOOK_BACK = 32 };
+
+bool sweep_begin(wf_tape *t, const char *who, calling *before)
+{
+    if (t->sweeping) {
+        wf_fail(t, "%s: %s has not ended on this tape, and this was called from within it", who,
+                t->sweeping);
+        return false;
+    }
+    t->sweeping = who;
+    *before = call_begin(t, who);
+    return true;
+}
+
+void sweep_end(wf_tape *t, calling before)
+{
+    call_end(t, before);
+    t->sweeping = NULL;
+}
+
+void sweep_mark(wf_tape *t, node *low)
+{
+    for (node *n = low ? low->next : t->first; n; n = n->next) {
+        bool needed = false;
+        for (int i = 0; i < n->n_in && !needed; i++)
+            needed = n->in[i] && n->in[i]->root->flags & VAR_NEEDED &&
+                     n->in[i]->flags & VAR_WANTS_GRAD;
+        n->needed = needed;
+        for (int i = 0; i < n->n_out; i++) {
+            wf_var *v = &n->out[i];
+            v->grad = NULL;
+            v->graph_grad = NULL;
+            v->gathered = 0;
+            if (needed || v->flags & VAR_HELD)
+                v->flags |= VAR_NEEDED;
+            else
+                v->flags &= ~(uint32_t)VAR_NEEDED;
+        }
+    }
+}
+
+/* ---- which gradients meet ---- */
+
+static int64_t last_offset(const wf_tensor *x)
+{
+    int64_t at = 0;
+    for (int i = 0; i < x->rank; i++) at += (x->dim[i] - 1) * x->stride[i];
+    return at * wf_dtype_size(x->dtype);
+}
+
+/* Is the element memory of two views of one root shared? Conservative: compares ranges. */
+static bool tensors_meet(const wf_tensor *a, const wf_tensor *b)
+{
+    if (!wf_tensor_count(a) || !wf_tensor_count(b)) return false;
+    const char *a0 = a->data, *b0 = b->data;
+    return a0 <= b0 + last_offset(b) && b0 <= a0 + last_offset(a);
+}
+
+/* Of one root: the range that its gradients of this node cover so far, and the last of them. */
+typedef struct met {
+    const wf_var *root;
+    const char *low, *high;
+    int32_t last;
+} met;
+
+/* The arrays of one node's sweep. Those of a node of many inputs are found by root in a table, or
+ * to compare each with all others would be quadratic. */
+typedef struct desk {
+    wf_tensor *gin;
+    const wf_tensor **in, **wanted;
+    met *table;               /* NULL for few inputs */
+    uint64_t mask;
+    int32_t *previous;        /* the one before of the same root, or -1 */
+    uint32_t apart;           /* few inputs: whose gin is a temporary */
+} desk;
+
+static bool few_meet(const desk *d, const node *n, int i)
+{
+    for (int k = 0; k < i; k++)
+        if (d->wanted[k] && !(d->apart >> k & 1) && n->in[k]->root == n->in[i]->root &&
+            tensors_meet(&d->gin[k], &d->gin[i]))
+            return true;
+    return false;
+}
+
+/* Does input i's gradient meet one before it that is no temporary? Enters it into the table if
+ * not. Behind LOOK_BACK comparisons the answer is yes, which costs a temporary and is never
+ * wrong. */
+static bool meets(desk *d, const node *n, int i)
+{
+    if (!d->table) return few_meet(d, n, i);
+    const wf_tensor *g = &d->gin[i];
+    if (!wf_tensor_count(g)) return false;
+    const wf_var *root = n->in[i]->root;
+    const char *low = g->data, *high = low + last_offset(g);
+    uint64_t at = ((uint64_t)(uintptr_t)root >> 4) * UINT64_C(0x9E3779B97F4A7C15) >> 20 & d->mask;
+    while (d->table[at].root && d->table[at].root != root) at = (at + 1) & d->mask;
+    met *m = &d->table[at];
+    if (!m->root) {
+        *m = (met){ root, low, high, -1 };
+    } else if (low <= m->high && m->low <= high) {
+        int left = LOOK_BACK;
+        for (int32_t k = m->last; k >= 0; k = d->previous[k])
+            if (left-- == 0 || tensors_meet(&d->gin[k], g)) return true;
+    }
+    if (low < m->low) m->low = low;
+    if (high > m->high) m->high = high;
+    d->previous[i] = m->last;
+    m->last = i;
+    return false;
+}
+
+/* ---- one node ---- */
+
+/* The gradients that the kernel adds into, where they are wanted. */
+static bool gradients_in(wf_tape *t, node *n, desk *d, bool *apart)
+{
+    d->apart = 0;
+    *apart = false;
+    for (int i = 0; i < n->n_in; i++) {
+        wf_var *v = n->in[i];
+        d->in[i] = v ? &v->value : NULL;
+        d->wanted[i] = NULL;
+        if (!v || !(v->flags & VAR_WANTS_GRAD) || !(v->root->flags & VAR_NEEDED)) continue;
+        if (!grad_view(t, v, &d->gin[i])) return false;
+        d->wanted[i] = &d->gin[i];
+        /* A kernel may read, add and store whole vectors: it never meets one gradient twice. */
+        if (!(v->root != v && wf_tensor_overlaps_itself(&d->gin[i])) && !meets(d, n, i)) continue;
+        int64_t bytes;
+        wf_tensor own = d->gin[i];
+        if (!tensor_settle(&own, &bytes) || !(own.data = grad_new(t, bytes))) return false;
+        d->gin[i] = own;
+        *apart = true;
+        if (i < 32) d->apart |= UINT32_C(1) << i;
+    }
+    return true;
+}
+
+/* What the kernel left in temporaries is added to its place, in the order of the inputs. */
+static bool fold_in(wf_tape *t, node *n, desk *d)
+{
+    for (int i = 0; i < n->n_in; i++) {
+        if (!d->wanted[i]) continue;
+        wf_tensor place, *own = &d->gin[i];
+        if (!grad_view(t, n->in[i], &place)) return false;
+        if (place.data == own->data) continue;
+        wf_tensor_add(own, &place);
+        pool_give(&t->grads, own->data, wf_tensor_count(own) * wf_dtype_size(own->dtype));
+        *own = place;
+    }
+    return true;
+}
+
+/* An op that ids send to few places does not add to a whole gradient: what it counts for is as
+ * much less as it has less to hand on. */
+static uint32_t share_of(const node *n, const wf_tensor *gin)
+{
+    if (!(n->op->flags & WF_OP_SPARSE)) return GRAD_UNIT;
+    double given = 0;
+    for (int i = 0; i < n->op->outputs; i++) given += (double)wf_tensor_count(&n->out[i].value);
+    double share = given / (8 * (double)wf_tensor_count(gin));
+    return share < 1 ? (uint32_t)(share * GRAD_UNIT) + 1 : GRAD_UNIT;
+}
+
+static bool inputs_finite(const wf_tape *t, const node *n, const desk *d)
+{
+    for (int i = 0; i < n->n_in; i++)
+        if (d->wanted[i] && !tensor_finite(d->wanted[i], t->threads)) return false;
+    return true;
+}
+
+/* One node backwards. */
+static bool node_backward(wf_tape *t, node *n, desk *d, const node **culprit)
+{
+    if (!n->op->backward) {
+        wf_fail(t, "%s: its row has no backward", n->op->name);
+        return false;
+    }
+    const wf_tensor *out[OUTPUTS], *gout[OUTPUTS];
+    wf_tensor gout_form[OUTPUTS];
+    for (int i = 0; i < n->n_out; i++) {
+        wf_var *v = &n->out[i];
+        out[i] = &v->value;
+        gout[i] = NULL;
+        if (!grad_arrived(v) || i >= n->op->outputs) continue;
+        grad_settle(t, v);
+        if (grad_view(t, v, &gout_form[i])) gout[i] = &gout_form[i];
+    }
+    bool apart;
+    if (!gradients_in(t, n, d, &apart)) return false;
+    wf_call c = { .op = n->op,
+                  .n_in = n->n_in,
+                  .n_out = n->n_out,
+                  .in = d->in,
+                  .out = out,
+                  .gout = gout,
+                  .gin = d->wanted,
+                  .attr = n->attr,
+                  .key = n->key,
+                  .counter = n->counter,
+                  .threads = t->threads };
+    if (n->scratch_backward > 0 && !(c.scratch = pool_take(&t->grads, n->scratch_backward))) {
+        tape_fail_oom(t, n->op->name, n->scratch_backward);
+        return false;
+    }
+    uint64_t epoch = t->epoch;
+    const wf_op *op = n->op; /* which outlives the node */
+    op->backward(&c);
+    if (t->epoch != epoch && !call_survived(t, epoch, op->name)) return false;
+    if (c.scratch) pool_give(&t->grads, c.scratch, n->scratch_backward);
+    if (apart && !fold_in(t, n, d)) return false;
+    if (culprit && !inputs_finite(t, n, d)) {
+        *culprit = n;
+        return false;
+    }
+    for (int i = 0; i < n->n_in; i++)
+        if (d->wanted[i] && !grad_count(t, n->in[i], share_of(n, d->wanted[i]))) return false;
+    for (int i = 0; i < n->n_out; i++)
+        if (n->out[i].grad && !(n->out[i].flags & VAR_HELD)) grad_drop(t, &n->out[i]);
+    return true;
+}
+
+/* A node of so many inputs has its arrays from the pool. */
+static bool node_of_many(wf_tape *t, node *n, const node **culprit)
+{
+    uint64_t slots = 64, epoch = t->epoch;
+    while (slots < 2 * (uint64_t)n->n_in) slots *= 2;
+    desk d = { .mask = slots - 1 };
+    int64_t each = (int64_t)(sizeof *d.gin + 2 * sizeof *d.in + sizeof *d.previous);
+    int64_t bytes = (int64_t)(slots * sizeof *d.table) + n->n_in * each;
+    if (!(d.table = pool_take(&t->grads, bytes))) {
+        tape_fail_oom(t, "backward", bytes);
+        return false;
+    }
+    memset(d.table, 0, slots * sizeof *d.table);
+    d.gin = (wf_tensor *)(d.table + slots);
+    d.in = (const wf_tensor **)(d.gin + n->n_in);
+    d.wanted = d.in + n->n_in;
+    d.previous = (int32_t *)(d.wanted + n->n_in);
+    bool ok = node_backward(t, n, &d, culprit);
+    if (epoch_good(t, epoch)) pool_give(&t->grads, d.table, bytes);
+    return ok;
+}
+
+static bool sweep_nodes(wf_tape *t, node *from, const node **culprit)
+{
+    wf_tensor few[FEW];
+    const wf_tensor *few_in[FEW], *few_gin[FEW];
+    desk d = { .gin = few, .in = few_in, .wanted = few_gin };
+    for (node *n = from; n; n = n->prev) {
+        if (!n->needed) continue;
+        bool arrived = false;
+        for (int i = 0; i < n->op->outputs && !arrived; i++) arrived = grad_arrived(&n->out[i]);
+        if (!arrived) continue;
+        if (!(n->n_in <= FEW ? node_backward(t, n, &d, culprit) : node_of_many(t, n, culprit)))
+            return false;
+    }
+    return true;
+}
+
+/* ---- the whole ---- */
+
+/* Adds each cotangent into the gradient of its output. */
+static bool seed(wf_tape *t, int n, wf_var *const out[], wf_var *const cotangent[])
+{
+    for (int i = 0; i < n; i++) {
+        wf_tensor g;
+        if (!(out[i]->root->flags & VAR_NEEDED) || !(out[i]->flags & VAR_WANTS_GRAD)) continue;
+        if (!grad_view(t, out[i], &g)) return false;
+        if (cotangent[i]) {
+            wf_tensor_add(&cotangent[i]->value, &g);
+        } else if (g.dtype == WF_F32) {
+            *(float *)g.data += 1.0f;
+        } else {
+            *(double *)g.data += 1.0;
+        }
+    }
+    return true;
+}
+
+bool sweep_enter(wf_tape *t, const char *who, int n, wf_var *const out[], wf_var *const cotangent[],
+                 wf_var *out_here[], wf_var *cotangent_here[])
+{
+    if (t->mode == WF_INFER) {
+        wf_fail(t, "%s: nothing is recorded in infer mode", who);
+        return false;
+    }
+    for (int i = 0; i < n; i++) {
+        wf_var *v = out_here[i] = var_enter(t, out[i], who, i + 1), *g = NULL;
+        if (!v) return false;
+        if (v->value.dtype == WF_I32) {
+            wf_fail(t, "%s: output %d is i32; only f32 and f64 have gradients", who, i + 1);
+            return false;
+        }
+        char shape[128], other[128];
+        wf_shape_text(shape, sizeof shape, v->value.rank, v->value.dim);
+        if (cotangent && cotangent[i]) {
+            if (!(g = var_enter(t, cotangent[i], who, n + i + 1))) return false;
+            wf_shape a = wf_tensor_shape(&v->value), b = wf_tensor_shape(&g->value);
+            if (!wf_shape_equal(&a, &b) || g->value.dtype != v->value.dtype) {
+                wf_fail(t, "%s: output %d is %s %s; its cotangent is %s %s", who, i + 1,
+                        wf_dtype_name(v->value.dtype), shape, wf_dtype_name(g->value.dtype),
+                        wf_shape_text(other, sizeof other, b.rank, b.dim));
+                return false;
+            }
+        } else if (wf_tensor_count(&v->value) != 1) {
+            wf_fail(t, "%s: output %d is %s; without a cotangent it must be one number", who, i + 1,
+                    shape);
+            return false;
+        }
+        cotangent_here[i] = g;
+    }
+    return true;
+}
+
+bool sweep_run(wf_tape *t, const char *who, int n, wf_var *const out[], wf_var *const cotangent[],
+               const node **culprit)
+{
+    sweep_mark(t, NULL);
+    bool leads = false;
+    for (int i = 0; i < n; i++)
+        leads |= (out[i]->root->flags & VAR_NEEDED) && (out[i]->flags & VAR_WANTS_GRAD);
+    if (!leads && who) {
+        wf_fail(t, "%s: no parameter led here, and no var that wf_keep_grad named", who);
+        return false;
+    }
+    uint32_t fp = wf_fp_enter();
+    bool ok = seed(t, n, out, cotangent) && sweep_nodes(t, t->last, culprit);
+    wf_fp_leave(fp);
+    return ok && !t->failed;
+}

@@ -1,0 +1,63 @@
+/* The two sweeps, over kernels and over graphs, and what they share. */
+#ifndef WEFT_AUTOGRAD_SWEEP_PRIVATE_H
+#define WEFT_AUTOGRAD_SWEEP_PRIVATE_H
+
+#include "autograd/private.h"
+
+/* A sweep or a commit begins, and ends: meanwhile no other one does. False after failing the
+ * tape. */
+bool sweep_begin(wf_tape *t, const char *who, calling *before);
+void sweep_end(wf_tape *t, calling before);
+/* Marks what leads to a target among the nodes after `low` (NULL: all). */
+void sweep_mark(wf_tape *t, node *low);
+/* Enters the outputs and cotangents of a sweep (NULL: one for a scalar) into the given arrays;
+ * false after failing the tape. */
+bool sweep_enter(wf_tape *t, const char *who, int n, wf_var *const out[], wf_var *const cotangent[],
+                 wf_var *out_here[], wf_var *cotangent_here[]);
+/* Sweeps the whole tape; targets are flagged VAR_NEEDED | VAR_HELD before. With `who`, fails
+ * when nothing leads to a target. With `culprit`, stops at the first node that leaves a value
+ * that is not finite in a gradient, and names it there. */
+bool sweep_run(wf_tape *t, const char *who, int n, wf_var *const out[], wf_var *const cotangent[],
+               const node **culprit);
+
+/* ---- gradients (autograd/partial.c) ---- */
+
+/* Zeroed memory from the gradient pool; NULL after failing the tape. */
+void *grad_new(wf_tape *t, int64_t bytes);
+/* A var's gradient as a tensor: its root's, made if need be, seen as the var sees its root. */
+bool grad_view(wf_tape *t, wf_var *v, wf_tensor *out);
+/* Counts a node's contribution to the gradient of v, of the given share of UNIT, and folds what
+ * has come together. */
+enum { GRAD_UNIT = 1 << 16, GRAD_RUN = 64 };
+bool grad_count(wf_tape *t, wf_var *v, uint32_t share);
+/* The gradient is whole from here on: what was folded is added up. */
+void grad_settle(wf_tape *t, wf_var *root);
+void grad_drop(wf_tape *t, wf_var *root);
+static inline bool grad_arrived(const wf_var *root)
+{
+    return root->grad || root->partials;
+}
+/* Are all its numbers finite? Row-major ones are looked at as they lie, by several threads. */
+bool tensor_finite(const wf_tensor *x, int threads);
+/* a += b over row-major numbers. */
+void numbers_add(int threads, wf_dtype dtype, int64_t n, void *a, const void *b);
+
+/* ---- words for what is not finite (autograd/blame.c) ---- */
+
+/* "nan" or "infinite": what of the two is in x, NaN before infinity. */
+const char *tensor_word(const wf_tensor *x);
+/* Each fails the tape with what is not finite and where it came from: a loss, and a parameter's
+ * gradient (culprit NULL: the sweep found none). */
+void blame_value(wf_tape *t, const wf_var *loss);
+void blame_gradient(wf_tape *t, const char *path, const char *what, const node *culprit, int n,
+                    wf_var *const cotangent[]);
+
+const wf_op *op_add_into(void);
+typedef struct add_into_attr {
+    int64_t offset;           /* elements from the base's first */
+    int32_t rank;
+    int64_t dim[WF_RANK], stride[WF_RANK];
+} add_into_attr;
+void add_into_layout(const wf_tensor *base, const add_into_attr *a, wf_tensor *view);
+
+#endif

@@ -1,0 +1,597 @@
+/* The door: what may come onto a tape and what may not. Vars that a rewind or a reset made stale,
+ * what the functions of a row hand back, and functions of the user's that use, while the tape
+ * calls them, the very tape. */
+#include "autograd/ops.h"
+#include "autograd/private.h"
+#include "autograd/views.h"
+#include "tensor/runtime.h"
+#include "tests/harness.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SANITIZED = HARNESS_ADDRESSES };
+#if HARNESS_ADDRESSES
+#include <sanitizer/asan_interface.h>
+#else
+static int __asan_address_is_poisoned(const volatile void *at)
+{
+    (void)at;
+    return 0;
+}
+#endif
+
+static wf_tape *t, *other;
+static wf_module *m;
+static wf_var *w; /* a parameter (3): 1, 2, 3 */
+static char logged[2048];
+static int messages;
+
+static void note(void *user, const char *text)
+{
+    (void)user;
+    messages++;
+    strncpy(logged, text, sizeof logged - 1);
+}
+
+static void set_up_with(wf_tape_options options)
+{
+    t = wf_tape_new(&options);
+    other = wf_tape_new(NULL);
+    m = wf_module_new("net", &(wf_module_options){ .dtype = WF_F64 });
+    w = wf_param_new(m, "w", WF_SHAPE(3), (wf_init){ .kind = WF_INIT_ZERO });
+    for (int i = 0; i < 3; i++) ((double *)wf_param_value(w)->data)[i] = i + 1;
+    wf_param_changed(w);
+    messages = 0;
+    logged[0] = '\0';
+}
+
+static void set_up(void)
+{
+    set_up_with((wf_tape_options){ .mode = WF_TRAIN });
+}
+
+static void tear_down(void)
+{
+    wf_tape_free(t);
+    wf_tape_free(other);
+    wf_module_free(m);
+}
+
+static wf_var *numbers(int64_t n)
+{
+    double x[16];
+    for (int i = 0; i < 16; i++) x[i] = 0.5 * i - 1;
+    return wf_leaf(t, WF_F64, WF_SHAPE(n), x);
+}
+
+static void says(const char *text)
+{
+    ck_assert_str_eq(wf_tape_error(t), text);
+    ck_assert_int_eq(messages, 1);
+    ck_assert_str_eq(logged, text);
+}
+
+/* ---- stale vars ---- */
+
+START_TEST(a_var_made_after_a_mark_is_refused_once_the_tape_was_rewound_to_it)
+{
+    if (SANITIZED) {
+        harness_skip("there its memory is poisoned, and its use ends the program");
+        return;
+    }
+    set_up();
+    wf_mark mark = wf_tape_mark(t);
+    wf_var *h = wf_mul_scalar(t, w, 5);
+    ck_assert(wf_tape_rewind(t, mark, 0, NULL));
+    ck_assert_ptr_null(wf_mul(t, h, w));
+    says("mul: input 1 was made after a mark that the tape was rewound to");
+    tear_down();
+}
+END_TEST
+
+/* Whoever marks, rewinds and marks again leaves gaps among what is good: every var of before is
+ * told right. */
+START_TEST(of_many_marks_and_rewinds_each_var_knows_whether_it_is_good)
+{
+    if (SANITIZED) {
+        harness_skip("there stale memory is poisoned, and must not even be asked");
+        return;
+    }
+    set_up_with((wf_tape_options){ .mode = WF_INFER });
+    enum { N = 40 };
+    wf_var *good[2 * N], *stale[N];
+    for (int i = 0; i < N; i++) {
+        good[2 * i] = numbers(3);
+        wf_mark mark = wf_tape_mark(t);
+        stale[i] = numbers(4);
+        wf_mark inner = wf_tape_mark(t);
+        numbers(5);
+        if (i % 3 == 0) ck_assert(wf_tape_rewind(t, inner, 0, NULL));
+        wf_var *keep[1] = { numbers(6) };
+        ck_assert(wf_tape_rewind(t, mark, 1, keep));
+        if (i % 4 == 0) ck_assert(wf_tape_rewind(t, mark, 1, keep));
+        good[2 * i + 1] = keep[0];
+    }
+    for (int i = 0; i < 2 * N; i++) {
+        ck_assert_ptr_nonnull(wf_tanh(t, good[i]));
+        ck_assert_int_eq(wf_count(good[i]), i % 2 ? 6 : 3);
+    }
+    /* The last gap's place was handed out to the kept var: the others lie within what is used. */
+    for (int i = 0; i < N; i++) {
+        bool now_another = false;
+        for (int k = 0; k < 2 * N; k++) now_another |= good[k] == stale[i];
+        ck_assert(now_another || !epoch_good(t, stale[i]->epoch) || stale[i]->tape != t);
+    }
+    tear_down();
+}
+END_TEST
+
+START_TEST(a_mark_can_be_returned_to_again_and_what_was_before_it_stays_good)
+{
+    set_up();
+    wf_var *x = numbers(3), *y = wf_square(t, x), *g;
+    wf_mark mark = wf_tape_mark(t);
+    for (int i = 0; i < 5; i++) {
+        wf_var *z = wf_sum(t, wf_mul(t, y, w), NULL);
+        ck_assert(wf_grad(t, 1, &z, NULL, 1, &x, &g, NULL));
+        for (int k = 0; k < 3; k++) ck_assert(wf_at(g, k) == 2 * wf_at(x, k) * (k + 1));
+        ck_assert(wf_tape_rewind(t, mark, 0, NULL));
+    }
+    ck_assert(wf_backward(t, wf_sum(t, wf_mul(t, y, w), NULL)));
+    tear_down();
+}
+END_TEST
+
+/* The first steps grow the arena; what was used then is still memory, and refused. */
+START_TEST(a_var_of_an_earlier_step_is_refused_however_much_memory_that_step_took)
+{
+    if (SANITIZED) {
+        harness_skip("there the memory of an earlier step is poisoned");
+        return;
+    }
+    for (int big = 0; big < 2; big++) {
+        set_up();
+        for (int i = 0; i < 3; i++) wf_zeros(t, WF_F64, WF_SHAPE(big ? 3000000 : 3000));
+        wf_var *h = wf_mul_scalar(t, w, 5);
+        wf_tape_reset(t);
+        ck_assert_ptr_null(wf_mul(t, h, w));
+        says("mul: input 1 was made before the tape was reset");
+        tear_down();
+    }
+}
+END_TEST
+
+/* What "the sanitizer build catches every case" rests on. */
+START_TEST(under_the_sanitizer_a_place_rests_before_it_is_handed_out_again)
+{
+    if (!SANITIZED) {
+        harness_skip("there is no sanitizer in this build");
+        return;
+    }
+    set_up_with((wf_tape_options){ .mode = WF_INFER });
+    wf_var *h = numbers(3);
+    for (int step = 0; step < 3; step++) {
+        wf_tape_reset(t);
+        for (int i = 0; i < 50; i++) numbers(3);
+        ck_assert(__asan_address_is_poisoned(h));
+        ck_assert(__asan_address_is_poisoned(&h->tape));
+    }
+    wf_mark mark = wf_tape_mark(t);
+    int64_t bytes = wf_tape_bytes(t);
+    h = numbers(3);
+    const void *data = wf_data(h);
+    for (int step = 0; step < 100; step++) {
+        ck_assert(wf_tape_rewind(t, mark, 0, NULL));
+        ck_assert_int_eq(wf_tape_bytes(t), bytes);
+        for (int i = 0; i < 50; i++) numbers(3);
+        ck_assert(__asan_address_is_poisoned(h) && __asan_address_is_poisoned(data));
+    }
+    tear_down();
+}
+END_TEST
+
+/* ---- what the functions of a row hand back ---- */
+
+static bool shape_same(wf_shaping *s)
+{
+    for (int i = 0; i < s->n_out; i++) s->out[i] = *s->in[0];
+    return true;
+}
+
+static void forward_double(const wf_call *c)
+{
+    for (int i = 0; i < c->n_out; i++) {
+        wf_tensor_copy(c->in[0], c->out[i]);
+        wf_tensor_add(c->in[0], c->out[i]);
+    }
+}
+
+static void backward_double(const wf_call *c)
+{
+    for (int i = 0; i < c->n_out; i++) {
+        if (!c->gin[0] || !c->gout[i]) continue;
+        wf_tensor_add(c->gout[i], c->gin[0]);
+        wf_tensor_add(c->gout[i], c->gin[0]);
+    }
+}
+
+static enum { RIGHT, NONE, INTS, FLOATS, FOREIGN, LONGER, STALE, RESETS, FAILS } hands_back;
+
+static wf_var *made(wf_tape *tape, wf_var *right)
+{
+    switch (hands_back) {
+    case NONE: return NULL;
+    case INTS: return wf_zeros(tape, WF_I32, wf_shape_of(right));
+    case FLOATS: return wf_zeros(tape, WF_F32, wf_shape_of(right));
+    case FOREIGN: return wf_zeros(other, WF_F64, wf_shape_of(right));
+    case LONGER: return wf_zeros(tape, WF_F64, WF_SHAPE(4));
+    case STALE: {
+        wf_mark mark = wf_tape_mark(tape);
+        wf_var *x = numbers(3);
+        wf_tape_rewind(tape, mark, 0, NULL);
+        return x;
+    }
+    case RESETS: wf_tape_reset(tape); return right;
+    case FAILS: return wf_fail(tape, "double: on purpose");
+    default: return right;
+    }
+}
+
+static bool reference_double(wf_tape *tape, int n_in, wf_var *const in[], const void *attr,
+                             wf_var *out[])
+{
+    (void)n_in, (void)attr;
+    for (int i = 0; i < 2; i++) {
+        wf_var *y = wf_add(tape, in[0], in[0]);
+        out[i] = i == 1 ? made(tape, y) : y;
+    }
+    return hands_back != FAILS;
+}
+
+static void gradient_double(wf_tape *tape, const wf_gradient *g)
+{
+    wf_var *sum = g->gout[0] ? wf_mul_scalar(tape, g->gout[0], 2) : NULL;
+    if (g->gout[1]) {
+        wf_var *more = wf_mul_scalar(tape, g->gout[1], 2);
+        sum = sum ? wf_add(tape, sum, more) : more;
+    }
+    g->gin[0] = made(tape, sum);
+}
+
+static wf_op doubles(void)
+{
+    return (wf_op){ .name = "double",
+                    .doc = "2 x, twice",
+                    .inputs = 1,
+                    .outputs = 2,
+                    .shape = shape_same,
+                    .forward = forward_double,
+                    .backward = backward_double };
+}
+
+static const struct {
+    int kind;
+    const char *reference, *gradient;
+} answers[] = {
+    { RIGHT, NULL, NULL },
+    { NONE, "double: the reference of output 2 was never made (NULL)", NULL },
+    { INTS, "double: output 2 is f64 (3); the reference of it is i32 (3)",
+      "double: input 1 is f64 (3); the gradient of it is i32 (3)" },
+    { FLOATS, "double: output 2 is f64 (3); the reference of it is f32 (3)",
+      "double: input 1 is f64 (3); the gradient of it is f32 (3)" },
+    { FOREIGN, "double: the reference of output 2 belongs to another tape",
+      "double: the gradient of input 1 belongs to another tape" },
+    { LONGER, "double: output 2 is f64 (3); the reference of it is f64 (4)",
+      "double: input 1 is f64 (3); the gradient of it is f64 (4)" },
+    { STALE, "double: the reference of output 2 was made after a mark that the tape was rewound to",
+      "double: the gradient of input 1 was made after a mark that the tape was rewound to" },
+    { RESETS, "double: the tape was reset or rewound while it ran",
+      "double: the tape was reset or rewound while it ran" },
+    { FAILS, "double: on purpose", "double: on purpose" },
+};
+
+enum { ANSWERS = (int)(sizeof answers / sizeof answers[0]) };
+
+/* Twice: with the wrong output used, and with it unused. */
+START_TEST(what_a_reference_and_a_gradient_hand_back_is_judged_before_it_is_used)
+{
+    const char *const wants[2] = { answers[_i].reference, answers[_i].gradient };
+    if (SANITIZED && (answers[_i].kind == STALE || answers[_i].kind == RESETS)) return;
+    for (int by = 0; by < 2; by++)
+        for (int used = 0; used < 2; used++) {
+            set_up();
+            wf_op op = doubles();
+            if (by == 0)
+                op.reference = reference_double;
+            else
+                op.gradient = gradient_double;
+            wf_var *x = numbers(3), *out[2], *g = x, *loss;
+            hands_back = RIGHT;
+            ck_assert(wf_apply(t, &op, 1, &x, NULL, out));
+            loss = wf_sum(t, out[0], NULL);
+            if (used) loss = wf_add(t, loss, wf_sum(t, wf_square(t, out[1]), NULL));
+            hands_back = answers[_i].kind;
+            bool ok = wf_grad(t, 1, &loss, NULL, 1, &x, &g,
+                              &(wf_grad_options){ .create_graph = true });
+            hands_back = RIGHT;
+            ck_assert_int_eq(ok, !wants[by]);
+            if (wants[by]) {
+                says(wants[by]);
+                ck_assert_ptr_null(g);
+            } else if (answers[_i].kind == RIGHT) {
+                for (int i = 0; i < 3; i++)
+                    ck_assert(wf_at(g, i) == 2 + (used ? 8 * wf_at(x, i) : 0));
+            } else { /* a gradient left NULL is zero */
+                for (int i = 0; i < 3; i++) ck_assert(wf_at(g, i) == 0);
+            }
+            wf_tape_reset(t);
+            ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
+            tear_down();
+        }
+}
+END_TEST
+
+START_TEST(a_var_of_ids_is_not_bound_to_a_parameter)
+{
+    set_up();
+    ck_assert(!wf_tape_bind(t, w, wf_zeros(t, WF_I32, WF_SHAPE(3))));
+    says("bind: 'w' is f64 (3); the var is i32 (3)");
+    tear_down();
+}
+END_TEST
+
+/* ---- lists that are one ---- */
+
+START_TEST(the_list_of_gradients_may_be_any_of_the_lists_given)
+{
+    for (int graph = 0; graph < 2; graph++)
+        for (int which = 0; which < 3; which++) {
+            set_up();
+            wf_var *x = numbers(3), *y = wf_square(t, x), *c = numbers(3);
+            wf_var *out[1] = { y }, *with[1] = { c }, *wrt[1] = { x };
+            wf_var **grad = which == 0 ? wrt : which == 1 ? out : with;
+            ck_assert(wf_grad(t, 1, out, with, 1, wrt, grad,
+                              &(wf_grad_options){ .create_graph = graph }));
+            for (int i = 0; i < 3; i++) ck_assert(wf_at(grad[0], i) == 2 * wf_at(x, i) * wf_at(c, i));
+            tear_down();
+        }
+}
+END_TEST
+
+START_TEST(an_op_may_write_its_outputs_over_the_list_of_its_inputs)
+{
+    set_up();
+    wf_op op = doubles();
+    wf_var *both[2] = { numbers(3), NULL };
+    ck_assert(wf_apply(t, &op, 1, both, NULL, both));
+    ck_assert(wf_at(both[0], 2) == 0 && wf_at(both[1], 0) == -2);
+    wf_var *whole[3] = { numbers(12) };
+    ck_assert(wf_split(t, whole[0], 0, 3, whole));
+    ck_assert(wf_at(whole[2], 0) == 3);
+    tear_down();
+}
+END_TEST
+
+/* ---- functions of the user's that use the tape that calls them ---- */
+
+static int ran;
+
+static void count(void *context)
+{
+    ran += *(int *)context;
+}
+
+static void register_another(void *context)
+{
+    ran++;
+    wf_tape_on_commit(t, count, context);
+}
+
+START_TEST(a_hook_may_register_another_which_waits_for_the_next_commit)
+{
+    set_up();
+    static int ten = 10;
+    ran = 0;
+    for (int i = 0; i < 64; i++) ck_assert(wf_tape_on_commit(t, register_another, &ten));
+    ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
+    ck_assert_int_eq(ran, 64);
+    ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
+    ck_assert_int_eq(ran, 64 + 640);
+    ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
+    ck_assert_int_eq(ran, 64 + 640);
+    tear_down();
+}
+END_TEST
+
+static void reset_it(void *context)
+{
+    (void)context;
+    wf_tape_reset(t);
+}
+
+START_TEST(a_hook_that_resets_the_tape_is_the_last_to_run)
+{
+    set_up();
+    static int one = 1;
+    ran = 0;
+    ck_assert(wf_tape_on_commit(t, count, &one) && wf_tape_on_commit(t, reset_it, NULL));
+    ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
+    ck_assert(ran == 1 && wf_tape_ok(t) && wf_tape_nodes(t) == 0);
+    ck_assert(wf_tape_on_commit(t, reset_it, NULL) && wf_tape_on_commit(t, count, &one));
+    ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
+    says("on_commit: a hook reset the tape, and 1 after it did not run");
+    ck_assert_int_eq(ran, 1);
+    ck_assert(wf_tensor_at(wf_param_grad(w), 0) == 2);
+    tear_down();
+}
+END_TEST
+
+static void sweep_again(void *context)
+{
+    *(bool *)context = wf_backward(t, wf_sum(t, w, NULL));
+}
+
+START_TEST(a_hook_that_sweeps_is_told_that_a_sweep_has_not_ended)
+{
+    set_up();
+    bool swept = true;
+    ck_assert(wf_tape_on_commit(t, sweep_again, &swept));
+    ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
+    ck_assert(!swept);
+    says("backward: backward has not ended on this tape, and this was called from within it");
+    ck_assert(wf_tensor_at(wf_param_grad(w), 0) == 1);
+    wf_tape_reset(t);
+    ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
+    tear_down();
+}
+END_TEST
+
+/* The functions of a row, each doing something to the tape. */
+static enum { IN_SHAPE, IN_CHECK, IN_FORWARD, IN_BACKWARD, PLACES } place;
+static enum { RECORD, RESET, REWIND, FREE, FAIL, SWEEP, JUMP, DEEDS } deed;
+static wf_mark early;
+static jmp_buf escape;
+
+static void act(int at)
+{
+    wf_var *g = w;
+    if (at != (int)place) return;
+    switch (deed) {
+    case RECORD: wf_square(t, wf_mul(t, numbers(3), w)); break;
+    case RESET: wf_tape_reset(t); break;
+    case REWIND: wf_tape_rewind(t, early, 0, NULL); break;
+    case FREE: wf_tape_free(t); break;
+    case FAIL: wf_fail(t, "mine: on purpose"); break;
+    case SWEEP:
+        if (wf_grad(t, 1, &g, NULL, 1, &g, &g, NULL)) ran++;
+        break;
+    case JUMP: longjmp(escape, 1);
+    default: break;
+    }
+}
+
+static bool acting_shape(wf_shaping *s)
+{
+    bool ok = shape_same(s);
+    act(IN_SHAPE);
+    return ok;
+}
+static bool acting_check(const wf_call *c, wf_error *e)
+{
+    (void)c, (void)e;
+    act(IN_CHECK);
+    return true;
+}
+static void acting_forward(const wf_call *c)
+{
+    act(IN_FORWARD);
+    if (deed == RECORD || deed == FREE) forward_double(c);
+}
+static void acting_backward(const wf_call *c)
+{
+    act(IN_BACKWARD);
+    if (deed == RECORD || deed == FREE) backward_double(c);
+}
+
+/* With 20 inputs, the op's arrays are not on the stack. */
+static bool act_once(bool many)
+{
+    wf_op op = doubles();
+    wf_var *in[20], *out[2], *loss;
+    op.shape = acting_shape;
+    op.check = acting_check;
+    op.forward = acting_forward;
+    op.backward = acting_backward;
+    op.inputs = -1;
+    early = wf_tape_mark(t);
+    in[0] = wf_mul_scalar(t, w, 1);
+    for (int i = 1; i < 20; i++) in[i] = numbers(3);
+    if (!wf_apply(t, &op, many ? 20 : 1, in, NULL, out)) return false;
+    loss = wf_add(t, wf_sum(t, out[0], NULL), wf_sum(t, w, NULL));
+    static int one = 1;
+    /* With a hook that waits, a rewind is refused for that. */
+    if (deed != REWIND) wf_tape_on_commit(t, count, &one);
+    return wf_backward(t, loss);
+}
+
+static const char *const said[DEEDS] = {
+    [RESET] = "double: the tape was reset or rewound while it ran",
+    [REWIND] = "double: the tape was reset or rewound while it ran",
+    [FAIL] = "mine: on purpose",
+    [JUMP] = "",
+};
+
+START_TEST(a_row_that_uses_the_tape_which_runs_it_does_no_harm)
+{
+    place = _i % PLACES;
+    deed = _i / PLACES;
+    for (int many = 0; many < 2; many++) {
+        set_up();
+        ran = 0;
+        if (setjmp(escape) == 0) {
+            bool ok = act_once(many);
+            if (deed == RECORD) {
+                ck_assert_msg(ok, "%s", wf_tape_error(t));
+                ck_assert(wf_tensor_at(wf_param_grad(w), 1) == 3 && ran == 1);
+            } else if (deed == FREE) {
+                ck_assert_msg(ok && messages > 0, "%s", wf_tape_error(t));
+                ck_assert_str_eq(logged, place == IN_BACKWARD
+                                             ? "tape: freed from within backward, which still runs "
+                                               "on it; it was left as it is"
+                                             : "tape: freed from within double, which still runs on "
+                                               "it; it was left as it is");
+            } else if (deed == SWEEP && place != IN_BACKWARD) {
+                /* w is no scalar */
+                ck_assert(!ok && ran == 0 && !wf_tape_ok(t));
+            } else if (deed == SWEEP) {
+                ck_assert(!ok && ran == 0);
+                says("grad: backward has not ended on this tape, and this was called from within "
+                     "it");
+            } else {
+                ck_assert(!ok && deed != JUMP && !wf_param_grad(w) && ran == 0);
+                says(said[deed]);
+            }
+        } else {
+            ck_assert_int_eq(deed, JUMP);
+        }
+        /* And the next step is as good as any. */
+        deed = DEEDS;
+        wf_tape_reset(t);
+        wf_param_clear_grad(w);
+        wf_var *y = wf_sum(t, wf_square(t, w), NULL);
+        ck_assert_msg(wf_backward(t, y), "%s", wf_tape_error(t));
+        ck_assert(wf_tensor_at(wf_param_grad(w), 2) == 6);
+        tear_down();
+        deed = _i / PLACES;
+    }
+}
+END_TEST
+
+static void add(TCase *tests)
+{
+    tcase_add_test(tests, a_var_made_after_a_mark_is_refused_once_the_tape_was_rewound_to_it);
+    tcase_add_test(tests, of_many_marks_and_rewinds_each_var_knows_whether_it_is_good);
+    tcase_add_test(tests, a_mark_can_be_returned_to_again_and_what_was_before_it_stays_good);
+    tcase_add_test(tests,
+                   a_var_of_an_earlier_step_is_refused_however_much_memory_that_step_took);
+    tcase_add_test(tests, under_the_sanitizer_a_place_rests_before_it_is_handed_out_again);
+    tcase_add_loop_test(tests, what_a_reference_and_a_gradient_hand_back_is_judged_before_it_is_used,
+                        0, ANSWERS);
+    tcase_add_test(tests, a_var_of_ids_is_not_bound_to_a_parameter);
+    tcase_add_test(tests, the_list_of_gradients_may_be_any_of_the_lists_given);
+    tcase_add_test(tests, an_op_may_write_its_outputs_over_the_list_of_its_inputs);
+    tcase_add_test(tests, a_hook_may_register_another_which_waits_for_the_next_commit);
+    tcase_add_test(tests, a_hook_that_resets_the_tape_is_the_last_to_run);
+    tcase_add_test(tests, a_hook_that_sweeps_is_told_that_a_sweep_has_not_ended);
+    tcase_add_loop_test(tests, a_row_that_uses_the_tape_which_runs_it_does_no_harm, 0,
+                        PLACES *DEEDS);
+}
+
+int main(int argc, char **argv)
+{
+    if (!wf_runtime_set(&(wf_runtime){ .log = note }, NULL)) return 1;
+    return harness_main(argc, argv, "the door", add);
+}

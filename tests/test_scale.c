@@ -1,0 +1,152 @@
+/* Many of everything: gradients that many uses share stay exact, and what a node of very many
+ * inputs or a tree of very many parameters needs grows with their number and no faster. */
+#include "autograd/module.h"
+#include "autograd/op.h"
+#include "autograd/ops.h"
+#include "autograd/views.h"
+#include "tensor/runtime.h"
+#include "tests/harness.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static wf_tape *t;
+static wf_module *m;
+
+static void set_up(wf_dtype dtype)
+{
+    t = wf_tape_new(&(wf_tape_options){ .mode = WF_TRAIN });
+    m = wf_module_new("net", &(wf_module_options){ .dtype = dtype });
+}
+
+static void tear_down(void)
+{
+    wf_tape_free(t);
+    wf_module_free(m);
+}
+
+static wf_var *ones(const char *name, wf_shape shape)
+{
+    return wf_param_new(m, name, shape, (wf_init){ .kind = WF_INIT_CONSTANT, .a = 1 });
+}
+
+static double worst(const wf_var *param, double want)
+{
+    double most = 0;
+    const wf_tensor *g = wf_param_grad(param);
+    for (int64_t i = 0; i < wf_tensor_count(g); i++)
+        most = fmax(most, fabs(wf_tensor_at(g, i) - want) / want);
+    return most;
+}
+
+/* ---- shared gradients ---- */
+
+/* T uses of one parameter, each giving 0.1 to its gradient: whole, row by row, or as ids say. */
+static void sum_of_uses(int64_t uses, int how, double bound)
+{
+    set_up(WF_F32);
+    wf_var *b = ones("b", WF_SHAPE(3, 2)), **out = wf_alloc((size_t)uses * sizeof *out);
+    wf_var *tenth = wf_full(t, WF_F32, WF_SHAPE(3, 2), 0.1), **with = wf_alloc((size_t)uses * sizeof *out);
+    wf_var *row = wf_full(t, WF_F32, WF_SHAPE(2), 0.1);
+    wf_var *ids = wf_constant(t, WF_I32, WF_SHAPE(3), (int32_t[]){ 0, 1, 2 });
+    for (int64_t i = 0; i < uses; i++) {
+        out[i] = how == 1   ? wf_add_scalar(t, wf_select(t, b, 0, i % 3), 1)
+                 : how == 2 ? wf_gather_rows(t, b, ids)
+                            : wf_add_scalar(t, b, 1);
+        with[i] = how == 1 ? row : tenth;
+    }
+    ck_assert_msg(wf_backward_from(t, (int)uses, out, with), "%s", wf_tape_error(t));
+    double want = (double)0.1f * (double)uses / (how == 1 ? 3 : 1);
+    ck_assert_msg(worst(b, want) <= bound, "%d uses, way %d: relative error %g", (int)uses, how,
+                  worst(b, want));
+    wf_release(out);
+    wf_release(with);
+    tear_down();
+}
+
+START_TEST(the_gradient_of_a_parameter_used_in_very_many_ops_is_no_running_sum)
+{
+    /* 64 + log2(T / 64) roundings of 2^-24. */
+    for (int how = 0; how < 3; how++) {
+        sum_of_uses(3, how, 1.2e-7);
+        sum_of_uses(192, how, 5e-6);
+        sum_of_uses(100002, how, 5e-6);
+    }
+}
+END_TEST
+
+/* What the folds do to values that no rounding touches: nothing at all, whoever is used how
+ * often, kept, asked for by wf_grad, or swept twice. */
+START_TEST(sums_of_whole_numbers_are_exact_however_often_they_are_folded)
+{
+    static const int uses[] = { 1, 63, 64, 65, 127, 128, 129, 4095, 4096, 4097, 9000 };
+    for (size_t k = 0; k < sizeof uses / sizeof uses[0]; k++) {
+        set_up(WF_F32);
+        wf_var *b = ones("b", WF_SHAPE(2, 3)), *x = wf_leaf(t, WF_F32, WF_SHAPE(2, 3), NULL), *g;
+        wf_var *h = wf_add_scalar(t, x, 1), *sum = wf_mul(t, h, b);
+        for (int i = 1; i < uses[k]; i++) sum = wf_add(t, sum, wf_mul(t, h, b));
+        wf_var *loss = wf_sum(t, sum, NULL);
+        ck_assert(wf_keep_grad(t, x) && wf_keep_grad(t, h));
+        ck_assert(wf_backward(t, loss));
+        ck_assert(wf_grad(t, 1, &loss, NULL, 1, &h, &g, NULL));
+        ck_assert(wf_backward(t, loss));
+        for (int i = 0; i < 6; i++) {
+            ck_assert(wf_tensor_at(wf_grad_of(x), i) == uses[k]);
+            ck_assert(wf_tensor_at(wf_grad_of(h), i) == uses[k]);
+            ck_assert(wf_at(g, i) == uses[k]);
+            ck_assert(wf_tensor_at(wf_param_grad(b), i) == 2.0 * uses[k]);
+        }
+        tear_down();
+    }
+}
+END_TEST
+
+/* ---- many inputs ---- */
+
+/* y = concat of views of one root in a shuffled order with repetitions, beside other roots. */
+START_TEST(a_node_of_very_many_inputs_gathers_every_gradient)
+{
+    enum { N = 100000, ROWS = 20011 };
+    set_up(WF_F64);
+    wf_var *x = wf_leaf(t, WF_F64, WF_SHAPE(ROWS, 2), NULL), *z = ones("z", WF_SHAPE(2));
+    wf_var **in = wf_alloc(N * sizeof *in);
+    int64_t *row = wf_alloc(N * sizeof *row);
+    double *want = wf_alloc_zero(2 * ROWS * sizeof *want), last = 0;
+    ck_assert(wf_keep_grad(t, x));
+    for (int64_t i = 0; i < N; i++) {
+        row[i] = i * 7919 % ROWS;
+        in[i] = i % 5 == 4 ? z : wf_select(t, x, 0, row[i]);
+    }
+    wf_var *y = wf_stack(t, 0, (wf_vars){ N, in });                          /* (N, 2) */
+    double *c = wf_alloc(2 * N * sizeof *c);
+    for (int64_t i = 0; i < 2 * N; i++) {
+        c[i] = (double)(i % 13);
+        if (i / 2 % 5 == 4)
+            last += i % 2 ? c[i] : 0;
+        else
+            want[2 * row[i / 2] + i % 2] += c[i];
+    }
+    wf_var *with = wf_constant(t, WF_F64, WF_SHAPE(N, 2), c);
+    ck_assert_msg(wf_backward_from(t, 1, &y, &with), "%s", wf_tape_error(t));
+    for (int64_t i = 0; i < 2 * ROWS; i++) ck_assert(wf_tensor_at(wf_grad_of(x), i) == want[i]);
+    ck_assert(wf_tensor_at(wf_param_grad(z), 1) == last);
+    wf_release(in);
+    wf_release(row);
+    wf_release(want);
+    wf_release(c);
+    tear_down();
+}
+END_TEST
+
+static void add(TCase *tests)
+{
+    tcase_add_test(tests, the_gradient_of_a_parameter_used_in_very_many_ops_is_no_running_sum);
+    tcase_add_test(tests, sums_of_whole_numbers_are_exact_however_often_they_are_folded);
+    tcase_add_test(tests, a_node_of_very_many_inputs_gathers_every_gradient);
+}
+
+int main(int argc, char **argv)
+{
+    return harness_main(argc, argv, "scale", add);
+}
