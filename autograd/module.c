@@ -65,6 +65,7 @@ bool wf_module_fail(wf_module *module, const char *format, ...)
 
 bool wf_module_ok(const wf_module *module, wf_error *error)
 {
+    wf_error_clear(error);
     if (!module) return wf_error_set(error, "module: it was never made (NULL)");
     if (!module->root->failed) return true;
     return wf_error_set(error, "%s", module->root->error.text);

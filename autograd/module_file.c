@@ -345,6 +345,7 @@ bool wf_module_load_archive_with(wf_module *module, const char *name, const wf_a
                                  const wf_load_options *options, wf_load_report *report,
                                  wf_error *error)
 {
+    wf_error_clear(error);
     char shown[WF_WHAT / 2];
     wf_load_options o = options ? *options : (wf_load_options){ 0 };
     wf_load_report mine = { 0 };
@@ -390,6 +391,7 @@ bool wf_module_load_archive(wf_module *module, const char *name, const wf_archiv
 bool wf_module_load_with(wf_module *module, const char *path, const wf_load_options *options,
                          wf_load_report *report, wf_error *error)
 {
+    wf_error_clear(error);
     if (report) *report = (wf_load_report){ 0 };
     if (!wf_module_ok(module, error)) return false;
     wf_archive *archive = wf_safetensors_load(path, error);

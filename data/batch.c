@@ -45,6 +45,7 @@ static int64_t time_of(const wf_ids *s, int64_t n, const wf_pad_options *o, wf_e
 bool wf_pad(wf_padded *batch, const wf_ids *sequences, int64_t n, const wf_pad_options *options,
             wf_error *error)
 {
+    wf_error_clear(error);
     static const wf_pad_options none;
     const wf_pad_options *o = options ? options : &none;
     int64_t bytes;

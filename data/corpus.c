@@ -282,6 +282,7 @@ static wf_corpus *blank(const char *alphabet, const char *what, wf_error *error)
 wf_corpus *wf_corpus_from_parts(const wf_text *parts, int n, const wf_corpus_options *options,
                                 wf_error *error)
 {
+    wf_error_clear(error);
     static const wf_corpus_options none;
     char what[WF_WHAT];
     if (!options) options = &none;
@@ -307,6 +308,7 @@ wf_corpus *wf_corpus_from_memory(const char *name, const char *bytes, int64_t n,
 wf_corpus *wf_corpus_from_files(const char *const *paths, int n, const wf_corpus_options *options,
                                 wf_error *error)
 {
+    wf_error_clear(error);
     wf_text *parts = text_take_all("corpus", paths, n, error);
     wf_corpus *c = parts ? wf_corpus_from_parts(parts, n, options, error) : NULL;
     text_release_all(parts, n);
@@ -320,6 +322,7 @@ wf_corpus *wf_corpus_new(const char *path, const wf_corpus_options *options, wf_
 
 wf_corpus *wf_corpus_from_alphabet(const char *alphabet, wf_error *error)
 {
+    wf_error_clear(error);
     static const char what[] = "corpus";
     wf_corpus *c = blank(alphabet ? alphabet : "", what, error);
     if (c && build_alphabet(c, alphabet, what, error)) {
@@ -406,6 +409,7 @@ const char *wf_corpus_alphabet_text(const wf_corpus *c)
 int64_t wf_corpus_encode(const wf_corpus *c, const char *text, int64_t n, int32_t *ids,
                          int64_t room, wf_error *error)
 {
+    wf_error_clear(error);
     int64_t letters = 0;
     if (!c || n < 0 || (n > 0 && !text) || (room > 0 && !ids)) {
         wf_error_set(error, "encode: %s", c ? "no text was given" : "the corpus was never made");

@@ -95,6 +95,7 @@ char *text_take(const char *what, const char *path, int64_t most, int64_t *bytes
 
 char *wf_text_read(const char *path, int64_t most, int64_t *bytes, wf_error *error)
 {
+    wf_error_clear(error);
     char what[WF_WHAT];
     int64_t n;
     char *text = text_take(text_what(what, "text", path), path, most, &n, error);

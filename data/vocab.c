@@ -235,6 +235,7 @@ static bool check_options(const wf_vocab_options *o, wf_error *error)
 wf_vocab *wf_vocab_from_parts(const wf_text *parts, int n, const wf_vocab_options *options,
                               wf_error *error)
 {
+    wf_error_clear(error);
     static const wf_vocab_options none;
     table counted = { .slots = 0 };
     if (!options) options = &none;
@@ -252,6 +253,7 @@ wf_vocab *wf_vocab_from_parts(const wf_text *parts, int n, const wf_vocab_option
 wf_vocab *wf_vocab_from_files(const char *const *paths, int n, const wf_vocab_options *options,
                               wf_error *error)
 {
+    wf_error_clear(error);
     wf_text *parts = text_take_all("vocab", paths, n, error);
     wf_vocab *v = parts ? wf_vocab_from_parts(parts, n, options, error) : NULL;
     text_release_all(parts, n);
@@ -302,6 +304,7 @@ static bool take_line(wf_vocab *v, const char *text, int64_t n, int64_t line, co
 
 wf_vocab *wf_vocab_from_text(const char *name, const char *text, int64_t n, wf_error *error)
 {
+    wf_error_clear(error);
     char what[WF_WHAT];
     const wf_text part = { name, text, n };
     if (!text_given(&part, 1, "vocab", error)) return NULL;
@@ -331,12 +334,14 @@ wf_vocab *wf_vocab_from_text(const char *name, const char *text, int64_t n, wf_e
 
 bool wf_vocab_save(const wf_vocab *v, const char *path, wf_error *error)
 {
+    wf_error_clear(error);
     if (!v) return wf_error_set(error, "vocab: it was never made (NULL)");
     return wf_file_write(path, v->text, (int64_t)strlen(v->text), error);
 }
 
 wf_vocab *wf_vocab_load(const char *path, wf_error *error)
 {
+    wf_error_clear(error);
     char what[WF_WHAT];
     int64_t n;
     char *text = text_take(text_what(what, "vocab", path), path, 0, &n, error);
@@ -368,6 +373,7 @@ int32_t wf_vocab_id(const wf_vocab *v, const char *word, int64_t n)
 int64_t wf_vocab_encode(const wf_vocab *v, const char *text, int64_t n, int32_t *ids, int64_t room,
                         wf_error *error)
 {
+    wf_error_clear(error);
     int64_t words = 0, bytes, start;
     int32_t letter;
     if (!v || n < 0 || (n > 0 && !text) || (room > 0 && !ids)) {

@@ -94,6 +94,7 @@ void wf_carry_free(wf_carry *carry)
 
 bool wf_carry_ok(const wf_carry *carry, wf_error *error)
 {
+    wf_error_clear(error);
     if (carry) return true;
     return wf_error_set(error, "carry: it was never made; wf_module_ok says why");
 }

@@ -321,6 +321,7 @@ bool wf_optim_load_archive(wf_optim *o, const char *name, const wf_archive *arch
     loading l = { .o = o, .archive = archive, .error = error };
     l.name = name ? name : "(archive)";
     l.prefix = prefix ? prefix : "";
+    wf_error_clear(error);
     if (!o) return wf_error_set(error, "optim: it was never made (NULL)");
     if (!wf_module_ok(o->module, error)) return false;
     if (!archive) return say(&l, "there is no archive (NULL)");
@@ -341,6 +342,7 @@ bool wf_optim_load_archive(wf_optim *o, const char *name, const wf_archive *arch
 
 bool wf_optim_load(wf_optim *o, const char *path, wf_error *error)
 {
+    wf_error_clear(error);
     if (!o) return wf_error_set(error, "optim: it was never made (NULL)");
     wf_archive *archive = wf_safetensors_load(path, error);
     if (!archive) return false;

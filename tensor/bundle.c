@@ -67,6 +67,7 @@ bool wf_bundle_fail(wf_bundle *b, const char *format, ...)
 
 bool wf_bundle_ok(const wf_bundle *b, wf_error *error)
 {
+    wf_error_clear(error);
     if (!b) return wf_error_set(error, "bundle: it was never made (NULL)");
     return !b->error.text[0] || wf_error_set(error, "%s", b->error.text);
 }

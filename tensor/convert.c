@@ -258,6 +258,7 @@ void wf_record_copy(const wf_record *x, const wf_tensor *to)
 static bool read_entry(const wf_archive *a, const char *name, const wf_tensor *to, bool copy,
                        wf_error *error)
 {
+    wf_error_clear(error);
     char shown[WF_SHOWN], why[WF_WHAT];
     wf_shown(shown, sizeof shown, name ? name : "", name ? (int64_t)strlen(name) : 0);
     const wf_record *x = wf_record_find(a, name);

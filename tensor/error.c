@@ -5,6 +5,11 @@
 
 #include "tensor/text.h"
 
+void wf_error_clear(wf_error *e)
+{
+    if (e) e->text[0] = 0;
+}
+
 bool wf_error_set(wf_error *e, const char *format, ...)
 {
     if (e && e->text[0]) return false;

@@ -189,6 +189,7 @@ char *wf_file_take(const char *what, const char *path, int64_t most, int64_t *by
 
 char *wf_file_read(const char *path, int64_t most, int64_t *bytes, wf_error *error)
 {
+    wf_error_clear(error);
     char what[WF_WHAT];
     int64_t n;
     char *data = wf_file_take(wf_what(what, "read ", path, ""), path, most, &n, error);
@@ -399,6 +400,7 @@ bool wf_writer_end(wf_writer *w)
 
 bool wf_file_write(const char *path, const void *bytes, int64_t n, wf_error *error)
 {
+    wf_error_clear(error);
     char what[WF_WHAT];
     wf_writer w;
     wf_what(what, "write ", path, "");

@@ -225,6 +225,7 @@ static bool acceptable(const wf_runtime *r, wf_error *error)
 
 bool wf_runtime_set(const wf_runtime *given, wf_error *error)
 {
+    wf_error_clear(error);
     static const wf_runtime defaults;
     if (!given) given = &defaults;
     if (!acceptable(given, error)) return false;

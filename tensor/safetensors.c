@@ -524,6 +524,7 @@ static wf_archive *archive_of(wf_reader *r)
 
 wf_archive *wf_safetensors_load(const char *path, wf_error *error)
 {
+    wf_error_clear(error);
     char what[WF_WHAT];
     wf_reader r;
     wf_what(what, "load ", path, "");
@@ -532,6 +533,7 @@ wf_archive *wf_safetensors_load(const char *path, wf_error *error)
 
 wf_archive *wf_safetensors_parse(const char *name, const void *bytes, int64_t n, wf_error *error)
 {
+    wf_error_clear(error);
     char what[WF_WHAT];
     wf_reader r;
     wf_what(what, "load ", name ? name : "(memory)", "");

@@ -209,6 +209,7 @@ static bool stream_all(const char *header, int64_t header_bytes, const wf_named 
 bool wf_safetensors_save(const char *path, const wf_named *tensors, int64_t n, const wf_meta *meta,
                          int64_t n_meta, wf_error *error)
 {
+    wf_error_clear(error);
     char what[WF_WHAT];
     wf_what(what, "save ", path, "");
     if (n < 0 || n_meta < 0 || (n > 0 && !tensors) || (n_meta > 0 && !meta))

@@ -50,6 +50,7 @@ int64_t wf_tensor_count(const wf_tensor *x)
 
 int64_t wf_shape_check(const wf_shape *shape, wf_dtype dtype, wf_error *error)
 {
+    wf_error_clear(error);
     char text[256];
     int64_t bytes = wf_dtype_size(dtype);
     if (!shape) {

@@ -91,6 +91,20 @@ static inline void misuse_tree_refused(int line, const char *call, bool gave, co
     misuse_new_tree();
 }
 
+/* As a struct that is used again holds one. */
+static inline void misuse_older_failure(void)
+{
+    wf_error_clear(&now.error);
+    wf_error_set(&now.error, "test: an older failure");
+}
+
+/* The call succeeded, and an older failure is forgotten. */
+static inline void misuse_error_cleared(int line, const char *call, bool gave)
+{
+    ck_assert_msg(gave, "line %d: %s: %s", line, call, now.error.text);
+    ck_assert_msg(!now.error.text[0], "line %d: %s leaves \"%s\"", line, call, now.error.text);
+}
+
 /* The call filled now.error. */
 static inline void misuse_error_filled(int line, const char *call, bool gave, const char *says)
 {
@@ -112,18 +126,24 @@ static inline void misuse_quiet(int line, const char *call, bool as_it_should)
 }
 
 /* A call that gives NULL or false, and the exact sentence (NULL: any) with which it fails the tape,
- * the tree or the error; and one that is taken quietly and for which a condition holds. */
+ * the tree or the error; one that succeeds and empties the error; and one that is taken quietly and
+ * for which a condition holds. */
 #define REFUSES(call, says) misuse_refused(__LINE__, #call, (call) != 0, says)
 #define TREE_REFUSES(call, says) misuse_tree_refused(__LINE__, #call, (call) != 0, says)
-#define ERROR_SAYS(call, says) misuse_error_filled(__LINE__, #call, (call) != 0, says)
+#define ERROR_SAYS(call, says)                                                                     \
+    (misuse_older_failure(), misuse_error_filled(__LINE__, #call, (call) != 0, says))
+#define ERROR_CLEARED(call)                                                                        \
+    (misuse_older_failure(), misuse_error_cleared(__LINE__, #call, (call) != 0))
 #define QUIET(condition) misuse_quiet(__LINE__, #condition, condition)
 
 /* ---- files, for functions that read or write them ---- */
 
 static inline const char *path_of(const char *name)
 {
-    static char path[1024];
-    snprintf(path, sizeof path, "%s/%s", harness_folder(), name);
+    static char paths[4][1024];
+    static int next;
+    char *path = paths[next++ % 4];
+    snprintf(path, sizeof paths[0], "%s/%s", harness_folder(), name);
     return path;
 }
 

@@ -519,6 +519,9 @@ static void rows_by_lines(void *context, const char *file)
     if (!strcmp(file, "autograd/pointwise.def")) declared_by_lines(context, file);
 }
 
+/* Public functions that fill a wf_error, except those by which others do. */
+static names filling;
+
 /* What a header declares: the name before the first parenthesis after WF_API. */
 static void declared_by_header(void *context, const char *file)
 {
@@ -531,6 +534,9 @@ static void declared_by_header(void *context, const char *file)
         while (name > c && (isalnum((unsigned char)name[-1]) || name[-1] == '_')) name--;
         ck_assert_msg(!strncmp(name, "wf_", 3), "%s: %.40s", file, name);
         add(context, "", name, (size_t)(open - name));
+        const char *end = strchr(open, ';'), *error = strstr(open, "wf_error *");
+        if (error && error < end && strncmp(name, "wf_error_", 9) && strncmp(name, "wf_refuse", 9))
+            add(&filling, "", name, (size_t)(open - name));
     }
     wf_release(text);
 }
@@ -546,12 +552,53 @@ static bool used(const char *text, const char *name)
     return false;
 }
 
+/* Does the text say law(name(...)), or law(x = name(...))? */
+static bool says(const char *text, const char *law, const char *name)
+{
+    size_t n = strlen(name);
+    for (const char *c = text; (c = strstr(c, law));) {
+        c += strlen(law);
+        c += strspn(c, " \n");
+        size_t variable = identifier(c);
+        if (!strncmp(c + variable, " = ", 3)) c += variable + 3;
+        if (identifier(c) == n && !strncmp(c, name, n)) return true;
+    }
+    return false;
+}
+
+static const char *const suites[] = {
+    "tests/test_misuse_ops.c",   "tests/test_misuse_tape.c", "tests/test_misuse_tensor.c",
+    "tests/test_misuse_files.c", "tests/test_misuse_data.c", "tests/test_misuse_layers.c",
+    "tests/test_misuse_optim.c",
+};
+enum { SUITES = (int)(sizeof suites / sizeof *suites) };
+
+START_TEST(every_function_that_fills_an_error_empties_it_first)
+{
+    static names declared;
+    char *face = source("weft.h"), *text[SUITES];
+    if (!face) {
+        harness_skip("the headers are not here to be read");
+        return;
+    }
+    strip(face, declared_by_header, &declared);
+    wf_release(face);
+    ck_assert_int_gt(filling.n, 20);
+    for (int i = 0; i < SUITES; i++) ck_assert_ptr_nonnull(text[i] = source(suites[i]));
+    static const char *const laws[] = { "ERROR_SAYS(", "ERROR_CLEARED(" };
+    for (int f = 0; f < filling.n; f++)
+        for (int law = 0; law < 2; law++) {
+            /* The runtime is set before the suites begin, and never again. */
+            bool tried = law == 1 && !strcmp(filling.at[f], "wf_runtime_set");
+            for (int i = 0; i < SUITES; i++) tried |= says(text[i], laws[law], filling.at[f]);
+            ck_assert_msg(tried, "no suite says %s%s(...))", laws[law], filling.at[f]);
+        }
+    for (int i = 0; i < SUITES; i++) wf_release(text[i]);
+}
+END_TEST
+
 START_TEST(every_public_function_is_misused_here)
 {
-    static const char *const suites[] = {
-        "tests/test_misuse_ops.c",   "tests/test_misuse_tape.c",   "tests/test_misuse_tensor.c",
-        "tests/test_misuse_files.c", "tests/test_misuse_layers.c", "tests/test_misuse_optim.c",
-    };
     static names declared, misused;
     char *face = source("weft.h");
     if (!face) {
@@ -561,7 +608,7 @@ START_TEST(every_public_function_is_misused_here)
     strip(face, declared_by_header, &declared);
     wf_release(face);
     ck_assert_int_gt(declared.n, 250);
-    for (size_t i = 0; i < sizeof suites / sizeof *suites; i++) {
+    for (int i = 0; i < SUITES; i++) {
         char *text = source(suites[i]);
         ck_assert_msg(text != NULL, "%s is not there", suites[i]);
         strip(text, rows_by_lines, &misused);
@@ -585,6 +632,7 @@ END_TEST
 static void add_tests(TCase *tests)
 {
     tcase_add_test(tests, every_public_function_is_misused_here);
+    tcase_add_test(tests, every_function_that_fills_an_error_empties_it_first);
     tcase_add_loop_test(tests,
                         sizes_and_arguments_that_do_not_fit_are_one_sentence_with_the_numbers, 0,
                         ARGUMENT_TESTS);

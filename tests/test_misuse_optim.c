@@ -243,6 +243,11 @@ static void optimisers_in_files(void)
     ERROR_SAYS(wf_optim_load_archive(o, NULL, NULL, NULL, &now.error),
                "load (archive): there is no archive (NULL)");
     QUIET(!wf_optim_to_bundle(o, NULL, NULL) && !wf_optim_load_archive(o, "a", NULL, "b", NULL));
+    ERROR_CLEARED(wf_optim_save(o, path_of("adam"), &now.error));
+    ERROR_CLEARED(wf_optim_load(o, path_of("adam"), &now.error));
+    wf_archive *a = wf_safetensors_load(path_of("adam"), &now.error);
+    ERROR_CLEARED(wf_optim_load_archive(o, "adam", a, NULL, &now.error));
+    wf_archive_free(a);
     QUIET(!wf_optim_to_bundle(NULL, b, NULL));
     ERROR_SAYS(wf_bundle_ok(b, &now.error), "optim: it was never made (NULL)");
     wf_bundle_free(b);
