@@ -10,6 +10,9 @@
 
 enum { FEW = 16, OUTPUTS = 16, ATTR_MOST = 1 << 20 };
 
+/* The parts of an application are one function: a tiny op is as quick as its calls are few. */
+#define INLINE static inline __attribute__((always_inline))
+
 bool wf_refuse(wf_error *error, const char *format, ...)
 {
     if (!error || error->text[0]) return false;
@@ -85,7 +88,7 @@ node *node_record(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], wf_
 }
 
 /* The outputs as vars side by side, with memory, in the forms that shape gave. */
-static wf_var *outputs_new(wf_tape *t, const wf_op *op, int n_out, const wf_tensor form[])
+INLINE wf_var *outputs_new(wf_tape *t, const wf_op *op, int n_out, const wf_tensor form[])
 {
     wf_var *out = arena_take(&t->values, n_out * (int64_t)sizeof *out, 16);
     if (!out) {
@@ -120,7 +123,7 @@ typedef struct application {
 } application;
 
 /* The inputs enter the tape; *wants: one of them leads to a gradient. */
-static bool enter_all(wf_tape *t, const application *a, wf_var *const given[], bool *wants)
+INLINE bool enter_all(wf_tape *t, const application *a, wf_var *const given[], bool *wants)
 {
     *wants = false;
     for (int i = 0; i < a->n_in; i++) {
@@ -141,7 +144,7 @@ static bool enter_all(wf_tape *t, const application *a, wf_var *const given[], b
 }
 
 /* Asks the row for the forms of the outputs, and makes them. */
-static bool shape_outputs(wf_tape *t, application *a, int64_t *scratch)
+INLINE bool shape_outputs(wf_tape *t, application *a, int64_t *scratch)
 {
     const wf_op *op = a->op;
     int n_out = op->outputs + op->hidden;
@@ -178,7 +181,7 @@ static bool shape_outputs(wf_tape *t, application *a, int64_t *scratch)
 }
 
 /* Checks the values and computes; c is complete but for scratch and random numbers. */
-static bool compute(wf_tape *t, wf_call *c, int64_t scratch)
+INLINE bool compute(wf_tape *t, wf_call *c, int64_t scratch)
 {
     const wf_op *op = c->op;
     uint64_t epoch = t->epoch;
@@ -209,7 +212,7 @@ static bool compute(wf_tape *t, wf_call *c, int64_t scratch)
 }
 
 /* The body of wf_apply: all but its arrays of inputs is there. */
-static bool apply(wf_tape *t, application *a, wf_var *const given[], wf_var *result[])
+INLINE bool apply(wf_tape *t, application *a, wf_var *const given[], wf_var *result[])
 {
     const wf_op *op = a->op;
     int64_t scratch;
@@ -289,7 +292,7 @@ static bool apply_any(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[],
     wf_var *few[FEW];
     const wf_tensor *few_values[FEW];
     application a = { .op = op, .n_in = n_in, .in = few, .value = few_values, .attr = attr };
-    calling before = call_begin(t, op->name);
+    uintptr_t before = call_begin(t);
     bool ok = n_in <= FEW ? apply(t, &a, in, out) : apply_many(t, &a, in, out);
     call_end(t, before);
     return ok;

@@ -6,16 +6,9 @@
 
 #include <string.h>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) && !defined(__SANITIZE_ADDRESS__)
-#define __SANITIZE_ADDRESS__ 1
-#endif
-#endif
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
-enum { RESTS = true };
 #else
-enum { RESTS = false };           /* a place is handed out again at once */
 #define ASAN_POISON_MEMORY_REGION(at, bytes) ((void)(at), (void)(bytes))
 #define ASAN_UNPOISON_MEMORY_REGION(at, bytes) ((void)(at), (void)(bytes))
 #endif
@@ -80,7 +73,7 @@ static bool arena_grow(arena *a, int64_t bytes)
     return true;
 }
 
-void *arena_take(arena *a, int64_t bytes, int64_t align)
+void *arena_take_more(arena *a, int64_t bytes, int64_t align)
 {
     uintptr_t at = ((uintptr_t)a->at + (uintptr_t)align - 1) & ~((uintptr_t)align - 1);
     if (!a->current || bytes > (int64_t)((uintptr_t)a->end - at) || at > (uintptr_t)a->end) {
@@ -129,7 +122,7 @@ static int64_t give_up(arena *a, chunk *c, char *at)
 
 void arena_reset(arena *a)
 {
-    if (RESTS) {
+    if (ARENA_WATCHED) {
         give_up(a, a->first, a->first ? chunk_begin(a->first) : NULL);
         chunk *rested = a->resting[ARENA_RESTS - 1];
         for (int i = ARENA_RESTS - 1; i > 0; i--) a->resting[i] = a->resting[i - 1];
@@ -158,7 +151,7 @@ void arena_return(arena *a, const uint64_t place[3])
     char *at = (char *)(uintptr_t)place[1];
     if (!c && !(c = a->first)) return;
     if (!place[0]) at = chunk_begin(c); /* the mark was set before the first chunk */
-    if (RESTS) {
+    if (ARENA_WATCHED) {
         /* What comes next is made behind what was given up, for some returns at least. */
         int64_t bytes = give_up(a, c, at);
         if (++a->stays < STAYS || bytes < STAY_BYTES) {

@@ -2,6 +2,7 @@
 #ifndef WEFT_AUTOGRAD_ARENA_PRIVATE_H
 #define WEFT_AUTOGRAD_ARENA_PRIVATE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -9,6 +10,16 @@
  * pointer shows is at least memory, and can be refused. Under a sanitizer what was given up is
  * poisoned and rests, before it is handed out again. */
 typedef struct chunk chunk;
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) && !defined(__SANITIZE_ADDRESS__)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+enum { ARENA_WATCHED = true };
+#else
+enum { ARENA_WATCHED = false };
+#endif
 enum { ARENA_RESTS = 3 };
 typedef struct arena {
     chunk *first, *current;
@@ -19,7 +30,18 @@ typedef struct arena {
     int stays;                /* under a sanitizer: returns since the last that handed memory out again */
 } arena;
 
-void *arena_take(arena *a, int64_t bytes, int64_t align);
+/* `bytes` bytes at a multiple of align (a power of two), or NULL when there is no memory. */
+void *arena_take_more(arena *a, int64_t bytes, int64_t align);
+static inline void *arena_take(arena *a, int64_t bytes, int64_t align)
+{
+    uintptr_t at = ((uintptr_t)a->at + (uintptr_t)align - 1) & ~((uintptr_t)align - 1);
+    if (ARENA_WATCHED || !a->current || at > (uintptr_t)a->end ||
+        bytes > (int64_t)((uintptr_t)a->end - at))
+        return arena_take_more(a, bytes, align);
+    a->at = (char *)at + bytes;
+    return (char *)at;
+}
+
 void arena_reset(arena *a);
 void arena_free(arena *a);
 int64_t arena_used(const arena *a);

@@ -218,7 +218,7 @@ bool wf_backward_from(wf_tape *t, int n, wf_var *const out[], wf_var *const cota
                 out ? "there must be 1 or more" : "not given");
         return false;
     }
-    calling before;
+    uintptr_t before;
     if (!sweep_begin(t, "backward", &before)) return false;
     bool ok = backward_all(t, n, out, cotangent) &&
               (t->rehearsal || t->defer_commit || commit(t));
@@ -234,7 +234,7 @@ bool wf_backward(wf_tape *t, wf_var *loss)
 bool wf_tape_commit(wf_tape *t)
 {
     if (!wf_tape_ok(t)) return false;
-    calling before;
+    uintptr_t before;
     if (!sweep_begin(t, "commit", &before)) return false;
     bool ok = t->rehearsal || commit(t);
     sweep_end(t, before);

@@ -287,7 +287,7 @@ bool wf_grad(wf_tape *t, int n_out, wf_var *const out[], wf_var *const cotangent
              wf_var *const wrt[], wf_var *grad[], const wf_grad_options *options)
 {
     bool ok = false;
-    calling before;
+    uintptr_t before;
     if (!wf_tape_ok(t)) {
         ok = false;
     } else if (n_out < 0 || n_wrt < 0 || (n_out > 0 && !out) || (n_wrt > 0 && (!wrt || !grad))) {

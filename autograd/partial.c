@@ -38,18 +38,15 @@ void *grad_new(wf_tape *t, int64_t bytes)
     return g;
 }
 
-bool grad_view(wf_tape *t, wf_var *v, wf_tensor *out)
+bool grad_begin(wf_tape *t, wf_var *root)
 {
-    wf_var *root = v->root;
-    if (!root->grad && !(root->grad = grad_new(t, var_bytes(root)))) return false;
-    out->dtype = v->value.dtype;
-    out->rank = v->value.rank;
-    for (int i = 0; i < v->value.rank; i++) {
-        out->dim[i] = v->value.dim[i];
-        out->stride[i] = v->value.stride[i];
-    }
-    out->data = (char *)root->grad + ((char *)v->value.data - (char *)root->value.data);
-    return true;
+    return (root->grad = grad_new(t, var_bytes(root))) != NULL;
+}
+
+void grad_give(wf_tape *t, wf_var *root)
+{
+    pool_give(&t->grads, root->grad, var_bytes(root));
+    root->grad = NULL;
 }
 
 static void add_f32(void *context, int64_t begin, int64_t end)
@@ -79,8 +76,9 @@ static void *join(wf_tape *t, const wf_var *root, void *earlier, void *later)
     return earlier;
 }
 
-static bool fold(wf_tape *t, wf_var *root)
+bool grad_fold(wf_tape *t, wf_var *root)
 {
+    if (root->gathered < GRAD_RUN * GRAD_UNIT) return true; /* or folded for another input */
     if (!root->partials && !(root->partials = grad_new(t, sizeof *root->partials))) return false;
     void **level = root->partials->level, *sum = root->grad;
     root->grad = NULL;
@@ -93,35 +91,14 @@ static bool fold(wf_tape *t, wf_var *root)
     return true;
 }
 
-bool grad_count(wf_tape *t, wf_var *v, uint32_t share)
+void grad_join(wf_tape *t, wf_var *root)
 {
-    wf_var *root = v->root;
-    if (v != root) {
-        /* A part of the root counts as a part: folding costs as much as the whole root. */
-        double part = (double)wf_tensor_count(&v->value) / (double)wf_tensor_count(&root->value);
-        share = part < 1 ? (uint32_t)((double)share * part) + 1 : share;
-    }
-    root->gathered += share;
-    return root->gathered < GRAD_RUN * GRAD_UNIT || !root->grad || fold(t, root);
-}
-
-void grad_settle(wf_tape *t, wf_var *root)
-{
-    root->gathered = 0;
-    if (!root->partials) return;
     void *sum = root->grad;
     for (int k = 0; k < LEVELS; k++)
         if (root->partials->level[k]) sum = join(t, root, root->partials->level[k], sum);
     root->grad = sum;
     pool_give(&t->grads, root->partials, sizeof *root->partials);
     root->partials = NULL;
-}
-
-void grad_drop(wf_tape *t, wf_var *root)
-{
-    grad_settle(t, root);
-    if (root->grad) pool_give(&t->grads, root->grad, var_bytes(root));
-    root->grad = NULL;
 }
 
 /* ---- finite? ---- */

@@ -96,8 +96,7 @@ struct wf_tape {
     list gone;                /* of span: what rewinds made stale, in order and apart */
     uint64_t epoch;           /* a new one at each reset, mark and rewind; larger than any before */
     uint64_t fresh;           /* what is of this epoch or a later one is good */
-    const char *running;      /* what calls out just now, and the frame that does */
-    uintptr_t frame;
+    uintptr_t frame;          /* of the engine's function that calls out just now; 0: none does */
     const char *sweeping;     /* the sweep or commit that has not ended */
     wf_error error;
 };
@@ -115,25 +114,18 @@ void epoch_begin(wf_tape *t);
 void imports_cut(wf_tape *t, int64_t n);
 
 /* A callback may use the tape that is calling it: record on it, fail it, even reset it. Around
- * calls: what runs and in which frame, so that the tape is not freed meanwhile; after them: has
- * the tape survived? If not it is failed, and nothing that the caller held of it may be touched. */
-typedef struct calling {
-    const char *running;
-    uintptr_t frame;
-} calling;
-
-static inline calling call_begin(wf_tape *t, const char *what)
+ * calls: the frame that makes them, so that the tape is not freed meanwhile; after them: has the
+ * tape survived? If not it is failed, and nothing that the caller held of it may be touched. */
+static inline uintptr_t call_begin(wf_tape *t)
 {
-    calling before = { t->running, t->frame };
-    t->running = what;
+    uintptr_t before = t->frame;
     t->frame = (uintptr_t)__builtin_frame_address(0);
     return before;
 }
 
-static inline void call_end(wf_tape *t, calling before)
+static inline void call_end(wf_tape *t, uintptr_t before)
 {
-    t->running = before.running;
-    t->frame = before.frame;
+    t->frame = before;
 }
 
 bool call_survived(wf_tape *t, uint64_t epoch, const char *what);

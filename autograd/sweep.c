@@ -7,7 +7,7 @@
 
 enum { FEW = 16, OUTPUTS = 16, LOOK_BACK = 32 };
 
-bool sweep_begin(wf_tape *t, const char *who, calling *before)
+bool sweep_begin(wf_tape *t, const char *who, uintptr_t *before)
 {
     if (t->sweeping) {
         wf_fail(t, "%s: %s has not ended on this tape, and this was called from within it", who,
@@ -15,11 +15,11 @@ bool sweep_begin(wf_tape *t, const char *who, calling *before)
         return false;
     }
     t->sweeping = who;
-    *before = call_begin(t, who);
+    *before = call_begin(t);
     return true;
 }
 
-void sweep_end(wf_tape *t, calling before)
+void sweep_end(wf_tape *t, uintptr_t before)
 {
     call_end(t, before);
     t->sweeping = NULL;
@@ -79,6 +79,7 @@ typedef struct desk {
     uint64_t mask;
     int32_t *previous;        /* the one before of the same root, or -1 */
     uint32_t apart;           /* few inputs: whose gin is a temporary */
+    bool full;                /* a gradient is to be put aside after this node */
 } desk;
 
 static bool few_meet(const desk *d, const node *n, int i)
@@ -119,11 +120,29 @@ static bool meets(desk *d, const node *n, int i)
 
 /* ---- one node ---- */
 
+/* Counts what the kernel is about to add to a gradient; true once it is time to put that aside. An
+ * op that ids send to few places does not add to a whole gradient: what it counts for is as much
+ * less as it has less to hand on. */
+static bool counted(const node *n, const wf_var *v)
+{
+    wf_var *root = v->root;
+    if (v == root && !(n->op->flags & WF_OP_SPARSE)) {
+        root->gathered += GRAD_UNIT;
+    } else {
+        double whole = (double)wf_tensor_count(&root->value), given = 0;
+        double share = (double)wf_tensor_count(&v->value) / whole;
+        for (int i = 0; i < n->op->outputs; i++) given += (double)wf_tensor_count(&n->out[i].value);
+        if (n->op->flags & WF_OP_SPARSE && share > given / (8 * whole)) share = given / (8 * whole);
+        root->gathered += share < 1 ? (uint32_t)(share * GRAD_UNIT) + 1 : GRAD_UNIT;
+    }
+    return root->gathered >= GRAD_RUN * GRAD_UNIT;
+}
+
 /* The gradients that the kernel adds into, where they are wanted. */
 static bool gradients_in(wf_tape *t, node *n, desk *d, bool *apart)
 {
     d->apart = 0;
-    *apart = false;
+    *apart = d->full = false;
     for (int i = 0; i < n->n_in; i++) {
         wf_var *v = n->in[i];
         d->in[i] = v ? &v->value : NULL;
@@ -131,6 +150,7 @@ static bool gradients_in(wf_tape *t, node *n, desk *d, bool *apart)
         if (!v || !(v->flags & VAR_WANTS_GRAD) || !(v->root->flags & VAR_NEEDED)) continue;
         if (!grad_view(t, v, &d->gin[i])) return false;
         d->wanted[i] = &d->gin[i];
+        d->full |= counted(n, v);
         /* A kernel may read, add and store whole vectors: it never meets one gradient twice. */
         if (!(v->root != v && wf_tensor_overlaps_itself(&d->gin[i])) && !meets(d, n, i)) continue;
         int64_t bytes;
@@ -156,17 +176,6 @@ static bool fold_in(wf_tape *t, node *n, desk *d)
         *own = place;
     }
     return true;
-}
-
-/* An op that ids send to few places does not add to a whole gradient: what it counts for is as
- * much less as it has less to hand on. */
-static uint32_t share_of(const node *n, const wf_tensor *gin)
-{
-    if (!(n->op->flags & WF_OP_SPARSE)) return GRAD_UNIT;
-    double given = 0;
-    for (int i = 0; i < n->op->outputs; i++) given += (double)wf_tensor_count(&n->out[i].value);
-    double share = given / (8 * (double)wf_tensor_count(gin));
-    return share < 1 ? (uint32_t)(share * GRAD_UNIT) + 1 : GRAD_UNIT;
 }
 
 static bool inputs_finite(const wf_tape *t, const node *n, const desk *d)
@@ -220,8 +229,8 @@ static bool node_backward(wf_tape *t, node *n, desk *d, const node **culprit)
         *culprit = n;
         return false;
     }
-    for (int i = 0; i < n->n_in; i++)
-        if (d->wanted[i] && !grad_count(t, n->in[i], share_of(n, d->wanted[i]))) return false;
+    for (int i = 0; d->full && i < n->n_in; i++)
+        if (d->wanted[i] && !grad_fold(t, n->in[i]->root)) return false;
     for (int i = 0; i < n->n_out; i++)
         if (n->out[i].grad && !(n->out[i].flags & VAR_HELD)) grad_drop(t, &n->out[i]);
     return true;

@@ -6,8 +6,8 @@
 
 /* A sweep or a commit begins, and ends: meanwhile no other one does. False after failing the
  * tape. */
-bool sweep_begin(wf_tape *t, const char *who, calling *before);
-void sweep_end(wf_tape *t, calling before);
+bool sweep_begin(wf_tape *t, const char *who, uintptr_t *before);
+void sweep_end(wf_tape *t, uintptr_t before);
 /* Marks what leads to a target among the nodes after `low` (NULL: all). */
 void sweep_mark(wf_tape *t, node *low);
 /* Enters the outputs and cotangents of a sweep (NULL: one for a scalar) into the given arrays;
@@ -24,19 +24,48 @@ bool sweep_run(wf_tape *t, const char *who, int n, wf_var *const out[], wf_var *
 
 /* Zeroed memory from the gradient pool; NULL after failing the tape. */
 void *grad_new(wf_tape *t, int64_t bytes);
-/* A var's gradient as a tensor: its root's, made if need be, seen as the var sees its root. */
-bool grad_view(wf_tape *t, wf_var *v, wf_tensor *out);
-/* Counts a node's contribution to the gradient of v, of the given share of UNIT, and folds what
- * has come together. */
+/* A root's gradient begins at zero. False after failing the tape. */
+bool grad_begin(wf_tape *t, wf_var *root);
+/* Puts aside what a root has gathered, if it is enough; and adds up what was put aside. */
+bool grad_fold(wf_tape *t, wf_var *root);
+void grad_join(wf_tape *t, wf_var *root);
+void grad_give(wf_tape *t, wf_var *root);
+/* A contribution to the whole of a gradient counts as a unit; a run of so many is put aside. */
 enum { GRAD_UNIT = 1 << 16, GRAD_RUN = 64 };
-bool grad_count(wf_tape *t, wf_var *v, uint32_t share);
-/* The gradient is whole from here on: what was folded is added up. */
-void grad_settle(wf_tape *t, wf_var *root);
-void grad_drop(wf_tape *t, wf_var *root);
+
 static inline bool grad_arrived(const wf_var *root)
 {
     return root->grad || root->partials;
 }
+
+/* A var's gradient as a tensor: its root's, made if need be, seen as the var sees its root. */
+static inline bool grad_view(wf_tape *t, wf_var *v, wf_tensor *out)
+{
+    wf_var *root = v->root;
+    if (!root->grad && !grad_begin(t, root)) return false;
+    out->dtype = v->value.dtype;
+    out->rank = v->value.rank;
+    for (int i = 0; i < v->value.rank; i++) {
+        out->dim[i] = v->value.dim[i];
+        out->stride[i] = v->value.stride[i];
+    }
+    out->data = (char *)root->grad + ((char *)v->value.data - (char *)root->value.data);
+    return true;
+}
+
+/* The gradient is whole from here on. */
+static inline void grad_settle(wf_tape *t, wf_var *root)
+{
+    root->gathered = 0;
+    if (root->partials) grad_join(t, root);
+}
+
+static inline void grad_drop(wf_tape *t, wf_var *root)
+{
+    grad_settle(t, root);
+    if (root->grad) grad_give(t, root);
+}
+
 /* Are all its numbers finite? Row-major ones are looked at as they lie, by several threads. */
 bool tensor_finite(const wf_tensor *x, int threads);
 /* a += b over row-major numbers. */

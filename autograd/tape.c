@@ -50,15 +50,14 @@ wf_tape *wf_tape_new(const wf_tape_options *options)
  * exception out of a callback it mostly does not, and a reset clears what was left. */
 static bool called_back(const wf_tape *t)
 {
-    return t->running && (uintptr_t)__builtin_frame_address(0) < t->frame;
+    return (uintptr_t)__builtin_frame_address(0) < t->frame;
 }
 
 void wf_tape_free(wf_tape *t)
 {
     if (!t) return;
     if (called_back(t)) {
-        wf_log_line("tape: freed from within %s, which still runs on it; it was left as it is",
-                    t->running);
+        wf_log_line("tape: freed from within a function that it calls; it was left as it is");
         return;
     }
     arena_free(&t->values);
@@ -86,7 +85,7 @@ void wf_tape_reset(wf_tape *t)
     t->error.text[0] = '\0';
     t->random_ops = 0;
     t->sweeping = NULL;
-    if (!called_back(t)) t->running = NULL;
+    if (!called_back(t)) t->frame = 0;
     t->step++;
     generation_begin(t);
 }
@@ -194,7 +193,7 @@ wf_var *wf_fail(wf_tape *t, const char *format, ...)
     }
     t->failed = true;
     wf_error_set(&t->error, "%s", text);
-    calling before = call_begin(t, "the log");
+    uintptr_t before = call_begin(t);
     wf_log_line("%s", text);
     call_end(t, before);
     return NULL;
