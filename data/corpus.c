@@ -379,6 +379,14 @@ int64_t wf_corpus_valid_count(const wf_corpus *c)
     return c ? c->held : 0;
 }
 
+uint64_t wf_corpus_hash(const wf_corpus *c)
+{
+    uint64_t hash = 0xcbf29ce484222325;
+    for (int64_t i = 0; c && i < c->train + c->held; i++)
+        hash = (hash ^ (uint32_t)c->letters[c->text[i]]) * 0x100000001b3;
+    return c ? hash ^ (uint64_t)c->train : 0;
+}
+
 const wf_tensor *wf_corpus_valid(const wf_corpus *c)
 {
     return c ? &c->valid : NULL;

@@ -67,6 +67,9 @@ WF_API bool wf_corpus_seek(wf_corpus *corpus, int64_t position);
 WF_API int64_t wf_corpus_train_count(const wf_corpus *corpus);
 WF_API int64_t wf_corpus_valid_count(const wf_corpus *corpus);
 WF_API const wf_tensor *wf_corpus_valid(const wf_corpus *corpus);
+/* A number by which a checkpoint knows the text again: equal letters, held out from the same place,
+ * have the same, whatever their ids (FNV-1a over code points). 0 of NULL. */
+WF_API uint64_t wf_corpus_hash(const wf_corpus *corpus);
 
 /* The size of the alphabet; the letter of an id and the id of a letter (-1: there is none); the
  * whole alphabet in the order of ids as terminated UTF-8, to be saved with a model and given back

@@ -303,6 +303,29 @@ START_TEST(a_saved_alphabet_gives_the_same_ids_in_any_order)
 }
 END_TEST
 
+START_TEST(a_text_is_known_again_by_its_letters_and_what_is_held_out_of_them)
+{
+    const wf_text parts[] = { { NULL, "가나다라마바", 18 }, { NULL, "abcdef", 6 } };
+    const wf_corpus_options how[] = {
+        { .time = 2, .batch = 1, .valid = 0.5 },                       /* as it is */
+        { .time = 1, .batch = 2, .valid = 0.5 },                       /* in other steps */
+        { .time = 2, .batch = 1, .valid = 0.5, .alphabet = "fedcba가라나다바마" }, /* with other ids */
+        { .time = 2, .batch = 1, .valid = 0.2 },                       /* held out elsewhere */
+    };
+    uint64_t hash[5];
+    for (int i = 0; i < 5; i++) {
+        wf_corpus *c = wf_corpus_from_parts(parts, i == 4 ? 1 : 2, &how[i % 4], NULL);
+        ck_assert_ptr_nonnull(c);
+        hash[i] = wf_corpus_hash(c);
+        wf_corpus_free(c);
+    }
+    ck_assert_uint_eq(hash[0], hash[1]);
+    ck_assert_uint_eq(hash[0], hash[2]);
+    ck_assert_uint_ne(hash[0], hash[3]);
+    ck_assert_uint_ne(hash[0], hash[4]);
+}
+END_TEST
+
 START_TEST(an_alphabet_alone_reads_and_writes_ids)
 {
     wf_error error = { "" };
@@ -659,6 +682,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, each_part_holds_out_its_own_end);
     tcase_add_test(tests, korean_text_has_the_alphabet_of_its_code_points_in_order);
     tcase_add_test(tests, a_saved_alphabet_gives_the_same_ids_in_any_order);
+    tcase_add_test(tests, a_text_is_known_again_by_its_letters_and_what_is_held_out_of_them);
     tcase_add_test(tests, an_alphabet_alone_reads_and_writes_ids);
     tcase_add_test(tests, a_byte_order_mark_is_skipped_only_at_the_start);
     tcase_add_test(tests, a_text_that_cannot_be_learned_from_is_refused_when_it_is_opened);

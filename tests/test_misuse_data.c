@@ -75,6 +75,7 @@ static void reading_along(void)
           !wf_corpus_next(NULL).restart);
     QUIET(wf_corpus_position(NULL) == 0 && !wf_corpus_seek(NULL, 0) && !wf_corpus_valid(NULL));
     QUIET(wf_corpus_train_count(NULL) == 0 && wf_corpus_valid_count(NULL) == 0);
+    QUIET(wf_corpus_hash(NULL) == 0);
     QUIET(wf_corpus_alphabet(NULL) == 0 && !wf_corpus_alphabet_text(NULL));
     QUIET(wf_corpus_letter(NULL, 0) == -1 && wf_corpus_id(NULL, 'a') == -1);
     ERROR_SAYS(wf_corpus_encode(NULL, "a", 1, ids, 2, e) + 1, "encode: the corpus was never made");
@@ -268,6 +269,7 @@ static const misuse table[] = {
     { OF(wf_corpus_seek), reading_along },
     { OF(wf_corpus_train_count), reading_along },
     { OF(wf_corpus_valid_count), reading_along },
+    { OF(wf_corpus_hash), reading_along },
     { OF(wf_corpus_valid), reading_along },
     { OF(wf_corpus_alphabet), reading_along },
     { OF(wf_corpus_letter), reading_along },
