@@ -14,8 +14,9 @@ WF_BEGIN
  *   pow_scalar maximum_scalar minimum_scalar.
  * wf_add(t, a, b): add sub mul div maximum minimum above, and, giving an I32 mask, greater
  *   greater_equal less less_equal equal not_equal.
- * wf_lerp(t, a, b, c), a + c (b - a); wf_logistic_loss(t, a, b, c), what
- *   wf_binary_cross_entropy is the mean of; wf_where(t, m, a, b), a where m is not 0, else b. */
+ * wf_lerp(t, a, b, c), a + c (b - a), exactly a for c = 0 and b for c = 1;
+ *   wf_logistic_loss(t, a, b, c), what wf_binary_cross_entropy is the mean of;
+ *   wf_where(t, m, a, b), a where m is not 0, else b. */
 #define WF_POINTWISE_1(name, doc, ...) WF_API wf_var *wf_##name(wf_tape *t, wf_var *a);
 #define WF_POINTWISE_S(name, doc, ...) WF_API wf_var *wf_##name(wf_tape *t, wf_var *a, double s);
 #define WF_POINTWISE_2(name, doc, ...) WF_API wf_var *wf_##name(wf_tape *t, wf_var *a, wf_var *b);

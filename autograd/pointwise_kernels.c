@@ -23,6 +23,23 @@
 #define SIN(x) _Generic((x), float : sinf, double : sin)(x)
 #define COS(x) _Generic((x), float : cosf, double : cos)(x)
 #define POW(x, s) _Generic((x), float : powf, double : pow)(x, s)
+#define LERP(a, b, c) _Generic((a), float : lerp_float, double : lerp_double)(a, b, c)
+
+/* From the nearer end, so that a step of 0 is that end, bit for bit, and rounding never carries the
+ * result past one. Where b - a leaves the range, a and b do their parts apart. */
+#define LERP_OF(T)                                                                                 \
+    static inline T lerp_##T(T a, T b, T c)                                                        \
+    {                                                                                              \
+        const T half = 0.5f, whole = 1;                                                            \
+        const bool near_a = c < half;                                                              \
+        const T end = near_a ? a : b, other = near_a ? b : a;                                      \
+        const T step = near_a ? c : c - whole, way = b - a;                                        \
+        const T inside = end + step * way, apart = (whole - c) * a + c * b;                        \
+        const T between = way - way == 0 ? inside : apart;                                         \
+        return (step == 0) & (other == other) ? end : between;                                     \
+    }
+LERP_OF(float)
+LERP_OF(double)
 
 /* y from the inputs that `read` declares. */
 #define FORWARD(name, element, result, read, value)                                                \

@@ -170,8 +170,9 @@ START_TEST(two_inputs_broadcast_as_numpy_does)
                     wf_greater(t, a, b), wf_less_equal(t, a, b), wf_lerp(t, a, b, a) };
     for (int64_t i = 0; i < 3 * 7 * 5; i++) {
         double p = wf_at(a, i / 35 * 5 + i % 5), q = wf_at(b, i / 5 % 7);
-        double want[] = { p + q,      p - q, p * q,  p / q,          fmax(p, q),
-                          fmin(p, q), p > q, p <= q, p + p * (q - p) };
+        double between = p < 0.5 ? p + p * (q - p) : q - (1 - p) * (q - p);
+        double want[] = { p + q,      p - q, p * q,  p / q,  fmax(p, q),
+                          fmin(p, q), p > q, p <= q, between };
         for (int k = 0; k < 9; k++) ck_assert_double_eq(wf_at(y[k], i), want[k]);
     }
     ck_assert_int_eq(wf_rank(y[0]), 3);
