@@ -9,7 +9,7 @@
 
 /* Columns that one thread takes at least when rows are added up: a cache line, so that threads
  * do not meet in one. Rows that more than LEAF ids name are sums of tensor/sum.h. */
-enum { COLUMNS = 16, ELEMENTS = 16384, LEAF = 8 };
+enum { COLUMNS = 16, ELEMENTS = 16384, LEAF = 8, ROWS = 64 };
 
 /* ---- ids ---- */
 
@@ -119,18 +119,35 @@ static void add_from_table(void *context, int64_t begin, int64_t end)
                         row_of_table(l, id_of(l, i)), l->table->stride[1], 1);
 }
 
+/* How many numbers come before each byte, from how many have it. */
+static void begin_each(int64_t count[256])
+{
+    int64_t before = 0;
+    for (int k = 0; k < 256; k++) {
+        const int64_t those = count[k];
+        count[k] = before;
+        before += those;
+    }
+}
+
 /* The occurrences by id, and those of one id in their order: sorted by one byte after another,
  * which is linear and keeps what is equal as it was. `memory` holds them twice. */
 static const occurrence *sort(const lookup *l, occurrence *memory)
 {
     const int64_t n = wf_tensor_count(l->ids);
     occurrence *now = memory, *next = memory + n;
-    for (int64_t i = 0; i < n; i++) now[i] = (occurrence){ i, id_of(l, i) };
-    for (int shift = 0; shift < 32 && (l->table->dim[0] - 1) >> shift > 0; shift += 8) {
-        int64_t begin[257] = { 0 };
-        for (int64_t i = 0; i < n; i++) begin[(now[i].id >> shift & 255) + 1]++;
-        for (int k = 0; k < 255; k++) begin[k + 1] += begin[k];
-        for (int64_t i = 0; i < n; i++) next[begin[now[i].id >> shift & 255]++] = now[i];
+    int64_t at[256] = { 0 };
+    for (int64_t i = 0; i < n; i++) at[id_of(l, i) & 255]++;
+    begin_each(at);
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t id = id_of(l, i);
+        now[at[id & 255]++] = (occurrence){ i, id };
+    }
+    for (int shift = 8; shift < 32 && (l->table->dim[0] - 1) >> shift > 0; shift += 8) {
+        memset(at, 0, sizeof at);
+        for (int64_t i = 0; i < n; i++) at[now[i].id >> shift & 255]++;
+        begin_each(at);
+        for (int64_t i = 0; i < n; i++) next[at[now[i].id >> shift & 255]++] = now[i];
         occurrence *swap = now;
         now = next;
         next = swap;
@@ -150,10 +167,11 @@ static void add_occurrences(const lookup *l, const occurrence *o, int64_t count,
             l->kernels->add(columns, to, to_step, row_of_many(l, o[i].row) + skip, from_step, 1);
         return;
     }
-    double high[COLUMNS * 16] = { 0 }, low[COLUMNS * 16] = { 0 };
-    for (int64_t i = 0; i < count; i += LEAF) {
-        const void *row[LEAF];
-        const int64_t some = count - i < LEAF ? count - i : LEAF;
+    double high[COLUMNS * 16], low[COLUMNS * 16];
+    for (int64_t k = 0; k < columns; k++) high[k] = low[k] = 0;
+    for (int64_t i = 0; i < count; i += ROWS) {
+        const void *row[ROWS];
+        const int64_t some = count - i < ROWS ? count - i : ROWS;
         for (int64_t k = 0; k < some; k++) row[k] = row_of_many(l, o[i + k].row) + skip;
         wf_sum_rows(l->table->dtype, some, columns, row, from_step, high, low);
     }

@@ -249,9 +249,10 @@ static void walk(job *j, const wf_tensor *const operand[], const wf_tensor *shap
     const int last = j->operands - 1;
     wf_loop loop;
     if (!wf_loop_plan(&loop, wf_tensor_shape(shape), j->operands, operand, -1)) return;
-    bool meet = false;
-    for (int k = 0; k < loop.rank; k++) meet |= loop.stride[last][k] == 0;
-    if (j->sums && meet)
+    /* How many terms meet in one element; a few rows of them are added up where they are. */
+    int64_t meet = 1;
+    for (int k = 0; k < loop.rank; k++) meet *= loop.stride[last][k] == 0 ? loop.dim[k] : 1;
+    if (j->sums && meet > (loop.stride[last][loop.rank - 1] == 0 ? 1 : LEAF))
         wf_loop_sum(&loop, last, operand[last]->dtype, 1, 1, threads, sum_tile, j);
     else
         wf_loop_run(&loop, threads, 1u << last, strided_run, j);

@@ -89,7 +89,7 @@ wf_tensor reduction_beside(const wf_tensor *y, const wf_tensor *x, const reducti
 /* y = the sum of x / divisor; `like` is y beside x. */
 static void sum_into(const wf_tensor *y, const wf_tensor *like, const wf_call *c, double divisor)
 {
-    wf_tensor_fill(y, 0);
+    memset(y->data, 0, (size_t)(wf_tensor_count(y) * bytes_of(y)));
     wf_sum_tensor(c->in[0], like, 1, divisor, c->threads);
 }
 

@@ -29,6 +29,9 @@ typedef struct wf_sum_table {
     void (*eight)(int64_t n, const void *const row[], double *high, double *low);
     void (*one)(int64_t n, const void *row, int64_t step, double *high, double *low);
     void (*run)(int64_t n, const void *x, int64_t step, double *high, double *low);
+    /* to[i * step] += scale / divisor times sum i. */
+    void (*into)(int64_t n, const double *high, const double *low, double scale, double divisor,
+                 void *to, int64_t step);
     /* A row of wf_gemm_fold and of wf_gemm_settle. */
     void (*fold)(int64_t n, const void *p, void *low, void *c, int64_t step);
     void (*settle)(int64_t n, const void *low, void *c, int64_t step);

@@ -37,22 +37,12 @@ void wf_sum_rows(wf_dtype dtype, int64_t rows, int64_t n, const void *const row[
     wf_fp_leave(fp);
 }
 
-static void add_to(wf_dtype dtype, void *to, double sum)
-{
-    if (dtype == WF_F32)
-        *(float *)to = (float)((double)*(float *)to + sum);
-    else
-        *(double *)to += sum;
-}
-
 void wf_sum_into(wf_dtype dtype, int64_t n, const double *high, const double *low, void *to,
                  int64_t step)
 {
     if (!is_float(dtype) || n <= 0 || !high || !low || !to) return;
-    const int64_t bytes = step * wf_dtype_size(dtype);
     uint32_t fp = wf_fp_enter();
-    for (int64_t i = 0; i < n; i++)
-        add_to(dtype, (char *)to + i * bytes, wf_sum_value(high[i], low[i]));
+    wf_sum_kernels(dtype)->into(n, high, low, 1, 1, to, step);
     wf_fp_leave(fp);
 }
 
@@ -178,9 +168,9 @@ static void finish(const summing *s, int64_t out, int64_t first, int64_t n, cons
     memcpy(to, loop->base, sizeof to);
     move_to(loop, s->kept, s->n_kept, out, to);
     const int64_t step = s->column >= 0 ? loop->stride[s->to][s->column] : 0;
-    char *at = to[s->to] + first * step;
-    for (int64_t i = 0; i < n; i++, at += step)
-        add_to(s->dtype, at, wf_sum_value(high[i], low[i]) * s->scale / s->divisor);
+    wf_sum_kernels(s->dtype)
+        ->into(n, high, low, s->scale, s->divisor, to[s->to] + first * step,
+               step / wf_dtype_size(s->dtype));
 }
 
 /* Many sums: each is one thread's from its first term to its last. */
@@ -258,7 +248,8 @@ void wf_loop_sum(const wf_loop *loop, int to, wf_dtype dtype, double scale, doub
         return;
     }
     const int64_t grain = PART / terms + 1;
-    wf_par_for(loop->count < 2 * PART ? 1 : threads, sums, (grain + LINE - 1) / LINE * LINE, whole_sums, &s);
+    wf_par_for(loop->count < 2 * PART ? 1 : threads, sums, (grain + LINE - 1) / LINE * LINE,
+               whole_sums, &s);
 }
 
 /* ---- of a tensor ---- */
@@ -289,8 +280,18 @@ void wf_sum_tensor(const wf_tensor *x, const wf_tensor *to, double scale, double
                    int threads)
 {
     if (!x || !to || !x->data || !to->data || x->dtype != to->dtype || !is_float(x->dtype)) return;
-    wf_loop loop;
     wf_dtype dtype = x->dtype;
+    const int64_t n = wf_tensor_count(x);
+    if (wf_tensor_count(to) == 1 && n < 2 * PART && wf_tensor_is_contiguous(x) &&
+        to->rank <= x->rank) { /* few terms take the shortest way */
+        double high = 0, low = 0;
+        uint32_t fp = wf_fp_enter();
+        wf_sum_kernels(dtype)->run(n, x->data, 1, &high, &low);
+        wf_sum_kernels(dtype)->into(1, &high, &low, scale, divisor, to->data, 1);
+        wf_fp_leave(fp);
+        return;
+    }
+    wf_loop loop;
     if (wf_loop_plan(&loop, wf_tensor_shape(x), 2, (const wf_tensor *[]){ to, x }, -1))
         wf_loop_sum(&loop, 0, dtype, scale, divisor, threads, tensor_tile, &dtype);
 }

@@ -103,6 +103,33 @@ static void run_f64(int64_t n, const void *row, int64_t step, double *high, doub
         blocks_f64(n, row, step, high, low);
 }
 
+/* scale and divisor are 1 but for means: no loop divides in vain. */
+#define INTO(T, name)                                                                              \
+    static inline __attribute__((always_inline)) void into_by_##name(                              \
+        int64_t n, const double *high, const double *low, double scale, double divisor, T *to,     \
+        int64_t step)                                                                              \
+    {                                                                                              \
+        if (scale == 1 && divisor == 1) {                                                          \
+            for (int64_t i = 0; i < n; i++)                                                        \
+                to[i * step] = (T)((double)to[i * step] + wf_sum_value(high[i], low[i]));          \
+            return;                                                                                \
+        }                                                                                          \
+        for (int64_t i = 0; i < n; i++) {                                                          \
+            const double sum = wf_sum_value(high[i], low[i]) * scale / divisor;                    \
+            to[i * step] = (T)((double)to[i * step] + sum);                                        \
+        }                                                                                          \
+    }                                                                                              \
+    static void into_##name(int64_t n, const double *high, const double *low, double scale,        \
+                            double divisor, void *to, int64_t step)                                \
+    {                                                                                              \
+        if (step == 1)                                                                             \
+            into_by_##name(n, high, low, scale, divisor, to, 1);                                   \
+        else                                                                                       \
+            into_by_##name(n, high, low, scale, divisor, to, step);                                \
+    }
+INTO(float, f32)
+INTO(double, f64)
+
 /* The two-sum of wf_sum_term in the dtype itself, on rows. */
 #define FOLDS(T, name)                                                                             \
     static inline __attribute__((always_inline)) void fold_by_##name(                              \
@@ -134,8 +161,8 @@ FOLDS(double, f64)
 const wf_sum_table *JOIN(wf_sum_kernels_, WF_ISA_SUFFIX)(wf_dtype dtype)
 {
     static const wf_sum_table tables[2] = {
-        { eight_f32, one_f32, run_f32, fold_f32, settle_f32 },
-        { eight_f64, one_f64, run_f64, fold_f64, settle_f64 },
+        { eight_f32, one_f32, run_f32, into_f32, fold_f32, settle_f32 },
+        { eight_f64, one_f64, run_f64, into_f64, fold_f64, settle_f64 },
     };
     return tables + (dtype == WF_F64);
 }
