@@ -226,6 +226,8 @@ def pointwise_entries(source):
         code = 'wf_var *%s(wf_tape *t, %s);' % (name, ', '.join(FORMS[form]))
         entry = Entry('op', name, code, sentence(doc), 'autograd/ops.h')
         wrt = {'1': 'a', 'S': 'a', '2': 'ab', '3': 'abc', 'WHERE': 'ab', 'COMPARE': ''}[form]
+        if not wrt:
+            entry.doc += ' It has no gradient.'
         for i, letter in enumerate(wrt):
             entry.derivative.append('%s += %s' % (letter, formula(parts[3 + i])))
         entry.row, entry.group = parts[0], [entry]
@@ -426,7 +428,7 @@ def write_html(source, out):
         if about:
             page.append('<p>%s</p>' % as_html(plain(about.group()), names))
         for e in (e for e in entries if e.header == header):
-            page.append('<h3 id="%s">%s</h3>' % (anchor(e), html.escape(e.name)))
+            page.append('<h3 id="%s" class="%s">%s</h3>' % (anchor(e), e.kind, html.escape(e.name)))
             page.append('<pre>%s</pre>' % as_html(e.code, names - {anchor(e)}))
             page += ['<p>%s</p>' % as_html(p, names - {anchor(e)}) for p in e.doc.split('\n\n') if p]
             if e.derivative:
