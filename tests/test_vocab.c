@@ -1,6 +1,10 @@
 /* Words as ids: counted, ordered, cut off, saved and read again; sequences padded; orders drawn. */
+#include "autograd/ops.h"
+#include "autograd/views.h"
 #include "data/batch.h"
 #include "data/vocab.h"
+#include "layers/basic.h"
+#include "layers/rnn.h"
 #include "tensor/io.h"
 #include "tensor/runtime.h"
 #include "tests/harness.h"
@@ -329,6 +333,61 @@ START_TEST(a_batch_that_fits_nowhere_is_one_sentence)
 }
 END_TEST
 
+/* ---- from text to a loss ---- */
+
+/* Nats per word of the next word, of a batch padded with `pad`: the mean over what is there. */
+static double loss_of(const wf_embedding *embed, const wf_rnn *gru, const wf_linear *out,
+                      const wf_padded *p)
+{
+    wf_tape *t = wf_tape_new(&(wf_tape_options){ .mode = WF_INFER });
+    wf_var *ids = wf_constant_tensor(t, &p->ids), *lengths = wf_constant_tensor(t, &p->lengths);
+    wf_var *x = wf_slice(t, ids, 0, 0, -1, 1), *target = wf_slice(t, ids, 0, 1, WF_LAST, 1);
+    const int64_t time = wf_dim(x, 0);
+    wf_var *steps = wf_cast(t, wf_sub_scalar(t, wf_cast(t, lengths, WF_F64), 1), WF_I32);
+    wf_var *h = wf_rnn_forward(t, gru, wf_embedding_lookup(t, embed, x),
+                               &(wf_rnn_call){ .lengths = steps });
+    wf_cross_entropy_options each = { .reduction = WF_REDUCE_NONE };
+    wf_var *loss = wf_cross_entropy_with(t, wf_linear_forward(t, out, h), target, &each);
+    wf_var *mask = wf_length_mask(t, steps, time);
+    wf_var *kept = wf_sum(t, wf_where(t, mask, loss, wf_zeros(t, WF_F64, WF_SCALAR)), NULL);
+    const double mean = wf_item(wf_div(t, kept, wf_sum(t, wf_cast(t, mask, WF_F64), NULL)));
+    ck_assert_msg(wf_tape_ok(t), "%s", wf_tape_error(t));
+    wf_tape_free(t);
+    return mean;
+}
+
+START_TEST(a_padded_batch_has_the_loss_of_its_sentences_alone)
+{
+    static const char *const lines[3] = { "나 는 간다", "a b a c a", "b 나" };
+    wf_vocab *v = counted("나 는 간다 a b a c a b 나", NULL);
+    wf_module *net = wf_module_new("net", &(wf_module_options){ .dtype = WF_F64, .seed = 4 });
+    const int64_t n = wf_vocab_size(v);
+    wf_embedding *embed = wf_embedding_new(net, "embed",
+                                           &(wf_embedding_options){ .input = n, .output = 5 });
+    wf_rnn *gru = wf_gru_new(net, "gru", &(wf_rnn_options){ .input = 5, .hidden = 7 });
+    wf_linear *out = wf_linear_new(net, "head", &(wf_linear_options){ .input = 7, .output = n });
+    int32_t ids[3][8];
+    wf_ids list[3];
+    wf_padded p = { 0 };
+    double sum = 0, words = 0;
+    for (int i = 0; i < 3; i++) {
+        ids[i][0] = WF_BOS;
+        list[i].n = 2 +
+                    wf_vocab_encode(v, lines[i], (int64_t)strlen(lines[i]), ids[i] + 1, 6, NULL);
+        ids[i][list[i].n - 1] = WF_EOS;
+        list[i].at = ids[i];
+        ck_assert(wf_pad(&p, &list[i], 1, NULL, NULL));
+        sum += loss_of(embed, gru, out, &p) * (double)(list[i].n - 1);
+        words += (double)(list[i].n - 1);
+    }
+    ck_assert(wf_pad(&p, list, 3, &(wf_pad_options){ .pad = WF_PAD, .time = 9 }, NULL));
+    ck_assert_double_eq_tol(loss_of(embed, gru, out, &p), sum / words, 1e-14);
+    wf_padded_free(&p);
+    wf_module_free(net);
+    wf_vocab_free(v);
+}
+END_TEST
+
 /* ---- orders ---- */
 
 START_TEST(a_permutation_has_every_number_once_and_depends_on_its_seed_alone)
@@ -401,6 +460,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, when_memory_runs_out_there_is_a_sentence_and_no_leak);
     tcase_add_test(tests, lists_are_padded_to_the_longest_to_a_time_or_cut);
     tcase_add_test(tests, a_batch_that_fits_nowhere_is_one_sentence);
+    tcase_add_test(tests, a_padded_batch_has_the_loss_of_its_sentences_alone);
     tcase_add_test(tests, a_permutation_has_every_number_once_and_depends_on_its_seed_alone);
     tcase_add_test(tests, a_permutation_is_these_numbers);
     tcase_add_test(tests, each_order_is_as_likely_as_any_other);
