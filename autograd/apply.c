@@ -1,6 +1,7 @@
 /* Running an op: inputs enter the tape, shapes are inferred, values computed, and the node
  * recorded. */
 #include "autograd/private.h"
+#include "autograd/state_private.h"
 #include "tensor/par.h"
 #include "tensor/rng.h"
 #include "tensor/text.h"
@@ -45,8 +46,8 @@ bool row_sound(const wf_op *op, wf_error *error)
         return wf_refuse(error, "its row takes %d inputs; it can be 0 or more, and -1 for any",
                          op->inputs);
     if ((uint32_t)op->attr_size > ATTR_MOST)
-        return wf_refuse(error, "its row has %d bytes of attributes; 0 to %d can be",
-                         op->attr_size, ATTR_MOST);
+        return wf_refuse(error, "its row has %d bytes of attributes; 0 to %d can be", op->attr_size,
+                         ATTR_MOST);
     return wf_refuse(error, "its row has %d outputs and %d hidden ones; 1 to %d can be",
                      op->outputs, op->hidden, OUTPUTS);
 }
@@ -115,7 +116,7 @@ INLINE wf_var *outputs_new(wf_tape *t, const wf_op *op, int n_out, const wf_tens
 typedef struct application {
     const wf_op *op;
     int n_in;
-    wf_var **in;              /* as they are on this tape */
+    wf_var **in; /* as they are on this tape */
     const wf_tensor **value;
     const void *attr;
     wf_var *out;
@@ -180,6 +181,20 @@ INLINE bool shape_outputs(wf_tape *t, application *a, int64_t *scratch)
     return (a->out = outputs_new(t, op, n_out, form)) != NULL;
 }
 
+/* The floating-point state is set as late as can be: a register just written is slow to read. The
+ * row's shape may run in the caller's, it sees no values. */
+INLINE void run_forward(wf_tape *t, const wf_call *c)
+{
+    WF_TAPE_SCOPE tape_scope inside = tape_enter(t);
+    c->op->forward(c);
+}
+
+static bool run_check(wf_tape *t, const wf_call *c, wf_error *error)
+{
+    WF_TAPE_SCOPE tape_scope inside = tape_enter(t);
+    return c->op->check(c, error);
+}
+
 /* Checks the values and computes; c is complete but for scratch and random numbers. */
 INLINE bool compute(wf_tape *t, wf_call *c, int64_t scratch)
 {
@@ -188,7 +203,7 @@ INLINE bool compute(wf_tape *t, wf_call *c, int64_t scratch)
     if (op->check) {
         wf_error error;
         error.text[0] = '\0';
-        bool good = op->check(c, &error);
+        bool good = run_check(t, c, &error);
         if (t->epoch != epoch && !call_survived(t, epoch, op->name)) return false;
         if (!good) {
             wf_fail(t, "%s: %s", op->name, error.text[0] ? error.text : "a value is out of range");
@@ -203,9 +218,7 @@ INLINE bool compute(wf_tape *t, wf_call *c, int64_t scratch)
         c->key = wf_key_with(t->seed, t->step);
         c->counter = t->random_ops++ << 32;
     }
-    uint32_t fp = wf_fp_enter();
-    op->forward(c);
-    wf_fp_leave(fp);
+    run_forward(t, c);
     if (t->epoch != epoch && !call_survived(t, epoch, op->name)) return false;
     if (c->scratch) pool_give(&t->grads, c->scratch, scratch);
     return !t->failed;
@@ -292,10 +305,8 @@ static bool apply_any(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[],
     wf_var *few[FEW];
     const wf_tensor *few_values[FEW];
     application a = { .op = op, .n_in = n_in, .in = few, .value = few_values, .attr = attr };
-    uintptr_t before = call_begin(t);
-    bool ok = n_in <= FEW ? apply(t, &a, in, out) : apply_many(t, &a, in, out);
-    call_end(t, before);
-    return ok;
+    WF_CALLING calling before = call_begin(t);
+    return n_in <= FEW ? apply(t, &a, in, out) : apply_many(t, &a, in, out);
 }
 
 bool wf_apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const void *attr,

@@ -1,5 +1,6 @@
 /* wf_backward: a sweep into the tape's own gradients, which are committed to parameters all or
  * none. */
+#include "autograd/state_private.h"
 #include "autograd/sweep_private.h"
 #include "tensor/par.h"
 
@@ -77,8 +78,7 @@ static bool commit(wf_tape *t)
         if (!all[i].pending) continue;
         if (!all[i].param->frozen) add_into_param(t, all[i].param, all[i].pending);
         const wf_tensor *value = &all[i].var->value;
-        pool_give(&t->grads, all[i].pending,
-                  wf_tensor_count(value) * wf_dtype_size(value->dtype));
+        pool_give(&t->grads, all[i].pending, wf_tensor_count(value) * wf_dtype_size(value->dtype));
         all[i].pending = NULL;
     }
     for (int64_t i = 0; i < locked; i++) module_unlock(module_root(all[i].param->module), t);
@@ -197,6 +197,7 @@ static bool backward(wf_tape *t, int n, wf_var *const out[], wf_var *const cotan
 
 static bool backward_all(wf_tape *t, int n, wf_var *const out[], wf_var *const cotangent[])
 {
+    WF_TAPE_SCOPE tape_scope inside = tape_enter(t);
     wf_var *few[2 * FEW];
     wf_var **here = few;
     int64_t bytes = 2 * n * (int64_t)sizeof *here;
@@ -218,12 +219,9 @@ bool wf_backward_from(wf_tape *t, int n, wf_var *const out[], wf_var *const cota
                 out ? "there must be 1 or more" : "not given");
         return false;
     }
-    uintptr_t before;
-    if (!sweep_begin(t, "backward", &before)) return false;
-    bool ok = backward_all(t, n, out, cotangent) &&
-              (t->rehearsal || t->defer_commit || commit(t));
-    sweep_end(t, before);
-    return ok;
+    WF_SWEEP calling before = sweep_begin(t, "backward");
+    return before.tape && backward_all(t, n, out, cotangent) &&
+           (t->rehearsal || t->defer_commit || commit(t));
 }
 
 bool wf_backward(wf_tape *t, wf_var *loss)
@@ -234,9 +232,6 @@ bool wf_backward(wf_tape *t, wf_var *loss)
 bool wf_tape_commit(wf_tape *t)
 {
     if (!wf_tape_ok(t)) return false;
-    uintptr_t before;
-    if (!sweep_begin(t, "commit", &before)) return false;
-    bool ok = t->rehearsal || commit(t);
-    sweep_end(t, before);
-    return ok;
+    WF_SWEEP calling before = sweep_begin(t, "commit");
+    return before.tape && (t->rehearsal || commit(t));
 }

@@ -2,6 +2,7 @@
  * check. */
 #include "autograd/check_private.h"
 #include "autograd/private.h"
+#include "tensor/par.h"
 #include "tensor/rng.h"
 #include "tensor/runtime.h"
 #include "tensor/size.h"
@@ -416,6 +417,7 @@ wf_report op_check_kinds(const wf_op *op, const wf_check_options *options, uint6
 
 wf_report wf_op_check(const wf_op *op, const wf_check_options *options)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter_exact();
     uint64_t kinds;
     return op_check_kinds(op, options, &kinds);
 }

@@ -434,7 +434,8 @@ static bool check_reference(op_check *k)
         in[i] = c->given[i] ? check_tape_input(k, i, c->value[i], true) : NULL;
         if (c->differs[i]) wf_keep_grad(k->t, in[i]);
     }
-    if (!k->op->reference(k->t, c->n_in, in, c->sample->attr.bytes, out)) return check_tape_failed(k, check);
+    if (!k->op->reference(k->t, c->n_in, in, c->sample->attr.bytes, out))
+        return check_tape_failed(k, check);
     for (int o = 0; o < c->visible; o++) {
         wf_shape shape = wf_shape_of(out[o]);
         if (!out[o] || !wf_shape_equal(&shape, &c->out_shape[o]))

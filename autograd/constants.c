@@ -1,6 +1,7 @@
 /* Constants that are computed: numbers in even steps, and masks from lengths. */
 #include "autograd/ops_private.h"
 #include "autograd/private.h"
+#include "tensor/par.h"
 
 #include <math.h>
 
@@ -21,6 +22,7 @@ static bool whole_i32(double v)
 
 wf_var *wf_arange(wf_tape *t, wf_dtype dtype, double start, double stop, double step)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter_exact();
     if (!wf_tape_ok(t)) return NULL;
     if (dtype != WF_F32 && dtype != WF_F64 && dtype != WF_I32)
         return wf_fail(t, "arange: there is no dtype %d", (int)dtype);

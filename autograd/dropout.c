@@ -5,6 +5,7 @@
 #include "tensor/loop.h"
 #include "tensor/par.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { GRAIN = 16384 };
@@ -12,7 +13,9 @@ enum { GRAIN = 16384 };
 static bool shape(wf_shaping *s)
 {
     const double p = *(const double *)s->attr;
-    if (!(p >= 0 && p < 1)) return wf_refuse(s->error, "p is %g; expected 0 <= p < 1", p);
+    if (!isgreaterequal(p, 0) ||
+        !isless(p, 1)) /* raise nothing for NaN: a shape runs in any state */
+        return wf_refuse(s->error, "p is %g; expected 0 <= p < 1", p);
     if (!is_float(s->in[0])) return wf_refuse(s->error, "takes f32 or f64, not i32");
     s->out[0] = s->out[1] = *s->in[0];
     s->out[1].dtype = WF_I32; /* what is kept */
@@ -120,6 +123,7 @@ const wf_op *op_dropout(void)
 
 wf_var *wf_dropout(wf_tape *t, wf_var *x, double p)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     bool idle = p == 0 || (p > 0 && p < 1 && wf_tape_mode(t) != WF_TRAIN);
     return x && idle && wf_tape_ok(t) ? x : wf_apply_one(t, &row, 1, &x, &p);
 }

@@ -1,6 +1,7 @@
 /* wf_grad: gradients as vars, either by the sweep's kernels or, with create_graph, built out of
  * public ops. */
 #include "autograd/ops.h"
+#include "autograd/state_private.h"
 #include "autograd/sweep_private.h"
 
 #include <string.h>
@@ -259,6 +260,7 @@ static bool collect(wf_tape *t, int n, wf_var *const target[], wf_var *grad[], b
 static bool grad_all(wf_tape *t, int n_out, wf_var *const out[], wf_var *const cotangent[],
                      int n_wrt, wf_var *const wrt[], wf_var *grad[], bool graph)
 {
+    WF_TAPE_SCOPE tape_scope inside = tape_enter(t);
     int64_t bytes = (2 * (int64_t)n_out + n_wrt) * (int64_t)sizeof(wf_var *);
     wf_var **here = arena_take(&t->values, bytes, 16);
     if (!here) {
@@ -287,15 +289,14 @@ bool wf_grad(wf_tape *t, int n_out, wf_var *const out[], wf_var *const cotangent
              wf_var *const wrt[], wf_var *grad[], const wf_grad_options *options)
 {
     bool ok = false;
-    uintptr_t before;
     if (!wf_tape_ok(t)) {
         ok = false;
     } else if (n_out < 0 || n_wrt < 0 || (n_out > 0 && !out) || (n_wrt > 0 && (!wrt || !grad))) {
         wf_fail(t, "grad: %d outputs and %d vars were promised and not given", n_out, n_wrt);
-    } else if (sweep_begin(t, "grad", &before)) {
+    } else {
+        WF_SWEEP calling before = sweep_begin(t, "grad");
         bool graph = options && options->create_graph;
-        ok = grad_all(t, n_out, out, cotangent, n_wrt, wrt, grad, graph);
-        sweep_end(t, before);
+        ok = before.tape && grad_all(t, n_out, out, cotangent, n_wrt, wrt, grad, graph);
     }
     for (int i = 0; !ok && grad && i < n_wrt; i++) grad[i] = NULL;
     return ok;

@@ -2,6 +2,7 @@
  * differences in double. */
 #include "autograd/check_private.h"
 
+#include "tensor/par.h"
 #include "tensor/rng.h"
 #include "tensor/runtime.h"
 #include "tensor/text.h"
@@ -379,6 +380,7 @@ static bool check_function(grad_check *g, const wf_check_options *options)
 wf_report wf_gradcheck(wf_check_fn *fn, void *context, int n_in, const wf_tensor in[],
                        const wf_check_options *options)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter_exact();
     wf_report report = { .ok = true };
     static const wf_check_options none;
     if (!options) options = &none;

@@ -1,5 +1,6 @@
 /* Initial values of parameters, each a pure function of the key and the shape. */
 #include "autograd/private.h"
+#include "tensor/par.h"
 #include "tensor/rng.h"
 #include "tensor/runtime.h"
 
@@ -57,6 +58,7 @@ static bool orthogonal(const wf_tensor *x, int64_t first, int64_t rows, int64_t 
 
 bool param_fill(const wf_tensor *x, wf_init init, uint64_t key)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter_exact();
     int64_t n = wf_tensor_count(x), columns = x->rank ? x->dim[x->rank - 1] : 1;
     int64_t rows = columns > 0 ? n / columns : 0, block = init.rows > 0 ? init.rows : rows;
     double low = init.a, high = init.b, scale = init.a != 0 ? init.a : 1.0;

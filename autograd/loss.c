@@ -38,7 +38,7 @@ static bool entropy_shape(wf_shaping *s)
         return wf_refuse(s->error,
                          "logits are %s and the target is %s; expected (..., classes) and (...)",
                          shape_text(text[0], z), shape_text(text[1], target));
-    if (!(e->smoothing >= 0 && e->smoothing < 1))
+    if (!isgreaterequal(e->smoothing, 0) || !isless(e->smoothing, 1))
         return wf_refuse(s->error, "label_smoothing is %g; expected 0 <= label_smoothing < 1",
                          e->smoothing);
     if (e->reduction < WF_REDUCE_MEAN || e->reduction > WF_REDUCE_NONE)
@@ -418,6 +418,7 @@ static bool is_soft(const wf_var *logits, const wf_var *target)
 wf_var *wf_cross_entropy_with(wf_tape *t, wf_var *logits, wf_var *target,
                               const wf_cross_entropy_options *options)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     entropy e;
     memset(&e, 0, sizeof e); /* the padding too: attributes are compared bytewise */
     if (options && options->weight) return cross_entropy_spelled(t, logits, target, options);

@@ -3,6 +3,7 @@
 #include "autograd/ops_private.h"
 #include "autograd/private.h"
 #include "autograd/views.h"
+#include "tensor/par.h"
 
 static const char *shape_of(const wf_var *x, char text[WF_SHAPE_TEXT])
 {
@@ -65,6 +66,7 @@ static bool sound_binary(wf_tape *t, const wf_var *logits, const wf_var *target)
 wf_var *wf_binary_cross_entropy_with(wf_tape *t, wf_var *logits, wf_var *target,
                                      const wf_binary_cross_entropy_options *options)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     static const char who[] = "binary_cross_entropy";
     static const wf_binary_cross_entropy_options none;
     const wf_binary_cross_entropy_options *o = options ? options : &none;

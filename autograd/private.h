@@ -98,6 +98,8 @@ struct wf_tape {
     uint64_t fresh;           /* what is of this epoch or a later one is good */
     uintptr_t frame;          /* of the engine's function that calls out just now; 0: none does */
     const char *sweeping;     /* the sweep or commit that has not ended */
+    bool inside;              /* kernels run, or were left by a jump */
+    uint32_t callers_fp;      /* and the floating-point state to be given back then */
     wf_error error;
 };
 
@@ -116,17 +118,24 @@ void imports_cut(wf_tape *t, int64_t n);
 /* A callback may use the tape that is calling it: record on it, fail it, even reset it. Around
  * calls: the frame that makes them, so that the tape is not freed meanwhile; after them: has the
  * tape survived? If not it is failed, and nothing that the caller held of it may be touched. */
-static inline uintptr_t call_begin(wf_tape *t)
+typedef struct calling {
+    wf_tape *tape;
+    uintptr_t frame;          /* of the call around it */
+} calling;
+
+static inline calling call_begin(wf_tape *t)
 {
-    uintptr_t before = t->frame;
+    calling before = { t, t->frame };
     t->frame = (uintptr_t)__builtin_frame_address(0);
     return before;
 }
 
-static inline void call_end(wf_tape *t, uintptr_t before)
+static inline void call_end(const calling *before)
 {
-    t->frame = before;
+    before->tape->frame = before->frame;
 }
+/* `WF_CALLING calling before = call_begin(t);` ends with its block, after an exception too. */
+#define WF_CALLING __attribute__((cleanup(call_end), unused))
 
 bool call_survived(wf_tape *t, uint64_t epoch, const char *what);
 

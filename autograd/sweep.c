@@ -7,22 +7,22 @@
 
 enum { FEW = 16, OUTPUTS = 16, LOOK_BACK = 32 };
 
-bool sweep_begin(wf_tape *t, const char *who, uintptr_t *before)
+calling sweep_begin(wf_tape *t, const char *who)
 {
     if (t->sweeping) {
         wf_fail(t, "%s: %s has not ended on this tape, and this was called from within it", who,
                 t->sweeping);
-        return false;
+        return (calling){ 0 };
     }
     t->sweeping = who;
-    *before = call_begin(t);
-    return true;
+    return call_begin(t);
 }
 
-void sweep_end(wf_tape *t, uintptr_t before)
+void sweep_end(const calling *before)
 {
-    call_end(t, before);
-    t->sweeping = NULL;
+    if (!before->tape) return;
+    before->tape->sweeping = NULL;
+    call_end(before);
 }
 
 void sweep_mark(wf_tape *t, node *low)
@@ -75,11 +75,11 @@ typedef struct met {
 typedef struct desk {
     wf_tensor *gin;
     const wf_tensor **in, **wanted;
-    met *table;               /* NULL for few inputs */
+    met *table; /* NULL for few inputs */
     uint64_t mask;
-    int32_t *previous;        /* the one before of the same root, or -1 */
-    uint32_t apart;           /* few inputs: whose gin is a temporary */
-    bool full;                /* a gradient is to be put aside after this node */
+    int32_t *previous; /* the one before of the same root, or -1 */
+    uint32_t apart;    /* few inputs: whose gin is a temporary */
+    bool full;         /* a gradient is to be put aside after this node */
 } desk;
 
 static bool few_meet(const desk *d, const node *n, int i)
@@ -340,8 +340,5 @@ bool sweep_run(wf_tape *t, const char *who, int n, wf_var *const out[], wf_var *
         wf_fail(t, "%s: no parameter led here, and no var that wf_keep_grad named", who);
         return false;
     }
-    uint32_t fp = wf_fp_enter();
-    bool ok = seed(t, n, out, cotangent) && sweep_nodes(t, t->last, culprit);
-    wf_fp_leave(fp);
-    return ok && !t->failed;
+    return seed(t, n, out, cotangent) && sweep_nodes(t, t->last, culprit) && !t->failed;
 }

@@ -4,10 +4,11 @@
 
 #include "autograd/private.h"
 
-/* A sweep or a commit begins, and ends: meanwhile no other one does. False after failing the
- * tape. */
-bool sweep_begin(wf_tape *t, const char *who, uintptr_t *before);
-void sweep_end(wf_tape *t, uintptr_t before);
+/* A sweep or a commit begins, and ends with the block of `WF_SWEEP calling before = sweep_begin(t,
+ * who);`: meanwhile no other one does. before.tape is NULL after failing the tape. */
+calling sweep_begin(wf_tape *t, const char *who);
+void sweep_end(const calling *before);
+#define WF_SWEEP __attribute__((cleanup(sweep_end), unused))
 /* Marks what leads to a target among the nodes after `low` (NULL: all). */
 void sweep_mark(wf_tape *t, node *low);
 /* Enters the outputs and cotangents of a sweep (NULL: one for a scalar) into the given arrays;

@@ -1,5 +1,6 @@
 /* The tape's life: making, resetting, failing, values that enter, parameters on it. */
 #include "autograd/private.h"
+#include "autograd/state_private.h"
 #include "tensor/rng.h"
 #include "tensor/runtime.h"
 #include "tensor/size.h"
@@ -46,8 +47,8 @@ wf_tape *wf_tape_new(const wf_tape_options *options)
     return t;
 }
 
-/* Is this a call that a callback of the tape's makes? Its frame lies deeper. After a longjmp or an
- * exception out of a callback it mostly does not, and a reset clears what was left. */
+/* Is this a call that a callback of the tape's makes? Its frame lies deeper. After a longjmp out of
+ * a callback it mostly does not, and a reset clears what was left. */
 static bool called_back(const wf_tape *t)
 {
     return (uintptr_t)__builtin_frame_address(0) < t->frame;
@@ -60,6 +61,7 @@ void wf_tape_free(wf_tape *t)
         wf_log_line("tape: freed from within a function that it calls; it was left as it is");
         return;
     }
+    tape_give_back(t);
     arena_free(&t->values);
     arena_free(&t->grads.arena);
     wf_release(t->imports.at);
@@ -74,6 +76,7 @@ void wf_tape_free(wf_tape *t)
 void wf_tape_reset(wf_tape *t)
 {
     if (!t) return;
+    tape_give_back(t);
     arena_reset(&t->values);
     pool_reset(&t->grads);
     if (t->slots.n) memset(t->slots.at, 0, (size_t)t->slots.n * sizeof(int32_t));
@@ -85,7 +88,7 @@ void wf_tape_reset(wf_tape *t)
     t->error.text[0] = '\0';
     t->random_ops = 0;
     t->sweeping = NULL;
-    if (!called_back(t)) t->frame = 0;
+    t->frame = 0;
     t->step++;
     generation_begin(t);
 }
@@ -193,9 +196,8 @@ wf_var *wf_fail(wf_tape *t, const char *format, ...)
     }
     t->failed = true;
     wf_error_set(&t->error, "%s", text);
-    uintptr_t before = call_begin(t);
+    WF_CALLING calling before = call_begin(t);
     wf_log_line("%s", text);
-    call_end(t, before);
     return NULL;
 }
 

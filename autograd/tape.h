@@ -26,7 +26,8 @@ typedef struct wf_tape_options {
 WF_API wf_tape *wf_tape_new(const wf_tape_options *options);
 WF_API void wf_tape_free(wf_tape *t);              /* refused, and logged, within a function that t calls */
 /* Forgets every var and any error, keeps the memory, begins the next random step. Also what makes
- * a tape good again after a longjmp or an exception out of a function that it called. */
+ * a tape good again after a longjmp or an exception out of a function that it called; after a
+ * longjmp it gives the thread its floating-point state back, too. */
 WF_API void wf_tape_reset(wf_tape *t);
 WF_API wf_mode wf_tape_mode(const wf_tape *t);
 WF_API void wf_tape_set_mode(wf_tape *t, wf_mode mode);

@@ -4,6 +4,7 @@
 
 #include "data/text_private.h"
 #include "data/utf8.h"
+#include "tensor/par.h"
 #include "tensor/size.h"
 #include "tensor/text.h"
 
@@ -282,6 +283,7 @@ static wf_corpus *blank(const char *alphabet, const char *what, wf_error *error)
 wf_corpus *wf_corpus_from_parts(const wf_text *parts, int n, const wf_corpus_options *options,
                                 wf_error *error)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter_exact();
     wf_error_clear(error);
     static const wf_corpus_options none;
     char what[WF_WHAT];

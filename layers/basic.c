@@ -3,6 +3,7 @@
 
 #include "autograd/ops.h"
 #include "layers/private.h"
+#include "tensor/par.h"
 
 /* ---- shared sentences ---- */
 
@@ -22,7 +23,8 @@ bool layer_size(wf_module *parent, const char *kind, const char *name, const cha
 bool layer_chance(wf_module *parent, const char *kind, const char *name, const char *field,
                   double p)
 {
-    if (p >= 0 && p < 1) return true;                          /* false for NaN */
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter();
+    if (p >= 0 && p < 1) return true; /* false for NaN */
     return wf_module_fail(parent, "%s '%s': .%s is %g; it must be 0 or more and below 1", kind,
                           shown(name), field, p);
 }
@@ -65,6 +67,7 @@ static bool is_zero(const wf_init *init)
 
 wf_linear *wf_linear_new(wf_module *parent, const char *name, const wf_linear_options *options)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     const wf_linear_options o = options ? *options : (wf_linear_options){ 0 };
     if (!layer_size(parent, "linear", name, "input", o.input)) return NULL;
     if (!layer_size(parent, "linear", name, "output", o.output)) return NULL;
@@ -97,7 +100,7 @@ wf_var *wf_linear_forward(wf_tape *t, const wf_linear *layer, wf_var *x)
     }
     if (!layer_dtype(t, "linear", layer->module, x, layer->weight)) return NULL;
     wf_scope_push(t, wf_module_name(layer->module));
-    wf_var *y = wf_affine(t, x, layer->weight, layer->bias);   /* (..., output) */
+    wf_var *y = wf_affine(t, x, layer->weight, layer->bias); /* (..., output) */
     wf_scope_pop(t);
     return y;
 }
@@ -107,6 +110,7 @@ wf_var *wf_linear_forward(wf_tape *t, const wf_linear *layer, wf_var *x)
 wf_embedding *wf_embedding_new(wf_module *parent, const char *name,
                                const wf_embedding_options *options)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     const wf_embedding_options o = options ? *options : (wf_embedding_options){ 0 };
     if (!layer_size(parent, "embedding", name, "input", o.input)) return NULL;
     if (!layer_size(parent, "embedding", name, "output", o.output)) return NULL;
@@ -129,7 +133,7 @@ wf_var *wf_embedding_lookup(wf_tape *t, const wf_embedding *layer, wf_var *ids)
                        wf_module_path(layer->module), wf_dtype_name(wf_dtype_of(ids)));
     }
     wf_scope_push(t, wf_module_name(layer->module));
-    wf_var *rows = wf_gather_rows(t, layer->weight, ids);   /* (..., output) */
+    wf_var *rows = wf_gather_rows(t, layer->weight, ids); /* (..., output) */
     wf_scope_pop(t);
     return rows;
 }
@@ -167,7 +171,7 @@ wf_var *wf_dropout_forward(wf_tape *t, const wf_dropout_layer *layer, wf_var *x)
                        wf_module_path(layer->module));
     }
     wf_scope_push(t, wf_module_name(layer->module));
-    wf_var *y = wf_dropout(t, x, layer->p);                    /* as x */
+    wf_var *y = wf_dropout(t, x, layer->p); /* as x */
     wf_scope_pop(t);
     return y;
 }

@@ -2,6 +2,7 @@
  * it at once, and only when the tape commits is it copied into the carry's own memory, so that a
  * failed step or a rehearsal leaves no trace. */
 #include "layers/private.h"
+#include "tensor/par.h"
 #include "tensor/runtime.h"
 #include "tensor/size.h"
 #include "tensor/text.h"
@@ -11,13 +12,13 @@
 /* What one call left on a tape; lives in the tape's memory. */
 typedef struct pending {
     wf_carry *carry;
-    uint64_t generation, epoch;                    /* of the tape; of the carry */
+    uint64_t generation, epoch; /* of the tape; of the carry */
     /* How many sequences had a value that was not finite, and the first: which layer, state and
      * sequence, and the value. */
     int64_t spoilt, layer, sequence;
     int k;
     double value;
-    wf_var *state[];                               /* layers * states */
+    wf_var *state[]; /* layers * states */
 } pending;
 
 struct wf_carry {
@@ -29,8 +30,8 @@ struct wf_carry {
     uint64_t epoch;  /* grows with every reset, which cancels what is pending */
     pending *latest; /* good while its tape is in the generation below */
     uint64_t generation;
-    bool said; /* that values were not finite; once until they are */
-    wf_tensor *state;                              /* layers * states, (B, width) */
+    bool said;        /* that values were not finite; once until they are */
+    wf_tensor *state; /* layers * states, (B, width) */
 };
 
 static int64_t states_of(const wf_carry *carry)
@@ -40,7 +41,7 @@ static int64_t states_of(const wf_carry *carry)
 
 wf_carry *wf_carry_new(const wf_rnn *rnn, int64_t batch)
 {
-    if (!rnn) return NULL;                                     /* the tree knows why */
+    if (!rnn) return NULL; /* the tree knows why */
     wf_module *module = wf_rnn_module(rnn);
     rnn_form form = rnn_form_of(rnn);
     if (batch < 1) {
@@ -139,7 +140,7 @@ wf_var *carry_read(wf_tape *t, const wf_carry *carry, int64_t layer, int k, wf_d
     if (carry->latest && carry->generation == wf_tape_generation(t))
         return wf_detach(t, carry->latest->state[i]);
     /* A checker works in double on what the program trains in float. */
-    wf_var *state = wf_zeros(t, dtype, wf_tensor_shape(&carry->state[i]));     /* (B, width) */
+    wf_var *state = wf_zeros(t, dtype, wf_tensor_shape(&carry->state[i])); /* (B, width) */
     if (state) wf_tensor_copy(&carry->state[i], wf_value(state));
     return state;
 }
@@ -316,6 +317,7 @@ static bool state_fits(const wf_carry *carry, int64_t i, const wf_tensor *x, con
 bool wf_carry_load_archive(wf_carry *carry, const char *name, const wf_archive *archive,
                            const char *prefix, wf_error *error)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter_exact();
     char text[300];
     if (!name) name = "(archive)";
     if (!wf_carry_ok(carry, error)) return false;

@@ -3,6 +3,7 @@
 #include "autograd/ops.h"
 #include "autograd/views.h"
 #include "layers/private.h"
+#include "tensor/par.h"
 #include "tensor/rng.h"
 #include "tensor/runtime.h"
 #include "tensor/text.h"
@@ -625,6 +626,7 @@ static void check_gradients(lab *l, const wf_rnn *rnn)
 
 wf_report wf_cell_check(const wf_cell *cell, const wf_cell_check_options *options)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter_exact();
     lab l = { .cell = cell, .report = { .ok = true } };
     if (options) l.o = *options;
     const int64_t usual[5] = { 5, 4, 3, 6, l.o.hidden > 0 ? l.o.hidden : 6 };

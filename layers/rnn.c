@@ -5,6 +5,7 @@
 #include "autograd/ops.h"
 #include "autograd/views.h"
 #include "layers/private.h"
+#include "tensor/par.h"
 #include "tensor/size.h"
 #include "tensor/text.h"
 
@@ -167,6 +168,7 @@ static bool options_are_sound(wf_module *parent, const char *name, const wf_cell
 wf_rnn *wf_rnn_new(wf_module *parent, const char *name, const wf_cell *cell,
                    const wf_rnn_options *options)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     const wf_rnn_options o = options ? *options : (wf_rnn_options){ 0 };
     const char *title = name ? name : "";
     if (!cell_is_sound(parent, title, cell) || !options_are_sound(parent, title, cell, &o))

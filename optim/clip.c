@@ -141,9 +141,9 @@ static double scale_to(wf_optim *o, double most, double norm)
 
 double wf_optim_clip_norm(wf_optim *o, double most)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     if (!o) return (double)NAN;
     if (optim_gather(o) == 0) return 0;
-    uint32_t fp = wf_fp_enter();
     double norm = norm_of(o);
     if (!isfinite(norm)) {
         refuse(o, norm);
@@ -151,12 +151,12 @@ double wf_optim_clip_norm(wf_optim *o, double most)
         o->complained = false;
         note_good(o, limits(o, most) ? scale_to(o, most, norm) : norm);
     }
-    wf_fp_leave(fp);
     return norm;
 }
 
 void wf_optim_clip_value(wf_optim *o, double most)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     if (!o || !limits(o, most) || optim_gather(o) == 0) return;
     optim_for_blocks(o, limit_block, &most);
 }

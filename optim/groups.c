@@ -1,5 +1,6 @@
 /* Groups of parameters, chosen by patterns of paths, and options by name, one group's or all. */
 #include "optim/private.h"
+#include "tensor/par.h"
 #include "tensor/runtime.h"
 
 #include <math.h>
@@ -62,6 +63,7 @@ static const wf_optim_option *option_named(const wf_optim_rule *rule, const char
 
 bool wf_optim_set(wf_optim *o, int at, const char *name, double value)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     if (!o || at == -1) return false;
     const char *rule = o->rule.name;
     wf_error e = { "" };
@@ -95,6 +97,7 @@ bool wf_optim_set(wf_optim *o, int at, const char *name, double value)
 
 double wf_optim_get(const wf_optim *o, int at, const char *name)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     if (!o || !name || at < 0 || at >= o->groups) return (double)NAN;
     if (!strcmp(name, "lr")) return o->group[at].lr;
     const wf_optim_option *option = option_named(&o->rule, name);
@@ -108,6 +111,7 @@ double wf_optim_lr(const wf_optim *o)
 
 void wf_optim_set_lr(wf_optim *o, double lr)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     if (!o) return;
     if (!optim_is_rate(lr)) {
         optim_complain("%s: the learning rate was to be %g; it must be in [0, inf), and stays %g",

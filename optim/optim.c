@@ -112,6 +112,7 @@ static wf_optim *optim_begin(wf_module *module, const wf_optim_rule *rule, int64
 
 wf_optim *wf_optim_new(wf_module *module, const wf_optim_rule *rule, double lr, const void *options)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     if (!wf_module_ok(module, NULL) || !rule_fits(module, rule)) return NULL;
     const char *name = rule->name;
     wf_error e = { "" };
@@ -293,6 +294,7 @@ static void refuse(wf_optim *o, const slot *s)
 
 bool wf_optim_step(wf_optim *o)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     if (!o) return false;
     if (optim_gather(o) == 0) return true;
     const slot *bad = first_bad(o);

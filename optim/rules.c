@@ -1,6 +1,7 @@
 /* The built-in update rules as rows: their options with ranges and defaults, and their
  * constructors, which choose the row that has the buffers the options need. */
 #include "optim/private.h"
+#include "tensor/par.h"
 
 #include <math.h>
 #include <stddef.h>
@@ -158,6 +159,7 @@ static bool began_here(wf_module *module, const char *rule, const char *began)
 
 wf_optim *wf_sgd_new(wf_module *module, const wf_sgd_options *options)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     wf_sgd_options o = options ? *options : wf_sgd_defaults();
     if (!began_here(module, sgd, o.rule)) return NULL;
     return wf_optim_new(module, &sgd_rules[o.momentum > 0], o.lr, &o);
@@ -165,6 +167,7 @@ wf_optim *wf_sgd_new(wf_module *module, const wf_sgd_options *options)
 
 wf_optim *wf_rmsprop_new(wf_module *module, const wf_rmsprop_options *options)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     wf_rmsprop_options o = options ? *options : wf_rmsprop_defaults();
     if (!began_here(module, rmsprop, o.rule)) return NULL;
     return wf_optim_new(module, &rmsprop_rules[o.momentum > 0][o.centered], o.lr, &o);
@@ -172,6 +175,7 @@ wf_optim *wf_rmsprop_new(wf_module *module, const wf_rmsprop_options *options)
 
 wf_optim *wf_adam_new(wf_module *module, const wf_adam_options *options)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     wf_adam_options o = options ? *options : wf_adam_defaults();
     if (!began_here(module, adam, o.rule)) return NULL;
     return wf_optim_new(module, &adam_rules[o.amsgrad], o.lr, &o);
@@ -179,6 +183,7 @@ wf_optim *wf_adam_new(wf_module *module, const wf_adam_options *options)
 
 wf_optim *wf_adamw_new(wf_module *module, const wf_adamw_options *options)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     wf_adamw_options o = options ? *options : wf_adamw_defaults();
     if (!began_here(module, adamw, o.rule)) return NULL;
     return wf_optim_new(module, &adamw_rules[o.amsgrad], o.lr, &o);

@@ -1,5 +1,6 @@
 /* Numbers of a file as a tensor wants them: every conversion is exact or rounds to the nearest, and
  * what the tensor's dtype cannot hold is refused with the number and its place. */
+#include "tensor/par.h"
 #include "tensor/safetensors_private.h"
 #include "tensor/text.h"
 
@@ -171,6 +172,7 @@ static bool values_fit(const wf_record *x, const wf_tensor *to, char why[WF_WHAT
 
 bool wf_record_fits(const wf_record *x, const wf_tensor *to, const char *where, char why[WF_WHAT])
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter_exact();
     char a[WF_SHOWN], b[WF_SHOWN];
     const wf_entry *e = &x->entry;
     if (x->stored >= WF_STORED_KNOWN) {
@@ -244,6 +246,7 @@ static void copy_values(const wf_record *x, const wf_tensor *to)
 
 void wf_record_copy(const wf_record *x, const wf_tensor *to)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter_exact();
     if ((int)x->stored == (int)to->dtype && wf_tensor_is_contiguous(to)) {
         if (x->entry.n_bytes) memcpy(to->data, x->entry.bytes, (size_t)x->entry.n_bytes);
         return;

@@ -107,6 +107,7 @@ void wf_gemm(wf_dtype dtype, int threads, int64_t m, int64_t n, int64_t k, doubl
              int64_t b_col, double beta, void *c, int64_t c_row, int64_t c_col)
 {
     if (m <= 0 || n <= 0 || !is_float(dtype) || !c || (k > 0 && (!a || !b))) return;
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     wf_gemm_call g = { m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, c_col, alpha, beta };
     /* One row rather than one column, and C's columns next to each other. */
     if (n == 1 ? m > 1 : c_col != 1 && c_row == 1) g = turned(&g);
@@ -123,12 +124,10 @@ void wf_gemm(wf_dtype dtype, int threads, int64_t m, int64_t n, int64_t k, doubl
         wf_par_for(threads, x.kernels->units(&g, &span), 1, run_units, &x);
         return;
     }
-    uint32_t fp = wf_fp_enter();
     if (k <= 0 || alpha == 0)
         scale(dtype, &g);
     else
         x.kernels->run(&g, 0, INT64_MAX);
-    wf_fp_leave(fp);
 }
 
 /* ---- a long k ---- */

@@ -233,7 +233,7 @@ static int choose_cut(const wf_loop *loop, uint32_t written)
 void wf_loop_run_in_order(const wf_loop *loop, wf_loop_fn *fn, void *context)
 {
     if (loop->count == 0) return;
-    uint32_t state = wf_fp_enter();
+    WF_FP_SCOPE uint32_t state = wf_fp_enter();
     if (loop->rank == 1) {
         int64_t stride[WF_LOOP_OPERANDS];
         for (int i = 0; i < loop->operands; i++) stride[i] = loop->stride[i][0];
@@ -241,7 +241,6 @@ void wf_loop_run_in_order(const wf_loop *loop, wf_loop_fn *fn, void *context)
     } else {
         walk(loop, 0, 0, loop->dim[0], fn, context);
     }
-    wf_fp_leave(state);
 }
 
 void wf_loop_run(const wf_loop *loop, int threads, uint32_t written, wf_loop_fn *fn, void *context)

@@ -52,9 +52,8 @@ static atomic_int widest;
 
 static void enter_region(const region *r, wf_team *team, int id)
 {
-    uint32_t state = wf_fp_enter();
+    WF_FP_SCOPE uint32_t state = wf_fp_enter();
     r->body(r, team, id);
-    wf_fp_leave(state);
     if (id != 0) return;
     int was = atomic_load_explicit(&widest, memory_order_relaxed);
     while (was < team->size && !atomic_compare_exchange_weak(&widest, &was, team->size)) continue;
@@ -97,9 +96,8 @@ void wf_par_for(int threads, int64_t n, int64_t grain, wf_par_fn *fn, void *cont
     if (grain < 1) grain = 1;
     int width = allowed(threads, (n - 1) / grain + 1);
     if (width == 1) {
-        uint32_t state = wf_fp_enter();
+        WF_FP_SCOPE uint32_t state = wf_fp_enter();
         fn(context, 0, n);
-        wf_fp_leave(state);
         return;
     }
     region r = { .body = for_body, .context = context, .part = fn, .n = n, .grain = grain };
@@ -117,9 +115,8 @@ void wf_par_team(int threads, wf_team_fn *fn, void *context)
     int width = allowed(threads, MOST_THREADS);
     if (width == 1) {
         wf_team alone = { .size = 1 };
-        uint32_t state = wf_fp_enter();
+        WF_FP_SCOPE uint32_t state = wf_fp_enter();
         fn(context, &alone, 0, 1);
-        wf_fp_leave(state);
         return;
     }
     region r = { .body = team_body, .context = context, .member = fn };

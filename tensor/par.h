@@ -27,11 +27,24 @@ WF_API void wf_team_barrier(wf_team *team);
  * function. */
 WF_API int wf_par_width(void);
 
-/* Floating-point state: enter sets round-to-nearest and flush-to-zero and returns what was;
- * leave restores it. Cheap, and nothing is written when the state is already right. Pairs nest,
- * each on one thread; only the outermost does anything. */
+/* Floating-point state: enter sets round-to-nearest, no traps and flush-to-zero, and returns what
+ * was; leave gives that back, sticky flags included, unless it was the same: then nothing is written,
+ * and flags may have been raised. enter_exact leaves denormals what they are: for numbers that are
+ * stored, converted or read. Pairs nest, each on one thread; nothing is kept but the register, so
+ * that a pair whose end a longjmp passes over misleads no later one. Such a caller keeps the state of
+ * kernels; leave(state) with a state taken before setjmp (enter, then leave) gives back its own.
+ * Elsewhere than on x86-64 the C library does it, and denormals always stay. */
 WF_API uint32_t wf_fp_enter(void);
+WF_API uint32_t wf_fp_enter_exact(void);
 WF_API void wf_fp_leave(uint32_t state);
+
+/* For a whole function: `WF_FP_SCOPE uint32_t fp = wf_fp_enter();` is left with its block, by
+ * whatever way, by a C++ exception too if the file is compiled with -fexceptions. */
+#define WF_FP_SCOPE __attribute__((cleanup(wf_fp_scope_end), unused))
+static inline void wf_fp_scope_end(const uint32_t *state)
+{
+    wf_fp_leave(*state);
+}
 
 WF_END
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tensor/io_private.h"
+#include "tensor/par.h"
 #include "tensor/print_private.h"
 #include "tensor/text.h"
 
@@ -172,6 +173,7 @@ static void write_part(const wf_tensor *x, const style *f, int depth, wf_sink *s
 /* `depth`: columns that the first line has already. */
 static void print(const wf_tensor *x, int depth, wf_sink *s)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter_exact();
     char text[256];
     if (!x) {
         wf_put(s, "(no tensor)");

@@ -16,10 +16,6 @@ WF_HIDDEN_API const wf_runtime *wf_runtime_use(void);
 /* The threads that this process has now; 0 if the system does not say. */
 WF_HIDDEN_API int wf_threads_alive(void);
 
-/* As wf_fp_enter, but denormals stay what they are: for what is converted, filled in or written as
- * text, where a number given is the number meant. Left by wf_fp_leave. */
-WF_HIDDEN_API uint32_t wf_fp_enter_exact(void);
-
 /* wf_loop_plan without reordering, and a run on this thread that is never cut: together they walk
  * exactly in the row-major order of `shape`. */
 WF_HIDDEN_API bool wf_loop_plan_in_order(wf_loop *loop, wf_shape shape, int operands,

@@ -1,6 +1,7 @@
 /* Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC
  * 2011) and what is drawn with it. */
 #include "tensor/rng.h"
+#include "tensor/par.h"
 
 #include <math.h>
 #include <string.h>
@@ -66,6 +67,7 @@ uint64_t wf_key_named(uint64_t key, const char *name)
 
 double wf_random_uniform(uint64_t key, uint64_t counter)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter_exact();
     uint32_t w[4];
     wf_philox(key, counter, DRAW_VALUE, w);
     return unit(word64(w[0], w[1]));
@@ -73,6 +75,7 @@ double wf_random_uniform(uint64_t key, uint64_t counter)
 
 double wf_random_normal(uint64_t key, uint64_t counter)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter_exact();
     const double two_pi = 6.283185307179586476925;
     uint32_t w[4];
     wf_philox(key, counter, DRAW_VALUE, w);

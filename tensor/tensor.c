@@ -331,6 +331,7 @@ static void fill_64(void *context, char *const pointer[], const int64_t stride[]
 
 void wf_tensor_fill(const wf_tensor *y, double value)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter_exact();
     if (!y || !y->data) return;
     wf_loop loop;
     scalar v;
@@ -346,6 +347,7 @@ void wf_tensor_fill(const wf_tensor *y, double value)
 
 double wf_tensor_at(const wf_tensor *x, int64_t index)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter_exact();
     if (!x || !x->data || index < 0 || index >= wf_tensor_count(x)) return (double)NAN;
     int64_t at = 0;
     for (int k = x->rank - 1; k >= 0; k--) {

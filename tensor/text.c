@@ -40,7 +40,7 @@ static settings begin(void)
     pthread_once(&once, make_plain);
     settings was = { .number = errno };
     was.locale = uselocale(plain); /* 0 only asks */
-    was.fp = wf_fp_enter();
+    was.fp = wf_fp_enter_exact();
     was.rounding = fegetround();
     if (was.rounding != FE_TONEAREST) fesetround(FE_TONEAREST);
     return was;

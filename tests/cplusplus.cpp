@@ -98,11 +98,25 @@ const char *formatted(char *text, size_t bytes, const char *format, ...)
     return text;
 }
 
+static double with_denormals_flushed()
+{
+    volatile double least = 2.2250738585072014e-308, quarter = 0.25;
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter();
+    return least * quarter;
+}
+
 int main()
 {
     char text[64];
     formatted(text, sizeof text, "%d.%d.%d", WF_VERSION_MAJOR, WF_VERSION_MINOR, WF_VERSION_PATCH);
     HOLDS(!std::strcmp(text, WF_VERSION) && !std::strcmp(text, wf_version()));
+#ifdef __x86_64__
+    HOLDS(with_denormals_flushed() == 0);
+#else
+    HOLDS(with_denormals_flushed() < 1e-300);
+#endif
+    volatile double least = 2.2250738585072014e-308;
+    HOLDS(least / 4 > 0);
     wf_tape *t = wf_tape_new(nullptr);
     HOLDS(ops(t));
     wf_tape_free(t);

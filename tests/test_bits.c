@@ -1,8 +1,13 @@
 /* The same bits: a training run of full size ends in the same parameters, optimiser and carry
- * whatever the number of threads. */
+ * whatever the number of threads; and whatever the caller's rounding mode and traps are, all that
+ * the library computes is the same and they are given back. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include "tests/harness.h"
 #include "tests/rig.h"
 
+#include <fenv.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -90,9 +95,304 @@ START_TEST(a_training_run_has_the_same_bits_for_any_number_of_threads)
 }
 END_TEST
 
+/* ---- the caller's floating-point state ---- */
+
+/* What is computed, mixed into one number. No line of these functions computes in floating point
+ * itself: that would be in the caller's state. */
+static uint64_t mix(uint64_t hash, const void *at, size_t n)
+{
+    const unsigned char *byte = at;
+    for (size_t i = 0; i < n; i++) hash = (hash ^ byte[i]) * UINT64_C(0x100000001B3);
+    return hash;
+}
+
+static uint64_t mix_number(uint64_t hash, double x)
+{
+    return mix(hash, &x, sizeof x);
+}
+
+static uint64_t mix_var(uint64_t hash, const wf_var *v)
+{
+    const wf_tensor *x = wf_value(v);
+    return x ? rig_hash_tensor(hash, x) : hash * 3;
+}
+
+static const float f32[] = { 0.1F, -2.7F, 1e-40F, 3e38F, -0.0F, 1.5F, 7.25F, 1e-3F };
+static const double f64[] = { 0.1, -2.7, 1e-40, 1e300, 1.0 / 3, 2.5, 1e-310, -1e9 };
+static const int32_t i32[] = { 16777217, -5, 2147483647, 3, 0, 1, 2, 4 };
+
+static uint64_t tensors(void)
+{
+    uint64_t hash = 1;
+    char text[2000];
+    union {
+        float f32[8];
+        double f64[8];
+        int32_t i32[8];
+    } to;
+    const void *const from[] = { f32, f64, i32 };
+    for (wf_dtype a = WF_F32; a <= WF_I32; a++) {
+        wf_tensor x = wf_tensor_of(a, WF_SHAPE(2, 4), (void *)from[a]);
+        for (int64_t i = 0; i < 8; i++) hash = mix_number(hash, wf_tensor_at(&x, i));
+        hash = mix(hash, text, wf_tensor_text(&x, text, sizeof text));
+        for (wf_dtype b = WF_F32; b <= WF_I32; b++) {
+            wf_tensor y = wf_tensor_of(b, WF_SHAPE(2, 4), &to);
+            memset(&to, 0, sizeof to);
+            wf_tensor_copy(&x, &y);
+            hash = mix(hash, &to, sizeof to);
+            for (int i = 0; i < 8; i++) {
+                wf_tensor_fill(&y, f64[i]);
+                hash = mix(hash, &to, sizeof to);
+            }
+            if (a == b && a != WF_I32) wf_tensor_add(&x, &y);
+            hash = mix(hash, &to, sizeof to);
+        }
+    }
+    wf_exp_f64(8, f64 + 4, to.f64);
+    hash = mix(hash, &to, sizeof to / 2);
+    float c[4] = { 1, 2, 3, 4 };
+    wf_gemm(WF_F32, 1, 2, 2, 2, 0.1, f32, 2, 1, f32, 2, 1, 0.3, c, 2, 1);
+    return mix(hash, c, sizeof c);
+}
+
+static uint64_t random_numbers(void)
+{
+    uint64_t hash = 1;
+    for (uint64_t i = 0; i < 200; i++) {
+        hash = mix_number(hash, wf_random_normal(5, i));
+        hash = mix_number(hash, wf_random_uniform(5, i));
+    }
+    static const wf_init kinds[] = {
+        { .kind = WF_INIT_CONSTANT, .a = 0.1 },
+        { .kind = WF_INIT_UNIFORM, .a = -0.3, .b = 0.7 },
+        { .kind = WF_INIT_NORMAL, .a = 0.1, .b = 3 },
+        { .kind = WF_INIT_FAN_IN, .a = 1 },
+        { .kind = WF_INIT_XAVIER },
+        { .kind = WF_INIT_ORTHOGONAL, .rows = 3 },
+        { .kind = WF_INIT_IDENTITY, .a = 0.1 },
+    };
+    for (wf_dtype dtype = WF_F32; dtype <= WF_F64; dtype++) {
+        wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 3, .dtype = dtype });
+        for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+            char name[8] = { 'w', (char)('a' + i) };
+            wf_var *v = wf_param_new(net, name, WF_SHAPE(6, 5), kinds[i]);
+            hash = rig_hash_tensor(hash, wf_param_value(v));
+        }
+        wf_module_free(net);
+    }
+    return hash;
+}
+
+static uint64_t ops(void)
+{
+    uint64_t hash = 1;
+    wf_tape *t = wf_tape_new(&(wf_tape_options){ .seed = 4 });
+    wf_var *x = wf_leaf(t, WF_F64, WF_SHAPE(2, 4), f64),
+           *y = wf_leaf(t, WF_F32, WF_SHAPE(2, 4), f32);
+    wf_var *small = wf_tanh(t, x), *mean = wf_mean(t, wf_mul(t, small, small), NULL),
+           *gradient = NULL;
+    const wf_cross_entropy_options smooth = { .label_smoothing = 0.1 };
+    hash = mix_var(hash, wf_full(t, WF_F32, WF_SHAPE(3), 0.1));
+    hash = mix_var(hash, wf_arange(t, WF_F64, 0.1, 2.3, 0.3));
+    hash = mix_var(hash, wf_cast(t, x, WF_F32));
+    hash = mix_var(hash, wf_dropout(t, small, 0.3));
+    hash = mix_var(hash, wf_clamp(t, x, -0.1, 0.1));
+    hash = mix_var(hash, wf_norm(t, small, NULL));
+    hash = mix_var(
+        hash, wf_cross_entropy_with(t, y, wf_constant(t, WF_I32, WF_SHAPE(2), i32 + 5), &smooth));
+    wf_var *length = wf_constant(t, WF_I32, WF_SHAPE(2), i32 + 5);
+    hash = mix_var(hash, wf_length_mask(t, length, 3));
+    const wf_grad_options graph = { .create_graph = true };
+    if (!wf_grad(t, 1, &mean, NULL, 1, &x, &gradient, &graph)) hash = 0;
+    hash = mix_var(hash, gradient);
+    hash = mix_number(hash, wf_item(mean));
+    hash = mix(hash, wf_tape_error(t), strlen(wf_tape_error(t)));
+    wf_tape_free(t);
+    t = wf_tape_new(NULL);
+    wf_dropout(t, wf_zeros(t, WF_F32, WF_SHAPE(3)),
+               (double)NAN); /* what is compared is no number */
+    hash = mix(hash, wf_tape_error(t), strlen(wf_tape_error(t)));
+    wf_tape_free(t);
+    return hash;
+}
+
+static uint64_t mix_report(uint64_t hash, const wf_report *r)
+{
+    ck_assert_msg(r->ok, "%s", r->text);
+    return mix(mix_number(hash, r->worst), r->text, strlen(r->text));
+}
+
+static bool cubes(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n)
+{
+    (void)context;
+    out[0] = wf_pow_scalar(t, in[0], 3);
+    *n = 1;
+    return true;
+}
+
+static uint64_t checkers(void)
+{
+    static const char *const rows[] = { "affine", "cross_entropy", "dropout",
+                                        "mean",   "softmax",       "embedding",
+                                        "tanh",   "pow_scalar",    "norm" };
+    uint64_t hash = 1;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        wf_report r = wf_op_check(wf_op_named(rows[i]), NULL);
+        hash = mix_report(hash, &r);
+    }
+    wf_tensor x = wf_tensor_of(WF_F64, WF_SHAPE(2), (void *)(f64 + 4));
+    wf_report r = wf_gradcheck(cubes, NULL, 1, &x, NULL);
+    hash = mix_report(hash, &r);
+    r = wf_cell_check(wf_cell_gru(), NULL);
+    return mix_report(hash, &r);
+}
+
+static uint64_t rules(void)
+{
+    uint64_t hash = 1;
+    for (int rule = 0; rule < 4; rule++) {
+        wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 3 });
+        wf_linear *layer = wf_linear_new(net, "layer",
+                                         &(wf_linear_options){ .input = 4, .output = 3 });
+        wf_optim *o =
+            rule == 0
+                ? wf_sgd_new(net, &(wf_sgd_options){ .lr = 0.1, .momentum = 0.9, .nesterov = true })
+            : rule == 1
+                ? wf_rmsprop_new(net, &(wf_rmsprop_options){ .centered = true, .alpha = 0.7 })
+            : rule == 2 ? wf_adam_new(net, &(wf_adam_options){ .amsgrad = true })
+                        : wf_adamw_new(net, &(wf_adamw_options){ .lr = 0.01 });
+        wf_tape *t = wf_tape_new(NULL);
+        for (int step = 0; step < 3; step++) {
+            wf_tape_reset(t);
+            wf_var *x = wf_full(t, WF_F32, WF_SHAPE(2, 4), 0.3);
+            if (!wf_backward(t, wf_sum(t, wf_linear_forward(t, layer, x), NULL))) hash = 0;
+            hash = mix_number(hash, wf_optim_clip_norm(o, 0.7));
+            wf_optim_clip_value(o, 0.2);
+            if (!wf_optim_step(o)) hash = 0;
+            wf_optim_set_lr(o, 0.03);
+        }
+        hash = mix_number(hash, wf_optim_lr(o));
+        hash ^= rig_hash_net(net);
+        wf_tape_free(t);
+        wf_optim_free(o);
+        wf_module_free(net);
+    }
+    return hash;
+}
+
+/* Corpora, files and numbers as text. */
+static uint64_t data(void)
+{
+    uint64_t hash = 1;
+    char text[1000], path[600];
+    wf_error e = { { 0 } };
+    for (int i = 0; i < 999; i++) text[i] = (char)('a' + i * i % 23);
+    text[999] = 0;
+    const wf_corpus_options o = { .batch = 2, .time = 5, .valid = 0.137 };
+    wf_corpus *c = wf_corpus_from_memory("text", text, 999, &o, &e);
+    hash = mix_number(hash, 1) + (uint64_t)wf_corpus_train_count(c);
+    wf_corpus_free(c);
+    wf_named named = { "w", wf_tensor_of(WF_F64, WF_SHAPE(2), (void *)f64) };
+    wf_format(path, sizeof path, "%s/numbers", harness_folder());
+    wf_module *net = wf_module_new("net", NULL);
+    wf_var *w = wf_param_new(net, "w", WF_SHAPE(2), (wf_init){ 0 });
+    if (!wf_safetensors_save(path, &named, 1, NULL, 0, &e) || !wf_module_load(net, path, &e))
+        hash = 0;
+    hash = rig_hash_tensor(hash, wf_param_value(w));
+    wf_module_free(net);
+    double x = 0;
+    hash = mix(hash, text, wf_format(text, sizeof text, "%.1f %g %.3e", 0.25, 1.0 / 3, 2.0 / 3));
+    if (!wf_parse_number("0.1", &x)) hash = 0;
+    return mix_number(hash, x);
+}
+
+static uint64_t training(void)
+{
+    rig r;
+    wf_error e = { { 0 } };
+    const rig_size size = { .cell = wf_cell_lstm(),
+                            .letters = 65,
+                            .time = 12,
+                            .batch = 9,
+                            .embed = 40,
+                            .hidden = 72,
+                            .layers = 2,
+                            .dropout = 0.2,
+                            .clip = 1,
+                            .ragged = true };
+    if (!rig_make(&r, size, &e)) return 0;
+    uint64_t hash = rig_step(&r, 0) && rig_step(&r, 1) ? rig_hash(&r) : 0;
+    rig_free(&r);
+    return hash;
+}
+
+static const struct work {
+    const char *name;
+    uint64_t (*run)(void);
+} works[] = {
+    { "tensors", tensors },   { "random numbers", random_numbers },
+    { "ops", ops },           { "checkers", checkers },
+    { "optimisers", rules },  { "data", data },
+    { "training", training },
+};
+enum { WORKS = sizeof works / sizeof works[0] };
+
+static const struct mode {
+    const char *name;
+    int rounding;
+    bool traps;
+} modes[] = {
+    { "to nearest", FE_TONEAREST, false }, { "upward", FE_UPWARD, false },
+    { "downward", FE_DOWNWARD, false },    { "towards zero", FE_TOWARDZERO, false },
+    { "with traps", FE_TONEAREST, true },  { "upward with traps", FE_UPWARD, true },
+};
+
+static uint64_t in_mode(const struct work *w, const struct mode *m)
+{
+    uint64_t hash = 0;
+    int pipes[2], status = 0;
+    ck_assert_int_eq(pipe(pipes), 0);
+    fflush(NULL);
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        feclearexcept(FE_ALL_EXCEPT);
+        if (fesetround(m->rounding) != 0 || (m->traps && feenableexcept(FE_ALL_EXCEPT) < 0))
+            _exit(2);
+        hash = w->run();
+        if (fegetround() != m->rounding || fegetexcept() != (m->traps ? FE_ALL_EXCEPT : 0))
+            _exit(3);
+        _exit(write(pipes[1], &hash, sizeof hash) == sizeof hash ? 0 : 1);
+    }
+    close(pipes[1]);
+    bool got = read(pipes[0], &hash, sizeof hash) == sizeof hash;
+    close(pipes[0]);
+    waitpid(child, &status, 0);
+    ck_assert_msg(!WIFSIGNALED(status), "%s, %s: ended by signal %d", w->name, m->name,
+                  WTERMSIG(status));
+    ck_assert_msg(WEXITSTATUS(status) != 3, "%s, %s: the caller's state was changed", w->name,
+                  m->name);
+    ck_assert_msg(got && WEXITSTATUS(status) == 0, "%s, %s: it died", w->name, m->name);
+    return hash;
+}
+
+START_TEST(the_callers_rounding_mode_and_traps_change_no_bit_and_are_given_back)
+{
+    const struct work *w = &works[_i];
+    uint64_t want = in_mode(w, &modes[0]);
+    ck_assert(want != 0);
+    for (size_t i = 1; i < sizeof modes / sizeof modes[0]; i++) {
+        uint64_t got = in_mode(w, &modes[i]);
+        ck_assert_msg(got == want, "%s, %s: other bits", w->name, modes[i].name);
+    }
+}
+END_TEST
+
 static void add(TCase *tests)
 {
     tcase_set_timeout(tests, 600);
+    tcase_add_loop_test(tests, the_callers_rounding_mode_and_traps_change_no_bit_and_are_given_back,
+                        0, WORKS);
     tcase_add_loop_test(tests, a_training_run_has_the_same_bits_for_any_number_of_threads, 0, 3);
 }
 

@@ -316,8 +316,9 @@ static void threads(void)
     QUIET(size >= 1 && size <= wf_threads());
     wf_team_barrier(NULL);
     QUIET(wf_par_width() >= 1);
-    uint32_t outer = wf_fp_enter(), inner = wf_fp_enter();
+    uint32_t outer = wf_fp_enter(), exact = wf_fp_enter_exact(), inner = wf_fp_enter();
     wf_fp_leave(inner);
+    wf_fp_leave(exact);
     wf_fp_leave(outer);
     QUIET(true);
 }
@@ -539,6 +540,7 @@ static const misuse table[] = {
     { OF(wf_par_team), threads },
     { OF(wf_team_barrier), threads },
     { OF(wf_par_width), threads },
+    { OF(wf_fp_enter_exact), threads },
     { OF(wf_fp_enter), threads },
     { OF(wf_fp_leave), threads },
     { OF(wf_sum_run), sums },

@@ -408,6 +408,10 @@ START_TEST(floating_point_is_set_inside_and_given_back_untouched)
                 atomic_fetch_add(&strange, strange_arithmetic());
                 wf_fp_leave(inner);
                 atomic_fetch_add(&strange, strange_arithmetic());
+                uint32_t exact = wf_fp_enter_exact(); /* denormals, to nearest */
+                atomic_fetch_add(&strange, strange_arithmetic() != 2);
+                wf_fp_leave(exact);
+                atomic_fetch_add(&strange, strange_arithmetic());
                 wf_fp_leave(outer);
             }
             uint32_t after = _mm_getcsr();
