@@ -71,17 +71,14 @@ static inline void give_grad(wf_tape *t, wf_var *p, uint64_t key)
     wf_var *g = wf_zeros(t, wf_dtype_of(p), wf_shape_of(p));
     ck_assert_msg(g != NULL, "%s", wf_tape_error(t));
     for (int64_t i = 0; i < wf_count(g); i++) {
-        double value = wf_random_uniform(key, (uint64_t)i) - 0.5;
-        if (wf_dtype_of(g) == WF_F32)
-            ((float *)wf_value(g)->data)[i] = (float)value;
-        else
-            ((double *)wf_value(g)->data)[i] = value;
+        wf_tensor one = *wf_value(g);
+        one.data = (char *)one.data + i * wf_dtype_size(one.dtype), one.rank = 0;
+        wf_tensor_fill(&one, wf_random_uniform(key, (uint64_t)i) - 0.5);
     }
     ck_assert_msg(wf_backward_from(t, 1, &p, &g), "%s", wf_tape_error(t));
 }
 
-/* Adds a gradient of one number, the same for each element; one that is not finite, which no
- * backward hands over, is written. */
+/* Adds a gradient of one number; one that is not finite, which no sweep hands over, is written. */
 static inline void give_number(wf_tape *t, wf_var *p, double number)
 {
     wf_tape_reset(t);
