@@ -87,8 +87,8 @@ wf_shape wf_tensor_shape(const wf_tensor *x)
 {
     wf_shape shape = { 0 };
     if (!x) return shape;
-    shape.rank = x->rank;
-    for (int k = 0; k < x->rank; k++) shape.dim[k] = x->dim[k];
+    shape.rank = x->rank; /* also one out of range, for wf_shape_check to refuse */
+    for (int k = 0; k < x->rank && k < WF_RANK; k++) shape.dim[k] = x->dim[k];
     return shape;
 }
 

@@ -112,6 +112,32 @@ static int64_t bytes_in(const wf_tensor *x)
     return wf_tensor_count(x) * wf_dtype_size(x->dtype);
 }
 
+/* Reads one entry into every dtype: it is refused with a sentence and nothing is written, or what was
+ * written can be written back. */
+static void fuzz_convert(const wf_archive *a, const wf_entry *e)
+{
+    wf_shape shape = { .rank = e->rank <= WF_RANK ? e->rank : 0 };
+    memcpy(shape.dim, e->dim, sizeof shape.dim);
+    int64_t n = wf_shape_count(&shape);
+    if (n > 8 * e->n_bytes) n = 0; /* of a dtype that nobody knows: it is refused */
+    for (int dtype = WF_F32; dtype <= WF_I32; dtype++) {
+        wf_error error = { "" };
+        int64_t bytes = n * wf_dtype_size((wf_dtype)dtype);
+        char *memory = malloc((size_t)bytes + 1);
+        must(memory);
+        memset(memory, 0x5A, (size_t)bytes + 1);
+        const wf_tensor to = wf_tensor_of((wf_dtype)dtype, shape, memory);
+        bool fits = wf_archive_fits(a, e->name, &to, &error);
+        must(fits == !error.text[0] && (fits || strncmp(error.text, "read '", 6) == 0));
+        must(wf_archive_read(a, e->name, &to, NULL) == fits && memory[bytes] == 0x5A);
+        for (int64_t i = 0; !fits && i < bytes; i++) must(memory[i] == 0x5A);
+        const wf_tensor *same = wf_archive_find(a, e->name);
+        if (fits && same && (int)same->dtype == dtype && bytes)
+            must(memcmp(memory, same->data, (size_t)bytes) == 0);
+        free(memory);
+    }
+}
+
 /* Parses; what is accepted is saved, parsed again and compared. Returns whether it was accepted. */
 static bool fuzz_round(const void *bytes, size_t n)
 {
@@ -122,6 +148,12 @@ static bool fuzz_round(const void *bytes, size_t n)
     must(a ? !error.text[0] : strncmp(error.text, "load x: ", 8) == 0);
     if (!a) return false;
 
+    must(wf_archive_count(a) <= wf_archive_entry_count(a));
+    for (int64_t i = 0; i < wf_archive_entry_count(a); i++) {
+        const wf_entry *e = wf_archive_entry_at(a, i);
+        must(wf_archive_entry(a, e->name) == e);
+        fuzz_convert(a, e);
+    }
     int64_t count = wf_archive_count(a);
     wf_named *all = malloc(sizeof *all * (size_t)(count + 1));
     must(all);
@@ -190,6 +222,16 @@ static size_t fuzz_change(char *text, size_t n, size_t room, uint64_t counter)
         "-1",
         "9223372036854775807",
         "\"F64\"",
+        "\"F16\"",
+        "\"BF16\"",
+        "\"I64\"",
+        "\"U64\"",
+        "\"BOOL\"",
+        "\"I8\"",
+        "\"F4\"",
+        "\"new\"",
+        "null",
+        "1,1,1,",
         "\\u0041",
         "\\ud83e\\uddf5",
         "\"__metadata__\":{",
@@ -220,13 +262,23 @@ static size_t fuzz_change(char *text, size_t n, size_t room, uint64_t counter)
  * were still accepted. */
 static int fuzz_mutate(int times)
 {
-#define F32_AT(shape, ends) "{\"dtype\":\"F32\",\"shape\":[" shape "],\"data_offsets\":[" ends "]}"
+#define AT(dtype, shape, ends)                                                                     \
+    "{\"dtype\":\"" dtype "\",\"shape\":[" shape "],\"data_offsets\":[" ends "]}"
+#define F32_AT(shape, ends) AT("F32", shape, ends)
     static const char *const seeds[] = {
         "{\"w\":" F32_AT("2", "0,8") "}\n01234567",
         "{\"__metadata__\":{\"format\":\"pt\",\"b\":\"\"},\"w\":" F32_AT("2", "0,8") "}\n01234567",
         "{\"a\":" F32_AT("1", "0,4") ",\"b\":" F32_AT("", "4,8") "}\n01234567",
         "{\"a\":" F32_AT("1", "4,8") ",\"b\":" F32_AT("1", "0,4") "}\n01234567",
         "{\"w\":" F32_AT("1,2,1", "0,8") "}\n01234567",
+        "{\"w\":" AT("F16", "4", "0,8") "}\n01234567",
+        "{\"w\":" AT("BF16", "2,2", "0,8") "}\n01234567",
+        "{\"w\":" AT("I64", "", "0,8") "}\n\1\2\3\4\0\0\0\0",
+        "{\"w\":" AT("U64", "1", "0,8") "}\n01234567",
+        "{\"w\":" AT("BOOL", "8", "0,8") "}\n01234567",
+        "{\"w\":" AT("F4", "16", "0,8") "}\n01234567",
+        "{\"a\":" AT("new", "3", "0,5") ",\"b\":" AT("I8", "3", "5,8") "}\n01234567",
+        "{\"__metadata__\":null,\"w\":" AT("F64", "1,1,1,1,1,1,1,1,1", "0,8") "}\n01234567",
     };
     int accepted = 0;
     fuzz_prepare();

@@ -381,8 +381,35 @@ START_TEST(what_no_tensor_holds_keeps_nothing_else_from_being_read)
 }
 END_TEST
 
+START_TEST(a_foreign_file_that_ends_early_or_late_is_refused)
+{
+    static const char header[] =
+        "{\"__metadata__\":null,\"a\":{\"dtype\":\"BF16\",\"shape\":[3],\"data_offsets\":[0,6]},"
+        "\"b\":{\"dtype\":\"BOOL\",\"shape\":[1],\"data_offsets\":[6,7]},"
+        "\"c\":{\"dtype\":\"I64\",\"shape\":[],\"data_offsets\":[7,15]},"
+        "\"d\":{\"dtype\":\"F4\",\"shape\":[2,3],\"data_offsets\":[15,18]},"
+        "\"e\":{\"dtype\":\"new\",\"shape\":[9],\"data_offsets\":[18,20]}}";
+    enum { HEADER = sizeof header - 1, BYTES = 8 + HEADER + 20 };
+    char file[BYTES + 1] = { 0 };
+    memcpy(file, &(uint64_t){ HEADER }, 8);
+    memcpy(file + 8, header, HEADER);
+    for (int64_t n = 0; n <= BYTES + 1; n++) {
+        char *exact = malloc(n ? (size_t)n
+                               : 1); /* of this very size, for those who watch its ends */
+        wf_error error = { "" };
+        memcpy(exact, file, (size_t)n);
+        wf_archive *a = wf_safetensors_parse("x", exact, n, &error);
+        ck_assert_msg((a != NULL) == (n == BYTES), "%lld bytes", (long long)n);
+        ck_assert_int_eq(error.text[0] != 0, n != BYTES);
+        wf_archive_free(a);
+        free(exact);
+    }
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
+    tcase_add_test(tests, a_foreign_file_that_ends_early_or_late_is_refused);
     tcase_add_test(tests, all_65536_halves_of_both_kinds_mean_what_arithmetic_says);
     tcase_add_test(tests, doubles_become_floats_rounded_to_the_nearest_in_any_mode);
     tcase_add_test(tests, integers_of_every_kind_are_the_numbers_they_are);
