@@ -325,27 +325,27 @@ static void misuse_expand_and_dropout(void)
 static void misuse_slices(void)
 {
     wf_tape *t = now.t;
-    wf_var *x = now.matrix;
-    REFUSES(wf_slice(t, x, 2, 0, 1, 1), "slice: axis 2 of (2, 3)");
+    REFUSES(wf_slice(t, now.matrix, 2, 0, 1, 1), "slice: axis 2 of (2, 3)");
     REFUSES(wf_slice(t, now.scalar, 0, 0, 1, 1), "slice: axis 0 of ()");
-    REFUSES(wf_slice(t, x, 1, 0, 4, 1), "slice: 0 to 4 of axis 1 of (2, 3)");
-    REFUSES(wf_slice(t, x, -1, 2, 1, 1), "slice: 2 to 1 of axis 1 of (2, 3)");
-    REFUSES(wf_slice(t, x, 1, -4, WF_LAST, 1), "slice: -4 to 3 of axis 1 of (2, 3)");
-    REFUSES(wf_slice(t, x, 1, INT64_MIN, INT64_MIN, 1),
+    REFUSES(wf_slice(t, now.matrix, 1, 0, 4, 1), "slice: 0 to 4 of axis 1 of (2, 3)");
+    REFUSES(wf_slice(t, now.matrix, -1, 2, 1, 1), "slice: 2 to 1 of axis 1 of (2, 3)");
+    REFUSES(wf_slice(t, now.matrix, 1, -4, WF_LAST, 1), "slice: -4 to 3 of axis 1 of (2, 3)");
+    REFUSES(wf_slice(t, now.matrix, 1, INT64_MIN, INT64_MIN, 1),
             "slice: -9223372036854775808 to -9223372036854775808 of axis 1 of (2, 3)");
-    REFUSES(wf_slice(t, x, 1, 0, 2, 0), "slice: the step is 0; it must be 1 or more");
-    REFUSES(wf_slice(t, x, 1, 0, 2, -1), "slice: the step is -1; it must be 1 or more");
-    QUIET(wf_count(wf_slice(t, x, 1, 3, WF_LAST, INT64_MAX)) == 0);
-    QUIET(wf_count(wf_slice(t, x, 1, 0, WF_LAST, INT64_MAX)) == 2);
-    REFUSES(wf_select(t, x, 0, 2), "select: index 2 of axis 0 of (2, 3)");
-    REFUSES(wf_select(t, x, 0, -3), "select: index -3 of axis 0 of (2, 3)");
-    REFUSES(wf_select(t, x, 0, INT64_MAX), "select: index 9223372036854775807 of axis 0 of (2, 3)");
-    REFUSES(wf_select(t, x, 0, INT64_MIN),
+    REFUSES(wf_slice(t, now.matrix, 1, 0, 2, 0), "slice: the step is 0; it must be 1 or more");
+    REFUSES(wf_slice(t, now.matrix, 1, 0, 2, -1), "slice: the step is -1; it must be 1 or more");
+    QUIET(wf_count(wf_slice(t, now.matrix, 1, 3, WF_LAST, INT64_MAX)) == 0);
+    QUIET(wf_count(wf_slice(t, now.matrix, 1, 0, WF_LAST, INT64_MAX)) == 2);
+    REFUSES(wf_select(t, now.matrix, 0, 2), "select: index 2 of axis 0 of (2, 3)");
+    REFUSES(wf_select(t, now.matrix, 0, -3), "select: index -3 of axis 0 of (2, 3)");
+    REFUSES(wf_select(t, now.matrix, 0, INT64_MAX),
+            "select: index 9223372036854775807 of axis 0 of (2, 3)");
+    REFUSES(wf_select(t, now.matrix, 0, INT64_MIN),
             "select: index -9223372036854775808 of axis 0 of (2, 3)");
     REFUSES(wf_select(t, now.empty, 0, 0), "select: index 0 of axis 0 of (0, 3)");
-    REFUSES(wf_select(t, x, INT_MIN, 0), "select: axis -2147483648 of (2, 3)");
-    REFUSES(wf_transpose(t, x, 0, 2), "transpose: axis 2 of (2, 3)");
-    REFUSES(wf_transpose(t, x, INT_MAX, 0), "transpose: axis 2147483647 of (2, 3)");
+    REFUSES(wf_select(t, now.matrix, INT_MIN, 0), "select: axis -2147483648 of (2, 3)");
+    REFUSES(wf_transpose(t, now.matrix, 0, 2), "transpose: axis 2 of (2, 3)");
+    REFUSES(wf_transpose(t, now.matrix, INT_MAX, 0), "transpose: axis 2147483647 of (2, 3)");
 }
 
 static void misuse_split(void)
@@ -367,30 +367,31 @@ static void misuse_split(void)
 static void misuse_shapes_of_views(void)
 {
     wf_tape *t = now.t;
-    wf_var *x = now.matrix;
-    REFUSES(wf_window(t, x, 1, 4, 1), "window: size 4, step 1 over axis 1 of (2, 3)");
-    REFUSES(wf_window(t, x, 1, 0, 1), "window: size 0, step 1 over axis 1 of (2, 3)");
-    REFUSES(wf_window(t, x, 1, 2, 0), "window: size 2, step 0 over axis 1 of (2, 3)");
-    REFUSES(wf_window(t, x, 1, INT64_MAX, INT64_MAX), NULL);
-    REFUSES(wf_window(t, x, 2, 1, 1), "window: axis 2 of (2, 3)");
+    REFUSES(wf_window(t, now.matrix, 1, 4, 1), "window: size 4, step 1 over axis 1 of (2, 3)");
+    REFUSES(wf_window(t, now.matrix, 1, 0, 1), "window: size 0, step 1 over axis 1 of (2, 3)");
+    REFUSES(wf_window(t, now.matrix, 1, 2, 0), "window: size 2, step 0 over axis 1 of (2, 3)");
+    REFUSES(wf_window(t, now.matrix, 1, INT64_MAX, INT64_MAX), NULL);
+    REFUSES(wf_window(t, now.matrix, 2, 1, 1), "window: axis 2 of (2, 3)");
     REFUSES(wf_window(t, now.deep, 0, 1, 1), "window: (1, 2, 1, 1, 1, 1, 2, 3) has rank 8 already");
-    QUIET(wf_dim(wf_window(t, x, 1, 2, INT64_MAX), 1) == 1);
-    REFUSES(wf_reshape(t, x, WF_SHAPE(4)), "reshape: (2, 3) has 6 numbers; they do not make (4)");
-    REFUSES(wf_reshape(t, x, WF_SHAPE(-1, 4)),
+    QUIET(wf_dim(wf_window(t, now.matrix, 1, 2, INT64_MAX), 1) == 1);
+    REFUSES(wf_reshape(t, now.matrix, WF_SHAPE(4)),
+            "reshape: (2, 3) has 6 numbers; they do not make (4)");
+    REFUSES(wf_reshape(t, now.matrix, WF_SHAPE(-1, 4)),
             "reshape: (2, 3) has 6 numbers; they do not make (-1, 4)");
-    REFUSES(wf_reshape(t, x, WF_SHAPE(-1, -1)),
+    REFUSES(wf_reshape(t, now.matrix, WF_SHAPE(-1, -1)),
             "reshape: (2, 3) has 6 numbers; they do not make (-1, -1)");
-    REFUSES(wf_reshape(t, x, WF_SHAPE(-2, -3)),
+    REFUSES(wf_reshape(t, now.matrix, WF_SHAPE(-2, -3)),
             "reshape: (2, 3) has 6 numbers; they do not make (-2, -3)");
-    REFUSES(wf_reshape(t, x, WF_SHAPE(INT64_MAX, INT64_MAX)), NULL);
+    REFUSES(wf_reshape(t, now.matrix, WF_SHAPE(INT64_MAX, INT64_MAX)), NULL);
     REFUSES(wf_reshape(t, now.empty, WF_SHAPE(-1, 0)),
             "reshape: (0, 3) has 0 numbers; they do not make (-1, 0)");
-    REFUSES(wf_reshape(t, x, shape_of_rank(9)), "reshape: rank is 9; expected 0 to 8");
-    REFUSES(wf_reshape(t, x, shape_of_rank(1 << 20)), "reshape: rank is 1048576; expected 0 to 8");
-    REFUSES(wf_reshape(t, x, shape_of_rank(-1)), "reshape: rank is -1; expected 0 to 8");
-    REFUSES(wf_unsqueeze(t, x, 3), "unsqueeze: axis 3 of (2, 3)");
-    REFUSES(wf_unsqueeze(t, x, -4), "unsqueeze: axis -4 of (2, 3)");
-    REFUSES(wf_unsqueeze(t, x, INT_MIN), "unsqueeze: axis -2147483648 of (2, 3)");
+    REFUSES(wf_reshape(t, now.matrix, shape_of_rank(9)), "reshape: rank is 9; expected 0 to 8");
+    REFUSES(wf_reshape(t, now.matrix, shape_of_rank(1 << 20)),
+            "reshape: rank is 1048576; expected 0 to 8");
+    REFUSES(wf_reshape(t, now.matrix, shape_of_rank(-1)), "reshape: rank is -1; expected 0 to 8");
+    REFUSES(wf_unsqueeze(t, now.matrix, 3), "unsqueeze: axis 3 of (2, 3)");
+    REFUSES(wf_unsqueeze(t, now.matrix, -4), "unsqueeze: axis -4 of (2, 3)");
+    REFUSES(wf_unsqueeze(t, now.matrix, INT_MIN), "unsqueeze: axis -2147483648 of (2, 3)");
     REFUSES(wf_unsqueeze(t, now.deep, 0), "unsqueeze: axis 0 of (1, 2, 1, 1, 1, 1, 2, 3)");
 }
 
