@@ -22,6 +22,11 @@ void check_let_go(check_pool *pool, struct check_block *until);
 
 /* Central differences with five points: f at x + k step for k = -2, -1, 1, 2, in this order. */
 double check_difference(const double f[4], double step);
+/* From the same and f at x, the derivatives from the left and from the right (three points each). */
+void check_sides(const double f[4], double f0, double step, double side[2]);
+/* How far apart, relative to the largest derivative, they are where there is a kink: a smooth
+ * function's differ by the cube of the step, and by what cancels inside it. */
+double check_kink(double step);
 /* The step for a value. */
 double check_step(double step, double x);
 
@@ -140,6 +145,8 @@ typedef struct op_check {
     double *jacobian;             /* rows x columns, by differences */
     double *cotangent, *gradient; /* rows; columns: what backward made of it */
     double *work[6];              /* rows + columns each */
+    uint32_t skip;                /* laws */
+    int large;                    /* samples that could be made large */
     bool differed;                /* where values are special, the row's spellings do */
     uint64_t kinds;               /* a hash of which special values the kernels gave */
 } op_check;
@@ -162,6 +169,10 @@ bool check_handed_over(
 bool check_tape_first(op_check *k);
 bool check_tape(op_check *k);   /* the sweep: plain, through views, repeated, in company */
 bool check_orders(op_check *k); /* gradient by value, second derivatives, reference */
+/* Values in infer mode; backward linear; graphs of some gradients, from some outputs; symmetry. */
+bool check_laws(op_check *k);
+/* The sample made large, on one thread and on several. */
+bool check_large(op_check *k, const wf_sample *sample);
 /* NaN, infinities, zeros and ties planted; as_it_is: only the sample itself, whose outputs are not
  * finite. */
 bool check_special(op_check *k, bool as_it_is);
@@ -171,9 +182,21 @@ bool check_special(op_check *k, bool as_it_is);
 void check_tape_begin(op_check *k);
 bool check_tape_failed(op_check *k, const char *check);
 wf_var *check_tape_input(op_check *k, int i, const double *value, bool leaf);
+/* Applies the row to plain inputs; the gradients of those in `leaves` are kept. */
+bool check_tape_apply(op_check *k, uint32_t leaves, wf_var *in[], wf_var *out[]);
 
-/* wf_op_check, and a hash of the kinds of number (NaN, infinite, finite) that the kernels gave for
- * special values, which is one at every dispatch level. */
-wf_report op_check_kinds(const wf_op *op, const wf_check_options *options, uint64_t *kinds);
+/* wf_op_check without the laws in `skip` (so that a test can say which law it is that tells a
+ * fault), and a hash of the kinds of number (NaN, infinite, finite) that the kernels gave for special
+ * values, which is one at every dispatch level. kinds may be NULL. */
+enum {
+    LAW_INFER = 1,
+    LAW_LINEAR = 2,
+    LAW_GRAPHS = 4,
+    LAW_SYMMETRIC = 8,
+    LAW_SPECIAL = 16,
+    LAW_LARGE = 32
+};
+wf_report op_check_without(uint32_t skip, const wf_op *op, const wf_check_options *options,
+                           uint64_t *kinds);
 
 #endif

@@ -63,8 +63,7 @@ wf_var *check_tape_input(op_check *k, int i, const double *value, bool leaf)
     return x;
 }
 
-/* Applies the row to plain inputs; the gradients of those in `leaves` are kept. */
-static bool apply_plain(op_check *k, uint32_t leaves, wf_var *in[], wf_var *out[])
+bool check_tape_apply(op_check *k, uint32_t leaves, wf_var *in[], wf_var *out[])
 {
     const check_case *c = &k->c;
     check_tape_begin(k);
@@ -97,7 +96,7 @@ static bool sweep(op_check *k, wf_var *const out[], int n, wf_var *const sum[])
 bool check_tape_first(op_check *k)
 {
     wf_var *in[CHECK_VARS], *out[CHECK_VARS];
-    if (!apply_plain(k, ALL, in, out)) return check_tape_failed(k, "on a tape");
+    if (!check_tape_apply(k, ALL, in, out)) return check_tape_failed(k, "on a tape");
     if (!(k->op->flags & WF_OP_RANDOM)) return true;
     const node *n = out[0]->producer;
     if (!n) return check_fail(k->report, "%s: a random row takes an input of floats", k->c.who);
@@ -118,7 +117,7 @@ static bool check_alone(op_check *k, double *got)
     for (int i = 0; floats > 1 && i < c->n_in; i++) {
         if (!c->differs[i]) continue;
         const char *check = "on a tape, the other inputs constant";
-        if (!apply_plain(k, UINT32_C(1) << i, in, out) || !sweep(k, out, 0, NULL))
+        if (!check_tape_apply(k, UINT32_C(1) << i, in, out) || !sweep(k, out, 0, NULL))
             return check_tape_failed(k, check);
         gradient_of(in[i], c->in_count[i], got);
         check_subject s = { c->who, check, "input", NULL, i, "swept", "kernel", 0 };
@@ -376,7 +375,7 @@ static bool check_graph(op_check *k)
     wf_var *with[CHECK_VARS], *grad[CHECK_VARS], *swept[CHECK_VARS], *toward[CHECK_VARS];
     wf_var *twice[2 * CHECK_VARS];
     int outs = 0, ins = 0;
-    if (!apply_plain(k, ALL, in, out)) return check_tape_failed(k, check);
+    if (!check_tape_apply(k, ALL, in, out)) return check_tape_failed(k, check);
     for (int i = 0; i < c->n_in; i++)
         if (c->differs[i]) by[ins++] = in[i];
     for (int o = 0; o < c->visible; o++) {

@@ -87,9 +87,13 @@ static bool expand_sample(int k, wf_sample *s)
         { "as it is", WF_F64, { 2, { 3, 5 } }, { 2, { 3, 5 } } },
         { "to nothing", WF_F64, { 2, { 1, 3 } }, { 2, { 0, 3 } } },
         { "a mask", WF_I32, { 2, { 3, 1 } }, { 2, { 3, 5 } } },
+        { "large, a row", WF_F64, { 1, { 257 } }, { 2, { 263, 257 } } },
+        { "large, a column", WF_F64, { 2, { 263, 1 } }, { 2, { 263, 257 } } },
+        { "large, a scalar", WF_F64, { 0, { 0 } }, { 1, { 70001 } } },
     };
     if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
     memcpy(s->attr.bytes, &tried[k].to, sizeof tried[k].to);
+    s->large = wf_shape_count(&tried[k].to) > 1000;
     return sample_from(s, tried[k].label, tried[k].dtype, tried[k].from);
 }
 

@@ -43,6 +43,7 @@ typedef struct grad_check {
     double *cotangent;                                /* rows */
     double *first, *second, *direction, *want, *work; /* columns */
     double *along[4];                                 /* rows */
+    char kink[160];                                   /* where the first one was */
 } grad_check;
 
 static bool failed(grad_check *g, const char *what)
@@ -163,45 +164,81 @@ static bool measure(grad_check *g, bool of_gradient, double *sum, double *weight
     return true;
 }
 
-/* Compares what the tape found with differences, one moved value after another. Where a step
- * meets a kink (relu at 0) shorter ones decide. */
-static bool near_differences(grad_check *g, bool of_gradient, const double *got)
+/* Which one, for a sentence: "input 0, element 3". */
+static const char *name_of(const moved *v, int64_t e, char text[160])
+{
+    wf_format(text, 160, "%s %d%s%s, element %lld", v->param ? "parameter" : "input", v->index,
+              v->param ? " " : "", v->param ? wf_param_path(v->param) : "", (long long)e);
+    return text;
+}
+
+/* What a value is held against: the measure where nothing is moved, what rounding in it is relative
+ * to, and the largest derivative by the values of its var. */
+typedef struct standard {
+    bool of_gradient;
+    double f0, weight, largest;
+} standard;
+
+/* What differences say of one value, in *want, and how far rounding alone may take them. Steps that
+ * meet a kink (relu at 0) or that do not agree with `have` are tried shorter; a kink at the value
+ * itself fails: there is no derivative. */
+static bool difference(grad_check *g, const standard *s, moved *v, int64_t e, double have,
+                       double *want, double *rounding)
 {
     static const int offset[4] = { -2, -1, 1, 2 };
-    double sum, weight;
-    if (!measure(g, of_gradient, &sum, &weight)) return false;
-    int64_t column = 0;
+    double at = v->value[e], step = g->step, side[2];
+    bool kink = false, met = false;
+    for (int tries = 0; tries < 3; tries++, step /= 16) {
+        double f[4], h = check_step(step, at), unused;
+        for (int p = 0; p < 4; p++) {
+            v->value[e] = at + offset[p] * h;
+            bool ok = measure(g, s->of_gradient, &f[p], &unused);
+            v->value[e] = at;
+            if (!ok) return false;
+        }
+        *want = check_difference(f, h);
+        *rounding = 64 * DBL_EPSILON * s->weight / step + 8 * DBL_EPSILON;
+        check_sides(f, s->f0, h, side);
+        kink = fabs(side[0] - side[1]) > check_kink(step) * s->largest + *rounding;
+        met |= kink;
+        if (!kink && fabs(have - *want) <= g->tolerance * s->largest + *rounding) break;
+    }
+    if (met && !kink && g->report->kinks++ == 0) name_of(v, e, g->kink);
+    char name[160];
+    return !kink ||
+           check_fail(g->report,
+                      "gradcheck: %s: %s (%.9g) is at a kink: from the left %.6g, from the right "
+                      "%.6g, the tape says %.6g\n  hint: there is no derivative to compare with; "
+                      "move the value",
+                      s->of_gradient ? "second derivative" : "gradient", name_of(v, e, name), at,
+                      side[0], side[1], have);
+}
+
+/* Compares what the tape found with differences, one moved value after another. */
+static bool near_differences(grad_check *g, bool of_gradient, const double *got)
+{
+    standard s = { .of_gradient = of_gradient };
+    if (!measure(g, of_gradient, &s.f0, &s.weight)) return false;
     for (int64_t m = 0; m < g->n_moved; m++) {
         moved *v = &g->moved[m];
-        const double *have = got + column;
-        double largest = check_largest(v->count, have), floor = 0;
-        for (int64_t e = 0; e < v->count; e++) {
-            double at = v->value[e], step = g->step;
-            for (int tries = 0; tries < 3; tries++, step /= 16) {
-                double f[4], h = check_step(step, at);
-                for (int p = 0; p < 4; p++) {
-                    double unused;
-                    v->value[e] = at + offset[p] * h;
-                    bool ok = measure(g, of_gradient, &f[p], &unused);
-                    v->value[e] = at;
-                    if (!ok) return false;
-                }
-                g->want[e] = check_difference(f, h);
-                double rounding = 64 * DBL_EPSILON * weight / step + 8 * DBL_EPSILON;
-                if (rounding > floor) floor = rounding;
-                if (fabs(have[e] - g->want[e]) <= g->tolerance * largest + rounding) break;
-            }
+        s.largest = check_largest(v->count, got);
+        for (int64_t e = 0; e < v->count; e++, got++) {
+            double want, rounding, apart;
+            char name[160];
+            if (!difference(g, &s, v, e, *got, &want, &rounding)) return false;
+            apart = fabs(*got - want);
+            g->report->checked++;
+            if (!(apart <= g->tolerance * s.largest + rounding))
+                return check_fail(g->report,
+                                  "gradcheck: %s: %s: tape %.17g, differences %.17g; apart by "
+                                  "%.3g, allowed are %.3g (the largest is %.3g)",
+                                  of_gradient ? "second derivative" : "gradient",
+                                  name_of(v, e, name), *got, want, apart,
+                                  g->tolerance * s.largest + rounding, s.largest);
+            /* Where rounding rules, an error relative to what is there would tell only of that. */
+            if (rounding < g->tolerance * s.largest && apart / s.largest > g->report->worst)
+                g->report->worst = apart / s.largest;
         }
-        check_subject s = { "gradcheck",
-                            of_gradient ? "second derivative" : "gradient",
-                            v->param ? "parameter" : "input",
-                            v->param ? wf_param_path(v->param) : NULL,
-                            v->index,
-                            "tape",
-                            "differences",
-                            0 };
-        if (!check_near(g->report, &s, v->count, have, g->want, g->tolerance, floor)) return false;
-        column += v->count;
     }
     return true;
 }
@@ -326,6 +363,8 @@ static bool prepare(grad_check *g, wf_module *module)
         if (wf_shape_check(&shape, x->dtype, NULL) < 0)
             return check_fail(g->report, "gradcheck: input %lld has no shape that can be",
                               (long long)i);
+        if (!x->data && wf_shape_count(&shape) > 0)
+            return check_fail(g->report, "gradcheck: input %lld has no data (NULL)", (long long)i);
         if (x->dtype == WF_I32) continue;
         moved *m = &g->moved[g->n_moved++];
         m->param = param;
@@ -346,6 +385,36 @@ static bool prepare(grad_check *g, wf_module *module)
     for (int i = 0; i < 5; i++)
         *columns[i] = check_take(&g->pool, g->columns * (int64_t)sizeof(double));
     return !g->pool.failed || no_memory(g);
+}
+
+/* The outputs while recording are those without. A function that differentiates itself cannot run
+ * without, and is not asked. */
+static bool check_infer(grad_check *g)
+{
+    wf_mode was = wf_tape_mode(g->t);
+    for (int infer = 0; infer < 2; infer++) {
+        wf_report held = *g->report;
+        wf_tape_set_mode(g->t, infer ? WF_INFER : WF_EVAL);
+        bool ok = run(g);
+        wf_tape_set_mode(g->t, was);
+        if (!ok && wf_tape_ok(g->t)) return false;
+        if (!ok) {
+            *g->report = held;
+            return true;
+        }
+        outputs(g, g->along[infer]);
+    }
+    wf_report values = *g->report; /* no derivatives: not counted */
+    int64_t row = 0;
+    for (int o = 0; o < g->n_out; o++) {
+        if (!g->active[o]) continue;
+        int64_t n = wf_shape_count(&g->out_shape[o]);
+        check_subject s = { "gradcheck", "value by mode", "output", NULL, o, "infer", "eval", 0 };
+        if (!check_near(&values, &s, n, g->along[1] + row, g->along[0] + row, 1e-12, 1e-14))
+            return check_fail(g->report, "%s", values.text);
+        row += n;
+    }
+    return true;
 }
 
 static bool check_function(grad_check *g, const wf_check_options *options)
@@ -373,8 +442,19 @@ static bool check_function(grad_check *g, const wf_check_options *options)
         return check_fail(g->report,
                           "gradcheck: the function is not deterministic: called twice, it "
                           "gave other values");
+    if (!check_infer(g)) return false;
     if (!gradient(g, g->first) || !near_differences(g, false, g->first)) return false;
     return options->first_order_only || check_second(g);
+}
+
+static void tell(const grad_check *g)
+{
+    wf_report *r = g->report;
+    wf_format(r->text, sizeof r->text, "gradcheck: %lld derivatives agree, the worst to %.2g",
+              (long long)r->checked, r->worst);
+    if (!r->kinks) return;
+    wf_append(r->text, sizeof r->text, "; %lld within two steps of a kink, the first at %s",
+              (long long)r->kinks, g->kink);
 }
 
 wf_report wf_gradcheck(wf_check_fn *fn, void *context, int n_in, const wf_tensor in[],
@@ -399,10 +479,7 @@ wf_report wf_gradcheck(wf_check_fn *fn, void *context, int n_in, const wf_tensor
         g->tolerance = options->tolerance > 0 ? options->tolerance : CHECK_TOLERANCE;
         g->step = options->step > 0 ? options->step : CHECK_STEP;
         g->key = options->seed;
-        if (check_function(g, options))
-            wf_format(report.text, sizeof report.text,
-                      "gradcheck: %lld derivatives agree, the worst to %.2g",
-                      (long long)report.checked, report.worst);
+        if (check_function(g, options)) tell(g);
     }
     if (g) {
         check_let_go(&g->pool, NULL);

@@ -90,6 +90,21 @@ static void for_body(const region *r, wf_team *team, int id)
     r->part(r->context, first * r->grain, last == units ? r->n : last * r->grain);
 }
 
+static _Thread_local bool reversed;
+
+void wf_par_reverse(bool on)
+{
+    reversed = on;
+}
+
+static void run_reversed(int64_t n, int64_t grain, wf_par_fn *fn, void *context)
+{
+    uint32_t state = wf_fp_enter();
+    for (int64_t unit = (n - 1) / grain; unit >= 0; unit--)
+        fn(context, unit * grain, n - unit * grain < grain ? n : (unit + 1) * grain);
+    wf_fp_leave(state);
+}
+
 void wf_par_for(int threads, int64_t n, int64_t grain, wf_par_fn *fn, void *context)
 {
     if (n <= 0 || !fn) return;
@@ -98,6 +113,10 @@ void wf_par_for(int threads, int64_t n, int64_t grain, wf_par_fn *fn, void *cont
     if (width == 1) {
         WF_FP_SCOPE uint32_t state = wf_fp_enter();
         fn(context, 0, n);
+        return;
+    }
+    if (reversed) {
+        run_reversed(n, grain, fn, context);
         return;
     }
     region r = { .body = for_body, .context = context, .part = fn, .n = n, .grain = grain };

@@ -1,5 +1,5 @@
-/* What the files of tensor/ know of each other and nobody else sees. Not installed; nothing here is
- * exported. */
+/* What the files of tensor/ know of each other, and the checkers of it, and nobody else sees. Not
+ * installed; nothing here is exported. */
 #ifndef WEFT_TENSOR_PRIVATE_H
 #define WEFT_TENSOR_PRIVATE_H
 
@@ -12,6 +12,11 @@
 /* The runtime, frozen by this call if nothing has frozen it yet. Every field is filled in: all
  * functions, all of `files`, threads in 1..64. Lives as long as the process. */
 WF_HIDDEN_API const wf_runtime *wf_runtime_use(void);
+
+/* On this thread, until it is set back: what wf_par_for would share among threads runs on the
+ * calling one alone, each unit of grain by itself, the last first. A loop that gives the same
+ * result however it is cut gives the same bits. */
+WF_HIDDEN_API void wf_par_reverse(bool on);
 
 /* The threads that this process has now; 0 if the system does not say. */
 WF_HIDDEN_API int wf_threads_alive(void);

@@ -657,22 +657,6 @@ START_TEST(dropout_draws_the_same_mask_in_every_evaluation)
 }
 END_TEST
 
-static bool relu_chain(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n)
-{
-    (void)context;
-    *n = 1;
-    return (out[0] = wf_relu(t, in[0])) != NULL;
-}
-
-START_TEST(a_kink_near_by_is_stepped_over_with_shorter_steps)
-{
-    double x[4] = { 1.1e-4, -1.3e-4, 1, -1 };
-    wf_tensor in = wf_tensor_of(WF_F64, WF_SHAPE(4), x);
-    wf_report r = wf_gradcheck(relu_chain, NULL, 1, &in, NULL);
-    ck_assert_msg(r.ok, "%s", r.text);
-}
-END_TEST
-
 /* ---- when memory fails ---- */
 
 static wf_report check_toy(void)
@@ -732,7 +716,6 @@ static void add(TCase *tests)
     tcase_add_test(tests, a_gradcheck_finds_an_error_of_one_in_a_hundred_thousand);
     tcase_add_test(tests, a_function_that_cannot_be_proved_is_refused_with_a_sentence);
     tcase_add_test(tests, dropout_draws_the_same_mask_in_every_evaluation);
-    tcase_add_test(tests, a_kink_near_by_is_stepped_over_with_shorter_steps);
     tcase_add_loop_test(tests, a_check_without_memory_fails_with_a_sentence_and_leaks_nothing, 0,
                         4);
 }

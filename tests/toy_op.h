@@ -3,7 +3,7 @@
 #ifndef WEFT_TESTS_TOY_OP_H
 #define WEFT_TESTS_TOY_OP_H
 
-#include "autograd/check.h"
+#include "autograd/check_private.h"
 #include "autograd/ops.h"
 
 #include <check.h>
@@ -106,6 +106,14 @@ static inline void must_fail(const wf_op *op, const char *saying)
     wf_report r = wf_op_check(op, NULL);
     ck_assert_msg(!r.ok, "not caught: should have said '%s'", saying);
     ck_assert_msg(strstr(r.text, saying), "said '%s', not '%s'", r.text, saying);
+}
+
+/* The fault is told, and by this law alone. */
+static inline void only_law(uint32_t law, const wf_op *op, const char *saying)
+{
+    must_fail(op, saying);
+    wf_report r = op_check_without(law, op, NULL, NULL);
+    ck_assert_msg(r.ok, "told without the law, too: %s", r.text);
 }
 
 #endif

@@ -1,0 +1,430 @@
+/* The laws that the checkers hold beside differences: for each a fault that this law tells and that
+ * every other one lets pass. */
+#include "autograd/check.h"
+#include "autograd/ops.h"
+#include "tensor/par.h"
+#include "tensor/runtime.h"
+#include "tests/harness.h"
+#include "tests/toy_op.h"
+
+#include <math.h>
+
+static void must_pass(const wf_op *op)
+{
+    wf_report r = wf_op_check(op, NULL);
+    ck_assert_msg(r.ok, "%s", r.text);
+}
+
+/* ---- threads that meet ---- */
+
+/* y = a s with one number s: its gradient is a sum, in parts of whatever is handed to a thread. */
+enum { GRAIN = 4096 };
+
+static bool scaled_shape(wf_shaping *s)
+{
+    s->out[0] = *s->in[0];
+    s->scratch_backward = (wf_tensor_count(s->in[0]) / GRAIN + 1) * (int64_t)sizeof(double);
+    return s->in[1]->rank == 0 || wf_refuse(s->error, "s is no scalar");
+}
+
+static void scaled_forward(const wf_call *c)
+{
+    double s = get(c->in[1], 0);
+    for (int64_t i = 0; i < wf_tensor_count(c->out[0]); i++)
+        put(c->out[0], i, get(c->in[0], i) * s);
+}
+
+static double part_sum(const wf_call *c, int64_t begin, int64_t end)
+{
+    double sum = 0;
+    for (int64_t i = begin; i < end; i++) sum += get(c->gout[0], i) * get(c->in[0], i);
+    return sum;
+}
+
+static void scaled_part(void *context, int64_t begin, int64_t end)
+{
+    const wf_call *c = context;
+    for (int64_t at = begin; at < end; at += GRAIN)
+        ((double *)c->scratch)[at / GRAIN] = part_sum(c, at, at + GRAIN < end ? at + GRAIN : end);
+}
+
+static void racing_part(void *context, int64_t begin, int64_t end)
+{
+    const wf_call *c = context;
+    put(c->gin[1], 0, get(c->gin[1], 0) + part_sum(c, begin, end));
+}
+
+static void scaled_by(const wf_call *c, bool racing)
+{
+    int64_t n = wf_tensor_count(c->out[0]);
+    if (!c->gout[0]) return;
+    double s = get(c->in[1], 0);
+    for (int64_t i = 0; c->gin[0] && i < n; i++)
+        put(c->gin[0], i, get(c->gin[0], i) + get(c->gout[0], i) * s);
+    if (!c->gin[1] || n == 0) return;
+    wf_par_for(c->threads, n, GRAIN, racing ? racing_part : scaled_part, (void *)(uintptr_t)c);
+    for (int64_t i = 0; !racing && i < (n - 1) / GRAIN + 1; i++)
+        put(c->gin[1], 0, get(c->gin[1], 0) + ((double *)c->scratch)[i]);
+}
+
+static void scaled_backward(const wf_call *c)
+{
+    scaled_by(c, false);
+}
+
+static void racing_backward(const wf_call *c)
+{
+    scaled_by(c, true);
+}
+
+static bool scaled_reference(wf_tape *t, int n, wf_var *const in[], const void *attr, wf_var *out[])
+{
+    (void)n, (void)attr;
+    return (out[0] = wf_mul(t, in[0], in[1])) != NULL;
+}
+
+static bool scaled_sample(int k, wf_sample *s)
+{
+    if (!toy_sample(k, s)) return false;
+    s->in[1].shape = WF_SCALAR;
+    return true;
+}
+
+START_TEST(parts_that_add_into_one_number_are_told_by_a_sample_made_large)
+{
+    wf_op op = toy();
+    op.shape = scaled_shape;
+    op.forward = scaled_forward;
+    op.backward = scaled_backward;
+    op.gradient = NULL;
+    op.reference = scaled_reference;
+    op.sample = scaled_sample;
+    must_pass(&op);
+    op.backward = racing_backward;
+    must_fail(&op, "toy, sample 'matrix': made large, ");
+    only_law(LAW_LARGE, &op, ": the gradient of input 1 has other bits than on one thread");
+}
+END_TEST
+
+static const wf_op *expand;
+
+static bool sample_of_fixed_size(int k, wf_sample *s)
+{
+    return k < 6 && expand->sample(k, s);
+}
+
+START_TEST(a_row_none_of_whose_samples_can_be_made_large_says_so)
+{
+    expand = wf_op_named("expand");
+    wf_op op = *expand;
+    op.sample = sample_of_fixed_size;
+    wf_report r = wf_op_check(&op, NULL);
+    ck_assert_msg(r.ok && strstr(r.text, "; no sample could be made large"), "%s", r.text);
+    for (int i = 0; wf_op_at(i); i++) {
+        r = wf_op_check(wf_op_at(i), NULL);
+        ck_assert_msg(r.ok && !strstr(r.text, "made large"), "%s", r.text);
+    }
+}
+END_TEST
+
+/* ---- linear in the cotangents, nothing of nothing ---- */
+
+static void backward_bent(const wf_call *c)
+{
+    if (!c->gout[0]) return;
+    for (int64_t i = 0; i < wf_tensor_count(c->out[0]); i++) {
+        double a = get(c->in[0], i), b = get(c->in[1], i), g = get(c->gout[0], i);
+        g = g + 1e-9 * (g * fabs(g));
+        if (c->gin[0]) put(c->gin[0], i, get(c->gin[0], i) + g * b * b);
+        if (c->gin[1]) put(c->gin[1], i, get(c->gin[1], i) + 2 * g * a * b);
+    }
+}
+
+static void gradient_bent(wf_tape *t, const wf_gradient *g)
+{
+    wf_gradient bent = *g;
+    wf_var *y = g->gout[0], *more = wf_mul_scalar(t, wf_mul(t, y, wf_abs(t, y)), 1e-9);
+    wf_var *const gout[1] = { wf_add(t, y, more) };
+    bent.gout = gout;
+    toy_gradient(t, &bent);
+}
+
+START_TEST(a_backward_that_is_not_linear_in_the_cotangents_is_told)
+{
+    wf_op op = toy();
+    op.backward = backward_bent;
+    op.gradient = gradient_bent;
+    op.reference = NULL;
+    only_law(LAW_LINEAR, &op, "toy, sample 'matrix': backward is linear in the cotangents: input ");
+}
+END_TEST
+
+static void backward_of_nothing(const wf_call *c)
+{
+    toy_backward(c);
+    for (int64_t i = 0; !c->gout[0] && c->gin[0] && i < wf_tensor_count(c->gin[0]); i++)
+        put(c->gin[0], i, get(c->gin[0], i) + 1);
+}
+
+START_TEST(a_backward_that_makes_something_of_no_cotangent_is_told)
+{
+    wf_op op = toy();
+    op.backward = backward_of_nothing;
+    only_law(LAW_LINEAR, &op,
+             "toy, sample 'matrix': backward without any cotangent: input 0, element 0: it 1");
+}
+END_TEST
+
+/* ---- graphs of some gradients, from some outputs ---- */
+
+static void gradient_all_or_nothing(wf_tape *t, const wf_gradient *g)
+{
+    if (g->wanted[0]) toy_gradient(t, g);
+}
+
+START_TEST(a_gradient_that_is_made_only_in_company_is_told)
+{
+    wf_op op = toy();
+    op.gradient = gradient_all_or_nothing;
+    only_law(LAW_GRAPHS, &op,
+             "toy, sample 'matrix': gradient of the inputs 0x2 alone: input 1, element ");
+}
+END_TEST
+
+/* y = a b, z = a + b. */
+static bool two_shape(wf_shaping *s)
+{
+    s->out[1] = *s->in[0];
+    return toy_shape(s);
+}
+
+static void two_forward(const wf_call *c)
+{
+    for (int64_t i = 0; i < wf_tensor_count(c->out[0]); i++) {
+        put(c->out[0], i, get(c->in[0], i) * get(c->in[1], i));
+        put(c->out[1], i, get(c->in[0], i) + get(c->in[1], i));
+    }
+}
+
+static void two_backward(const wf_call *c)
+{
+    for (int k = 0; k < 2; k++)
+        for (int64_t i = 0; c->gin[k] && i < wf_tensor_count(c->out[0]); i++) {
+            double g = c->gout[0] ? get(c->gout[0], i) * get(c->in[1 - k], i) : 0;
+            put(c->gin[k], i, get(c->gin[k], i) + g + (c->gout[1] ? get(c->gout[1], i) : 0));
+        }
+}
+
+static wf_var *two_sum(wf_tape *t, wf_var *a, wf_var *b)
+{
+    return a && b ? wf_add(t, a, b) : a ? a : b;
+}
+
+static void two_gradient(wf_tape *t, const wf_gradient *g)
+{
+    for (int k = 0; k < 2; k++)
+        if (g->wanted[k])
+            g->gin[k] = two_sum(t, g->gout[0] ? wf_mul(t, g->gout[0], g->in[1 - k]) : NULL,
+                                g->gout[1]);
+}
+
+static void two_gradient_of_ones(wf_tape *t, const wf_gradient *g)
+{
+    wf_gradient call = *g;
+    wf_var *gout[2] = { g->gout[0], g->gout[1] };
+    if (!gout[1]) gout[1] = wf_full(t, WF_F64, wf_shape_of(g->in[0]), 1);
+    call.gout = gout;
+    two_gradient(t, &call);
+}
+
+START_TEST(a_gradient_that_takes_no_cotangent_for_another_than_zero_is_told)
+{
+    wf_op op = toy();
+    op.outputs = 2;
+    op.shape = two_shape;
+    op.forward = two_forward;
+    op.backward = two_backward;
+    op.gradient = two_gradient;
+    op.reference = NULL;
+    must_pass(&op);
+    op.gradient = two_gradient_of_ones;
+    only_law(LAW_GRAPHS, &op,
+             "toy, sample 'matrix': gradient from the outputs 0x1 alone: input 0, element ");
+}
+END_TEST
+
+/* ---- second derivatives ---- */
+
+static void gradient_turned(wf_tape *t, const wf_gradient *g)
+{
+    toy_gradient(t, g);
+    if (!g->gin[0]) return;
+    /* Zero, but its derivative by b is not. */
+    wf_var *b = wf_tanh(t, g->in[1]), *nothing = wf_sub(t, b, wf_detach(t, b));
+    g->gin[0] = wf_add(t, g->gin[0], wf_mul_scalar(t, nothing, 1e-9));
+}
+
+START_TEST(second_derivatives_that_are_not_symmetric_are_told)
+{
+    wf_op op = toy();
+    op.gradient = gradient_turned;
+    only_law(LAW_SYMMETRIC, &op,
+             "toy, sample 'matrix': second derivatives are symmetric: u'Hv is ");
+}
+END_TEST
+
+/* ---- with and without recording ---- */
+
+static bool that_looks_at_the_mode(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8],
+                                   int *n)
+{
+    (void)context;
+    *n = 1;
+    out[0] = wf_mul_scalar(t, in[0], wf_tape_mode(t) == WF_INFER ? 1 + 1e-9 : 1);
+    return out[0] != NULL;
+}
+
+/* |dy/dx|^2 of y = x^3: it cannot run where nothing is recorded. */
+static bool that_differentiates(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8],
+                                int *n)
+{
+    (void)context;
+    wf_var *y = wf_sum(t, wf_mul(t, in[0], wf_square(t, in[0])), NULL), *grad;
+    *n = 1;
+    if (!wf_grad(t, 1, &y, NULL, 1, in, &grad, &(wf_grad_options){ .create_graph = true }))
+        return false;
+    out[0] = wf_square(t, grad);
+    return out[0] != NULL;
+}
+
+START_TEST(a_function_whose_value_depends_on_being_recorded_is_told)
+{
+    double x[3] = { 1, -2, 3 };
+    wf_tensor in = wf_tensor_of(WF_F64, WF_SHAPE(3), x);
+    wf_report r = wf_gradcheck(that_looks_at_the_mode, NULL, 1, &in, NULL);
+    ck_assert(!r.ok);
+    ck_assert_msg(
+        strstr(r.text, "gradcheck: value by mode: output 0, element 2: infer 3.0000000") == r.text,
+        "%s", r.text);
+    r = wf_gradcheck(that_differentiates, NULL, 1, &in, NULL);
+    ck_assert_msg(r.ok, "%s", r.text);
+}
+END_TEST
+
+/* ---- kinks ---- */
+
+static bool sample_about_zero(int k, wf_sample *s)
+{
+    if (k) return false;
+    s->label = "about zero";
+    s->n_in = 1;
+    s->in[0].dtype = WF_F64;
+    s->in[0].shape = WF_SHAPE(3);
+    s->in[0].low = -1e-4;
+    s->in[0].high = 1e-4;
+    return true;
+}
+
+START_TEST(a_sample_within_two_steps_of_a_kink_is_told)
+{
+    static const char *const name[] = { "abs", "relu", "sign" };
+    for (int i = 0; i < 3; i++) {
+        wf_op op = *wf_op_named(name[i]);
+        op.sample = sample_about_zero;
+        must_fail(&op, ", sample 'about zero': input 0, element ");
+        must_fail(&op, " lies within two steps of a kink of the outputs' element ");
+        must_fail(&op, "\n  hint: give the sample a gap, or other limits");
+    }
+}
+END_TEST
+
+static bool relu_of(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n)
+{
+    (void)context;
+    *n = 1;
+    return (out[0] = wf_relu(t, in[0])) != NULL;
+}
+
+static bool larger_of(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n)
+{
+    (void)context;
+    *n = 1;
+    return (out[0] = wf_maximum(t, in[0], in[1])) != NULL;
+}
+
+static bool relu_squared(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n)
+{
+    (void)context;
+    *n = 1;
+    return (out[0] = wf_square(t, wf_relu(t, in[0]))) != NULL;
+}
+
+START_TEST(a_kink_near_by_is_decided_by_shorter_steps_and_told)
+{
+    double x[4] = { 1.1e-4, -1.3e-4, 1, -1 };
+    wf_tensor in = wf_tensor_of(WF_F64, WF_SHAPE(4), x);
+    wf_report r = wf_gradcheck(relu_of, NULL, 1, &in,
+                               &(wf_check_options){ .first_order_only = true });
+    ck_assert_msg(r.ok, "%s", r.text);
+    ck_assert_int_eq(r.kinks, 2);
+    ck_assert_msg(strstr(r.text, "; 2 within two steps of a kink, the first at input 0, element 0"),
+                  "%s", r.text);
+    x[0] = 0.5, x[1] = -0.5;
+    r = wf_gradcheck(relu_of, NULL, 1, &in, NULL);
+    ck_assert_msg(r.ok && r.kinks == 0 && !strstr(r.text, "kink"), "%s", r.text);
+}
+END_TEST
+
+START_TEST(a_kink_at_the_value_itself_has_no_derivative_and_fails)
+{
+    double x[3] = { 1, 0, -1 }, y[3] = { 2, 0, -2 };
+    wf_tensor in[2] = { wf_tensor_of(WF_F64, WF_SHAPE(3), x),
+                        wf_tensor_of(WF_F64, WF_SHAPE(3), y) };
+    wf_report r = wf_gradcheck(relu_of, NULL, 1, in, NULL);
+    ck_assert(!r.ok);
+    ck_assert_msg(
+        strstr(r.text,
+               "gradcheck: gradient: input 0, element 1 (0) is at a kink: from the left ") ==
+            r.text,
+        "%s", r.text);
+    ck_assert_msg(strstr(r.text, ", the tape says 0\n  hint: there is no derivative to compare "
+                                 "with; move the value"),
+                  "%s", r.text);
+    /* At a tie half of it agrees with the differences: they are no proof. */
+    r = wf_gradcheck(larger_of, NULL, 2, in, NULL);
+    ck_assert_msg(!r.ok && strstr(r.text, "element 1 (0) is at a kink"), "%s", r.text);
+    /* The first derivative has none there, the second has. */
+    r = wf_gradcheck(relu_squared, NULL, 1, in, NULL);
+    ck_assert_msg(!r.ok && strstr(r.text, "gradcheck: second derivative: input 0, element 1 (0) is "
+                                          "at a kink: "),
+                  "%s", r.text);
+    r = wf_gradcheck(relu_squared, NULL, 1, in, &(wf_check_options){ .first_order_only = true });
+    ck_assert_msg(r.ok, "%s", r.text);
+}
+END_TEST
+
+static void no_log(void *user, const char *text)
+{
+    (void)user, (void)text;
+}
+
+static void add(TCase *tests)
+{
+    tcase_add_test(tests, parts_that_add_into_one_number_are_told_by_a_sample_made_large);
+    tcase_add_test(tests, a_row_none_of_whose_samples_can_be_made_large_says_so);
+    tcase_add_test(tests, a_backward_that_is_not_linear_in_the_cotangents_is_told);
+    tcase_add_test(tests, a_backward_that_makes_something_of_no_cotangent_is_told);
+    tcase_add_test(tests, a_gradient_that_is_made_only_in_company_is_told);
+    tcase_add_test(tests, a_gradient_that_takes_no_cotangent_for_another_than_zero_is_told);
+    tcase_add_test(tests, second_derivatives_that_are_not_symmetric_are_told);
+    tcase_add_test(tests, a_function_whose_value_depends_on_being_recorded_is_told);
+    tcase_add_test(tests, a_sample_within_two_steps_of_a_kink_is_told);
+    tcase_add_test(tests, a_kink_near_by_is_decided_by_shorter_steps_and_told);
+    tcase_add_test(tests, a_kink_at_the_value_itself_has_no_derivative_and_fails);
+}
+
+int main(int argc, char **argv)
+{
+    if (!wf_runtime_set(&(wf_runtime){ .log = no_log, .threads = 3 }, NULL)) return 1;
+    return harness_main(argc, argv, "laws", add);
+}
