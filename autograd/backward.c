@@ -220,8 +220,9 @@ bool wf_backward_from(wf_tape *t, int n, wf_var *const out[], wf_var *const cota
         return false;
     }
     WF_SWEEP calling before = sweep_begin(t, "backward");
-    return before.tape && backward_all(t, n, out, cotangent) &&
-           (t->rehearsal || t->defer_commit || commit(t));
+    if (!before.tape || !backward_all(t, n, out, cotangent)) return false;
+    t->sweeps++;
+    return t->rehearsal || t->defer_commit || commit(t);
 }
 
 bool wf_backward(wf_tape *t, wf_var *loss)

@@ -68,8 +68,8 @@ void blame_gradient(wf_tape *t, const char *path, const char *what, const node *
                     wf_var *const cotangent[])
 {
     char text[512];
-    wf_format(text, sizeof text, "backward: the gradient of '%s' became %s at step %llu", path, what,
-             (unsigned long long)t->step);
+    wf_format(text, sizeof text, "backward: the gradient of '%s' became %s at step %llu", path,
+              what, (unsigned long long)t->step);
     if (culprit) t->where = culprit->where;
     for (int i = 0; i < n; i++)
         if (cotangent[i] && !tensor_finite(&cotangent[i]->value, 1)) {

@@ -103,8 +103,7 @@ static bool go_back(wf_tape *t, const wf_mark *mark)
 {
     if (!forget_epochs(t, mark)) return false;
     /* A var from before the mark must not point to a kept gradient's place after it. */
-    for (int64_t i = kept_at(mark); i < t->kept.n; i++)
-        ((wf_var **)t->kept.at)[i]->kept = NULL;
+    for (int64_t i = kept_at(mark); i < t->kept.n; i++) ((wf_var **)t->kept.at)[i]->kept = NULL;
     t->kept.n = kept_at(mark);
     t->marks.n = (int64_t)mark->depth;
     arena_return(&t->values, mark->place);

@@ -14,13 +14,14 @@ typedef struct block block;
 
 struct wf_module {
     wf_module *root, *parent;
-    wf_module *child, *sibling; /* first child, next sibling */
+    wf_module *child, *last, *sibling; /* first and last child, next sibling */
+    list params;                /* of param *: all of its subtree, in the order of making */
     block *memory;              /* of wf_module_memory, newest first */
     char *name, *path;
     /* The root's alone: */
     uint64_t seed;
     wf_dtype dtype;
-    list params; /* of param *, in the order of making */
+    paths params_named, modules_named; /* by whole path */
     bool failed;
     wf_error error;
     _Atomic(const wf_tape *) committing;
@@ -109,20 +110,26 @@ static void module_free(wf_module *m)
     }
     wf_release(m->name);
     wf_release(m->path);
+    wf_release(m->params.at);
     wf_release(m);
+}
+
+static void param_free(param *p)
+{
+    if (!p) return;
+    wf_release(p->var.value.data);
+    wf_release(p->grad);
+    wf_release(p->path);
+    wf_release(p);
 }
 
 void wf_module_free(wf_module *root)
 {
     if (!root || root->root != root) return;
     param **all = root->params.at;
-    for (int64_t i = 0; i < root->params.n; i++) {
-        wf_release(all[i]->var.value.data);
-        wf_release(all[i]->grad);
-        wf_release(all[i]->path);
-        wf_release(all[i]);
-    }
-    wf_release(all);
+    for (int64_t i = 0; i < root->params.n; i++) param_free(all[i]);
+    paths_free(&root->params_named);
+    paths_free(&root->modules_named);
     module_free(root);
 }
 
@@ -158,13 +165,11 @@ wf_module *wf_module_child(wf_module *parent, const char *name)
                        shown(name, text));
         return NULL;
     }
-    wf_module **end = &parent->child;
-    for (; *end; end = &(*end)->sibling)
-        if (!strcmp((*end)->name, name)) {
-            wf_module_fail(parent, "module '%s': there is one of this name in '%s' already", name,
-                           *parent->path ? parent->path : root->name);
-            return NULL;
-        }
+    if (paths_find(&root->modules_named, parent->path, name)) {
+        wf_module_fail(parent, "module '%s': there is one of this name in '%s' already", name,
+                       *parent->path ? parent->path : root->name);
+        return NULL;
+    }
     wf_module *m = wf_alloc_zero(sizeof *m);
     if (m) {
         m->root = root;
@@ -172,12 +177,16 @@ wf_module *wf_module_child(wf_module *parent, const char *name)
         m->name = wf_strdup(name);
         m->path = joined(parent->path, name);
     }
-    if (!m || !m->name || !m->path) {
+    if (!m || !m->name || !m->path || !paths_add(&root->modules_named, m->path, m)) {
         if (m) module_free(m);
         wf_module_fail(parent, "module '%s': out of memory", name);
         return NULL;
     }
-    *end = m;
+    if (parent->last)
+        parent->last->sibling = m;
+    else
+        parent->child = m;
+    parent->last = m;
     return root->failed ? NULL : m;
 }
 
@@ -209,6 +218,49 @@ wf_dtype wf_module_dtype(const wf_module *m)
 
 /* ---- parameters ---- */
 
+/* A parameter with its memory and initial values that no module knows of yet; NULL after failing
+ * the tree. */
+static param *param_make(wf_module *module, const char *name, wf_shape shape, int64_t n,
+                         wf_init init)
+{
+    wf_module *root = module->root;
+    param *p = wf_alloc_zero(sizeof *p);
+    size_t bytes = (size_t)(n > 0 ? n : 1) * (size_t)wf_dtype_size(root->dtype);
+    if (p) {
+        p->module = module;
+        p->path = joined(module->path, name);
+        p->var.value = wf_tensor_of(root->dtype, shape, wf_alloc(bytes));
+        p->grad = wf_alloc_zero(bytes);
+    }
+    if (!p || !p->path || !p->var.value.data || !p->grad)
+        wf_module_fail(module, "parameter '%s': out of memory for 2 x %zu bytes", name, bytes);
+    else if (!param_fill(&p->var.value, init, wf_key_named(root->seed, p->path)))
+        wf_module_fail(module, "parameter '%s': out of memory for its initial values", p->path);
+    if (root->failed) {
+        param_free(p);
+        return NULL;
+    }
+    p->var.root = &p->var;
+    p->version = 1;
+    p->grad_tensor = p->var.value;
+    p->grad_tensor.data = p->grad;
+    return p;
+}
+
+/* Enters p into the lists of its module and of all above it, and under its path; all or none. */
+static bool param_enter(param *p)
+{
+    wf_module *m = p->module;
+    for (; m; m = m->parent) {
+        param **slot = list_add(&m->params, sizeof *slot);
+        if (!slot) break;
+        *slot = p;
+    }
+    if (!m && paths_add(&p->module->root->params_named, p->path, p)) return true;
+    for (wf_module *done = p->module; done != m; done = done->parent) done->params.n--;
+    return wf_module_fail(p->module, "parameter '%s': out of memory", p->path);
+}
+
 wf_var *wf_param_new(wf_module *module, const char *name, wf_shape shape, wf_init init)
 {
     if (!module || module->root->failed) return NULL;
@@ -231,39 +283,15 @@ wf_var *wf_param_new(wf_module *module, const char *name, wf_shape shape, wf_ini
         wf_module_fail(module, "parameter '%s': %s", name, e.text);
         return NULL;
     }
-    param *p = wf_alloc_zero(sizeof *p);
-    size_t bytes = (size_t)(n > 0 ? n : 1) * (size_t)wf_dtype_size(root->dtype);
-    if (p) {
-        p->module = module;
-        p->path = joined(module->path, name);
-        p->var.value = wf_tensor_of(root->dtype, shape, wf_alloc(bytes));
-        p->grad = wf_alloc_zero(bytes);
-    }
-    bool ok = p && p->path && p->var.value.data && p->grad;
-    if (!ok) wf_module_fail(module, "parameter '%s': out of memory for 2 x %zu bytes", name, bytes);
-    for (int64_t i = 0; ok && i < root->params.n; i++)
-        if (!strcmp(((param **)root->params.at)[i]->path, p->path))
-            ok = wf_module_fail(module, "parameter '%s': there is one already", p->path);
-    if (ok && !param_fill(&p->var.value, init, wf_key_named(root->seed, p->path)))
-        ok = wf_module_fail(module, "parameter '%s': out of memory for its initial values",
-                            p->path);
-    param **slot = ok ? list_add(&root->params, sizeof *slot) : NULL;
-    if (ok && !slot) wf_module_fail(module, "parameter '%s': out of memory", p->path);
-    if (!slot) {
-        if (p) {
-            wf_release(p->var.value.data);
-            wf_release(p->grad);
-            wf_release(p->path);
-        }
-        wf_release(p);
+    const param *twin = paths_find(&root->params_named, module->path, name);
+    if (twin) {
+        wf_module_fail(module, "parameter '%s': there is one already", twin->path);
         return NULL;
     }
-    *slot = p;
-    p->var.root = &p->var;
-    p->version = 1;
-    p->grad_tensor = p->var.value;
-    p->grad_tensor.data = p->grad;
-    return &p->var;
+    param *p = param_make(module, name, shape, n, init);
+    if (p && param_enter(p)) return &p->var;
+    param_free(p);
+    return NULL;
 }
 
 static param *param_of(const wf_var *v)
@@ -319,43 +347,27 @@ uint64_t wf_param_version(const wf_var *v)
     return param_of(v) ? param_of(v)->version : 0;
 }
 
-static bool below(const wf_module *m, const wf_module *top)
-{
-    for (; m; m = m->parent)
-        if (m == top) return true;
-    return false;
-}
-
 void wf_module_freeze(wf_module *m, bool frozen)
 {
-    param *const *all = m ? m->root->params.at : NULL;
-    for (int64_t i = 0; m && i < m->root->params.n; i++)
-        if (below(all[i]->module, m)) wf_param_freeze(&all[i]->var, frozen);
+    param *const *all = m ? m->params.at : NULL;
+    for (int64_t i = 0; m && i < m->params.n; i++) wf_param_freeze(&all[i]->var, frozen);
 }
 
 void wf_module_clear_grads(wf_module *m)
 {
-    param *const *all = m ? m->root->params.at : NULL;
-    for (int64_t i = 0; m && i < m->root->params.n; i++)
-        if (below(all[i]->module, m)) all[i]->has_grad = false;
+    param *const *all = m ? m->params.at : NULL;
+    for (int64_t i = 0; m && i < m->params.n; i++) all[i]->has_grad = false;
 }
 
 int64_t wf_module_param_count(const wf_module *m)
 {
-    int64_t n = 0;
-    if (!m) return 0;
-    param *const *all = m->root->params.at;
-    for (int64_t i = 0; i < m->root->params.n; i++) n += below(all[i]->module, m);
-    return n;
+    return m ? m->params.n : 0;
 }
 
 wf_var *wf_module_param_at(const wf_module *m, int64_t index)
 {
-    if (!m || index < 0) return NULL;
-    param *const *all = m->root->params.at;
-    for (int64_t i = 0; i < m->root->params.n; i++)
-        if (below(all[i]->module, m) && index-- == 0) return &all[i]->var;
-    return NULL;
+    if (!m || index < 0 || index >= m->params.n) return NULL;
+    return &((param **)m->params.at)[index]->var;
 }
 
 const char *module_param_name(const wf_module *m, const wf_var *v)
@@ -367,12 +379,8 @@ const char *module_param_name(const wf_module *m, const wf_var *v)
 
 wf_var *wf_module_param_find(const wf_module *m, const char *path)
 {
-    if (!m || !path) return NULL;
-    param *const *all = m->root->params.at;
-    for (int64_t i = 0; i < m->root->params.n; i++)
-        if (below(all[i]->module, m) && !strcmp(module_param_name(m, &all[i]->var), path))
-            return &all[i]->var;
-    return NULL;
+    param *p = m && path ? paths_find(&m->root->params_named, m->path, path) : NULL;
+    return p ? &p->var : NULL;
 }
 
 int64_t wf_module_weights(const wf_module *m)

@@ -16,7 +16,8 @@ typedef struct wf_module_options {
 } wf_module_options;
 
 /* The root of a tree: yours to free, which frees everything below it. NULL when there is no
- * memory. */
+ * memory. Tapes read parameters in place: one on which a parameter of the tree was used may be
+ * reset or freed after wf_module_free, and nothing else. */
 WF_API wf_module *wf_module_new(const char *name, const wf_module_options *options);
 WF_API void wf_module_free(wf_module *root);
 /* A child under a name that its siblings do not have (any UTF-8 without '.', spaces and control

@@ -11,7 +11,7 @@
 enum { LEVELS = 40 };
 
 struct partials {
-    void *level[LEVELS];      /* level k: the sum of 2^k folds, or NULL */
+    void *level[LEVELS]; /* level k: the sum of 2^k folds, or NULL */
 };
 
 static int64_t var_bytes(const wf_var *v)
@@ -105,7 +105,7 @@ void grad_join(wf_tape *t, wf_var *root)
 
 typedef struct finite_loop {
     const void *data;
-    int32_t found[64];        /* by part: one that is not */
+    int32_t found[64]; /* by part: one that is not */
     int64_t part;
 } finite_loop;
 

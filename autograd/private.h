@@ -100,6 +100,7 @@ struct wf_tape {
     const char *sweeping;     /* the sweep or commit that has not ended */
     bool inside;              /* kernels run, or were left by a jump */
     uint32_t callers_fp;      /* and the floating-point state to be given back then */
+    int64_t sweeps;           /* backward passes since the reset */
     wf_error error;
 };
 
@@ -166,6 +167,16 @@ node *node_record(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], wf_
 /* Makes strides row-major; false if the size does not fit. */
 bool tensor_settle(wf_tensor *x, int64_t *bytes);
 void tape_fail_oom(wf_tape *t, const char *who, int64_t bytes);
+
+/* A table of what bears paths, which it does not own. find: by a path and a name below it. */
+typedef struct path_entry path_entry;
+typedef struct paths {
+    path_entry *at;
+    int64_t n, room;
+} paths;
+void *paths_find(const paths *t, const char *path, const char *name);
+bool paths_add(paths *t, const char *path, void *item);
+void paths_free(paths *t);
 
 /* The module root's part in a commit: one tape at a time. */
 bool module_try_lock(wf_module *root, const wf_tape *t);

@@ -88,6 +88,7 @@ void wf_tape_reset(wf_tape *t)
     t->error.text[0] = '\0';
     t->random_ops = 0;
     t->sweeping = NULL;
+    t->sweeps = 0;
     t->frame = 0;
     t->step++;
     generation_begin(t);
@@ -203,7 +204,17 @@ wf_var *wf_fail(wf_tape *t, const char *format, ...)
 
 void tape_fail_oom(wf_tape *t, const char *who, int64_t bytes)
 {
-    wf_fail(t, "%s: out of memory for %lld bytes", who, (long long)bytes);
+    char hint[160] = "";
+    int64_t held = arena_used(&t->values);
+    /* What a forgotten reset looks like: nothing else makes a tape grow from step to step. */
+    if (t->sweeps > 1)
+        wf_format(hint, sizeof hint,
+                  "\n  hint: since the last wf_tape_reset there were %lld backward passes",
+                  (long long)t->sweeps);
+    else if (t->mode == WF_INFER && held >= 1 << 20)
+        wf_format(hint, sizeof hint, "\n  hint: %lld bytes are held until the next wf_tape_reset",
+                  (long long)held);
+    wf_fail(t, "%s: out of memory for %lld bytes%s", who, (long long)bytes, hint);
 }
 
 void wf_scope_push(wf_tape *t, const char *name)

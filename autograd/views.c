@@ -71,9 +71,13 @@ bool wf_split(wf_tape *t, wf_var *x, int axis, int n, wf_var *part[])
     for (int i = 0; i < n; i++) {
         wf_tensor v;
         int64_t each = size / n;
-        if (wf_view_slice(&x->value, axis, i * each, (i + 1) * each, 1, &v))
+        if (!wf_view_slice(&x->value, axis, i * each, (i + 1) * each, 1, &v))
+            wf_fail(t, "split: out of range");
+        else
             part[i] = view_new(t, x, &v);
-        if (!part[i]) return false;
+        if (part[i]) continue;
+        for (int k = 0; k < i; k++) part[k] = NULL;
+        return false;
     }
     return true;
 }
@@ -148,10 +152,12 @@ wf_var *wf_reshape(wf_tape *t, wf_var *x, wf_shape shape)
     if (!good)
         return wf_fail(t, "reshape: %s has %lld numbers; they do not make %s", shape_of(x, text),
                        (long long)count, wf_shape_text(other, sizeof other, asked.rank, asked.dim));
+    wf_error e = { { 0 } };
+    if (wf_shape_check(&shape, x->value.dtype, &e) < 0) return wf_fail(t, "reshape: %s", e.text);
     wf_tensor v;
     if (!wf_view_reshape(&x->value, shape, &v)) {
-        x = wf_copy(t, x);
-        if (!x || !wf_view_reshape(&x->value, shape, &v)) return NULL;
+        if (!(x = wf_copy(t, x))) return NULL;
+        if (!wf_view_reshape(&x->value, shape, &v)) return wf_fail(t, "reshape: out of range");
     }
     return view_new(t, x, &v);
 }

@@ -9,6 +9,7 @@
 
 #include <math.h>
 #include <setjmp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -355,7 +356,8 @@ START_TEST(the_list_of_gradients_may_be_any_of_the_lists_given)
             wf_var **grad = which == 0 ? wrt : which == 1 ? out : with;
             ck_assert(wf_grad(t, 1, out, with, 1, wrt, grad,
                               &(wf_grad_options){ .create_graph = graph }));
-            for (int i = 0; i < 3; i++) ck_assert(wf_at(grad[0], i) == 2 * wf_at(x, i) * wf_at(c, i));
+            for (int i = 0; i < 3; i++)
+                ck_assert(wf_at(grad[0], i) == 2 * wf_at(x, i) * wf_at(c, i));
             tear_down();
         }
 }
@@ -371,6 +373,88 @@ START_TEST(an_op_may_write_its_outputs_over_the_list_of_its_inputs)
     wf_var *whole[3] = { numbers(12) };
     ck_assert(wf_split(t, whole[0], 0, 3, whole));
     ck_assert(wf_at(whole[2], 0) == 3);
+    tear_down();
+}
+END_TEST
+
+/* ---- every NULL has a sentence ---- */
+
+START_TEST(a_view_that_is_refused_says_why_whatever_the_numbers_are)
+{
+    static const int64_t odd[] = { 0,      1, -1, 2, 3, 7, -7, INT64_MAX, INT64_MIN, INT64_MAX / 2,
+                                   1 << 30 };
+    enum { ODD = (int)(sizeof odd / sizeof odd[0]) };
+    set_up();
+    for (int a = 0; a < ODD; a++)
+        for (int b = 0; b < ODD; b++)
+            for (int c = 0; c < ODD; c++)
+                for (int empty = 0; empty < 2; empty++)
+                    for (int kind = 0; kind < 7; kind++) {
+                        wf_tape_reset(t);
+                        wf_var *x = wf_zeros(t, WF_F32, empty ? WF_SHAPE(3, 0) : WF_SHAPE(3, 2));
+                        wf_var *y = NULL, *part[8];
+                        int i = (int)odd[a], k = (int)odd[b];
+                        if (kind == 0) y = wf_slice(t, x, b % 2, odd[a], odd[b], odd[c]);
+                        if (kind == 1) y = wf_select(t, x, c % 2, odd[a]);
+                        if (kind == 2) y = wf_window(t, x, c % 2, odd[a], odd[b]);
+                        if (kind == 3) y = wf_reshape(t, x, WF_SHAPE(odd[a], odd[b], odd[c]));
+                        if (kind == 4) y = wf_unsqueeze(t, x, i);
+                        if (kind == 5) y = wf_transpose(t, x, i, k);
+                        if (kind == 6 && (i > 8 || !wf_split(t, x, 0, i, part))) continue;
+                        if (kind == 6) y = part[0];
+                        ck_assert_msg((y == NULL) == !wf_tape_ok(t), "view %d of %d, %d, %d", kind,
+                                      a, b, c);
+                        ck_assert(y || strlen(wf_tape_error(t)) > 10);
+                    }
+    wf_tape_reset(t);
+    messages = 0;
+    ck_assert_ptr_null(wf_reshape(t, wf_zeros(t, WF_F32, WF_SHAPE(0)), WF_SHAPE(INT64_MAX, 0)));
+    says("reshape: shape: (9223372036854775807, 0) of f32 has more bytes than can be counted");
+    tear_down();
+}
+END_TEST
+
+static bool exhausted;
+
+static void *scarce(void *user, size_t bytes)
+{
+    (void)user;
+    return exhausted ? NULL : aligned_alloc(64, (bytes + 63) / 64 * 64);
+}
+
+static void let_go(void *user, void *memory)
+{
+    (void)user;
+    free(memory);
+}
+
+START_TEST(a_tape_that_is_never_reset_hints_at_it_when_memory_ends)
+{
+    set_up();
+    for (int i = 0; i < 3; i++) ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
+    exhausted = true;
+    ck_assert_ptr_null(wf_zeros(t, WF_F64, WF_SHAPE(1 << 20)));
+    exhausted = false;
+    says("zeros: out of memory for 8388608 bytes\n"
+         "  hint: since the last wf_tape_reset there were 3 backward passes");
+    tear_down();
+    set_up_with((wf_tape_options){ .mode = WF_INFER });
+    for (int i = 0; i < 3; i++) wf_zeros(t, WF_F64, WF_SHAPE(1 << 17));
+    exhausted = true;
+    ck_assert_ptr_null(wf_zeros(t, WF_F64, WF_SHAPE(1 << 20)));
+    exhausted = false;
+    char text[256];
+    snprintf(text, sizeof text,
+             "zeros: out of memory for 8388608 bytes\n"
+             "  hint: %lld bytes are held until the next wf_tape_reset",
+             (long long)wf_tape_bytes(t));
+    ck_assert_str_eq(wf_tape_error(t), text);
+    wf_tape_reset(t);
+    ck_assert_ptr_nonnull(numbers(1));
+    exhausted = true; /* a tape that was reset has nothing to hint at */
+    ck_assert_ptr_null(wf_zeros(t, WF_F64, WF_SHAPE(1 << 25)));
+    exhausted = false;
+    ck_assert_str_eq(wf_tape_error(t), "zeros: out of memory for 268435456 bytes");
     tear_down();
 }
 END_TEST
@@ -572,23 +656,25 @@ static void add(TCase *tests)
     tcase_add_test(tests, a_var_made_after_a_mark_is_refused_once_the_tape_was_rewound_to_it);
     tcase_add_test(tests, of_many_marks_and_rewinds_each_var_knows_whether_it_is_good);
     tcase_add_test(tests, a_mark_can_be_returned_to_again_and_what_was_before_it_stays_good);
-    tcase_add_test(tests,
-                   a_var_of_an_earlier_step_is_refused_however_much_memory_that_step_took);
+    tcase_add_test(tests, a_var_of_an_earlier_step_is_refused_however_much_memory_that_step_took);
     tcase_add_test(tests, under_the_sanitizer_a_place_rests_before_it_is_handed_out_again);
-    tcase_add_loop_test(tests, what_a_reference_and_a_gradient_hand_back_is_judged_before_it_is_used,
-                        0, ANSWERS);
+    tcase_add_loop_test(
+        tests, what_a_reference_and_a_gradient_hand_back_is_judged_before_it_is_used, 0, ANSWERS);
     tcase_add_test(tests, a_var_of_ids_is_not_bound_to_a_parameter);
     tcase_add_test(tests, the_list_of_gradients_may_be_any_of_the_lists_given);
     tcase_add_test(tests, an_op_may_write_its_outputs_over_the_list_of_its_inputs);
+    tcase_add_test(tests, a_view_that_is_refused_says_why_whatever_the_numbers_are);
+    tcase_add_test(tests, a_tape_that_is_never_reset_hints_at_it_when_memory_ends);
     tcase_add_test(tests, a_hook_may_register_another_which_waits_for_the_next_commit);
     tcase_add_test(tests, a_hook_that_resets_the_tape_is_the_last_to_run);
     tcase_add_test(tests, a_hook_that_sweeps_is_told_that_a_sweep_has_not_ended);
     tcase_add_loop_test(tests, a_row_that_uses_the_tape_which_runs_it_does_no_harm, 0,
-                        PLACES *DEEDS);
+                        PLACES * DEEDS);
 }
 
 int main(int argc, char **argv)
 {
-    if (!wf_runtime_set(&(wf_runtime){ .log = note }, NULL)) return 1;
+    if (!wf_runtime_set(&(wf_runtime){ .alloc = scarce, .release = let_go, .log = note }, NULL))
+        return 1;
     return harness_main(argc, argv, "the door", add);
 }

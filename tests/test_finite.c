@@ -1,8 +1,8 @@
 /* What is not finite: which op is named for it, and that it never reaches a parameter. */
-#include "autograd/ops.h"
-#include "autograd/op.h"
-#include "autograd/views.h"
 #include "autograd/module.h"
+#include "autograd/op.h"
+#include "autograd/ops.h"
+#include "autograd/views.h"
 #include "tensor/runtime.h"
 #include "tests/harness.h"
 
@@ -106,8 +106,7 @@ START_TEST(data_and_parameters_that_were_not_finite_already_are_named_as_such)
             "infinite already");
     wf_var *s = wf_leaf(t, WF_F64, WF_SCALAR, (double[]){ (double)NAN });
     ck_assert(wf_keep_grad(t, s));
-    refused(wf_backward(t, s),
-            "backward: loss was nan at step 2 when it entered the tape");
+    refused(wf_backward(t, s), "backward: loss was nan at step 2 when it entered the tape");
     tear_down();
 }
 END_TEST

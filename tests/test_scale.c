@@ -47,7 +47,8 @@ static void sum_of_uses(int64_t uses, int how, double bound)
 {
     set_up(WF_F32);
     wf_var *b = ones("b", WF_SHAPE(3, 2)), **out = wf_alloc((size_t)uses * sizeof *out);
-    wf_var *tenth = wf_full(t, WF_F32, WF_SHAPE(3, 2), 0.1), **with = wf_alloc((size_t)uses * sizeof *out);
+    wf_var *tenth = wf_full(t, WF_F32, WF_SHAPE(3, 2), 0.1),
+           **with = wf_alloc((size_t)uses * sizeof *out);
     wf_var *row = wf_full(t, WF_F32, WF_SHAPE(2), 0.1);
     wf_var *ids = wf_constant(t, WF_I32, WF_SHAPE(3), (int32_t[]){ 0, 1, 2 });
     for (int64_t i = 0; i < uses; i++) {
@@ -118,7 +119,7 @@ START_TEST(a_node_of_very_many_inputs_gathers_every_gradient)
         row[i] = i * 7919 % ROWS;
         in[i] = i % 5 == 4 ? z : wf_select(t, x, 0, row[i]);
     }
-    wf_var *y = wf_stack(t, 0, (wf_vars){ N, in });                          /* (N, 2) */
+    wf_var *y = wf_stack(t, 0, (wf_vars){ N, in }); /* (N, 2) */
     double *c = wf_alloc(2 * N * sizeof *c);
     for (int64_t i = 0; i < 2 * N; i++) {
         c[i] = (double)(i % 13);
@@ -139,8 +140,58 @@ START_TEST(a_node_of_very_many_inputs_gathers_every_gradient)
 }
 END_TEST
 
+/* ---- many parameters ---- */
+
+START_TEST(a_tree_of_very_many_modules_finds_each_by_place_and_by_name)
+{
+    enum { N = 20000 };
+    set_up(WF_F32);
+    char name[64];
+    wf_module *part[2] = { wf_module_child(m, "even"), wf_module_child(m, "odd") };
+    for (int i = 0; i < N; i++) {
+        snprintf(name, sizeof name, "l%d", i);
+        wf_module *layer = wf_module_child(part[i % 2], name);
+        ck_assert_ptr_nonnull(wf_param_new(layer, "w", WF_SHAPE(1 + i % 3), (wf_init){ 0 }));
+    }
+    wf_param_new(part[0], "w", WF_SHAPE(5), (wf_init){ 0 });
+    ck_assert_int_eq(wf_module_param_count(m), N + 1);
+    ck_assert_int_eq(wf_module_param_count(part[0]), N / 2 + 1);
+    ck_assert_int_eq(wf_module_param_count(part[1]), N / 2);
+    int64_t weights = 0;
+    for (int i = 0; i < N; i++) {
+        weights += 1 + i % 3;
+        snprintf(name, sizeof name, "%s.l%d.w", i % 2 ? "odd" : "even", i);
+        wf_var *p = wf_module_param_at(m, i);
+        ck_assert_str_eq(wf_param_path(p), name);
+        ck_assert_ptr_eq(wf_module_param_find(m, name), p);
+        ck_assert_ptr_eq(wf_module_param_at(part[i % 2], i / 2), p);
+        ck_assert_ptr_eq(wf_module_param_find(part[i % 2], strchr(name, '.') + 1), p);
+        ck_assert_ptr_null(wf_module_param_find(part[1 - i % 2], strchr(name, '.') + 1));
+    }
+    ck_assert_int_eq(wf_module_weights(m), weights + 5);
+    ck_assert_ptr_null(wf_module_param_at(m, N + 1));
+    ck_assert_ptr_null(wf_module_param_find(m, "even.l0"));
+    ck_assert_ptr_null(wf_module_param_find(m, "even"));
+    ck_assert_ptr_null(wf_module_param_find(part[0], ""));
+    ck_assert_ptr_null(wf_module_param_find(m, ".even.w"));
+    ck_assert_ptr_nonnull(wf_module_param_find(m, "even.w"));
+    /* A file of them all, and back. */
+    wf_error e = { "" };
+    char path[4200];
+    snprintf(path, sizeof path, "%s/many.safetensors", harness_folder());
+    ck_assert_msg(wf_module_save(m, path, NULL, 0, &e) && wf_module_load(m, path, &e), "%s",
+                  e.text);
+    /* A name twice, for either. */
+    ck_assert_ptr_null(wf_module_child(part[1], "l19999"));
+    ck_assert(!wf_module_ok(m, &e));
+    ck_assert_str_eq(e.text, "module 'l19999': there is one of this name in 'odd' already");
+    tear_down();
+}
+END_TEST
+
 static void add(TCase *tests)
 {
+    tcase_add_test(tests, a_tree_of_very_many_modules_finds_each_by_place_and_by_name);
     tcase_add_test(tests, the_gradient_of_a_parameter_used_in_very_many_ops_is_no_running_sum);
     tcase_add_test(tests, sums_of_whole_numbers_are_exact_however_often_they_are_folded);
     tcase_add_test(tests, a_node_of_very_many_inputs_gathers_every_gradient);
