@@ -275,7 +275,7 @@ static bool state_fits(const loading *l, const slot *s, int k, const wf_tensor *
                    state);
     for (int64_t i = 0; from->dtype == WF_F64 && to->dtype == WF_F32 && i < s->count; i++) {
         double x = wf_tensor_at(from, i);
-        if (isfinite(x) && !isfinite((float)x))
+        if (isfinite(x) && fabs(x) >= 0x1.ffffffp127) /* rounds to infinity */
             return say(l, "'%s%s.%s' holds %g in the file, more than f32 can hold", l->prefix,
                        s->path, state, x);
     }

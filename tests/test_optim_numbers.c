@@ -5,6 +5,7 @@
 #endif
 #include "tests/optimisers.h"
 
+#include <fenv.h>
 #include <float.h>
 #include <math.h>
 
@@ -244,7 +245,8 @@ START_TEST(a_gradient_that_is_not_finite_reaches_no_weight_and_is_said_once)
     give_number(t, p, 1);
     ck_assert(wf_optim_step(optim)); /* all is well again */
     ck_assert_uint_ne(hash_all(net, optim), hash);
-    give_number(t, p, (double)NAN);
+    give_number(t, p, 1);
+    spoil(p, 3, (double)NAN);
     ck_assert(!wf_optim_step(optim));
     ck_assert_int_eq(counts.logs, 2);
     wf_tape_free(t);
@@ -288,7 +290,8 @@ START_TEST(what_is_committed_after_clipping_is_looked_at_all_the_same)
     give_number(a.t, a.p, 1);
     wf_optim_clip_norm(a.optim, 1);
     uint64_t hash = hash_all(a.net, a.optim);
-    give_number(a.t, a.p, (double)NAN);
+    give_number(a.t, a.p, 1);
+    spoil(a.p, 4711, (double)NAN);
     ck_assert(!wf_optim_step(a.optim));
     ck_assert_uint_eq(hash_all(a.net, a.optim), hash);
     ck_assert_int_eq(counts.logs, 1);
@@ -296,8 +299,45 @@ START_TEST(what_is_committed_after_clipping_is_looked_at_all_the_same)
 }
 END_TEST
 
+/* ---- the caller's floating-point state ---- */
+
+START_TEST(the_callers_rounding_mode_changes_no_bit_and_its_traps_are_not_sprung)
+{
+    static const int modes[] = { FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO };
+    uint64_t hash[4];
+    use_counting_runtime();
+    for (int k = 0; k < 4; k++) {
+        wf_module *net = module_of(WF_F32);
+        wf_var *p = param_of(net, "p", 9001);
+        wf_optim *optim = optimiser(net, _i);
+        wf_tape *t = wf_tape_new(NULL);
+        double norm = 0;
+        for (uint64_t step = 0; step < 4; step++) {
+            give_grad(t, p, step);
+            fesetround(modes[k]);
+            int traps = feenableexcept(FE_DIVBYZERO | FE_INVALID | FE_OVERFLOW | FE_INEXACT);
+            norm = wf_optim_clip_norm(optim, 3);
+            ck_assert(wf_optim_step(optim) && !wf_optim_set(optim, 0, "lr", (double)NAN));
+            fedisableexcept(FE_ALL_EXCEPT);
+            feenableexcept(traps);
+            ck_assert_int_eq(fegetround(), modes[k]);
+            fesetround(FE_TONEAREST);
+        }
+        hash[k] = hash_bytes(hash_all(net, optim), &norm, sizeof norm);
+        ck_assert_uint_eq(hash[k], hash[0]);
+        ck_assert_str_eq(counts.text + strlen(kinds[_i].rule),
+                         ": .lr is nan; it must be in [0, inf), and nothing was changed");
+        wf_tape_free(t);
+        wf_optim_free(optim);
+        wf_module_free(net);
+    }
+}
+END_TEST
+
 static void add(TCase *tests)
 {
+    tcase_add_loop_test(
+        tests, the_callers_rounding_mode_changes_no_bit_and_its_traps_are_not_sprung, 0, KINDS);
     tcase_add_loop_test(tests, centered_rmsprop_takes_no_root_of_a_variance_below_zero, 0, 4);
     tcase_add_loop_test(tests, an_eps_of_zero_divides_by_no_zero, 0, 10);
     tcase_add_loop_test(tests, counts_stop_at_the_largest_number_and_training_goes_on, 0, KINDS);
