@@ -1,6 +1,7 @@
 /* cast: the same numbers in another dtype, differentiable between floats. */
 #include "autograd/kernels.h"
 #include "autograd/ops_private.h"
+#include "autograd/private.h"
 #include "tensor/loop.h"
 
 #include <string.h>
@@ -145,6 +146,7 @@ const wf_op *op_cast(void)
 wf_var *wf_cast(wf_tape *t, wf_var *x, wf_dtype dtype)
 {
     const int32_t to = (int32_t)dtype;
-    if (x && wf_tape_ok(t) && wf_dtype_of(x) == dtype) return x;
+    if (!wf_tape_ok(t) || !(x = var_enter(t, x, "cast", 1))) return NULL;
+    if (wf_dtype_of(x) == dtype) return x;
     return wf_apply_one(t, &cast_row, 1, &x, &to);
 }

@@ -29,7 +29,7 @@ wf_var *wf_arange(wf_tape *t, wf_dtype dtype, double start, double stop, double 
     if (!isfinite(start) || !isfinite(stop) || !isfinite(step))
         return wf_fail(t, "arange: from %g to %g by %g; expected finite numbers", start, stop,
                        step);
-    if (step == 0 || (stop - start) * step < 0)
+    if (step == 0 || (step > 0 ? stop < start : stop > start))
         return wf_fail(t, "arange: steps of %g do not lead from %g to %g", step, start, stop);
     const double count = ceil((stop - start) / step);
     if (!(count < 0x1p62))

@@ -2,6 +2,7 @@
  * error. */
 #include "autograd/kernels.h"
 #include "autograd/ops_private.h"
+#include "autograd/private.h"
 #include "autograd/views.h"
 #include "tensor/loop.h"
 #include "tensor/par.h"
@@ -411,7 +412,7 @@ const wf_op *op_mse(void)
 static bool is_soft(const wf_var *logits, const wf_var *target)
 {
     wf_shape z = wf_shape_of(logits), p = wf_shape_of(target);
-    return logits && target && z.rank > 0 && wf_dtype_of(target) != WF_I32 &&
+    return z.rank > 0 && wf_dtype_of(target) != WF_I32 &&
            wf_dtype_of(target) == wf_dtype_of(logits) && wf_shape_equal(&z, &p);
 }
 
@@ -421,6 +422,9 @@ wf_var *wf_cross_entropy_with(wf_tape *t, wf_var *logits, wf_var *target,
     WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     entropy e;
     memset(&e, 0, sizeof e); /* the padding too: attributes are compared bytewise */
+    if (!wf_tape_ok(t) || !(logits = var_enter(t, logits, "cross_entropy", 1)) ||
+        !(target = var_enter(t, target, "cross_entropy", 2)))
+        return NULL;
     if (options && options->weight) return cross_entropy_spelled(t, logits, target, options);
     if (is_soft(logits, target))
         return cross_entropy_spelled(t, logits, target,

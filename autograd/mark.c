@@ -34,7 +34,7 @@ wf_mark wf_tape_mark(wf_tape *t)
     arena_place(&t->values, m.place);
     m.place[3] = (uint64_t)(uintptr_t)t->last;
     m.place[4] = (uint64_t)t->imports.n << 32 | (uint64_t)t->kept.n;
-    m.place[5] = (uint64_t)t->nodes << 32 | (uint64_t)t->hooks.n;
+    m.place[5] = (uint64_t)t->nodes << 32 | (uint64_t)t->hooked;
     m.place[6] = (uint64_t)(uintptr_t)t->where;
     return m;
 }
@@ -66,8 +66,9 @@ static bool may_rewind(wf_tape *t, const wf_mark *mark, int n, wf_var *const kee
         wf_fail(t, "rewind: %d vars to keep were promised and not given", n);
         return false;
     }
-    /* What waits for the commit lies in the memory that would be reused. */
-    if (t->hooks.n > (int64_t)(mark->place[5] & UINT32_MAX)) {
+    /* What waits for the commit lies in the memory that would be reused. Of the hooks that wait the
+     * last was registered last; of those before it some may have run since. */
+    if (t->hooks.n && t->hooked > (int64_t)(mark->place[5] & UINT32_MAX)) {
         wf_fail(t, "rewind: a carried state was written after the mark and waits for wf_backward"
                    "\n  hint: rewind in eval or infer mode, where states are permanent at once");
         return false;

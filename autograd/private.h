@@ -91,7 +91,8 @@ struct wf_tape {
     list imports;             /* of import, in the order of first use */
     list slots;               /* of int32_t: hash of param to index in imports + 1 */
     list kept;                /* of wf_var * */
-    list hooks;               /* of hook */
+    list hooks;               /* of hook: those that wait */
+    int64_t hooked;           /* hooks that were ever registered in this generation */
     list marks;               /* of uint64_t: epochs of the marks that can still be returned to */
     list gone;                /* of span: what rewinds made stale, in order and apart */
     uint64_t epoch;           /* a new one at each reset, mark and rewind; larger than any before */

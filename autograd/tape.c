@@ -82,7 +82,7 @@ void wf_tape_reset(wf_tape *t)
     if (t->slots.n) memset(t->slots.at, 0, (size_t)t->slots.n * sizeof(int32_t));
     t->imports.n = t->kept.n = t->hooks.n = t->marks.n = 0;
     t->first = t->last = NULL;
-    t->nodes = 0;
+    t->nodes = t->hooked = 0;
     t->where = NULL;
     t->failed = false;
     t->error.text[0] = '\0';
@@ -608,5 +608,6 @@ bool wf_tape_on_commit(wf_tape *t, void (*fn)(void *context), void *context)
         return false;
     }
     *h = (hook){ fn, context };
+    t->hooked++;
     return true;
 }

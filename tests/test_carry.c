@@ -152,6 +152,34 @@ START_TEST(a_carry_survives_a_rewind_while_generating)
 }
 END_TEST
 
+/* The first state was committed, so as many wait as did at the mark; but the one that waits now lies
+ * behind it. */
+START_TEST(a_carry_that_waits_refuses_a_rewind_also_after_a_commit)
+{
+    bench b = bench_of(1, false, WF_F32);
+    wf_carry *carry = wf_carry_new(b.rnn, BATCH), *alone = wf_carry_new(b.rnn, BATCH);
+    wf_tape *t = wf_tape_new(NULL);
+    wf_var *y = carried(t, &b, carry, 0, 2);
+    wf_mark mark = wf_tape_mark(t);
+    ck_assert_msg(wf_backward(t, wf_mean(t, y, NULL)), "%s", wf_tape_error(t));
+    wf_mark later = wf_tape_mark(t);
+    ck_assert(wf_tape_rewind(t, later, 0, NULL)); /* nothing waits */
+    ck_assert_ptr_nonnull(carried(t, &b, carry, 2, 4));
+    ck_assert(!wf_tape_rewind(t, mark, 0, NULL));
+    ck_assert_str_eq(wf_tape_error(t),
+                     "rewind: a carried state was written after the mark and waits for wf_backward"
+                     "\n  hint: rewind in eval or infer mode, where states are permanent at once");
+    wf_tape_reset(t);
+    y = carried(t, &b, alone, 0, 2);
+    ck_assert(wf_backward(t, wf_mean(t, y, NULL)));
+    ck_assert_uint_eq(hash_carry(&b, carry), hash_carry(&b, alone));
+    wf_tape_free(t);
+    wf_carry_free(carry);
+    wf_carry_free(alone);
+    bench_free(&b);
+}
+END_TEST
+
 START_TEST(a_carry_ends_the_history)
 {
     bench b = bench_of(4, false, WF_F32);
@@ -298,6 +326,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, a_carry_is_untouched_until_the_step_succeeds);
     tcase_add_test(tests, a_reset_carry_forgets_what_a_tape_would_still_commit);
     tcase_add_test(tests, a_carry_survives_a_rewind_while_generating);
+    tcase_add_test(tests, a_carry_that_waits_refuses_a_rewind_also_after_a_commit);
     tcase_add_test(tests, a_carry_ends_the_history);
     tcase_add_loop_test(tests, a_sequence_that_is_no_longer_finite_goes_on_from_its_last_good_state,
                         0, KINDS);

@@ -344,6 +344,57 @@ START_TEST(a_var_of_ids_is_not_bound_to_a_parameter)
 }
 END_TEST
 
+static wf_var *same_cast(wf_var *x)
+{
+    return wf_cast(t, x, WF_F64);
+}
+
+static wf_var *entropy_of(wf_var *x)
+{
+    return wf_cross_entropy_with(t, x, wf_zeros(t, WF_I32, WF_SHAPE(2)), NULL);
+}
+
+static wf_var *entropy_towards(wf_var *x)
+{
+    return wf_cross_entropy_with(t, wf_zeros(t, WF_F64, WF_SHAPE(2, 3)), x, NULL);
+}
+
+/* What looks at a var before it decides what to do, or does nothing at all, asks at the door too. */
+START_TEST(a_function_that_has_nothing_to_do_or_much_to_choose_asks_first)
+{
+    static const struct {
+        wf_var *(*of)(wf_var *x);
+        const char *foreign, *stale;
+    } tried[] = {
+        { same_cast, "cast: input 1 belongs to another tape",
+          "cast: input 1 was made before the tape was reset" },
+        { entropy_of, "cross_entropy: input 1 belongs to another tape",
+          "cross_entropy: input 1 was made before the tape was reset" },
+        { entropy_towards, "cross_entropy: input 2 belongs to another tape",
+          "cross_entropy: input 2 was made before the tape was reset" },
+    };
+    set_up();
+    double x[6] = { 1, 2, 3, 4, 5, 6 };
+    wf_var *foreign = wf_leaf(other, WF_F64, WF_SHAPE(2, 3), x);
+    ck_assert_ptr_null(tried[_i].of(foreign));
+    says(tried[_i].foreign);
+    wf_tape_reset(t);
+    messages = 0;
+    if (!SANITIZED) { /* there stale memory is poisoned, and its use ends the program */
+        ck_assert_ptr_nonnull(wf_zeros(t, WF_F64, WF_SHAPE(64))); /* what takes its place */
+        wf_var *stale = wf_leaf(t, WF_F64, WF_SHAPE(2, 3), x);
+        wf_tape_reset(t);
+        ck_assert_ptr_null(tried[_i].of(stale));
+        says(tried[_i].stale);
+        wf_tape_reset(t);
+    }
+    ck_assert_ptr_nonnull(tried[_i].of(wf_leaf(t, WF_F64, WF_SHAPE(2, 3), x)));
+    wf_var *cast = wf_cast(t, w, WF_F64); /* of a parameter: what stands for it here */
+    ck_assert(cast != w && cast->tape == t);
+    tear_down();
+}
+END_TEST
+
 /* ---- lists that are one ---- */
 
 START_TEST(the_list_of_gradients_may_be_any_of_the_lists_given)
@@ -661,6 +712,8 @@ static void add(TCase *tests)
     tcase_add_loop_test(
         tests, what_a_reference_and_a_gradient_hand_back_is_judged_before_it_is_used, 0, ANSWERS);
     tcase_add_test(tests, a_var_of_ids_is_not_bound_to_a_parameter);
+    tcase_add_loop_test(tests, a_function_that_has_nothing_to_do_or_much_to_choose_asks_first, 0,
+                        3);
     tcase_add_test(tests, the_list_of_gradients_may_be_any_of_the_lists_given);
     tcase_add_test(tests, an_op_may_write_its_outputs_over_the_list_of_its_inputs);
     tcase_add_test(tests, a_view_that_is_refused_says_why_whatever_the_numbers_are);

@@ -178,6 +178,8 @@ static void misuse_casts_and_constants(void)
     REFUSES(wf_arange(t, (wf_dtype)3, 0, 1, 1), "arange: there is no dtype 3");
     REFUSES(wf_arange(t, WF_F64, 0, 1, 0), "arange: steps of 0 do not lead from 0 to 1");
     REFUSES(wf_arange(t, WF_F64, 0, 1, -1), "arange: steps of -1 do not lead from 0 to 1");
+    REFUSES(wf_arange(t, WF_F64, 0, -1e-200, 1e-200),
+            "arange: steps of 1e-200 do not lead from 0 to -1e-200");
     REFUSES(wf_arange(t, WF_F64, 0, (double)INFINITY, 1),
             "arange: from 0 to inf by 1; expected finite numbers");
     REFUSES(wf_arange(t, WF_F64, 0, 1e300, 1),
@@ -383,6 +385,9 @@ static void misuse_shapes_of_views(void)
     REFUSES(wf_reshape(t, now.matrix, WF_SHAPE(-2, -3)),
             "reshape: (2, 3) has 6 numbers; they do not make (-2, -3)");
     REFUSES(wf_reshape(t, now.matrix, WF_SHAPE(INT64_MAX, INT64_MAX)), NULL);
+    REFUSES(wf_reshape(t, now.empty, WF_SHAPE(0, INT64_MAX, INT64_MAX)),
+            "reshape: shape: (0, 9223372036854775807, 9223372036854775807) of f64 has more bytes "
+            "than can be counted");
     REFUSES(wf_reshape(t, now.empty, WF_SHAPE(-1, 0)),
             "reshape: (0, 3) has 0 numbers; they do not make (-1, 0)");
     REFUSES(wf_reshape(t, now.matrix, shape_of_rank(9)), "reshape: rank is 9; expected 0 to 8");
