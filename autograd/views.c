@@ -155,8 +155,6 @@ wf_var *wf_reshape(wf_tape *t, wf_var *x, wf_shape shape)
     wf_error e = { { 0 } };
     if (wf_shape_check(&shape, x->value.dtype, &e) < 0) return wf_fail(t, "reshape: %s", e.text);
     wf_tensor v;
-    wf_error e = { "" };
-    if (wf_shape_check(&shape, x->value.dtype, &e) < 0) return wf_fail(t, "reshape: %s", e.text);
     if (!wf_view_reshape(&x->value, shape, &v)) {
         if (!(x = wf_copy(t, x))) return NULL;
         if (!wf_view_reshape(&x->value, shape, &v)) return wf_fail(t, "reshape: out of range");
