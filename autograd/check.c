@@ -276,8 +276,10 @@ static bool workspace(op_check *k)
 {
     const check_case *c = &k->c;
     int64_t size = (int64_t)sizeof(double), cells;
-    if (!wf_size_mul(c->rows, c->columns, &cells)) return check_no_memory(k);
-    k->jacobian = check_take(&k->pool, cells * size);
+    /* What is counted by rows or by columns alone lies in memory already. */
+    if (!wf_size_mul(c->rows, c->columns, &cells) || !wf_size_mul(cells, size, &cells))
+        return check_no_memory(k);
+    k->jacobian = check_take(&k->pool, cells);
     k->cotangent = check_take(&k->pool, c->rows * size);
     k->gradient = check_take(&k->pool, c->columns * size);
     for (int w = 0; w < (int)(sizeof k->work / sizeof k->work[0]); w++)

@@ -86,26 +86,30 @@ static bool place_make(check_place *p, wf_dtype dtype, wf_shape shape, check_lay
 {
     wf_tensor *x = &p->tensor;
     *x = (wf_tensor){ .dtype = dtype, .rank = shape.rank };
-    int64_t step = 1;
+    int64_t step = 1, last = 0, span;
+    bool fits = true;
     for (int k = 0; k < shape.rank; k++) {
         int a = layout == LAYOUT_TRANSPOSED ? k : shape.rank - 1 - k;
         bool gap = layout == LAYOUT_STEPPED && (a == 0 || a == shape.rank - 1);
         x->dim[a] = shape.dim[a];
-        x->stride[a] = gap ? 2 * step : step;
+        x->stride[a] = step;
+        fits = fits && (!gap || wf_size_mul(2, step, &x->stride[a]));
         if (layout == LAYOUT_EXPANDED && a == axis)
             x->stride[a] = 0;
         else
-            step = x->stride[a] * (shape.dim[a] + (gap ? 1 : 0));
+            fits = fits && wf_size_add(shape.dim[a], gap ? 1 : 0, &span) &&
+                   wf_size_mul(x->stride[a], span, &step);
+        if (x->dim[a] > 0)
+            fits = fits && wf_size_mul(x->dim[a] - 1, x->stride[a], &span) &&
+                   wf_size_add(last, span, &last);
     }
-    int64_t last = 0;
-    for (int a = 0; a < shape.rank; a++)
-        if (x->dim[a] > 0) last += (x->dim[a] - 1) * x->stride[a];
     /* Stepped places begin at an element that is not aligned to anything. */
     int64_t size = wf_dtype_size(dtype);
     int64_t first = GUARD + (layout == LAYOUT_STEPPED ? size : 0);
-    p->bytes = first + (last + 1) * size + GUARD;
-    p->dense = last + 1 == wf_shape_count(&shape);
-    p->memory = check_take(pool, p->bytes);
+    fits = fits && wf_size_add(last, 1, &span) && wf_size_mul(span, size, &p->bytes) &&
+           wf_size_add(p->bytes, first + GUARD, &p->bytes);
+    p->dense = fits && last + 1 == wf_shape_count(&shape);
+    p->memory = check_take(pool, fits ? p->bytes : -1);
     if (!p->memory) return false;
     memset(p->memory, FILL, (size_t)p->bytes);
     x->data = p->memory + first;
@@ -178,7 +182,7 @@ static bool no_memory(wf_report *report)
 
 static bool scratch_make(check_place *p, int64_t bytes, check_pool *pool)
 {
-    return bytes == 0 || place_make(p, WF_I32, WF_SHAPE((bytes + 3) / 4), LAYOUT_PLAIN, 0, pool);
+    return bytes == 0 || place_make(p, WF_I32, WF_SHAPE(bytes / 4 + (bytes % 4 != 0)), LAYOUT_PLAIN, 0, pool);
 }
 
 bool desk_set(check_desk *d, const check_case *c, wf_dtype dtype, const check_layouts *layouts,

@@ -3,6 +3,7 @@
 #include "autograd/ops_private.h"
 #include "autograd/views.h"
 #include "tensor/loop.h"
+#include "tensor/size.h"
 #include "tensor/sum.h"
 
 #include <math.h>
@@ -164,8 +165,8 @@ static bool max_shape(wf_shaping *s)
     if (wf_tensor_count(&s->out[0]) != 0 && wf_tensor_count(x) == 0)
         return wf_refuse(s->error, "%s has nothing to choose from", shape_text(text, x));
     /* How many elements share each maximum. */
-    s->scratch_backward = wf_tensor_count(&s->out[0]) * (int64_t)sizeof(double);
-    return true;
+    if (wf_size_mul(wf_tensor_count(&s->out[0]), sizeof(double), &s->scratch_backward)) return true;
+    return wf_refuse(s->error, "its work is more than memory can hold");
 }
 
 typedef struct choosing {

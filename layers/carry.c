@@ -59,14 +59,14 @@ wf_carry *wf_carry_new(const wf_rnn *rnn, int64_t batch)
     /* One block: the carry, its tensors, their numbers. */
     wf_dtype dtype = wf_module_dtype(module);
     int64_t width = 0, numbers, bytes, head;
-    for (int k = 0; k < form.states; k++) width += form.width[k];
-    bool fits = wf_size_mul(form.layers, width, &numbers) &&
-                wf_size_mul(numbers, batch, &numbers) &&
-                wf_size_mul(numbers, wf_dtype_size(dtype), &bytes) &&
-                wf_size_align((int64_t)sizeof(wf_carry) +
-                                  form.layers * form.states * (int64_t)sizeof(wf_tensor),
-                              64, &head) &&
-                wf_size_add(bytes, head, &bytes);
+    bool fits = true;
+    for (int k = 0; k < form.states; k++) fits = fits && wf_size_add(width, form.width[k], &width);
+    fits = fits && wf_size_mul(form.layers, width, &numbers) &&
+           wf_size_mul(numbers, batch, &numbers) &&
+           wf_size_mul(numbers, wf_dtype_size(dtype), &bytes) &&
+           wf_size_mul(form.layers, form.states * (int64_t)sizeof(wf_tensor), &head) &&
+           wf_size_add(head, (int64_t)sizeof(wf_carry), &head) &&
+           wf_size_align(head, 64, &head) && wf_size_add(bytes, head, &bytes);
     char *memory = fits ? wf_alloc_zero((size_t)bytes) : NULL;
     if (!memory) {
         wf_module_fail(module, "carry: out of memory for %lld sequences", (long long)batch);

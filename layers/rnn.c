@@ -82,7 +82,10 @@ static wf_init initial_value(const wf_cell_param *p, int rank, const wf_rnn_opti
 static bool make_params(wf_rnn *rnn, int64_t layer, int direction, const wf_rnn_options *o)
 {
     const wf_cell *cell = rnn->cell;
-    int64_t input = layer ? rnn->directions * rnn->width[0] : rnn->input;
+    int64_t input = rnn->input;
+    if (layer && !wf_size_mul(rnn->directions, rnn->width[0], &input))
+        return wf_module_fail(rnn->module, "rnn: an output of %lld in %d directions is too wide",
+                              (long long)rnn->width[0], (int)rnn->directions);
     char *self = rnn->self + (size_t)(layer * rnn->directions + direction) * cell->size;
     if (o->cell) memcpy(self, o->cell, cell->size);
     for (const wf_cell_param *p = cell->params; p && p->name; p++) {

@@ -1,5 +1,5 @@
-/* The loops of tensor/sum.h, and of sums of products, compiled once per dispatch level; the level's suffix is in the name of
- * the one function that the object file exports. */
+/* The loops of tensor/sum.h, and of sums of products, compiled once per dispatch level; the level's
+ * suffix is in the name of the one function that the object file exports. */
 #include "tensor/kernels.h"
 #include "tensor/sum.h"
 

@@ -9,8 +9,8 @@
 
 enum { PAIRS = 20000 };
 
-/* Numbers of every size: most of the range of a float's exponents, both signs, zeros and the ends of
- * the range. */
+/* Numbers of every size: most of the range of a float's exponents, both signs, zeros and the ends
+ * of the range. */
 static double number(uint64_t key, int64_t i)
 {
     static const double corner[] = {
@@ -30,8 +30,10 @@ static wf_var *numbers(wf_tape *t, wf_dtype dtype, uint64_t key, bool apart)
     wf_var *x = wf_leaf(t, dtype, apart ? WF_SHAPE(2, PAIRS) : WF_SHAPE(PAIRS, 2), NULL);
     const wf_tensor *at = wf_value(x);
     for (int64_t i = 0; i < 2 * PAIRS; i++) {
-        if (dtype == WF_F32) ((float *)at->data)[i] = (float)number(key, i);
-        else ((double *)at->data)[i] = number(key, i);
+        if (dtype == WF_F32)
+            ((float *)at->data)[i] = (float)number(key, i);
+        else
+            ((double *)at->data)[i] = number(key, i);
     }
     return apart ? wf_transpose(t, x, 0, 1) : x;
 }
@@ -150,8 +152,10 @@ START_TEST(a_gru_whose_gate_is_one_keeps_its_state_and_whose_gate_is_zero_takes_
         ck_assert_msg(wf_tape_ok(t), "%s", wf_tape_error(t));
         ck_assert_int_eq(wf_count(y), 4 * B * H);
         for (int i = 0; i < B * H; i++) {
-            if (!open) ck_assert(wf_at(last[0], i) == (double)start[i]);
-            else ck_assert(fabs(wf_at(last[0], i)) <= 1);
+            if (!open)
+                ck_assert(wf_at(last[0], i) == (double)start[i]);
+            else
+                ck_assert(fabs(wf_at(last[0], i)) <= 1);
         }
     }
     wf_tape_free(t);
@@ -191,7 +195,8 @@ static void add(TCase *tests)
 {
     tcase_add_loop_test(tests, the_ends_of_an_interpolation_are_its_operands_bit_for_bit, 0, 8);
     tcase_add_loop_test(
-        tests, between_its_ends_an_interpolation_stays_between_them_and_of_equals_is_the_same, 0, 2);
+        tests, between_its_ends_an_interpolation_stays_between_them_and_of_equals_is_the_same, 0,
+        2);
     tcase_add_test(tests, infinite_ends_are_reached_and_nan_is_not_hidden);
     tcase_add_test(
         tests, a_gru_whose_gate_is_one_keeps_its_state_and_whose_gate_is_zero_takes_the_new_one);

@@ -30,8 +30,10 @@ static wf_var *terms(wf_tape *t, wf_dtype dtype, wf_shape shape)
     const int64_t n = wf_shape_count(&shape);
     ck_assert_int_le(n, MOST);
     for (int64_t i = 0; i < n; i++) {
-        if (dtype == WF_F32) memory.f32[i] = (float)term(i);
-        else memory.f64[i] = term(i);
+        if (dtype == WF_F32)
+            memory.f32[i] = (float)term(i);
+        else
+            memory.f64[i] = term(i);
     }
     return wf_constant(t, dtype, shape, &memory);
 }
@@ -257,8 +259,8 @@ static int64_t run(graph_fn *graph, wf_dtype dtype, bool graph_of_gradient, doub
     const wf_tensor *g = NULL;
     ck_assert_msg(wf_tape_ok(t), "%s", wf_tape_error(t));
     if (graph_of_gradient) {
-        ck_assert(wf_grad(t, 1, &value, NULL, 1, &p, &grad,
-                          &(wf_grad_options){ .create_graph = true }));
+        ck_assert(
+            wf_grad(t, 1, &value, NULL, 1, &p, &grad, &(wf_grad_options){ .create_graph = true }));
         g = wf_value(grad);
     } else {
         ck_assert(wf_keep_grad(t, p) && wf_backward(t, value));
@@ -340,8 +342,9 @@ static void check_lstm(int64_t time, int64_t batch)
                 largest = fmax(largest, fabs(exact[i][k]));
                 worst = fmax(worst, fabs(wf_tensor_at(g, k) - exact[i][k]));
             }
-            ck_assert_msg(worst <= (i < 2 ? 1e-5 : 3e-6) * largest, "T %d, B %d: parameter %d is off by %g of %g",
-                          (int)time, (int)batch, i, worst, largest);
+            ck_assert_msg(worst <= (i < 2 ? 1e-5 : 3e-6) * largest,
+                          "T %d, B %d: parameter %d is off by %g of %g", (int)time, (int)batch, i,
+                          worst, largest);
         }
         wf_tape_free(t);
         wf_module_free(net);
@@ -351,8 +354,10 @@ static void check_lstm(int64_t time, int64_t batch)
 START_TEST(the_biases_and_weights_of_the_fused_lstm_are_right_over_many_steps_and_sequences)
 {
     even = _i % 2 == 1;
-    if (_i < 2) check_lstm(100000, 2);
-    else check_lstm(5, 50000);
+    if (_i < 2)
+        check_lstm(100000, 2);
+    else
+        check_lstm(5, 50000);
 }
 END_TEST
 
@@ -383,7 +388,8 @@ START_TEST(sums_that_leave_the_range_are_infinite_and_nan_stays_nan)
     wf_tape *t = wf_tape_new(NULL);
     double x[300];
     for (int i = 0; i < 300; i++) x[i] = 1e308;
-    ck_assert(wf_item(wf_sum(t, wf_constant(t, WF_F64, WF_SHAPE(300), x), NULL)) == (double)INFINITY);
+    ck_assert(wf_item(wf_sum(t, wf_constant(t, WF_F64, WF_SHAPE(300), x), NULL)) ==
+              (double)INFINITY);
     wf_var *rows = wf_constant(t, WF_F64, WF_SHAPE(100, 3), x);
     ck_assert(wf_at(wf_sum(t, rows, WF_AXES(0)), 1) == (double)INFINITY);
     x[7] = -(double)INFINITY;
