@@ -1,6 +1,7 @@
 /* Plants faults in every derivative there is and counts how many the checkers catch: for each
  * row and each input with a derivative, in `.backward` and in `.gradient`: sign, x(1 + 1e-5),
- * assignment for addition (backward), zero, and one of the largest elements x(1 + 1e-5). Prints
+ * assignment for addition (backward), zero, one of the largest elements x(1 + 1e-5), NaN as 0, and
+ * infinity as a number. Prints
  * caught/planted and returns 0 only if they are equal. `mutate NAME` takes the rows whose name
  * contains it; `mutate --check NAME` plants nothing and only checks them: 0 if they pass, 1 if
  * one does not (scripts/mutate-source uses that). */
@@ -22,10 +23,11 @@
 #include <unistd.h>
 
 enum { ROWS = 512, INPUTS = WF_SAMPLE_INPUTS, WORKERS = 2, TEXT = 2048 };
-enum fault { SIGN, SCALED, ZERO, ONE_ELEMENT, ASSIGNED, FAULTS };
-static const char *const fault_name[FAULTS] = { "sign", "x(1 + 1e-5)", "zero",
-                                                "one element x(1 + 1e-5)",
-                                                "assignment for addition" };
+enum fault { SIGN, SCALED, ZERO, ONE_ELEMENT, ASSIGNED, NAN_AS_ZERO, INF_AS_NUMBER, FAULTS };
+static const char *const fault_name[FAULTS] = {
+    "sign",     "x(1 + 1e-5)",       "zero", "one element x(1 + 1e-5)", "assignment for addition",
+    "nan as 0", "infinity as 1e+30",
+};
 static const double off = 1 + 1e-5;
 
 /* What is planted at present: in one input's derivative, or nowhere (FAULTS), and then it is
@@ -98,6 +100,8 @@ static void faulty_backward(const wf_call *c)
             double g = wf_tensor_at(&own, j);
             if (planted == SIGN) g = -g;
             if (planted == ZERO) g = 0;
+            if (planted == NAN_AS_ZERO && isnan(g)) g = 0;
+            if (planted == INF_AS_NUMBER && isinf(g)) g = g > 0 ? 1e30 : -1e30;
             if (planted == SCALED || (planted == ONE_ELEMENT && j == largest)) g *= off;
             add_to(into, j, g, planted == ASSIGNED);
         }
@@ -120,6 +124,12 @@ static wf_var *one_element_off(wf_tape *t, wf_var *g)
     return wf_mul(t, g, by);
 }
 
+/* g where it is what `mask` says, else a number. */
+static wf_var *unless(wf_tape *t, wf_var *mask, wf_var *g, double number)
+{
+    return wf_where(t, mask, g, wf_full(t, wf_dtype_of(g), WF_SCALAR, number));
+}
+
 static void faulty_gradient(wf_tape *t, const wf_gradient *g)
 {
     wf_gradient call = *g;
@@ -131,6 +141,11 @@ static void faulty_gradient(wf_tape *t, const wf_gradient *g)
     case SIGN: *gin = wf_neg(t, *gin); break;
     case SCALED: *gin = wf_mul_scalar(t, *gin, off); break;
     case ONE_ELEMENT: *gin = one_element_off(t, *gin); break;
+    case NAN_AS_ZERO: *gin = unless(t, wf_equal(t, *gin, *gin), *gin, 0); break;
+    case INF_AS_NUMBER:
+        *gin = unless(t, wf_not_equal(t, *gin, wf_full(t, WF_F64, WF_SCALAR, INFINITY)), *gin,
+                      1e30);
+        break;
     default: *gin = NULL;
     }
 }
