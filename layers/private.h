@@ -27,7 +27,7 @@ bool layer_dtype(wf_tape *t, const char *kind, const wf_module *module, const wf
 
 /* ---- cells over time (rnn.c, steps.c) ---- */
 
-enum { CELL_STATES = 8 };
+enum { CELL_STATES = 8, CELL_SIZE = 1 << 20 };
 
 /* A cell's size, linear in the three widths, worked out. */
 int64_t cell_size(int64_t size, int64_t input, int64_t hidden, int64_t output);

@@ -116,25 +116,74 @@ static bool make_params(wf_rnn *rnn, int64_t layer, int direction, const wf_rnn_
     return true;
 }
 
-/* Is the row one that can be used? */
+/* Does a list of sizes end where it says so? */
+static bool sizes_are_sound(wf_module *parent, const char *who, const wf_cell_param *p)
+{
+    int rank = 0;
+    while (rank < 4 && p->size[rank]) rank++;
+    for (int d = rank; d < 4; d++)
+        if (p->size[d])
+            return wf_module_fail(parent,
+                                  "%s: size[%d] of %s is 0 and size[%d] is not; zero ends "
+                                  "the list",
+                                  who, rank, p->name, d);
+    return true;
+}
+
+static bool params_are_sound(wf_module *parent, const char *who, const wf_cell *cell)
+{
+    const size_t field = sizeof(wf_var *);
+    for (const wf_cell_param *p = cell->params; p && p->name; p++) {
+        if (!*p->name) return wf_module_fail(parent, "%s: a parameter has an empty name", who);
+        if (cell->size < field || p->offset > cell->size - field)
+            return wf_module_fail(parent, "%s: %s lies outside of its %zu bytes", who, p->name,
+                                  cell->size);
+        if (p->offset % field || cell->size % field)
+            return wf_module_fail(parent,
+                                  "%s: %s lies at offset %zu of %zu bytes; a wf_var * lies "
+                                  "at multiples of %zu",
+                                  who, p->name, p->offset, cell->size, field);
+        if (p->optional < 0 || p->optional > WF_CELL_PROJECTION)
+            return wf_module_fail(parent, "%s: %s is optional in no way there is: %d", who, p->name,
+                                  (int)p->optional);
+        if (!sizes_are_sound(parent, who, p)) return false;
+        for (const wf_cell_param *q = cell->params; q < p; q++) {
+            if (!strcmp(q->name, p->name))
+                return wf_module_fail(parent, "%s: two parameters are named %s", who, p->name);
+            if (q->offset > p->offset ? q->offset - p->offset < field
+                                      : p->offset - q->offset < field)
+                return wf_module_fail(parent, "%s: %s and %s lie in one field", who, q->name,
+                                      p->name);
+        }
+    }
+    return true;
+}
+
+/* Is the row one that can be used? All of it is looked at before any of it is. */
 static bool cell_is_sound(wf_module *parent, const char *name, const wf_cell *cell)
 {
     if (!cell) return wf_module_fail(parent, "rnn '%s': there is no cell", name);
     const char *title = cell->name ? cell->name : "";
-    if (!cell->name || !cell->step || cell_states(cell) == 0 || cell->size == 0) {
+    if (!cell->name || !cell->step || cell_states(cell) == 0 || cell->size == 0)
         return wf_module_fail(parent, "rnn '%s': cell '%s' lacks a %s", name, title,
                               !cell->name   ? "name"
                               : !cell->step ? "step"
                               : cell->size  ? "state"
                                             : "size");
+    char who[256];
+    wf_format(who, sizeof who, "rnn '%s': cell '%s'", name, title);
+    if (cell->size > CELL_SIZE)
+        return wf_module_fail(parent, "%s: its struct has %zu bytes; 1 to %d can be", who,
+                              cell->size, CELL_SIZE);
+    for (int k = 0; k < cell_states(cell); k++) {
+        if (!*cell->states[k].name)
+            return wf_module_fail(parent, "%s: state %d has an empty name", who, k);
+        for (int j = 0; j < k; j++)
+            if (!strcmp(cell->states[j].name, cell->states[k].name))
+                return wf_module_fail(parent, "%s: two states are named %s", who,
+                                      cell->states[k].name);
     }
-    for (const wf_cell_param *p = cell->params; p && p->name; p++) {
-        if (cell->size < sizeof(wf_var *) || p->offset > cell->size - sizeof(wf_var *)) {
-            return wf_module_fail(parent, "rnn '%s': cell '%s': %s lies outside of its %zu bytes",
-                                  name, title, p->name, cell->size);
-        }
-    }
-    return true;
+    return params_are_sound(parent, who, cell);
 }
 
 static bool options_are_sound(wf_module *parent, const char *name, const wf_cell *cell,

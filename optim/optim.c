@@ -12,6 +12,8 @@
 #include <stdarg.h>
 #include <string.h>
 
+enum { OPTIONS_MOST = 1 << 20 };
+
 const optim_table *optim_kernels(void)
 {
     switch (wf_isa_level()) {
@@ -65,6 +67,9 @@ static bool rule_fits(wf_module *module, const wf_optim_rule *rule)
 {
     if (!rule || !rule->name || !rule->update || rule->states < 0 || rule->states > 4)
         return wf_module_fail(module, "optim: the rule needs a name, an update and 0 to 4 states");
+    if (rule->options_size > OPTIONS_MOST)
+        return wf_module_fail(module, "%s: its options have %zu bytes; 0 to %d can be", rule->name,
+                              rule->options_size, OPTIONS_MOST);
     for (int k = 0; k < rule->states; k++) {
         const char *name = rule->state_names[k];
         if (!name || !*name || strchr(name, '.') || !strcmp(name, "step"))
