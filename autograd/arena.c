@@ -49,26 +49,23 @@ static chunk *chunk_new(arena *a, int64_t bytes)
  * far. */
 static bool arena_grow(arena *a, int64_t bytes)
 {
-    while (a->current) {
+    while (a->current && a->current->next) {
         a->before += a->at - chunk_begin(a->current);
-        chunk *next = a->current->next;
-        if (!next) break;
-        arena_enter(a, next);
-        if (next->size >= bytes) return true;
+        arena_enter(a, a->current->next);
+        if (a->current->size >= bytes) return true;
     }
     int64_t size = a->total > CHUNK ? a->total : CHUNK;
     if (size < bytes) size = bytes;
     chunk *c = chunk_new(a, size);
     if (!c && size > bytes) c = chunk_new(a, bytes);
-    if (!c) {
-        /* Leave the arena in its last chunk: the next take, if smaller, tries again. */
-        if (a->current) a->before -= a->at - chunk_begin(a->current);
-        return false;
-    }
-    if (a->current)
+    /* Without memory the arena stays in its last chunk: the next take, if smaller, tries again. */
+    if (!c) return false;
+    if (a->current) {
+        a->before += a->at - chunk_begin(a->current);
         a->current->next = c;
-    else
+    } else {
         a->first = c;
+    }
     arena_enter(a, c);
     return true;
 }

@@ -42,15 +42,59 @@ static wf_var *add_into(wf_tape *t, wf_var *total, bool owned, wf_var *more, con
     return out;
 }
 
+/* Sums that wait to be added pairwise, as in partial.c: it costs no more additions than a running
+ * sum. Level k: of 2^k contributions, or NULL. */
+struct graph_sums {
+    wf_var *level[32];
+};
+
+/* Adds g to what the root itself has gathered. The first two contributions need no more than
+ * graph_grad. */
+static bool gather_whole(wf_tape *t, wf_var *root, wf_var *g)
+{
+    root->flags &= ~(uint32_t)VAR_OWNED;
+    if (root->gathered++ < 2 && !root->sums) {
+        root->graph_grad = root->graph_grad ? wf_add(t, root->graph_grad, g) : g;
+        return root->graph_grad != NULL;
+    }
+    if (!root->sums) {
+        graph_sums *s = arena_take(&t->values, sizeof *s, 16);
+        if (!s) {
+            tape_fail_oom(t, "grad", sizeof *s);
+            return false;
+        }
+        *s = (graph_sums){ { NULL, root->graph_grad } };
+        root->sums = s;
+        root->graph_grad = NULL;
+    }
+    wf_var **level = root->sums->level;
+    for (; *level; level++) {
+        g = wf_add(t, *level, g);
+        *level = NULL;
+    }
+    *level = g;
+    return g != NULL;
+}
+
+/* The gradient that has been gathered, whole; NULL if there is none, and when the tape failed. */
+static wf_var *settled(wf_tape *t, wf_var *root)
+{
+    graph_sums *s = root->sums;
+    root->gathered = 0;
+    if (!s) return root->graph_grad;
+    root->sums = NULL;
+    wf_var *sum = root->graph_grad;
+    for (size_t k = 0; k < sizeof s->level / sizeof s->level[0]; k++)
+        if (s->level[k]) sum = sum ? wf_add(t, s->level[k], sum) : s->level[k];
+    root->flags &= ~(uint32_t)VAR_OWNED;
+    return root->graph_grad = sum;
+}
+
 /* Adds g, shaped like v, to the gradient that v's root has gathered. */
 static bool gather(wf_tape *t, wf_var *v, wf_var *g)
 {
     wf_var *root = v->root;
-    if (v == root) {
-        root->graph_grad = root->graph_grad ? wf_add(t, root->graph_grad, g) : g;
-        root->flags &= ~(uint32_t)VAR_OWNED;
-        return root->graph_grad != NULL;
-    }
+    if (v == root) return gather_whole(t, root, g);
     if (!root->graph_grad) {
         root->graph_grad = wf_zeros(t, root->value.dtype, shape_of(root));
         root->flags |= VAR_OWNED;
@@ -132,7 +176,7 @@ static bool reference_gradient(wf_tape *t, const node *n, wf_var *const gout[], 
     for (int i = 0; i < n->n_in; i++) {
         if (!in[i] || in[i] == n->in[i]) continue;
         in[i]->flags &= ~(uint32_t)(VAR_NEEDED | VAR_HELD);
-        if (ok) gin[i] = in[i]->graph_grad;
+        if (ok) gin[i] = settled(t, in[i]);
         in[i]->graph_grad = NULL;
     }
     return ok;
@@ -170,10 +214,10 @@ static bool node_graph(wf_tape *t, const node *n)
     wf_var *gout[OUTPUTS];
     bool arrived = false;
     for (int i = 0; i < n->n_out; i++) {
-        gout[i] = i < n->op->outputs ? n->out[i].graph_grad : NULL;
+        gout[i] = i < n->op->outputs ? settled(t, &n->out[i]) : NULL;
         arrived |= gout[i] != NULL;
     }
-    if (!arrived) return true;
+    if (!arrived) return !t->failed;
     int64_t bytes = n->n_in * (int64_t)(sizeof(wf_var *) + sizeof(bool));
     wf_var **gin = arena_take(&t->values, bytes, 16);
     if (!gin) {
@@ -225,7 +269,7 @@ static bool graph_sweep(wf_tape *t, node *low, int n, wf_var *const out[],
 static wf_var *result(wf_tape *t, wf_var *v, bool graph)
 {
     wf_var *root = v->root;
-    if (graph && root->graph_grad) {
+    if (graph && settled(t, root)) {
         wf_var *g = root->graph_grad;
         if (v == root) return g;
         if (!wf_tensor_is_contiguous(&g->value) && !(g = wf_copy(t, g))) return NULL;
@@ -249,10 +293,13 @@ static bool collect(wf_tape *t, int n, wf_var *const target[], wf_var *grad[], b
     for (int i = 0; ok && !graph && i < n; i++) grad_settle(t, target[i]->root);
     for (int i = 0; ok && i < n; i++) ok = (grad[i] = result(t, target[i], graph)) != NULL;
     for (int i = 0; i < n; i++) {
-        if (graph)
-            target[i]->root->graph_grad = NULL;
-        else
-            grad_drop(t, target[i]->root);
+        wf_var *root = target[i]->root;
+        if (graph) {
+            root->graph_grad = NULL;
+            root->sums = NULL;
+        } else {
+            grad_drop(t, root);
+        }
     }
     return ok;
 }

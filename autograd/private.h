@@ -10,6 +10,7 @@
 typedef struct node node;
 typedef struct scope scope;
 typedef struct partials partials;
+typedef struct graph_sums graph_sums;
 
 enum {
     VAR_WANTS_GRAD = 1,       /* differentiable and recorded */
@@ -27,7 +28,10 @@ struct wf_var {
     uint64_t epoch;           /* the tape's when it was made */
     uint32_t flags;
     uint32_t gathered;        /* roots, during a sweep: contributions in grad, in parts of UNIT */
-    void *grad;               /* roots, during a sweep: the gradient, row-major */
+    union {
+        void *grad;           /* roots, during a sweep over kernels: the gradient, row-major */
+        graph_sums *sums;     /* roots, during a sweep that builds a graph: what waits beside graph_grad */
+    };
     wf_tensor *kept;          /* asked for by wf_keep_grad: what wf_grad_of hands out (data NULL: none yet) */
     union {
         wf_var *graph_grad;   /* roots, during a sweep that builds a graph: the gradient so far */

@@ -21,7 +21,8 @@ typedef struct wf_files {
 } wf_files;
 
 /* Zero fields take the default: aligned_alloc and free, stderr, POSIX, one thread per processor
- * that this process may run on (OMP_NUM_THREADS and WEFT_THREADS lower it). */
+ * that this process may run on (OMP_NUM_THREADS and WEFT_THREADS lower it). alloc, release and the
+ * file functions are called from within everything and call nothing of the library themselves. */
 typedef struct wf_runtime {
     void *(*alloc)(void *user, size_t bytes);      /* 64-byte aligned, or NULL */
     void (*release)(void *user, void *memory);     /* given NULL never */

@@ -77,6 +77,44 @@ START_TEST(the_gradient_of_a_parameter_used_in_very_many_ops_is_no_running_sum)
 }
 END_TEST
 
+/* The graph of a gradient is added up pairwise, too; and it is differentiated in turn. */
+START_TEST(the_graph_of_a_shared_gradient_is_no_running_sum)
+{
+    static const int uses[] = { 1, 2, 3, 4, 5, 7, 8, 20000 };
+    for (size_t k = 0; k < sizeof uses / sizeof uses[0]; k++)
+        for (int viewed = 0; viewed < 2; viewed++) {
+            set_up(WF_F32);
+            int n = uses[k];
+            wf_var *x = wf_full(t, WF_F32, WF_SHAPE(3), 1), *g, *h;
+            wf_var **out = wf_alloc((size_t)n * sizeof *out),
+                   **with = wf_alloc((size_t)n * sizeof *out);
+            x = wf_leaf_tensor(t, wf_value(x));
+            wf_var *tenth = wf_full(t, WF_F32, WF_SHAPE(3), 0.1);
+            for (int i = 0; i < n; i++) {
+                out[i] = wf_square(t, x);
+                with[i] = tenth;
+            }
+            if (viewed) { /* a slice among them: elements 1 and 2 get 0.2 more */
+                out[n / 2] = wf_square(t, wf_slice(t, x, 0, 1, 3, 1));
+                with[n / 2] = wf_slice(t, tenth, 0, 1, 3, 1);
+            }
+            ck_assert_msg(
+                wf_grad(t, n, out, with, 1, &x, &g, &(wf_grad_options){ .create_graph = true }),
+                "%s", wf_tape_error(t));
+            wf_var *one = wf_sum(t, g, NULL);
+            ck_assert(wf_grad(t, 1, &one, NULL, 1, &x, &h, NULL));
+            for (int i = 0; i < 3; i++) {
+                double want = 2 * (double)0.1f * (n - (viewed && i == 0));
+                ck_assert(fabs(wf_at(g, i) - want) <= 1e-6 * want);
+                ck_assert(fabs(wf_at(h, i) - want) <= 5e-6 * want);
+            }
+            wf_release(out);
+            wf_release(with);
+            tear_down();
+        }
+}
+END_TEST
+
 /* What the folds do to values that no rounding touches: nothing at all, whoever is used how
  * often, kept, asked for by wf_grad, or swept twice. */
 START_TEST(sums_of_whole_numbers_are_exact_however_often_they_are_folded)
@@ -193,6 +231,7 @@ static void add(TCase *tests)
 {
     tcase_add_test(tests, a_tree_of_very_many_modules_finds_each_by_place_and_by_name);
     tcase_add_test(tests, the_gradient_of_a_parameter_used_in_very_many_ops_is_no_running_sum);
+    tcase_add_test(tests, the_graph_of_a_shared_gradient_is_no_running_sum);
     tcase_add_test(tests, sums_of_whole_numbers_are_exact_however_often_they_are_folded);
     tcase_add_test(tests, a_node_of_very_many_inputs_gathers_every_gradient);
 }
