@@ -99,7 +99,7 @@ INLINE wf_var *outputs_new(wf_tape *t, const wf_op *op, int n_out, const wf_tens
     for (int i = 0; i < n_out; i++) {
         wf_var *v = &out[i];
         if (form[i].rank < 0 || form[i].rank > WF_RANK || (unsigned)form[i].dtype > WF_I32) {
-            wf_fail(t, "%s: its row gave output %d rank %d and dtype %s", op->name, i + 1,
+            wf_fail(t, "%s: its row gave output %d rank %d and dtype %s", op->name, i,
                     (int)form[i].rank, wf_dtype_name(form[i].dtype));
             return NULL;
         }
@@ -135,7 +135,7 @@ INLINE bool enter_all(wf_tape *t, const application *a, wf_var *const given[], b
             a->in[i] = NULL;
             a->value[i] = NULL;
             continue;
-        } else if (!(a->in[i] = var_enter(t, v, a->op->name, i + 1))) {
+        } else if (!(a->in[i] = var_enter(t, v, a->op->name, i))) {
             return false;
         }
         a->value[i] = &a->in[i]->value;

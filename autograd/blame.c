@@ -73,7 +73,7 @@ void blame_gradient(wf_tape *t, const char *path, const char *what, const node *
     if (culprit) t->where = culprit->where;
     for (int i = 0; i < n; i++)
         if (cotangent[i] && !tensor_finite(&cotangent[i]->value, 1)) {
-            wf_fail(t, "%s; cotangent %d was not finite already", text, i + 1);
+            wf_fail(t, "%s; cotangent %d was not finite already", text, i);
             return;
         }
     if (culprit)

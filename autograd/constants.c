@@ -58,7 +58,7 @@ wf_var *wf_arange(wf_tape *t, wf_dtype dtype, double start, double stop, double 
 wf_var *wf_length_mask(wf_tape *t, wf_var *lengths, int64_t time)
 {
     char text[WF_SHAPE_TEXT];
-    if (!wf_tape_ok(t) || !(lengths = var_enter(t, lengths, "length_mask", 1))) return NULL;
+    if (!wf_tape_ok(t) || !(lengths = var_enter(t, lengths, "length_mask", 0))) return NULL;
     if (wf_dtype_of(lengths) != WF_I32 || wf_rank(lengths) != 1)
         return wf_fail(t, "length_mask: lengths are %s %s; expected i32 (sequences)",
                        wf_dtype_name(wf_dtype_of(lengths)), shape_text(text, &lengths->value));

@@ -117,11 +117,11 @@ static bool graph_sweep(wf_tape *t, node *low, int n, wf_var *const out[],
 static wf_var *judged(wf_tape *t, const wf_op *op, wf_var *made, const wf_var *like,
                       const char *what, int i, const char *made_by)
 {
-    if (!(made = wf_enter(t, made, "%s: %s of %s %d", op->name, made_by, what, i + 1))) return NULL;
+    if (!(made = wf_enter(t, made, "%s: %s of %s %d", op->name, made_by, what, i))) return NULL;
     wf_shape a = shape_of(like), b = shape_of(made);
     if (wf_shape_equal(&a, &b) && made->value.dtype == like->value.dtype) return made;
     char ta[128], tb[128];
-    return wf_fail(t, "%s: %s %d is %s %s; %s of it is %s %s", op->name, what, i + 1,
+    return wf_fail(t, "%s: %s %d is %s %s; %s of it is %s %s", op->name, what, i,
                    wf_dtype_name(like->value.dtype), wf_shape_text(ta, sizeof ta, a.rank, a.dim),
                    made_by, wf_dtype_name(made->value.dtype),
                    wf_shape_text(tb, sizeof tb, b.rank, b.dim));
@@ -317,10 +317,10 @@ static bool grad_all(wf_tape *t, int n_out, wf_var *const out[], wf_var *const c
     wf_var **with = here + n_out, **target = with + n_out;
     if (!sweep_enter(t, "grad", n_out, out, cotangent, here, with)) return false;
     for (int i = 0; i < n_wrt; i++) {
-        target[i] = var_enter(t, wrt[i], "grad: wrt", i + 1);
+        target[i] = wf_enter(t, wrt[i], "grad: wrt %d", i);
         if (!target[i]) return false;
         if (target[i]->flags & VAR_WANTS_GRAD || !wf_param_frozen(wrt[i])) continue;
-        wf_fail(t, "grad: wrt %d: '%s' is frozen, so that it has no gradient", i + 1,
+        wf_fail(t, "grad: wrt %d: '%s' is frozen, so that it has no gradient", i,
                 wf_param_path(wrt[i]));
         return false;
     }

@@ -36,7 +36,7 @@ static bool concat_shape(wf_shaping *s)
         for (int k = 0; fits && k < x->rank; k++) fits = k == axis || x->dim[k] == first->dim[k];
         if (!fits)
             return wf_refuse(s->error, "sizes differ beside axis %d: %s and %s (input %d)", axis,
-                             shape_text(text[0], first), shape_text(text[1], x), i + 1);
+                             shape_text(text[0], first), shape_text(text[1], x), i);
         if (__builtin_add_overflow(y->dim[axis], x->dim[axis], &y->dim[axis]))
             return wf_refuse(s->error, "axis %d becomes too long", axis);
     }
@@ -61,7 +61,7 @@ static bool stack_shape(wf_shaping *s)
         for (int k = 0; fits && k < x->rank; k++) fits = x->dim[k] == first->dim[k];
         if (!fits)
             return wf_refuse(s->error, "shapes differ: %s and %s (input %d)",
-                             shape_text(text[0], first), shape_text(text[1], x), i + 1);
+                             shape_text(text[0], first), shape_text(text[1], x), i);
     }
     wf_tensor *y = &s->out[0];
     y->dtype = first->dtype;

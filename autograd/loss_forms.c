@@ -72,9 +72,9 @@ wf_var *wf_binary_cross_entropy_with(wf_tape *t, wf_var *logits, wf_var *target,
     const wf_binary_cross_entropy_options *o = options ? options : &none;
     wf_var *weight = o->weight, *positive = o->pos_weight;
     if (!wf_tape_ok(t)) return NULL;
-    if (!(logits = var_enter(t, logits, who, 1)) || !(target = var_enter(t, target, who, 2)) ||
-        (weight && !(weight = var_enter(t, weight, who, 3))) ||
-        (positive && !(positive = var_enter(t, positive, who, 4))) ||
+    if (!(logits = var_enter(t, logits, who, 0)) || !(target = var_enter(t, target, who, 1)) ||
+        (weight && !(weight = var_enter(t, weight, who, 2))) ||
+        (positive && !(positive = var_enter(t, positive, who, 3))) ||
         !sound_binary(t, logits, target) || !sound_reduction(t, who, o->reduction))
         return NULL;
     wf_shape shape = wf_shape_of(logits);
@@ -175,8 +175,8 @@ wf_var *cross_entropy_spelled(wf_tape *t, wf_var *logits, wf_var *target,
     static const char who[] = "cross_entropy";
     wf_var *weight = o->weight;
     if (!wf_tape_ok(t)) return NULL;
-    if (!(logits = var_enter(t, logits, who, 1)) || !(target = var_enter(t, target, who, 2)) ||
-        (weight && !(weight = var_enter(t, weight, who, 3))))
+    if (!(logits = var_enter(t, logits, who, 0)) || !(target = var_enter(t, target, who, 1)) ||
+        (weight && !(weight = var_enter(t, weight, who, 2))))
         return NULL;
     if (wf_dtype_of(logits) == WF_I32 || wf_rank(logits) == 0)
         return wf_fail(t, "cross_entropy: logits are %s %s; expected f32 or f64 (..., classes)",

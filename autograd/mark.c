@@ -130,7 +130,7 @@ bool wf_tape_rewind(wf_tape *t, wf_mark mark, int n, wf_var *keep[])
         return false;
     }
     for (int i = 0; i < n; i++) {
-        wf_var *v = var_enter(t, keep[i], "rewind", i + 1);
+        wf_var *v = wf_enter(t, keep[i], "rewind: keep %d", i);
         if (!v) return false;
         int64_t bytes;
         copy[i] = v->value;

@@ -302,25 +302,25 @@ bool sweep_enter(wf_tape *t, const char *who, int n, wf_var *const out[], wf_var
         return false;
     }
     for (int i = 0; i < n; i++) {
-        wf_var *v = out_here[i] = var_enter(t, out[i], who, i + 1), *g = NULL;
+        wf_var *v = out_here[i] = wf_enter(t, out[i], "%s: output %d", who, i), *g = NULL;
         if (!v) return false;
         if (v->value.dtype == WF_I32) {
-            wf_fail(t, "%s: output %d is i32; only f32 and f64 have gradients", who, i + 1);
+            wf_fail(t, "%s: output %d is i32; only f32 and f64 have gradients", who, i);
             return false;
         }
         char shape[128], other[128];
         wf_shape_text(shape, sizeof shape, v->value.rank, v->value.dim);
         if (cotangent && cotangent[i]) {
-            if (!(g = var_enter(t, cotangent[i], who, n + i + 1))) return false;
+            if (!(g = wf_enter(t, cotangent[i], "%s: cotangent %d", who, i))) return false;
             wf_shape a = wf_tensor_shape(&v->value), b = wf_tensor_shape(&g->value);
             if (!wf_shape_equal(&a, &b) || g->value.dtype != v->value.dtype) {
-                wf_fail(t, "%s: output %d is %s %s; its cotangent is %s %s", who, i + 1,
+                wf_fail(t, "%s: output %d is %s %s; its cotangent is %s %s", who, i,
                         wf_dtype_name(v->value.dtype), shape, wf_dtype_name(g->value.dtype),
                         wf_shape_text(other, sizeof other, b.rank, b.dim));
                 return false;
             }
         } else if (wf_tensor_count(&v->value) != 1) {
-            wf_fail(t, "%s: output %d is %s; without a cotangent it must be one number", who, i + 1,
+            wf_fail(t, "%s: output %d is %s; without a cotangent it must be one number", who, i,
                     shape);
             return false;
         }

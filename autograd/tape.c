@@ -384,7 +384,7 @@ static wf_var *rooted(wf_tape *t, const char *who, const wf_var *x)
 wf_var *wf_detach(wf_tape *t, wf_var *x)
 {
     if (!t || t->failed) return NULL;
-    x = var_enter(t, x, "detach", 1);
+    x = var_enter(t, x, "detach", 0);
     return x ? rooted(t, "detach", x) : NULL;
 }
 
@@ -571,7 +571,7 @@ bool wf_tape_bind(wf_tape *t, wf_var *parameter, wf_var *var)
         wf_fail(t, "bind: the first var must be a parameter");
         return false;
     }
-    var = var_enter(t, var, "bind", 2);
+    var = wf_enter(t, var, "bind: the second var");
     if (!var) return false;
     param *p = (param *)parameter;
     wf_shape a = wf_tensor_shape(&p->var.value), b = wf_tensor_shape(&var->value);

@@ -14,7 +14,7 @@ static const char *shape_of(const wf_var *x, char text[static 256])
 /* Enters x and resolves the axis; NULL after failing the tape. */
 static wf_var *enter_axis(wf_tape *t, wf_var *x, const char *who, int *axis)
 {
-    if (!t || t->failed || !(x = var_enter(t, x, who, 1))) return NULL;
+    if (!t || t->failed || !(x = var_enter(t, x, who, 0))) return NULL;
     int found = wf_axis(x->value.rank, *axis);
     char text[256];
     if (found < 0) return wf_fail(t, "%s: axis %d of %s", who, *axis, shape_of(x, text));
@@ -93,7 +93,7 @@ wf_var *wf_transpose(wf_tape *t, wf_var *x, int a, int b)
 
 wf_var *wf_permute(wf_tape *t, wf_var *x, const wf_axes *axes)
 {
-    if (!wf_tape_ok(t) || !(x = var_enter(t, x, "permute", 1))) return NULL;
+    if (!wf_tape_ok(t) || !(x = var_enter(t, x, "permute", 0))) return NULL;
     const int rank = x->value.rank;
     char text[256];
     if (!axes || (axes->n > 0 && !axes->at))
@@ -129,7 +129,7 @@ wf_var *wf_window(wf_tape *t, wf_var *x, int axis, int64_t size, int64_t step)
 
 wf_var *wf_reshape(wf_tape *t, wf_var *x, wf_shape shape)
 {
-    if (!t || t->failed || !(x = var_enter(t, x, "reshape", 1))) return NULL;
+    if (!t || t->failed || !(x = var_enter(t, x, "reshape", 0))) return NULL;
     int64_t count = wf_tensor_count(&x->value), known = 1;
     int free_axis = -1;
     char text[256], other[256];
@@ -164,7 +164,7 @@ wf_var *wf_reshape(wf_tape *t, wf_var *x, wf_shape shape)
 
 wf_var *wf_unsqueeze(wf_tape *t, wf_var *x, int axis)
 {
-    if (!t || t->failed || !(x = var_enter(t, x, "unsqueeze", 1))) return NULL;
+    if (!t || t->failed || !(x = var_enter(t, x, "unsqueeze", 0))) return NULL;
     int at = axis < 0 ? axis + x->value.rank + 1 : axis;
     char text[256];
     if (at < 0 || at > x->value.rank || x->value.rank == WF_RANK)

@@ -148,7 +148,7 @@ static uint64_t tensors(void)
             hash = mix(hash, &to, sizeof to);
         }
     }
-    wf_exp_f64(8, f64 + 4, to.f64);
+    wf_exp_f64(4, f64 + 4, to.f64);
     hash = mix(hash, &to, sizeof to / 2);
     float c[4] = { 1, 2, 3, 4 };
     wf_gemm(WF_F32, 1, 2, 2, 2, 0.1, f32, 2, 1, f32, 2, 1, 0.3, c, 2, 1);

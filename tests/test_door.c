@@ -88,7 +88,7 @@ START_TEST(a_var_made_after_a_mark_is_refused_once_the_tape_was_rewound_to_it)
     wf_var *h = wf_mul_scalar(t, w, 5);
     ck_assert(wf_tape_rewind(t, mark, 0, NULL));
     ck_assert_ptr_null(wf_mul(t, h, w));
-    says("mul: input 1 was made after a mark that the tape was rewound to");
+    says("mul: input 0 was made after a mark that the tape was rewound to");
     tear_down();
 }
 END_TEST
@@ -159,7 +159,7 @@ START_TEST(a_var_of_an_earlier_step_is_refused_however_much_memory_that_step_too
         wf_var *h = wf_mul_scalar(t, w, 5);
         wf_tape_reset(t);
         ck_assert_ptr_null(wf_mul(t, h, w));
-        says("mul: input 1 was made before the tape was reset");
+        says("mul: input 0 was made before the tape was reset");
         tear_down();
     }
 }
@@ -278,17 +278,17 @@ static const struct {
     const char *reference, *gradient;
 } answers[] = {
     { RIGHT, NULL, NULL },
-    { NONE, "double: the reference of output 2 was never made (NULL)", NULL },
-    { INTS, "double: output 2 is f64 (3); the reference of it is i32 (3)",
-      "double: input 1 is f64 (3); the gradient of it is i32 (3)" },
-    { FLOATS, "double: output 2 is f64 (3); the reference of it is f32 (3)",
-      "double: input 1 is f64 (3); the gradient of it is f32 (3)" },
-    { FOREIGN, "double: the reference of output 2 belongs to another tape",
-      "double: the gradient of input 1 belongs to another tape" },
-    { LONGER, "double: output 2 is f64 (3); the reference of it is f64 (4)",
-      "double: input 1 is f64 (3); the gradient of it is f64 (4)" },
-    { STALE, "double: the reference of output 2 was made after a mark that the tape was rewound to",
-      "double: the gradient of input 1 was made after a mark that the tape was rewound to" },
+    { NONE, "double: the reference of output 1 was never made (NULL)", NULL },
+    { INTS, "double: output 1 is f64 (3); the reference of it is i32 (3)",
+      "double: input 0 is f64 (3); the gradient of it is i32 (3)" },
+    { FLOATS, "double: output 1 is f64 (3); the reference of it is f32 (3)",
+      "double: input 0 is f64 (3); the gradient of it is f32 (3)" },
+    { FOREIGN, "double: the reference of output 1 belongs to another tape",
+      "double: the gradient of input 0 belongs to another tape" },
+    { LONGER, "double: output 1 is f64 (3); the reference of it is f64 (4)",
+      "double: input 0 is f64 (3); the gradient of it is f64 (4)" },
+    { STALE, "double: the reference of output 1 was made after a mark that the tape was rewound to",
+      "double: the gradient of input 0 was made after a mark that the tape was rewound to" },
     { RESETS, "double: the tape was reset or rewound while it ran",
       "double: the tape was reset or rewound while it ran" },
     { FAILS, "double: on purpose", "double: on purpose" },

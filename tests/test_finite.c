@@ -151,7 +151,7 @@ START_TEST(a_cotangent_that_is_not_finite_is_named)
     wf_var *y[2] = { wf_sum(t, w, NULL), wf_square(t, w) };
     wf_var *with[2] = { NULL, wf_constant(t, WF_F64, WF_SHAPE(4), c) };
     refused(wf_backward_from(t, 2, y, with), "backward: the gradient of 'w' became infinite at "
-                                             "step 0; cotangent 2 was not finite already");
+                                             "step 0; cotangent 1 was not finite already");
     tear_down();
 }
 END_TEST

@@ -118,7 +118,7 @@ static void misuse_losses(void)
     REFUSES(entropy((wf_cross_entropy_options){ .weight = wf_zeros(t, WF_F32, WF_SHAPE(3)) }),
             "cross_entropy: .weight is f32; expected f64, as the logits are");
     REFUSES(entropy((wf_cross_entropy_options){ .weight = now.foreign }),
-            "cross_entropy: input 3 belongs to another tape");
+            "cross_entropy: input 2 belongs to another tape");
     REFUSES(entropy((wf_cross_entropy_options){ .weight = now.vector, .label_smoothing = 1 }),
             "cross_entropy: label_smoothing is 1; expected 0 <= label_smoothing < 1");
     REFUSES(
@@ -155,7 +155,7 @@ static void misuse_arranging(void)
     REFUSES(wf_squeeze(t, now.empty, 0), "squeeze: axis 0 of (0, 3) has size 0; expected 1");
     REFUSES(wf_squeeze(t, now.matrix, -3), "squeeze: axis -3 of (2, 3)");
     REFUSES(wf_squeeze(t, now.scalar, 0), "squeeze: axis 0 of ()");
-    REFUSES(wf_squeeze(t, NULL, 0), "squeeze: input 1 was never made (NULL)");
+    REFUSES(wf_squeeze(t, NULL, 0), "squeeze: input 0 was never made (NULL)");
     REFUSES(wf_argmax(t, now.matrix, 2), "argmax: axis 2 is out of range for (2, 3)");
     REFUSES(wf_argmin(t, now.scalar, 0), "argmax: axis 0 is out of range for ()");
     REFUSES(wf_argmax(t, now.empty, 0), "argmax: (0, 3) has nothing to choose from");
@@ -228,7 +228,7 @@ static void misuse_binary_losses(void)
     REFUSES(binary((wf_binary_cross_entropy_options){ .pos_weight = now.single }),
             "binary_cross_entropy: .pos_weight is f32; expected f64, as the logits are");
     REFUSES(binary((wf_binary_cross_entropy_options){ .weight = now.foreign }),
-            "binary_cross_entropy: input 3 belongs to another tape");
+            "binary_cross_entropy: input 2 belongs to another tape");
     REFUSES(binary((wf_binary_cross_entropy_options){ .reduction = (wf_reduction)3 }),
             "binary_cross_entropy: reduction is 3; expected mean, sum or none");
     QUIET(isnan(wf_item(wf_binary_cross_entropy_with(t, now.empty, now.empty, NULL))));
@@ -278,9 +278,9 @@ static void misuse_joining(void)
     REFUSES(wf_concat(t, 2, WF_VARS(now.matrix, now.more)),
             "concat: axis 2 is out of range for (2, 3)");
     REFUSES(wf_concat(t, 0, WF_VARS(now.matrix, now.tall)),
-            "concat: sizes differ beside axis 0: (2, 3) and (3, 2) (input 2)");
+            "concat: sizes differ beside axis 0: (2, 3) and (3, 2) (input 1)");
     REFUSES(wf_concat(t, 0, WF_VARS(now.matrix, now.vector)),
-            "concat: sizes differ beside axis 0: (2, 3) and (3) (input 2)");
+            "concat: sizes differ beside axis 0: (2, 3) and (3) (input 1)");
     REFUSES(wf_concat(t, 0, WF_VARS(now.scalar, now.scalar)),
             "concat: axis 0 is out of range for ()");
     REFUSES(wf_stack(t, 0, none), "stack: 0 inputs given; it takes 1 or more");
@@ -288,7 +288,7 @@ static void misuse_joining(void)
     REFUSES(wf_stack(t, 3, WF_VARS(now.matrix, now.more)),
             "stack: a new axis 3 is out of range for (2, 3)");
     REFUSES(wf_stack(t, 0, WF_VARS(now.matrix, now.tall)),
-            "stack: shapes differ: (2, 3) and (3, 2) (input 2)");
+            "stack: shapes differ: (2, 3) and (3, 2) (input 1)");
     REFUSES(wf_stack(t, 0, WF_VARS(now.deep, now.deep)),
             "stack: (1, 2, 1, 1, 1, 1, 2, 3) has no room for an axis");
 }
@@ -317,7 +317,7 @@ static void misuse_expand_and_dropout(void)
     REFUSES(wf_dropout(t, now.matrix, 2), "dropout: p is 2; expected 0 <= p < 1");
     QUIET(wf_dropout(t, now.matrix, 0) == now.matrix);
     /* What an op that has nothing to do gives back is refused like everything else. */
-    REFUSES(wf_dropout(t, NULL, 0), "dropout: input 1 was never made (NULL)");
+    REFUSES(wf_dropout(t, NULL, 0), "dropout: input 0 was never made (NULL)");
     wf_fail(t, "test: failed on purpose");
     ck_assert_ptr_null(wf_dropout(t, now.matrix, 0));
     ck_assert_ptr_null(wf_expand(t, now.matrix, WF_SHAPE(2, 3)));
@@ -361,7 +361,7 @@ static void misuse_split(void)
     REFUSES(wf_split(t, now.matrix, 5, 1, part), "split: axis 5 of (2, 3)");
     REFUSES(wf_split(t, now.matrix, 1, 3, NULL), "split: the list of parts was never made (NULL)");
     part[0] = now.matrix;
-    REFUSES(wf_split(t, NULL, 1, 1, part), "split: input 1 was never made (NULL)");
+    REFUSES(wf_split(t, NULL, 1, 1, part), "split: input 0 was never made (NULL)");
     ck_assert_ptr_null(part[0]);
     ck_assert_ptr_nonnull(part[2]);
 }

@@ -306,9 +306,9 @@ static void exchanged(const op_row *row, int input, wf_var *by, const char *rest
     v[input] = by;
     if (rest) {
         int n = snprintf(says, sizeof says, "%s: ", row->says);
-        snprintf(says + n, sizeof says - (size_t)n, rest, input + 1);
+        snprintf(says + n, sizeof says - (size_t)n, rest, input);
     }
-    snprintf(what, sizeof what, "%s with input %d exchanged", row->name, input + 1);
+    snprintf(what, sizeof what, "%s with input %d exchanged", row->name, input);
     misuse_refused(__LINE__, what, row->call(now.t, v) != NULL, rest ? says : NULL);
 }
 

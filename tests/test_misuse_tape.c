@@ -245,14 +245,14 @@ static void backward(void)
 {
     wf_tape *t = now.t;
     QUIET(!wf_backward(NULL, now.scalar));
-    REFUSES(wf_backward(t, NULL), "backward: input 1 was never made (NULL)");
-    REFUSES(wf_backward(t, now.foreign), "backward: input 1 belongs to another tape");
+    REFUSES(wf_backward(t, NULL), "backward: output 0 was never made (NULL)");
+    REFUSES(wf_backward(t, now.foreign), "backward: output 0 belongs to another tape");
     REFUSES(wf_backward(t, now.matrix),
-            "backward: output 1 is (2, 3); without a cotangent it must be one number");
+            "backward: output 0 is (2, 3); without a cotangent it must be one number");
     REFUSES(wf_backward(t, now.empty),
-            "backward: output 1 is (0, 3); without a cotangent it must be one number");
+            "backward: output 0 is (0, 3); without a cotangent it must be one number");
     REFUSES(wf_backward(t, wf_zeros(t, WF_I32, WF_SCALAR)),
-            "backward: output 1 is i32; only f32 and f64 have gradients");
+            "backward: output 0 is i32; only f32 and f64 have gradients");
     REFUSES(wf_backward(t, now.scalar),
             "backward: no parameter led here, and no var that wf_keep_grad named");
     REFUSES(wf_backward(t, wf_full(t, WF_F64, WF_SCALAR, (double)NAN)), NULL);
@@ -278,18 +278,18 @@ static void backward_from(void)
     REFUSES(wf_backward_from(t, 2, NULL, NULL), "backward: 2 outputs were promised and not given");
     loss[0] = wf_mul(t, now.param, now.param), loss[1] = NULL;
     with[0] = with[1] = wf_zeros(t, WF_F64, WF_SHAPE(4, 3));
-    REFUSES(wf_backward_from(t, 2, loss, with), "backward: input 2 was never made (NULL)");
+    REFUSES(wf_backward_from(t, 2, loss, with), "backward: output 1 was never made (NULL)");
     loss[0] = wf_mul(t, now.param, now.param), with[0] = now.matrix;
     REFUSES(wf_backward_from(t, 1, loss, with),
-            "backward: output 1 is f64 (4, 3); its cotangent is f64 (2, 3)");
+            "backward: output 0 is f64 (4, 3); its cotangent is f64 (2, 3)");
     loss[0] = wf_mul(t, now.param, now.param), with[0] = wf_zeros(t, WF_F32, WF_SHAPE(4, 3));
     REFUSES(wf_backward_from(t, 1, loss, with),
-            "backward: output 1 is f64 (4, 3); its cotangent is f32 (4, 3)");
+            "backward: output 0 is f64 (4, 3); its cotangent is f32 (4, 3)");
     loss[0] = wf_mul(t, now.param, now.param), with[0] = now.foreign;
-    REFUSES(wf_backward_from(t, 1, loss, with), "backward: input 2 belongs to another tape");
+    REFUSES(wf_backward_from(t, 1, loss, with), "backward: cotangent 0 belongs to another tape");
     loss[0] = wf_mul(t, now.param, now.param), with[0] = NULL;
     REFUSES(wf_backward_from(t, 1, loss, with),
-            "backward: output 1 is (4, 3); without a cotangent it must be one number");
+            "backward: output 0 is (4, 3); without a cotangent it must be one number");
     /* A parameter that was changed after it was used. */
     loss[0] = wf_sum(t, now.param, NULL);
     wf_param_changed(now.param);
@@ -303,8 +303,8 @@ static void keep_grad(void)
 {
     wf_tape *t = now.t;
     QUIET(!wf_keep_grad(NULL, now.matrix));
-    REFUSES(wf_keep_grad(t, NULL), "keep_grad: input 1 was never made (NULL)");
-    REFUSES(wf_keep_grad(t, now.foreign), "keep_grad: input 1 belongs to another tape");
+    REFUSES(wf_keep_grad(t, NULL), "keep_grad: input 0 was never made (NULL)");
+    REFUSES(wf_keep_grad(t, now.foreign), "keep_grad: input 0 belongs to another tape");
     REFUSES(wf_keep_grad(t, now.mask), "keep_grad: nothing differentiable led to this var");
     REFUSES(wf_keep_grad(t, wf_detach(t, now.matrix)),
             "keep_grad: nothing differentiable led to this var");
@@ -354,16 +354,16 @@ static void grads(void)
     REFUSES(grad(1, y, NULL, 1, x, NULL), "grad: 1 outputs and 1 vars were promised and not given");
     y[0] = now.matrix;
     REFUSES(grad(1, y, NULL, 1, x, g),
-            "grad: output 1 is (2, 3); without a cotangent it must be one number");
+            "grad: output 0 is (2, 3); without a cotangent it must be one number");
     y[0] = NULL;
-    REFUSES(grad(1, y, NULL, 1, x, g), "grad: input 1 was never made (NULL)");
+    REFUSES(grad(1, y, NULL, 1, x, g), "grad: output 0 was never made (NULL)");
     y[0] = wf_sum(t, now.matrix, NULL), x[0] = now.matrix, x[1] = NULL, g[0] = g[1] = now.scalar;
-    REFUSES(grad(1, y, NULL, 2, x, g), "grad: wrt: input 2 was never made (NULL)");
+    REFUSES(grad(1, y, NULL, 2, x, g), "grad: wrt 1 was never made (NULL)");
     ck_assert(!g[0] && !g[1]);
     y[0] = wf_sum(t, now.matrix, NULL), x[0] = now.matrix, x[1] = now.foreign;
-    REFUSES(grad(1, y, NULL, 2, x, g), "grad: wrt: input 2 belongs to another tape");
+    REFUSES(grad(1, y, NULL, 2, x, g), "grad: wrt 1 belongs to another tape");
     y[0] = now.ids;
-    REFUSES(grad(1, y, NULL, 1, x, g), "grad: output 1 is i32; only f32 and f64 have gradients");
+    REFUSES(grad(1, y, NULL, 1, x, g), "grad: output 0 is i32; only f32 and f64 have gradients");
     /* No outputs, no vars, the same var twice, one that nothing leads to, a constant of whole
      * numbers. */
     x[0] = x[1] = now.matrix, y[0] = wf_sum(t, now.matrix, NULL);
@@ -411,8 +411,8 @@ static void bindings(void)
     QUIET(!wf_tape_bind(NULL, now.param, now.weight));
     REFUSES(wf_tape_bind(t, NULL, now.weight), "bind: the first var must be a parameter");
     REFUSES(wf_tape_bind(t, now.matrix, now.weight), "bind: the first var must be a parameter");
-    REFUSES(wf_tape_bind(t, now.param, NULL), "bind: input 2 was never made (NULL)");
-    REFUSES(wf_tape_bind(t, now.param, now.foreign), "bind: input 2 belongs to another tape");
+    REFUSES(wf_tape_bind(t, now.param, NULL), "bind: the second var was never made (NULL)");
+    REFUSES(wf_tape_bind(t, now.param, now.foreign), "bind: the second var belongs to another tape");
     REFUSES(wf_tape_bind(t, now.param, now.matrix),
             "bind: 'linear.weight' is f64 (4, 3); the var is f64 (2, 3)");
     QUIET(wf_tape_bind(t, now.param, now.weight));
@@ -462,9 +462,9 @@ static void marks(void)
             "rewind: 2 vars to keep were promised and not given");
     REFUSES(wf_tape_rewind(t, wf_tape_mark(t), -1, keep),
             "rewind: -1 vars to keep were promised and not given");
-    REFUSES(wf_tape_rewind(t, wf_tape_mark(t), 2, keep), "rewind: input 1 was never made (NULL)");
+    REFUSES(wf_tape_rewind(t, wf_tape_mark(t), 2, keep), "rewind: keep 0 was never made (NULL)");
     keep[0] = now.matrix, keep[1] = now.foreign;
-    REFUSES(wf_tape_rewind(t, wf_tape_mark(t), 2, keep), "rewind: input 2 belongs to another tape");
+    REFUSES(wf_tape_rewind(t, wf_tape_mark(t), 2, keep), "rewind: keep 1 belongs to another tape");
     ck_assert_ptr_eq(keep[1], now.foreign);
     /* A mark that lies ahead of where the tape was rewound to. */
     mark = wf_tape_mark(t);
@@ -647,7 +647,7 @@ static void applying(void)
             "plain: the list of outputs was never made (NULL)");
     out[0] = now.matrix;
     REFUSES(wf_apply(t, &plain, 1, &now.foreign, NULL, out),
-            "plain: input 1 belongs to another tape");
+            "plain: input 0 belongs to another tape");
     ck_assert_ptr_null(out[0]);
     op.outputs = 17;
     REFUSES(wf_apply(t, &op, 1, &now.matrix, NULL, out),
@@ -684,7 +684,7 @@ static void applying(void)
     QUIET(wf_apply(t, &op, 40, many, NULL, out) && out[0]);
     for (int i = 0; i < 40; i++) many[i] = now.matrix;
     many[33] = NULL;
-    REFUSES(wf_apply(t, &op, 40, many, NULL, out), "plain: input 34 was never made (NULL)");
+    REFUSES(wf_apply(t, &op, 40, many, NULL, out), "plain: input 33 was never made (NULL)");
 }
 
 static void refusing(void)

@@ -121,13 +121,13 @@ static const char *mistake(int k, wf_var **made)
                "more";
     case 32:
         *made = wf_concat(t, 1, WF_VARS(F32(2, 3), F32(2, 5), F32(3, 5)));
-        return "concat: sizes differ beside axis 1: (2, 3) and (3, 5) (input 3)";
+        return "concat: sizes differ beside axis 1: (2, 3) and (3, 5) (input 2)";
     case 33:
         *made = wf_concat(t, -3, WF_VARS(F32(2, 3), F32(2, 5)));
         return "concat: axis -3 is out of range for (2, 3)";
     case 34:
         *made = wf_stack(t, 0, WF_VARS(F32(2, 3), F32(2, 1)));
-        return "stack: shapes differ: (2, 3) and (2, 1) (input 2)";
+        return "stack: shapes differ: (2, 3) and (2, 1) (input 1)";
     case 35:
         *made = wf_stack(t, 0, WF_VARS(F32(2), I32(2)));
         return "stack: dtypes differ: f32 and i32";
@@ -137,9 +137,9 @@ static const char *mistake(int k, wf_var **made)
         *made = wf_dropout(t, F32(3), -0.1);
         return "dropout: p is -0.1; expected 0 <= p < 1";
     case 38: *made = wf_one_hot(t, F32(3), 5); return "one_hot: ids are f32; expected i32";
-    case 39: *made = wf_mul(t, F32(3), NULL); return "mul: input 2 was never made (NULL)";
-    case 40: *made = wf_dropout(t, NULL, 0); return "dropout: input 1 was never made (NULL)";
-    case 41: *made = wf_sum_to(t, NULL, WF_SCALAR); return "sum_to: input 1 was never made (NULL)";
+    case 39: *made = wf_mul(t, F32(3), NULL); return "mul: input 1 was never made (NULL)";
+    case 40: *made = wf_dropout(t, NULL, 0); return "dropout: input 0 was never made (NULL)";
+    case 41: *made = wf_sum_to(t, NULL, WF_SCALAR); return "sum_to: input 0 was never made (NULL)";
     default: return NULL;
     }
 }

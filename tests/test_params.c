@@ -256,7 +256,7 @@ START_TEST(a_binding_that_cannot_be_is_refused)
     ck_assert_str_eq(wf_tape_error(t), "bind: the first var must be a parameter");
     wf_tape_reset(t);
     ck_assert(!wf_tape_bind(t, w, NULL));
-    ck_assert_str_eq(wf_tape_error(t), "bind: input 2 was never made (NULL)");
+    ck_assert_str_eq(wf_tape_error(t), "bind: the second var was never made (NULL)");
     tear_down();
 }
 END_TEST

@@ -147,13 +147,13 @@ START_TEST(an_input_that_was_never_made_is_named_by_its_place)
 {
     set_up();
     ck_assert_ptr_null(wf_mul(t, numbers(3), NULL));
-    ck_assert_str_eq(wf_tape_error(t), "mul: input 2 was never made (NULL)");
+    ck_assert_str_eq(wf_tape_error(t), "mul: input 1 was never made (NULL)");
     wf_tape_reset(t);
     ck_assert(!wf_backward(t, NULL));
-    ck_assert_str_eq(wf_tape_error(t), "backward: input 1 was never made (NULL)");
+    ck_assert_str_eq(wf_tape_error(t), "backward: output 0 was never made (NULL)");
     wf_tape_reset(t);
     ck_assert_ptr_null(wf_select(t, NULL, 0, 0));
-    ck_assert_str_eq(wf_tape_error(t), "select: input 1 was never made (NULL)");
+    ck_assert_str_eq(wf_tape_error(t), "select: input 0 was never made (NULL)");
     tear_down();
 }
 END_TEST
@@ -171,14 +171,14 @@ START_TEST(a_var_of_an_earlier_step_is_refused)
     /* The old var's place may hold another by now: then it is that one, of this step. */
     if (old != now) {
         ck_assert_ptr_null(wf_add(t, now, old));
-        ck_assert_str_eq(wf_tape_error(t), "add: input 2 was made before the tape was reset");
+        ck_assert_str_eq(wf_tape_error(t), "add: input 1 was made before the tape was reset");
     }
     wf_tape_reset(t);
     for (int i = 0; i < 10; i++) old = numbers(3);
     wf_tape_reset(t);
     now = numbers(3);
     ck_assert_ptr_null(wf_add(t, now, old));
-    ck_assert_str_eq(wf_tape_error(t), "add: input 2 was made before the tape was reset");
+    ck_assert_str_eq(wf_tape_error(t), "add: input 1 was made before the tape was reset");
     wf_tape_reset(t);
     ck_assert_ptr_null(wf_transpose(t, old, 0, 0));
     ck_assert(!wf_tape_ok(t));
@@ -194,7 +194,7 @@ START_TEST(a_var_of_another_tape_is_refused)
     t = wf_tape_new(NULL);
     wf_var *theirs = numbers(3);
     ck_assert_ptr_null(wf_add(here, mine, theirs));
-    ck_assert_str_eq(wf_tape_error(here), "add: input 2 belongs to another tape");
+    ck_assert_str_eq(wf_tape_error(here), "add: input 1 belongs to another tape");
     ck_assert(wf_tape_ok(t));
     ck_assert(wf_tape_generation(t) != wf_tape_generation(here));
     wf_tape_free(t);
@@ -213,15 +213,15 @@ START_TEST(mixed_dtypes_and_masks_are_refused_where_they_do_not_belong)
     wf_var *ids = wf_constant(t, WF_I32, WF_SCALAR, (int32_t[]){ 1 });
     ck_assert(!wf_backward(t, ids));
     ck_assert_str_eq(wf_tape_error(t),
-                     "backward: output 1 is i32; only f32 and f64 have gradients");
+                     "backward: output 0 is i32; only f32 and f64 have gradients");
     wf_tape_reset(t);
     ck_assert(!wf_backward(t, wf_mul(t, numbers(3), w)));
     ck_assert_str_eq(wf_tape_error(t),
-                     "backward: output 1 is (3); without a cotangent it must be one number");
+                     "backward: output 0 is (3); without a cotangent it must be one number");
     wf_tape_reset(t);
     wf_var *y = wf_mul(t, numbers(3), w), *c = numbers(4);
     ck_assert(!wf_backward_from(t, 1, &y, &c));
-    ck_assert_str_eq(wf_tape_error(t), "backward: output 1 is f64 (3); its cotangent is f64 (4)");
+    ck_assert_str_eq(wf_tape_error(t), "backward: output 0 is f64 (3); its cotangent is f64 (4)");
     tear_down();
 }
 END_TEST
