@@ -232,7 +232,7 @@ static void *other_thread(void *context)
 START_TEST(threads_with_locales_of_their_own_keep_them)
 {
     if (!set_comma()) return;
-    locale_t comma = newlocale(LC_ALL_MASK, setlocale(LC_ALL, NULL), (locale_t)0);
+    locale_t comma = duplocale(LC_GLOBAL_LOCALE);
     setlocale(LC_ALL, "C");
     ck_assert(comma != (locale_t)0);
     pthread_t thread[3];
