@@ -146,7 +146,7 @@ const wf_op *op_cast(void)
 wf_var *wf_cast(wf_tape *t, wf_var *x, wf_dtype dtype)
 {
     const int32_t to = (int32_t)dtype;
-    if (!wf_tape_ok(t) || !(x = var_enter(t, x, "cast", 1))) return NULL;
+    if (!wf_tape_ok(t) || !(x = var_enter(t, x, "cast", 0))) return NULL;
     if (wf_dtype_of(x) == dtype) return x;
     return wf_apply_one(t, &cast_row, 1, &x, &to);
 }

@@ -422,8 +422,8 @@ wf_var *wf_cross_entropy_with(wf_tape *t, wf_var *logits, wf_var *target,
     WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     entropy e;
     memset(&e, 0, sizeof e); /* the padding too: attributes are compared bytewise */
-    if (!wf_tape_ok(t) || !(logits = var_enter(t, logits, "cross_entropy", 1)) ||
-        !(target = var_enter(t, target, "cross_entropy", 2)))
+    if (!wf_tape_ok(t) || !(logits = var_enter(t, logits, "cross_entropy", 0)) ||
+        !(target = var_enter(t, target, "cross_entropy", 1)))
         return NULL;
     if (options && options->weight) return cross_entropy_spelled(t, logits, target, options);
     if (is_soft(logits, target))
