@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { FEW = 16, OUTPUTS = 16, LOOK_BACK = 32 };
+enum { FEW = 16, OUTPUTS = 16, LOOK_BACK = 32, APART = -2 };
 
 calling sweep_begin(wf_tape *t, const char *who)
 {
@@ -77,7 +77,7 @@ typedef struct desk {
     const wf_tensor **in, **wanted;
     met *table; /* NULL for few inputs */
     uint64_t mask;
-    int32_t *previous; /* the one before of the same root, or -1 */
+    int32_t *previous; /* the one before of the same root, or -1, or APART */
     uint32_t apart;    /* few inputs: whose gin is a temporary */
     bool full;         /* a gradient is to be put aside after this node */
 } desk;
@@ -138,6 +138,20 @@ static bool counted(const node *n, const wf_var *v)
     return root->gathered >= GRAD_RUN * GRAD_UNIT;
 }
 
+/* Input i's gradient is a temporary. */
+static void set_apart(desk *d, int i)
+{
+    if (d->table)
+        d->previous[i] = APART;
+    else
+        d->apart |= UINT32_C(1) << i;
+}
+
+static bool is_apart(const desk *d, int i)
+{
+    return d->table ? d->previous[i] == APART : d->apart >> i & 1;
+}
+
 /* The gradients that the kernel adds into, where they are wanted. */
 static bool gradients_in(wf_tape *t, node *n, desk *d, bool *apart)
 {
@@ -150,30 +164,32 @@ static bool gradients_in(wf_tape *t, node *n, desk *d, bool *apart)
         if (!v || !(v->flags & VAR_WANTS_GRAD) || !(v->root->flags & VAR_NEEDED)) continue;
         if (!grad_view(t, v, &d->gin[i])) return false;
         d->wanted[i] = &d->gin[i];
-        d->full |= counted(n, v);
         /* A kernel may read, add and store whole vectors: it never meets one gradient twice. */
-        if (!(v->root != v && wf_tensor_overlaps_itself(&d->gin[i])) && !meets(d, n, i)) continue;
+        if (!(v->root != v && wf_tensor_overlaps_itself(&d->gin[i])) && !meets(d, n, i)) {
+            d->full |= counted(n, v);
+            continue;
+        }
         int64_t bytes;
         wf_tensor own = d->gin[i];
         if (!tensor_settle(&own, &bytes) || !(own.data = grad_new(t, bytes))) return false;
         d->gin[i] = own;
         *apart = true;
-        if (i < 32) d->apart |= UINT32_C(1) << i;
+        set_apart(d, i);
     }
     return true;
 }
 
-/* What the kernel left in temporaries is added to its place, in the order of the inputs. */
+/* What the kernel left in temporaries is added to its place, in the order of the inputs; a sum that
+ * one node alone makes long is put aside in between. */
 static bool fold_in(wf_tape *t, node *n, desk *d)
 {
     for (int i = 0; i < n->n_in; i++) {
-        if (!d->wanted[i]) continue;
+        if (!d->wanted[i] || !is_apart(d, i)) continue;
         wf_tensor place, *own = &d->gin[i];
         if (!grad_view(t, n->in[i], &place)) return false;
-        if (place.data == own->data) continue;
         wf_tensor_add(own, &place);
         pool_give(&t->grads, own->data, wf_tensor_count(own) * wf_dtype_size(own->dtype));
-        *own = place;
+        if (counted(n, n->in[i]) && !grad_fold(t, n->in[i]->root)) return false;
     }
     return true;
 }
@@ -224,11 +240,11 @@ static bool node_backward(wf_tape *t, node *n, desk *d, const node **culprit)
     op->backward(&c);
     if (t->epoch != epoch && !call_survived(t, epoch, op->name)) return false;
     if (c.scratch) pool_give(&t->grads, c.scratch, n->scratch_backward);
-    if (apart && !fold_in(t, n, d)) return false;
     if (culprit && !inputs_finite(t, n, d)) {
         *culprit = n;
         return false;
     }
+    if (apart && !fold_in(t, n, d)) return false;
     for (int i = 0; d->full && i < n->n_in; i++)
         if (d->wanted[i] && !grad_fold(t, n->in[i]->root)) return false;
     for (int i = 0; i < n->n_out; i++)

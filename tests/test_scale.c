@@ -115,6 +115,25 @@ START_TEST(the_graph_of_a_shared_gradient_is_no_running_sum)
 }
 END_TEST
 
+START_TEST(the_gradient_of_a_parameter_that_one_node_takes_very_often_is_no_running_sum)
+{
+    static const int uses[] = { 15, 192, 100002 };
+    for (size_t k = 0; k < sizeof uses / sizeof uses[0]; k++) {
+        set_up(WF_F32);
+        const int n = uses[k];
+        wf_var *b = ones("b", WF_SHAPE(3, 2)), **in = wf_alloc((size_t)n * sizeof *in);
+        for (int i = 0; i < n; i++) in[i] = b;
+        wf_var *y = wf_stack(t, 0, (wf_vars){ n, in }); /* (n, 3, 2) */
+        wf_var *tenth = wf_full(t, WF_F32, WF_SHAPE(n, 3, 2), 0.1);
+        ck_assert_msg(wf_backward_from(t, 1, &y, &tenth), "%s", wf_tape_error(t));
+        const double off = worst(b, (double)0.1f * n);
+        ck_assert_msg(off <= 5e-6, "%d uses: relative error %g", n, off);
+        wf_release(in);
+        tear_down();
+    }
+}
+END_TEST
+
 /* What the folds do to values that no rounding touches: nothing at all, whoever is used how
  * often, kept, asked for by wf_grad, or swept twice. */
 START_TEST(sums_of_whole_numbers_are_exact_however_often_they_are_folded)
@@ -232,6 +251,8 @@ static void add(TCase *tests)
     tcase_add_test(tests, a_tree_of_very_many_modules_finds_each_by_place_and_by_name);
     tcase_add_test(tests, the_gradient_of_a_parameter_used_in_very_many_ops_is_no_running_sum);
     tcase_add_test(tests, the_graph_of_a_shared_gradient_is_no_running_sum);
+    tcase_add_test(tests,
+                   the_gradient_of_a_parameter_that_one_node_takes_very_often_is_no_running_sum);
     tcase_add_test(tests, sums_of_whole_numbers_are_exact_however_often_they_are_folded);
     tcase_add_test(tests, a_node_of_very_many_inputs_gathers_every_gradient);
 }
