@@ -10,9 +10,7 @@
 static bool one_dtype(const wf_shaping *s)
 {
     for (int i = 1; i < s->n_in; i++)
-        if (s->in[i]->dtype != s->in[0]->dtype)
-            return wf_refuse(s->error, "dtypes differ: %s and %s", wf_dtype_name(s->in[0]->dtype),
-                             wf_dtype_name(s->in[i]->dtype));
+        if (!same_dtype(s, i, 0, NULL)) return false;
     return true;
 }
 

@@ -292,9 +292,7 @@ static bool mse_shape(wf_shaping *s)
 {
     const wf_tensor *a = s->in[0], *b = s->in[1];
     char text[2][WF_SHAPE_TEXT];
-    if (a->dtype != b->dtype)
-        return wf_refuse(s->error, "dtypes differ: %s and %s", wf_dtype_name(a->dtype),
-                         wf_dtype_name(b->dtype));
+    if (!same_dtype(s, 1, 0, NULL)) return false;
     if (!is_float(a)) return wf_refuse(s->error, "takes f32 or f64, not i32");
     wf_shape one = wf_tensor_shape(a), other = wf_tensor_shape(b);
     if (!wf_shape_equal(&one, &other)) /* broadcasting here has hidden many a mistake */

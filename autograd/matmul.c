@@ -10,12 +10,10 @@
 
 #include <string.h>
 
-static bool two_floats(const wf_shaping *s, const wf_tensor *a, const wf_tensor *b)
+static bool two_floats(const wf_shaping *s, int i, int as, const char *const names[])
 {
-    if (a->dtype != b->dtype)
-        return wf_refuse(s->error, "dtypes differ: %s and %s", wf_dtype_name(a->dtype),
-                         wf_dtype_name(b->dtype));
-    return is_float(a) || wf_refuse(s->error, "takes f32 or f64, not i32");
+    if (!same_dtype(s, i, as, names)) return false;
+    return is_float(s->in[as]) || wf_refuse(s->error, "takes f32 or f64, not i32");
 }
 
 /* ---- many products ---- */
@@ -34,7 +32,7 @@ typedef struct products {
     int64_t dim[WF_RANK], count;
     matrices a, b, c;
     double beta;
-    char *scratch;                                 /* as scratch_for says */
+    char *scratch; /* as scratch_for says */
 } products;
 
 static matrices matrices_of(const wf_tensor *x, int rank)
@@ -117,9 +115,8 @@ static void some_products(const products *p, int64_t begin, int64_t end, int thr
 {
     for (int64_t i = begin; i < end; i++) {
         const spot s = spot_of(p, i);
-        one_product(p, at(p, p->a.data, s.a), at(p, p->b.data, s.b),
-                    (char *)at(p, p->c.data, s.c), threads,
-                    p->scratch ? (char *)at(p, p->scratch, 2 * s.work) : NULL);
+        one_product(p, at(p, p->a.data, s.a), at(p, p->b.data, s.b), (char *)at(p, p->c.data, s.c),
+                    threads, p->scratch ? (char *)at(p, p->scratch, 2 * s.work) : NULL);
     }
 }
 
@@ -144,10 +141,9 @@ static void add_products(const products *p, int64_t turns)
         char *c = (char *)at(p, p->c.data, s.c);
         for (int64_t l = 0; l < k; l += WF_GEMM_SPAN) {
             const int64_t deep = k - l < WF_GEMM_SPAN ? k - l : WF_GEMM_SPAN;
-            wf_gemm(p->dtype, p->threads, m, n, deep, 1,
-                    at(p, p->a.data, s.a + l * p->a.column), p->a.row, p->a.column,
-                    at(p, p->b.data, s.b + l * p->b.row), p->b.row, p->b.column,
-                    s.turn % chain == 0 ? 0 : 1, sum, n, 1);
+            wf_gemm(p->dtype, p->threads, m, n, deep, 1, at(p, p->a.data, s.a + l * p->a.column),
+                    p->a.row, p->a.column, at(p, p->b.data, s.b + l * p->b.row), p->b.row,
+                    p->b.column, s.turn % chain == 0 ? 0 : 1, sum, n, 1);
             if (s.turn % chain == chain - 1 || s.turn == turns - 1)
                 wf_gemm_fold(p->dtype, p->threads, m, n, sum, lost, c, p->c.row, p->c.column);
         }
@@ -260,7 +256,7 @@ static bool matmul_shape(wf_shaping *s)
 {
     const wf_tensor *a = s->in[0], *b = s->in[1];
     char text[2][WF_SHAPE_TEXT];
-    if (!two_floats(s, a, b)) return false;
+    if (!two_floats(s, 1, 0, NULL)) return false;
     if (a->rank < 2 || b->rank < 2)
         return wf_refuse(
             s->error,
@@ -355,7 +351,8 @@ static bool affine_shape(wf_shaping *s)
 {
     const wf_tensor *x = s->in[0], *w = s->in[1], *b = s->in[2];
     char text[2][WF_SHAPE_TEXT];
-    if (!two_floats(s, x, w) || (b && !two_floats(s, w, b))) return false;
+    static const char *const names[] = { "x", "w", "b" };
+    if (!two_floats(s, 1, 0, names) || (b && !two_floats(s, 2, 0, names))) return false;
     if (w->rank != 2)
         return wf_refuse(s->error, "w is %s; expected (outputs, inputs)", shape_text(text[0], w));
     if (x->rank < 1)

@@ -4,6 +4,7 @@
 #include "autograd/ops_private.h"
 #include "tensor/loop.h"
 #include "tensor/sum.h"
+#include "tensor/text.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -92,6 +93,17 @@ void tensor_assign(const wf_tensor *to, const wf_tensor *from, int threads)
     wf_loop loop;
     if (wf_loop_plan(&loop, wf_tensor_shape(to), 2, (const wf_tensor *[]){ to, from }, -1))
         wf_loop_run(&loop, threads, 1, assign_run, &bytes);
+}
+
+bool same_dtype(const wf_shaping *s, int i, int as, const char *const names[])
+{
+    const wf_tensor *x = s->in[i], *y = s->in[as];
+    if (x->dtype == y->dtype) return true;
+    char text[WF_SHAPE_TEXT], number[2][24] = { "", "" };
+    for (int k = 0; k < 2; k++) wf_format(number[k], sizeof number[k], "input %d", k ? as : i);
+    return wf_refuse(s->error, "%s is %s %s; expected %s, as %s is\n  hint: cast changes a dtype",
+                     names ? names[i] : number[0], wf_dtype_name(x->dtype), shape_text(text, x),
+                     wf_dtype_name(y->dtype), names ? names[as] : number[1]);
 }
 
 const char *element_text(char text[WF_SHAPE_TEXT], const wf_tensor *x, int64_t index)

@@ -63,9 +63,7 @@ static bool one_dtype(const wf_shaping *s, int first, bool whole)
 {
     wf_dtype dtype = s->in[first]->dtype;
     for (int k = first + 1; k < s->n_in; k++)
-        if (s->in[k]->dtype != dtype)
-            return wf_refuse(s->error, "dtypes differ: %s and %s", wf_dtype_name(dtype),
-                             wf_dtype_name(s->in[k]->dtype));
+        if (!same_dtype(s, k, first, NULL)) return false;
     if (dtype == WF_I32 && !whole) return wf_refuse(s->error, "takes f32 or f64, not i32");
     return true;
 }

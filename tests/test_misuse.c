@@ -21,7 +21,9 @@ static void misuse_pointwise(void)
     REFUSES(wf_add(t, now.matrix, now.tall), "add: shapes do not broadcast: (2, 3) and (3, 2)");
     REFUSES(wf_lerp(t, now.matrix, now.more, now.tall),
             "lerp: shapes do not broadcast: (2, 3) and (3, 2)");
-    REFUSES(wf_mul(t, now.matrix, now.single), "mul: dtypes differ: f64 and f32");
+    REFUSES(wf_mul(t, now.matrix, now.single),
+            "mul: input 1 is f32 (2, 3); expected f64, as input 0 is\n"
+            "  hint: cast changes a dtype");
     REFUSES(wf_tanh(t, now.ids), "tanh: takes f32 or f64, not i32");
     REFUSES(wf_where(t, now.matrix, now.matrix, now.more), "where: the mask is f64; expected i32");
     REFUSES(wf_where(t, now.mask, now.mask, now.mask), "where: takes f32 or f64, not i32");

@@ -34,16 +34,25 @@ static const char *mistake(int k, wf_var **made)
     case 0:
         *made = wf_add(t, F32(2, 3), F32(4));
         return "add: shapes do not broadcast: (2, 3) and (4)";
-    case 1: *made = wf_add(t, F32(3), F64(3)); return "add: dtypes differ: f32 and f64";
+    case 1:
+        *made = wf_add(t, F32(3), F64(3));
+        return "add: input 1 is f64 (3); expected f32, as input 0 is\n"
+               "  hint: cast changes a dtype";
     case 2: *made = wf_neg(t, I32(3)); return "neg: takes f32 or f64, not i32";
     case 3:
         *made = wf_where(t, F32(3), F32(3), F32(3));
         return "where: the mask is f32; expected i32";
-    case 4: *made = wf_where(t, I32(3), F32(3), F64(3)); return "where: dtypes differ: f32 and f64";
+    case 4:
+        *made = wf_where(t, I32(3), F32(3), F64(3));
+        return "where: input 2 is f64 (3); expected f32, as input 1 is\n"
+               "  hint: cast changes a dtype";
     case 5:
         *made = wf_lerp(t, F32(5), F32(3, 1), F32(2));
         return "lerp: shapes do not broadcast: (3, 5) and (2)";
-    case 6: *made = wf_equal(t, I32(3), F32(3)); return "equal: dtypes differ: i32 and f32";
+    case 6:
+        *made = wf_equal(t, I32(3), F32(3));
+        return "equal: input 1 is f32 (3); expected i32, as input 0 is\n"
+               "  hint: cast changes a dtype";
     case 7:
         *made = wf_matmul(t, F32(32, 128), F32(64, 256));
         return "matmul: inner sizes differ: (32, 128) times (64, 256)";
@@ -56,7 +65,8 @@ static const char *mistake(int k, wf_var **made)
         return "matmul: leading axes do not broadcast: (2, 3, 5) times (7, 5, 3)";
     case 10:
         *made = wf_matmul(t, F32(3, 5), F64(5, 3));
-        return "matmul: dtypes differ: f32 and f64";
+        return "matmul: input 1 is f64 (5, 3); expected f32, as input 0 is\n"
+               "  hint: cast changes a dtype";
     case 11:
         *made = wf_affine(t, F32(3, 5), F32(7, 4), NULL);
         return "affine: x is (3, 5), w is (7, 4); expected x (..., 4)";
@@ -130,7 +140,8 @@ static const char *mistake(int k, wf_var **made)
         return "stack: shapes differ: (2, 3) and (2, 1) (input 1)";
     case 35:
         *made = wf_stack(t, 0, WF_VARS(F32(2), I32(2)));
-        return "stack: dtypes differ: f32 and i32";
+        return "stack: input 1 is i32 (2); expected f32, as input 0 is\n"
+               "  hint: cast changes a dtype";
     case 36: *made = wf_dropout(t, F32(3), 1); return "dropout: p is 1; expected 0 <= p < 1";
     case 37:
         wf_tape_set_mode(t, WF_EVAL);
@@ -140,10 +151,16 @@ static const char *mistake(int k, wf_var **made)
     case 39: *made = wf_mul(t, F32(3), NULL); return "mul: input 1 was never made (NULL)";
     case 40: *made = wf_dropout(t, NULL, 0); return "dropout: input 0 was never made (NULL)";
     case 41: *made = wf_sum_to(t, NULL, WF_SCALAR); return "sum_to: input 0 was never made (NULL)";
+    case 42:
+        *made = wf_affine(t, F32(3, 5), F64(7, 5), NULL);
+        return "affine: w is f64 (7, 5); expected f32, as x is\n  hint: cast changes a dtype";
+    case 43:
+        *made = wf_affine(t, F32(3, 5), F32(7, 5), F64(7));
+        return "affine: b is f64 (7); expected f32, as x is\n  hint: cast changes a dtype";
     default: return NULL;
     }
 }
-enum { MISTAKES = 42 };
+enum { MISTAKES = 44 };
 
 START_TEST(a_wrong_input_is_refused_with_this_sentence)
 {
@@ -162,7 +179,8 @@ START_TEST(after_the_first_mistake_ops_do_nothing_and_say_nothing)
     ck_assert_ptr_null(wf_matmul(t, x, x));
     ck_assert_ptr_null(wf_sum(t, x, NULL));
     ck_assert_ptr_null(wf_dropout(t, NULL, 0.5));
-    ck_assert_str_eq(wf_tape_error(t), "add: dtypes differ: f32 and f64");
+    ck_assert_str_eq(wf_tape_error(t), "add: input 1 is f64 (3); expected f32, as input 0 is\n"
+                                       "  hint: cast changes a dtype");
 }
 END_TEST
 
