@@ -98,6 +98,7 @@ static bool meets(desk *d, const node *n, int i)
 {
     if (!d->table) return few_meet(d, n, i);
     const wf_tensor *g = &d->gin[i];
+    d->previous[i] = -1;
     if (!wf_tensor_count(g)) return false;
     const wf_var *root = n->in[i]->root;
     const char *low = g->data, *high = low + last_offset(g);

@@ -197,6 +197,36 @@ START_TEST(a_node_of_very_many_inputs_gathers_every_gradient)
 }
 END_TEST
 
+/* A node of as many inputs as the one swept before it, of which two meet: only the second of those
+ * is a temporary, whatever the others were that lay where these do. */
+START_TEST(views_of_nothing_among_many_inputs_leave_every_gradient_as_it_is)
+{
+    enum { N = 20 };
+    set_up(WF_F64);
+    wf_var *part[N], *none[N], *twice[N], *x = ones("x", WF_SHAPE(2)), *sum = NULL;
+    char name[8];
+    for (int i = 0; i < N; i++) {
+        snprintf(name, sizeof name, "p%d", i);
+        part[i] = ones(name, WF_SHAPE(3));
+        none[i] = i == 7 || i == 8 ? part[7] : wf_slice(t, part[i], 0, 1, 1, 1);
+        twice[i] = x;
+    }
+    wf_var *few = wf_concat(t, 0, (wf_vars){ N, none }); /* (6) */
+    wf_var *many = wf_concat(t, 0, (wf_vars){ N, twice });
+    for (int i = 0; i < N; i++) {
+        wf_var *more = wf_mul_scalar(t, wf_sum(t, part[i], NULL), i + 2);
+        sum = sum ? wf_add(t, sum, more) : more;
+    }
+    wf_var *out[3] = { wf_sum(t, few, NULL), wf_sum(t, many, NULL), sum };
+    ck_assert_msg(wf_backward_from(t, 3, out, NULL), "%s", wf_tape_error(t));
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < 3; j++)
+            ck_assert(wf_tensor_at(wf_param_grad(part[i]), j) == i + 2 + 2 * (i == 7));
+    ck_assert(wf_tensor_at(wf_param_grad(x), 1) == N);
+    tear_down();
+}
+END_TEST
+
 /* ---- many parameters ---- */
 
 START_TEST(a_tree_of_very_many_modules_finds_each_by_place_and_by_name)
@@ -255,6 +285,7 @@ static void add(TCase *tests)
                    the_gradient_of_a_parameter_that_one_node_takes_very_often_is_no_running_sum);
     tcase_add_test(tests, sums_of_whole_numbers_are_exact_however_often_they_are_folded);
     tcase_add_test(tests, a_node_of_very_many_inputs_gathers_every_gradient);
+    tcase_add_test(tests, views_of_nothing_among_many_inputs_leave_every_gradient_as_it_is);
 }
 
 int main(int argc, char **argv)
