@@ -37,6 +37,17 @@ double check_largest(int64_t n, const double *x)
     return largest;
 }
 
+const char *check_where(char text[CHECK_WHERE], const wf_shape *form, int64_t at)
+{
+    int64_t where[WF_RANK] = { at };
+    for (int k = form ? form->rank - 1 : -1; k >= 0; k--) {
+        const int64_t n = form->dim[k] > 0 ? form->dim[k] : 1;
+        where[k] = at % n;
+        at /= n;
+    }
+    return wf_shape_text(text, CHECK_WHERE, form ? form->rank : 1, where);
+}
+
 bool check_near(wf_report *report, const check_subject *subject, int64_t n, const double *got,
                 const double *want, double relative, double floor)
 {
@@ -54,16 +65,17 @@ bool check_near(wf_report *report, const check_subject *subject, int64_t n, cons
     if (floor < relative * largest && worst / largest > report->worst)
         report->worst = worst / largest;
     if (worst <= allowed) return true;
-    char of[64] = "";
+    char place[CHECK_WHERE], row[CHECK_WHERE], of[CHECK_WHERE + 24] = "";
     int64_t width = subject->width;
-    if (width) wf_format(of, sizeof of, " for element %lld of the output", (long long)(at / width));
+    if (width)
+        wf_format(of, sizeof of, " for the output's %s", check_where(row, subject->of, at / width));
     return check_fail(report,
-                      "%s: %s: %s %d%s%s, element %lld%s: %s %.17g, %s %.17g; apart by %.3g, "
+                      "%s: %s: %s %d%s%s at %s%s: %s %.17g, %s %.17g; apart by %.3g, "
                       "allowed are %.3g (the largest is %.3g)",
                       subject->who, subject->check, subject->role, subject->index,
                       subject->name ? " " : "", subject->name ? subject->name : "",
-                      (long long)(width ? at % width : at), of, subject->got, got[at],
-                      subject->want, want[at], worst, allowed, largest);
+                      check_where(place, subject->form, subject->first + (width ? at % width : at)),
+                      of, subject->got, got[at], subject->want, want[at], worst, allowed, largest);
 }
 
 double check_difference(const double f[4], double step)
@@ -104,7 +116,9 @@ bool columns_near(op_check *k, const char *check, const double *got, const char 
 {
     const check_case *c = &k->c;
     for (int i = 0; i < c->n_in; i++) {
-        check_subject s = { c->who, check, "input", NULL, i, got_name, want_name, 0 };
+        check_subject s = { c->who,    check, "input",
+                            NULL,      i,     got_name,
+                            want_name, 0,     .form = &c->in_shape[i] };
         if (c->differs[i] && !check_near(k->report, &s, c->in_count[i], got + c->column[i],
                                          want + c->column[i], relative, floor))
             return false;
@@ -117,7 +131,9 @@ bool rows_near(op_check *k, const char *check, const double *got, const char *go
 {
     const check_case *c = &k->c;
     for (int o = 0; o < c->n_out; o++) {
-        check_subject s = { c->who, check, "output", NULL, o, got_name, want_name, 0 };
+        check_subject s = { c->who,    check, "output",
+                            NULL,      o,     got_name,
+                            want_name, 0,     .form = &c->out_shape[o] };
         if (c->active[o] && !check_near(k->report, &s, c->out_count[o], got + c->row[o],
                                         want + c->row[o], relative, floor))
             return false;

@@ -65,14 +65,19 @@ static bool difference_all(op_check *k)
         }
     double largest = check_largest(c->rows * c->columns, k->jacobian);
     double noise = check_noise(k, check_largest(c->rows, y0));
-    if (worst.apart > check_kink(k->step) * largest + noise)
-        return check_fail(k->report,
-                          "%s: input %d, element %lld (%.9g) lies within two steps of a kink of "
-                          "the outputs' element %lld: its derivative is %.6g from the left, %.6g "
-                          "from the right\n  hint: give the sample a gap, or other limits",
-                          c->who, worst.input, (long long)worst.index,
-                          c->value[worst.input][worst.index], (long long)worst.row, worst.left,
-                          worst.right);
+    if (worst.apart > check_kink(k->step) * largest + noise) {
+        char place[CHECK_WHERE], row[CHECK_WHERE];
+        int o = c->n_out - 1;
+        while (o > 0 && c->row[o] > worst.row) o--;
+        return check_fail(
+            k->report,
+            "%s: input %d at %s = %.9g lies within two steps of a kink of output %d "
+            "at %s: its derivative is %.6g from the left, %.6g from the right\n"
+            "  hint: give the sample a gap, or other limits",
+            c->who, worst.input, check_where(place, &c->in_shape[worst.input], worst.index),
+            c->value[worst.input][worst.index], o,
+            check_where(row, &c->out_shape[o], worst.row - c->row[o]), worst.left, worst.right);
+    }
     return desk_forward(&k->desk, k->report);
 }
 
@@ -107,8 +112,16 @@ static bool jacobian_near(op_check *k)
             }
             char check[64];
             wf_format(check, sizeof check, "Jacobian of output %d", o);
-            check_subject s = { c->who, check,       "input",        NULL,
-                                i,      by_backward, by_differences, c->in_count[i] };
+            check_subject s = { c->who,
+                                check,
+                                "input",
+                                NULL,
+                                i,
+                                by_backward,
+                                by_differences,
+                                c->in_count[i],
+                                .form = &c->in_shape[i],
+                                .of = &c->out_shape[o] };
             double floor = check_noise(k, check_largest(c->out_count[o], y + c->row[o])) +
                            8 * DBL_EPSILON;
             if (!check_near(k->report, &s, n, have, want, k->tolerance, floor)) return false;
@@ -224,13 +237,13 @@ static bool check_declared_reads(op_check *k)
 static bool same_whole_numbers(op_check *k, const char *check, const check_desk *a,
                                const check_desk *b)
 {
+    char text[CHECK_WHERE];
     for (int o = 0; o < k->c.visible; o++)
         for (int64_t j = 0; !k->c.active[o] && j < k->c.out_count[o]; j++, k->report->checked++)
             if (place_get(&a->out[o], j) != place_get(&b->out[o], j))
-                return check_fail(k->report,
-                                  "%s: %s: output %d, element %lld: this layout %g, plain %g",
-                                  k->c.who, check, o, (long long)j, place_get(&a->out[o], j),
-                                  place_get(&b->out[o], j));
+                return check_fail(k->report, "%s: %s: output %d at %s: this layout %g, plain %g",
+                                  k->c.who, check, o, check_where(text, &k->c.out_shape[o], j),
+                                  place_get(&a->out[o], j), place_get(&b->out[o], j));
     return true;
 }
 
@@ -341,7 +354,16 @@ static bool check_single(op_check *k)
             for (int i = 0; i < c->n_in; i++)
                 for (int64_t j = 0; c->differs[i] && j < c->in_count[i]; j++)
                     reach += fabs(k->jacobian[r * c->columns + c->column[i] + j] * value[i][j]);
-            check_subject s = { c->who, "single precision", "output", NULL, o, "f32", "f64", 0 };
+            check_subject s = { c->who,
+                                "single precision",
+                                "output",
+                                NULL,
+                                o,
+                                "f32",
+                                "f64",
+                                0,
+                                .form = &c->out_shape[o],
+                                .first = r - c->row[o] };
             if (!check_near(k->report, &s, 1, got + r, want + r, 0, 64 * unit * (reach + 1e-30)))
                 return false;
         }

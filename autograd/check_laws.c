@@ -62,9 +62,11 @@ static bool check_infer(op_check *k)
                 k->report->checked += infer;
                 if (infer && memcmp(&x, y, sizeof x))
                     return check_fail(k->report,
-                                      "%s: output %d, element %lld: %.17g in infer "
-                                      "mode, %.17g while recording",
-                                      c->who, o, (long long)j, x, *y);
+                                      "%s: output %d at %s: %.17g in infer mode, %.17g while "
+                                      "recording",
+                                      c->who, o,
+                                      check_where((char[CHECK_WHERE]){ 0 }, &c->out_shape[o], j), x,
+                                      *y);
             }
     }
     return true;

@@ -39,7 +39,14 @@ typedef struct check_subject {
     int index;
     const char *got, *want; /* what the two figures are */
     int64_t width;          /* of a Jacobian's rows; 0: this is none */
+    const wf_shape *form;   /* of what is compared; NULL: one axis */
+    const wf_shape *of;     /* of a Jacobian's output */
+    int64_t first;          /* where in that form the numbers begin */
 } check_subject;
+
+/* Where an element is, for a sentence: "(2, 0)". Returns text. */
+enum { CHECK_WHERE = 192 };
+const char *check_where(char text[CHECK_WHERE], const wf_shape *form, int64_t at);
 
 /* Are got and want equal to `relative` times the largest of want, plus floor? Adds to the
  * report's counts; the first failure is described in the report. */

@@ -48,9 +48,11 @@ static int kind_of(double x)
     return isnan(x) ? 1 : isinf(x) ? (x > 0 ? 2 : 3) : 0;
 }
 
-static bool same(op_check *k, const special *s, const char *what, int index, int64_t n,
+static bool same(op_check *k, const special *s, const char *what, int index, const wf_shape *form,
                  const double *got, const double *want, double relative)
 {
+    const int64_t n = wf_shape_count(form);
+    char text[CHECK_WHERE];
     double largest = 0;
     for (int64_t j = 0; j < n; j++)
         if (isfinite(want[j])) largest = fmax(largest, fabs(want[j]));
@@ -60,9 +62,9 @@ static bool same(op_check *k, const special *s, const char *what, int index, int
         if (kind_of(got[j]) == kind_of(want[j]) &&
             (!isfinite(want[j]) || fabs(got[j] - want[j]) <= allowed))
             continue;
-        return check_fail(k->report, "%s: %s: %s %d, element %lld: %s %.9g, %s %.9g", k->c.who,
-                          s->what, what, index, (long long)j, s->got.name, got[j], s->want.name,
-                          want[j]);
+        return check_fail(k->report, "%s: %s: %s %d at %s: %s %.9g, %s %.9g", k->c.who, s->what,
+                          what, index, check_where(text, form, j), s->got.name, got[j],
+                          s->want.name, want[j]);
     }
     return true;
 }
@@ -74,12 +76,12 @@ static bool same_answer(special *s, double relative)
     const check_case *c = &k->c;
     int64_t at = 0;
     for (int o = 0; o < c->visible; o++) {
-        if (!same(k, s, "output", o, c->out_count[o], s->got.y + at, s->want.y + at, relative))
+        if (!same(k, s, "output", o, &c->out_shape[o], s->got.y + at, s->want.y + at, relative))
             return false;
         at += c->out_count[o];
     }
     for (int i = 0; k->sweeps && i < c->n_in; i++)
-        if (c->differs[i] && !same(k, s, "the gradient of input", i, c->in_count[i],
+        if (c->differs[i] && !same(k, s, "the gradient of input", i, &c->in_shape[i],
                                    s->got.g + c->column[i], s->want.g + c->column[i], relative))
             return false;
     return true;
@@ -242,14 +244,15 @@ static void plant(const special *s, int input, int axis, int64_t element, double
 
 static void name_place(special *s, const char *what, int input, int axis, int64_t element)
 {
+    char text[CHECK_WHERE];
+    check_where(text, &s->k->c.in_shape[input], element);
     if (axis == EVERYWHERE)
         wf_format(s->what, sizeof s->what, "%s in all of input %d", what, input);
     else if (axis == ELEMENT)
-        wf_format(s->what, sizeof s->what, "%s in input %d, element %lld", what, input,
-                  (long long)element);
+        wf_format(s->what, sizeof s->what, "%s in input %d at %s", what, input, text);
     else
-        wf_format(s->what, sizeof s->what, "%s in input %d, along axis %d through element %lld",
-                  what, input, axis, (long long)element);
+        wf_format(s->what, sizeof s->what, "%s in input %d along axis %d through %s", what, input,
+                  axis, text);
 }
 
 /* Each value, and a tie, in one element of an input, along each of its axes, and in all of it. */

@@ -120,7 +120,9 @@ static bool check_alone(op_check *k, double *got)
         if (!check_tape_apply(k, UINT32_C(1) << i, in, out) || !sweep(k, out, 0, NULL))
             return check_tape_failed(k, check);
         gradient_of(in[i], c->in_count[i], got);
-        check_subject s = { c->who, check, "input", NULL, i, "swept", "kernel", 0 };
+        check_subject s = { c->who,   check, "input",
+                            NULL,     i,     "swept",
+                            "kernel", 0,     .form = &c->in_shape[i] };
         if (!check_near(k->report, &s, c->in_count[i], got, k->gradient + c->column[i], 1e-12,
                         1e-14))
             return false;
@@ -213,7 +215,9 @@ static bool check_route(op_check *k, const char *check, const route *r)
                 whole[first + check_offset_of(v, e)] += want[c->column[j] + e];
         }
         gradient_of(base[i], n, whole + n);
-        check_subject s = { c->who, check, "leaf of input", NULL, i, "swept", "kernel", 0 };
+        const wf_shape form = wf_shape_of(base[i]);
+        check_subject s = { c->who,   check, "leaf of input", NULL, i, "swept",
+                            "kernel", 0,     .form = &form };
         ok = check_near(k->report, &s, n, whole + n, whole, 1e-12, 1e-14);
     }
     check_let_go(&k->pool, until);

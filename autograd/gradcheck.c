@@ -164,11 +164,13 @@ static bool measure(grad_check *g, bool of_gradient, double *sum, double *weight
     return true;
 }
 
-/* Which one, for a sentence: "input 0, element 3". */
+/* Which one, for a sentence: "input 0 at (3)". */
 static const char *name_of(const moved *v, int64_t e, char text[160])
 {
-    wf_format(text, 160, "%s %d%s%s, element %lld", v->param ? "parameter" : "input", v->index,
-              v->param ? " " : "", v->param ? wf_param_path(v->param) : "", (long long)e);
+    char place[CHECK_WHERE];
+    wf_format(text, 160, "%s %d%s%s at %s", v->param ? "parameter" : "input", v->index,
+              v->param ? " " : "", v->param ? wf_param_path(v->param) : "",
+              check_where(place, &v->shape, e));
     return text;
 }
 
@@ -207,7 +209,7 @@ static bool difference(grad_check *g, const standard *s, moved *v, int64_t e, do
     char name[160];
     return !kink ||
            check_fail(g->report,
-                      "gradcheck: %s: %s (%.9g) is at a kink: from the left %.6g, from the right "
+                      "gradcheck: %s: %s = %.9g is at a kink: from the left %.6g, from the right "
                       "%.6g, the tape says %.6g\n  hint: there is no derivative to compare with; "
                       "move the value",
                       s->of_gradient ? "second derivative" : "gradient", name_of(v, e, name), at,
@@ -302,7 +304,8 @@ static bool cotangents_near(grad_check *g, wf_var *const by_cotangent[])
                             o,
                             "tape",
                             "differences",
-                            0 };
+                            0,
+                            .form = &g->out_shape[o] };
         if (!check_near(g->report, &s, n, mixed + row, want + row, g->tolerance,
                         256 * 64 * DBL_EPSILON * size / g->step))
             return false;
@@ -331,7 +334,8 @@ static bool check_second(grad_check *g)
                             v->index,
                             "create_graph",
                             "swept",
-                            0 };
+                            0,
+                            .form = &v->shape };
         if (!check_near(g->report, &s, v->count, g->want, g->first + column, 1e-10, 1e-13))
             return false;
         g->toward[m] = wf_constant(g->t, WF_F64, v->shape, g->direction + column);
@@ -409,7 +413,10 @@ static bool check_infer(grad_check *g)
     for (int o = 0; o < g->n_out; o++) {
         if (!g->active[o]) continue;
         int64_t n = wf_shape_count(&g->out_shape[o]);
-        check_subject s = { "gradcheck", "value by mode", "output", NULL, o, "infer", "eval", 0 };
+        check_subject s = {
+            "gradcheck", "value by mode",         "output", NULL, o, "infer", "eval",
+            0,           .form = &g->out_shape[o]
+        };
         if (!check_near(&values, &s, n, g->along[1] + row, g->along[0] + row, 1e-12, 1e-14))
             return check_fail(g->report, "%s", values.text);
         row += n;
@@ -453,7 +460,7 @@ static void tell(const grad_check *g)
     wf_format(r->text, sizeof r->text, "gradcheck: %lld derivatives agree, the worst to %.2g",
               (long long)r->checked, r->worst);
     if (!r->kinks) return;
-    wf_append(r->text, sizeof r->text, "; %lld within two steps of a kink, the first at %s",
+    wf_append(r->text, sizeof r->text, "; %lld within two steps of a kink, the first in %s",
               (long long)r->kinks, g->kink);
 }
 

@@ -171,7 +171,7 @@ START_TEST(a_backward_that_makes_something_of_no_cotangent_is_told)
     wf_op op = toy();
     op.backward = backward_of_nothing;
     only_law(LAW_LINEAR, &op,
-             "toy, sample 'matrix': backward without any cotangent: input 0, element 0: it 1");
+             "toy, sample 'matrix': backward without any cotangent: input 0 at (0, 0): it 1");
 }
 END_TEST
 
@@ -187,7 +187,7 @@ START_TEST(a_gradient_that_is_made_only_in_company_is_told)
     wf_op op = toy();
     op.gradient = gradient_all_or_nothing;
     only_law(LAW_GRAPHS, &op,
-             "toy, sample 'matrix': gradient of the inputs 0x2 alone: input 1, element ");
+             "toy, sample 'matrix': gradient of the inputs 0x2 alone: input 1 at (0, ");
 }
 END_TEST
 
@@ -249,7 +249,7 @@ START_TEST(a_gradient_that_takes_no_cotangent_for_another_than_zero_is_told)
     must_pass(&op);
     op.gradient = two_gradient_of_ones;
     only_law(LAW_GRAPHS, &op,
-             "toy, sample 'matrix': gradient from the outputs 0x1 alone: input 0, element ");
+             "toy, sample 'matrix': gradient from the outputs 0x1 alone: input 0 at (");
 }
 END_TEST
 
@@ -303,9 +303,9 @@ START_TEST(a_function_whose_value_depends_on_being_recorded_is_told)
     wf_tensor in = wf_tensor_of(WF_F64, WF_SHAPE(3), x);
     wf_report r = wf_gradcheck(that_looks_at_the_mode, NULL, 1, &in, NULL);
     ck_assert(!r.ok);
-    ck_assert_msg(
-        strstr(r.text, "gradcheck: value by mode: output 0, element 2: infer 3.0000000") == r.text,
-        "%s", r.text);
+    ck_assert_msg(strstr(r.text, "gradcheck: value by mode: output 0 at (2): infer 3.0000000") ==
+                      r.text,
+                  "%s", r.text);
     r = wf_gradcheck(that_differentiates, NULL, 1, &in, NULL);
     ck_assert_msg(r.ok, "%s", r.text);
 }
@@ -331,8 +331,8 @@ START_TEST(a_sample_within_two_steps_of_a_kink_is_told)
     for (int i = 0; i < 3; i++) {
         wf_op op = *wf_op_named(name[i]);
         op.sample = sample_about_zero;
-        must_fail(&op, ", sample 'about zero': input 0, element ");
-        must_fail(&op, " lies within two steps of a kink of the outputs' element ");
+        must_fail(&op, ", sample 'about zero': input 0 at (");
+        must_fail(&op, " lies within two steps of a kink of output 0 at (");
         must_fail(&op, "\n  hint: give the sample a gap, or other limits");
     }
 }
@@ -367,7 +367,7 @@ START_TEST(a_kink_near_by_is_decided_by_shorter_steps_and_told)
                                &(wf_check_options){ .first_order_only = true });
     ck_assert_msg(r.ok, "%s", r.text);
     ck_assert_int_eq(r.kinks, 2);
-    ck_assert_msg(strstr(r.text, "; 2 within two steps of a kink, the first at input 0, element 0"),
+    ck_assert_msg(strstr(r.text, "; 2 within two steps of a kink, the first in input 0 at (0)"),
                   "%s", r.text);
     x[0] = 0.5, x[1] = -0.5;
     r = wf_gradcheck(relu_of, NULL, 1, &in, NULL);
@@ -383,8 +383,7 @@ START_TEST(a_kink_at_the_value_itself_has_no_derivative_and_fails)
     wf_report r = wf_gradcheck(relu_of, NULL, 1, in, NULL);
     ck_assert(!r.ok);
     ck_assert_msg(
-        strstr(r.text,
-               "gradcheck: gradient: input 0, element 1 (0) is at a kink: from the left ") ==
+        strstr(r.text, "gradcheck: gradient: input 0 at (1) = 0 is at a kink: from the left ") ==
             r.text,
         "%s", r.text);
     ck_assert_msg(strstr(r.text, ", the tape says 0\n  hint: there is no derivative to compare "
@@ -392,10 +391,10 @@ START_TEST(a_kink_at_the_value_itself_has_no_derivative_and_fails)
                   "%s", r.text);
     /* At a tie half of it agrees with the differences: they are no proof. */
     r = wf_gradcheck(larger_of, NULL, 2, in, NULL);
-    ck_assert_msg(!r.ok && strstr(r.text, "element 1 (0) is at a kink"), "%s", r.text);
+    ck_assert_msg(!r.ok && strstr(r.text, "at (1) = 0 is at a kink"), "%s", r.text);
     /* The first derivative has none there, the second has. */
     r = wf_gradcheck(relu_squared, NULL, 1, in, NULL);
-    ck_assert_msg(!r.ok && strstr(r.text, "gradcheck: second derivative: input 0, element 1 (0) is "
+    ck_assert_msg(!r.ok && strstr(r.text, "gradcheck: second derivative: input 0 at (1) = 0 is "
                                           "at a kink: "),
                   "%s", r.text);
     r = wf_gradcheck(relu_squared, NULL, 1, in, &(wf_check_options){ .first_order_only = true });

@@ -421,12 +421,12 @@ START_TEST(a_spelling_that_differs_where_values_are_special_is_told)
     wf_op op = toy();
     op.backward = backward_blind_to_nan;
     only_law(LAW_SPECIAL, &op,
-             "toy, sample 'matrix': nan in all of input 1: the gradient of input 0, element "
-             "0: gradient nan, backward ");
+             "toy, sample 'matrix': nan in all of input 1: the gradient of input 0 at (0, 0): "
+             "gradient nan, backward ");
     op = toy();
     op.backward = backward_of_what_is_seen;
     only_law(LAW_SPECIAL, &op,
-             "nan in all of input 0: the gradient of input 1, element 0: gradient nan, "
+             "nan in all of input 0: the gradient of input 1 at (0, 0): gradient nan, "
              "backward 0");
     op = toy();
     op.backward = backward_of_numbers_only_in_f32;
@@ -437,10 +437,10 @@ START_TEST(a_spelling_that_differs_where_values_are_special_is_told)
     op = toy();
     op.gradient = gradient_that_hides;
     only_law(LAW_SPECIAL, &op,
-             "inf in all of input 1: the gradient of input 0, element 0: gradient ");
+             "inf in all of input 1: the gradient of input 0 at (0, 0): gradient ");
     op = toy();
     op.reference = reference_that_hides;
-    only_law(LAW_SPECIAL, &op, "inf in all of input 0: output 0, element 0: reference ");
+    only_law(LAW_SPECIAL, &op, "inf in all of input 0: output 0 at (0, 0): reference ");
 }
 END_TEST
 
