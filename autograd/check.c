@@ -255,14 +255,16 @@ static bool case_make(op_check *k, const wf_sample *sample)
 {
     const wf_op *op = k->op;
     check_case *c = &k->c;
-    *c = (check_case){ .op = op,
-                       .sample = sample,
-                       .n_in = sample->n_in,
-                       .n_out = op->outputs + op->hidden,
-                       .visible = op->outputs };
+    memset(c, 0, sizeof *c);
+    c->op = op;
+    c->sample = sample;
+    c->n_in = sample->n_in;
+    c->n_out = op->outputs + op->hidden;
+    c->visible = op->outputs;
     wf_format(c->who, sizeof c->who, "%s, sample '%s'%s", op->name,
               sample->label ? sample->label : "", k->guess ? " with sizes put to 0" : "");
-    wf_tensor in[CHECK_VARS], out[CHECK_VARS] = { { 0 } };
+    wf_tensor *in = k->form[0], *out = k->form[1];
+    memset(k->form, 0, sizeof k->form);
     const wf_tensor *in_at[CHECK_VARS] = { 0 };
     if (!case_inputs(k, in, in_at)) return false;
     wf_error error = { "" };
@@ -370,12 +372,12 @@ static bool check_empty(op_check *k, const wf_sample *sample)
             for (int s = 0; s < n; s++) new = new &&seen[s] != size;
             if (!new) continue;
             seen[n++] = size;
-            wf_sample empty = *sample;
+            k->empty = *sample;
             for (int j = 0; j < sample->n_in; j++)
                 for (int b = 0; b < sample->in[j].shape.rank; b++)
-                    if (sample->in[j].shape.dim[b] == size) empty.in[j].shape.dim[b] = 0;
+                    if (sample->in[j].shape.dim[b] == size) k->empty.in[j].shape.dim[b] = 0;
             k->guess = true;
-            bool ok = check_sample(k, &empty);
+            bool ok = check_sample(k, &k->empty);
             k->guess = false;
             check_let_go(&k->pool, NULL);
             if (!ok) return false;
@@ -401,15 +403,15 @@ static bool check_row(op_check *k)
         return check_fail(k->report, "%s: it is said to be linear, but to read values", name);
     int samples = 0;
     for (;; samples++) {
-        wf_sample sample = { 0 };
-        if (!op->sample(samples, &sample)) break;
+        memset(&k->sample, 0, sizeof k->sample);
+        if (!op->sample(samples, &k->sample)) break;
         if (samples == SAMPLES)
             return check_fail(k->report, "%s: its samples do not end: there are more than %d", name,
                               SAMPLES);
         k->key = wf_key_with(wf_key_named(k->key, name), (uint64_t)samples);
-        bool ok = check_sample(k, &sample);
+        bool ok = check_sample(k, &k->sample);
         check_let_go(&k->pool, NULL);
-        if (!ok || (!sample.large && !check_empty(k, &sample))) return false;
+        if (!ok || (!k->sample.large && !check_empty(k, &k->sample))) return false;
     }
     if (!samples) return check_fail(k->report, "%s: it has no samples", name);
     return !op->special || k->differed || k->skip & LAW_SPECIAL ||

@@ -182,7 +182,13 @@ static bool no_memory(wf_report *report)
 
 static bool scratch_make(check_place *p, int64_t bytes, check_pool *pool)
 {
-    return bytes == 0 || place_make(p, WF_I32, WF_SHAPE(bytes / 4 + (bytes % 4 != 0)), LAYOUT_PLAIN, 0, pool);
+    return bytes == 0 ||
+           place_make(p, WF_I32, WF_SHAPE(bytes / 4 + (bytes % 4 != 0)), LAYOUT_PLAIN, 0, pool);
+}
+
+check_desk *desk_new(check_pool *pool)
+{
+    return check_take(pool, (int64_t)sizeof(check_desk));
 }
 
 bool desk_set(check_desk *d, const check_case *c, wf_dtype dtype, const check_layouts *layouts,
@@ -190,7 +196,8 @@ bool desk_set(check_desk *d, const check_case *c, wf_dtype dtype, const check_la
 {
     static const check_layouts plain; /* zero is plain */
     if (!layouts) layouts = &plain;
-    *d = (check_desk){ .c = c };
+    memset(d, 0, sizeof *d);
+    d->c = c;
     const wf_op *op = c->op;
     bool ok = true;
     for (int i = 0; ok && i < c->n_in; i++) {
@@ -206,7 +213,7 @@ bool desk_set(check_desk *d, const check_case *c, wf_dtype dtype, const check_la
     if (!ok) return no_memory(report);
 
     /* Shape sees no data: that it does not read any is part of the contract. */
-    wf_tensor form[CHECK_VARS], out[CHECK_VARS] = { { 0 } };
+    wf_tensor *form = d->form[0], *out = d->form[1];
     const wf_tensor *form_at[CHECK_VARS] = { 0 };
     for (int i = 0; i < c->n_in; i++) {
         if (!c->given[i]) continue;

@@ -149,9 +149,10 @@ static bool check_random_cotangent(op_check *k)
 
 bool check_jacobian(op_check *k)
 {
-    check_desk again;
-    if (!desk_set(&again, &k->c, WF_F64, NULL, NULL, &k->pool, k->report) ||
-        !desk_forward(&again, k->report) || !same_bits(k, "forward once more", &again, &k->desk) ||
+    check_desk *again = desk_new(&k->pool);
+    if (!again) return check_no_memory(k);
+    if (!desk_set(again, &k->c, WF_F64, NULL, NULL, &k->pool, k->report) ||
+        !desk_forward(again, k->report) || !same_bits(k, "forward once more", again, &k->desk) ||
         !difference_all(k))
         return false;
     return jacobian_near(k) && check_random_cotangent(k);
@@ -204,16 +205,17 @@ static bool check_subsets(op_check *k)
 static bool check_threads(op_check *k)
 {
     const check_case *c = &k->c;
-    check_desk many;
+    check_desk *many = desk_new(&k->pool);
     double *one = k->work[0], *three = k->work[1];
-    if (!desk_set(&many, c, WF_F64, NULL, NULL, &k->pool, k->report)) return false;
-    many.call.threads = 3;
-    if (!desk_forward(&many, k->report) ||
-        !same_bits(k, "forward with three threads", &many, &k->desk))
+    if (!many) return check_no_memory(k);
+    if (!desk_set(many, c, WF_F64, NULL, NULL, &k->pool, k->report)) return false;
+    many->call.threads = 3;
+    if (!desk_forward(many, k->report) ||
+        !same_bits(k, "forward with three threads", many, &k->desk))
         return false;
     if (!k->sweeps) return true;
     if (!desk_backward(&k->desk, k->cotangent, UINT32_MAX, UINT32_MAX, one, k->report) ||
-        !desk_backward(&many, k->cotangent, UINT32_MAX, UINT32_MAX, three, k->report))
+        !desk_backward(many, k->cotangent, UINT32_MAX, UINT32_MAX, three, k->report))
         return false;
     return !memcmp(one, three, (size_t)c->columns * sizeof *one) ||
            check_fail(k->report, "%s: backward with three threads gives other bits", c->who);
@@ -222,13 +224,14 @@ static bool check_threads(op_check *k)
 static bool check_declared_reads(op_check *k)
 {
     const check_case *c = &k->c;
-    check_desk blind;
+    check_desk *blind = desk_new(&k->pool);
     double *got = k->work[0];
-    if (!desk_set(&blind, c, WF_F64, NULL, NULL, &k->pool, k->report) ||
-        !desk_forward(&blind, k->report))
+    if (!blind) return check_no_memory(k);
+    if (!desk_set(blind, c, WF_F64, NULL, NULL, &k->pool, k->report) ||
+        !desk_forward(blind, k->report))
         return false;
-    desk_hide_undeclared(&blind);
-    return desk_backward(&blind, k->cotangent, UINT32_MAX, UINT32_MAX, got, k->report) &&
+    desk_hide_undeclared(blind);
+    return desk_backward(blind, k->cotangent, UINT32_MAX, UINT32_MAX, got, k->report) &&
            columns_near(k, "backward while all that is not in reads_in and reads_out is NaN", got,
                         "blind", k->gradient, by_backward, 1e-15, 0);
 }
@@ -253,21 +256,22 @@ static bool check_layout_on(op_check *k, const char *check, const check_layouts 
                             double *const value[])
 {
     const check_case *c = &k->c;
-    check_desk plain, laid;
     double *want = k->work[0], *got = k->work[1];
     struct check_block *until = k->pool.last;
-    bool ok = desk_set(&plain, c, WF_F64, NULL, value, &k->pool, k->report) &&
-              desk_set(&laid, c, WF_F64, layouts, value, &k->pool, k->report) &&
-              desk_forward(&plain, k->report) && desk_forward(&laid, k->report);
+    check_desk *plain = desk_new(&k->pool), *laid = desk_new(&k->pool);
+    if (!plain || !laid) return check_no_memory(k);
+    bool ok = desk_set(plain, c, WF_F64, NULL, value, &k->pool, k->report) &&
+              desk_set(laid, c, WF_F64, layouts, value, &k->pool, k->report) &&
+              desk_forward(plain, k->report) && desk_forward(laid, k->report);
     if (ok) {
-        desk_outputs(&plain, want);
-        desk_outputs(&laid, got);
+        desk_outputs(plain, want);
+        desk_outputs(laid, got);
         ok = rows_near(k, check, got, "this layout", want, "plain", 1e-12, 1e-14) &&
-             same_whole_numbers(k, check, &laid, &plain);
+             same_whole_numbers(k, check, laid, plain);
     }
     if (ok && k->sweeps)
-        ok = desk_backward(&plain, k->cotangent, UINT32_MAX, UINT32_MAX, want, k->report) &&
-             desk_backward(&laid, k->cotangent, UINT32_MAX, UINT32_MAX, got, k->report) &&
+        ok = desk_backward(plain, k->cotangent, UINT32_MAX, UINT32_MAX, want, k->report) &&
+             desk_backward(laid, k->cotangent, UINT32_MAX, UINT32_MAX, got, k->report) &&
              columns_near(k, check, got, "this layout", want, "plain", 1e-12, 1e-14);
     check_let_go(&k->pool, until);
     return ok;
@@ -333,7 +337,8 @@ static bool check_single(op_check *k)
 {
     const check_case *c = &k->c;
     const double unit = (double)FLT_EPSILON;
-    check_desk single, twice;
+    check_desk *single = desk_new(&k->pool), *twice = desk_new(&k->pool);
+    if (!single || !twice) return check_no_memory(k);
     double *value[CHECK_VARS] = { 0 }, *want = k->work[0], *got = k->work[1],
            *cotangent = k->work[2];
     for (int i = 0; i < c->n_in; i++) {
@@ -342,12 +347,12 @@ static bool check_single(op_check *k)
         if (!value[i]) return check_no_memory(k);
         for (int64_t j = 0; j < c->in_count[i]; j++) value[i][j] = (double)(float)c->value[i][j];
     }
-    if (!desk_set(&single, c, WF_F32, NULL, value, &k->pool, k->report) ||
-        !desk_set(&twice, c, WF_F64, NULL, value, &k->pool, k->report) ||
-        !desk_forward(&single, k->report) || !desk_forward(&twice, k->report))
+    if (!desk_set(single, c, WF_F32, NULL, value, &k->pool, k->report) ||
+        !desk_set(twice, c, WF_F64, NULL, value, &k->pool, k->report) ||
+        !desk_forward(single, k->report) || !desk_forward(twice, k->report))
         return false;
-    desk_outputs(&twice, want);
-    desk_outputs(&single, got);
+    desk_outputs(twice, want);
+    desk_outputs(single, got);
     for (int o = 0; o < c->visible; o++)
         for (int64_t r = c->row[o]; c->active[o] && r < c->row[o] + c->out_count[o]; r++) {
             double reach = fabs(want[r]);
@@ -374,8 +379,8 @@ static bool check_single(op_check *k)
         double largest = check_largest(c->columns, k->jacobian + r * c->columns);
         sum += fabs(cotangent[r]) * largest;
     }
-    return desk_backward(&twice, cotangent, UINT32_MAX, UINT32_MAX, want, k->report) &&
-           desk_backward(&single, cotangent, UINT32_MAX, UINT32_MAX, got, k->report) &&
+    return desk_backward(twice, cotangent, UINT32_MAX, UINT32_MAX, want, k->report) &&
+           desk_backward(single, cotangent, UINT32_MAX, UINT32_MAX, got, k->report) &&
            columns_near(k, "single precision, backward", got, "f32", want, "f64", 512 * unit,
                         16 * unit * (sum + 2));
 }

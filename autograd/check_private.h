@@ -106,7 +106,11 @@ typedef struct check_desk {
     const wf_tensor *in_at[CHECK_VARS], *out_at[CHECK_VARS], *gout_at[CHECK_VARS],
         *gin_at[CHECK_VARS];
     wf_call call;
+    wf_tensor form[2][CHECK_VARS]; /* what shape sees, and fills */
 } check_desk;
+
+/* A desk is large, and a user's stack may be small. NULL: no memory. */
+check_desk *desk_new(check_pool *pool);
 
 /* Lays out places for floats of dtype (layouts NULL: all plain) and puts the inputs in:
  * value[i], or the case's own where value is NULL. False when there is no memory or the row
@@ -145,6 +149,8 @@ typedef struct op_check {
     double tolerance, step;
     uint64_t key;
     check_case c;
+    wf_sample sample, empty;      /* the present one; with sizes put to 0 */
+    wf_tensor form[2][CHECK_VARS]; /* what shape sees, and fills */
     check_desk desk;              /* all plain, in double */
     check_desk other;             /* another, of whoever needs one for a moment */
     bool guess;                   /* a sample with sizes put to 0: may be refused */

@@ -181,12 +181,13 @@ static bool check_route(op_check *k, const char *check, const route *r)
     double *want = k->work[0], *got = k->work[1], *y = k->work[2];
     wf_var *in[CHECK_VARS], *base[CHECK_VARS], *out[CHECK_VARS];
     struct check_block *until = k->pool.last;
-    check_desk plain;
-    bool ok = desk_set(&plain, c, WF_F64, NULL, r->value, &k->pool, k->report) &&
-              desk_forward(&plain, k->report) &&
-              desk_backward(&plain, k->cotangent, ALL, ALL, want, k->report);
+    check_desk *plain = desk_new(&k->pool);
+    if (!plain) return check_no_memory(k);
+    bool ok = desk_set(plain, c, WF_F64, NULL, r->value, &k->pool, k->report) &&
+              desk_forward(plain, k->report) &&
+              desk_backward(plain, k->cotangent, ALL, ALL, want, k->report);
     if (!ok) return false;
-    desk_outputs(&plain, y);
+    desk_outputs(plain, y);
     check_tape_begin(k);
     for (int i = 0; i < c->n_in; i++) {
         in[i] = base[i] = NULL;

@@ -9,6 +9,7 @@
 #include "tests/toy_op.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -657,6 +658,36 @@ START_TEST(dropout_draws_the_same_mask_in_every_evaluation)
 }
 END_TEST
 
+/* ---- on a small stack ---- */
+
+static void *check_on_it(void *context)
+{
+    static double x[4] = { 0.3, -0.2, 0.5, 1 };
+    wf_tensor in = wf_tensor_of(WF_F64, WF_SHAPE(4), x);
+    wf_report *r = context;
+    r[0] = wf_op_check(wf_op_named("tanh"), NULL);
+    r[1] = wf_op_check(wf_op_named("max"), NULL);
+    r[2] = wf_gradcheck(with_dropout, NULL, 1, &in, NULL);
+    return NULL;
+}
+
+START_TEST(the_checkers_run_on_a_stack_of_48_kilobytes)
+{
+#ifdef __SANITIZE_ADDRESS__
+    return; /* which puts guards around everything on it */
+#endif
+    static _Alignas(4096) char stack[48 << 10];
+    static wf_report r[3];
+    pthread_attr_t attributes;
+    pthread_t thread;
+    pthread_attr_init(&attributes);
+    ck_assert_int_eq(pthread_attr_setstack(&attributes, stack, sizeof stack), 0);
+    ck_assert_int_eq(pthread_create(&thread, &attributes, check_on_it, r), 0);
+    pthread_join(thread, NULL);
+    for (int i = 0; i < 3; i++) ck_assert_msg(r[i].ok, "%s", r[i].text);
+}
+END_TEST
+
 /* ---- when memory fails ---- */
 
 static wf_report check_toy(void)
@@ -716,6 +747,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, a_gradcheck_finds_an_error_of_one_in_a_hundred_thousand);
     tcase_add_test(tests, a_function_that_cannot_be_proved_is_refused_with_a_sentence);
     tcase_add_test(tests, dropout_draws_the_same_mask_in_every_evaluation);
+    tcase_add_test(tests, the_checkers_run_on_a_stack_of_48_kilobytes);
     tcase_add_loop_test(tests, a_check_without_memory_fails_with_a_sentence_and_leaks_nothing, 0,
                         4);
 }
