@@ -48,24 +48,16 @@ struct graph_sums {
     wf_var *level[32];
 };
 
-/* Adds g to what the root itself has gathered. The first two contributions need no more than
- * graph_grad. */
-static bool gather_whole(wf_tape *t, wf_var *root, wf_var *g)
+/* Adds g to the sums that wait. */
+static bool put_aside(wf_tape *t, wf_var *root, wf_var *g)
 {
-    root->flags &= ~(uint32_t)VAR_OWNED;
-    if (root->gathered++ < 2 && !root->sums) {
-        root->graph_grad = root->graph_grad ? wf_add(t, root->graph_grad, g) : g;
-        return root->graph_grad != NULL;
-    }
     if (!root->sums) {
-        graph_sums *s = arena_take(&t->values, sizeof *s, 16);
-        if (!s) {
-            tape_fail_oom(t, "grad", sizeof *s);
+        root->sums = arena_take(&t->values, sizeof *root->sums, 16);
+        if (!root->sums) {
+            tape_fail_oom(t, "grad", sizeof *root->sums);
             return false;
         }
-        *s = (graph_sums){ { NULL, root->graph_grad } };
-        root->sums = s;
-        root->graph_grad = NULL;
+        *root->sums = (graph_sums){ { NULL } };
     }
     wf_var **level = root->sums->level;
     for (; *level; level++) {
@@ -74,6 +66,29 @@ static bool gather_whole(wf_tape *t, wf_var *root, wf_var *g)
     }
     *level = g;
     return g != NULL;
+}
+
+/* graph_grad joins the sums that wait. */
+static bool put_all_aside(wf_tape *t, wf_var *root)
+{
+    wf_var *sum = root->graph_grad;
+    root->graph_grad = NULL;
+    root->flags &= ~(uint32_t)VAR_OWNED;
+    root->gathered = 0;
+    return !sum || put_aside(t, root, sum);
+}
+
+/* Adds g to what the root itself has gathered. The first two contributions need no more than
+ * graph_grad. */
+static bool gather_whole(wf_tape *t, wf_var *root, wf_var *g)
+{
+    if (root->gathered < 2 * GRAD_UNIT && !root->sums) {
+        root->flags &= ~(uint32_t)VAR_OWNED;
+        root->gathered += GRAD_UNIT;
+        root->graph_grad = root->graph_grad ? wf_add(t, root->graph_grad, g) : g;
+        return root->graph_grad != NULL;
+    }
+    return (root->sums || put_all_aside(t, root)) && put_aside(t, root, g);
 }
 
 /* The gradient that has been gathered, whole; NULL if there is none, and when the tape failed. */
@@ -106,7 +121,12 @@ static bool gather(wf_tape *t, wf_var *v, wf_var *g)
     if (!row_major && !(total = wf_copy(t, total))) return false;
     root->graph_grad = add_into(t, total, row_major && root->flags & VAR_OWNED, g, &a);
     root->flags |= VAR_OWNED;
-    return root->graph_grad != NULL;
+    if (!root->graph_grad) return false;
+    /* A view counts for as much as it covers. */
+    const double share = (double)wf_tensor_count(&v->value) /
+                         (double)wf_tensor_count(&root->value);
+    root->gathered += share < 1 ? (uint32_t)(share * GRAD_UNIT) + 1 : GRAD_UNIT;
+    return root->gathered < GRAD_RUN * GRAD_UNIT || put_all_aside(t, root);
 }
 
 static bool graph_sweep(wf_tape *t, node *low, int n, wf_var *const out[],

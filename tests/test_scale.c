@@ -77,6 +77,44 @@ START_TEST(the_gradient_of_a_parameter_used_in_very_many_ops_is_no_running_sum)
 }
 END_TEST
 
+/* The same of views, such as a step's part of a weight; whole uses of the root lie between. */
+START_TEST(the_graph_of_a_gradient_that_views_share_is_no_running_sum)
+{
+    static const int uses[] = { 1, 64, 65, 129, 8193, 50001 };
+    for (size_t k = 0; k < sizeof uses / sizeof uses[0]; k++)
+        for (int whole = 0; whole < 2; whole++) {
+            set_up(WF_F32);
+            int n = uses[k];
+            wf_var *x = wf_full(t, WF_F32, WF_SHAPE(3), 1), *g, *h;
+            wf_var **out = wf_alloc((size_t)n * sizeof *out),
+                   **with = wf_alloc((size_t)n * sizeof *out);
+            x = wf_leaf_tensor(t, wf_value(x));
+            wf_var *tenth = wf_full(t, WF_F32, WF_SHAPE(3), 0.1);
+            int all = 0;
+            for (int i = 0; i < n; i++) {
+                bool of_all = whole && i % 100 == 7;
+                all += of_all;
+                out[i] = wf_square(t, of_all ? x : wf_slice(t, x, 0, 1, 3, 1));
+                with[i] = of_all ? tenth : wf_slice(t, tenth, 0, 1, 3, 1);
+            }
+            ck_assert_msg(
+                wf_grad(t, n, out, with, 1, &x, &g, &(wf_grad_options){ .create_graph = true }),
+                "%s", wf_tape_error(t));
+            wf_var *one = wf_sum(t, g, NULL);
+            ck_assert(wf_grad(t, 1, &one, NULL, 1, &x, &h, NULL));
+            for (int i = 0; i < 3; i++) {
+                double want = 2 * (double)0.1f * (i == 0 ? all : n);
+                ck_assert_msg(fabs(wf_at(g, i) - want) <= 5e-6 * want, "%d uses: %g, not %g", n,
+                              wf_at(g, i), want);
+                ck_assert(fabs(wf_at(h, i) - want) <= 5e-6 * want);
+            }
+            wf_release(out);
+            wf_release(with);
+            tear_down();
+        }
+}
+END_TEST
+
 /* The graph of a gradient is added up pairwise, too; and it is differentiated in turn. */
 START_TEST(the_graph_of_a_shared_gradient_is_no_running_sum)
 {
@@ -281,6 +319,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, a_tree_of_very_many_modules_finds_each_by_place_and_by_name);
     tcase_add_test(tests, the_gradient_of_a_parameter_used_in_very_many_ops_is_no_running_sum);
     tcase_add_test(tests, the_graph_of_a_shared_gradient_is_no_running_sum);
+    tcase_add_test(tests, the_graph_of_a_gradient_that_views_share_is_no_running_sum);
     tcase_add_test(tests,
                    the_gradient_of_a_parameter_that_one_node_takes_very_often_is_no_running_sum);
     tcase_add_test(tests, sums_of_whole_numbers_are_exact_however_often_they_are_folded);
