@@ -18,9 +18,9 @@ WF_API void wf_gemm(wf_dtype dtype, int threads, int64_t m, int64_t n, int64_t k
  * added with what their rounding loses, in fixed places and order. Within a product the terms of an
  * element meet in chains of 512 at most (or as many as BLIS's blocks are deep, some hundred), and
  * what those come to is added one after another. The error of an element with terms t[l] is then
- * at most 550 u sum |t[l]| for any k, u being 2^-24 or 2^-53. scratch: wf_gemm_scratch bytes; that
+ * at most 560 u sum |t[l]| for any k, u being 2^-24 or 2^-53. scratch: wf_gemm_scratch bytes; that
  * is 0 if k is no longer than a span, and -1 if they are too many. */
-enum { WF_GEMM_SPAN = 8192 };
+enum { WF_GEMM_SPAN = 16384 };
 WF_API int64_t wf_gemm_scratch(wf_dtype dtype, int64_t m, int64_t n, int64_t k);
 WF_API void wf_gemm_long(wf_dtype dtype, int threads, int64_t m, int64_t n, int64_t k, double alpha,
                          const void *a, int64_t a_row, int64_t a_col, const void *b, int64_t b_row, int64_t b_col,

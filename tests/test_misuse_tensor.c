@@ -419,15 +419,15 @@ static void sums(void)
 static void long_products(void)
 {
     double a[6] = { 1, 2, 3, 4, 5, 6 }, c[4] = { 9, 9, 9, 9 }, work[8] = { 0 };
-    QUIET(wf_gemm_scratch(WF_I32, 2, 2, 9000) == 0 && wf_gemm_scratch(WF_F64, -2, 2, 9000) == 0);
-    QUIET(wf_gemm_scratch(WF_F64, 2, 0, 9000) == 0 && wf_gemm_scratch(WF_F64, 2, 2, -1) == 0);
-    QUIET(wf_gemm_scratch(WF_F32, INT64_MAX, INT64_MAX, 9000) == -1);
-    wf_gemm_long(WF_I32, 1, 2, 2, 9000, 1, a, 3, 1, a, 2, 1, 0, c, 2, 1, work);
-    wf_gemm_long(WF_F64, 1, -2, 2, 9000, 1, a, 3, 1, a, 2, 1, 0, c, 2, 1, work);
-    wf_gemm_long(WF_F64, 1, 2, 0, 9000, 1, a, 3, 1, a, 2, 1, 0, c, 2, 1, work);
-    wf_gemm_long(WF_F64, 1, 2, 2, 9000, 1, NULL, 3, 1, a, 2, 1, 0, c, 2, 1, work);
-    wf_gemm_long(WF_F64, 1, 2, 2, 9000, 1, a, 3, 1, NULL, 2, 1, 0, c, 2, 1, work);
-    wf_gemm_long(WF_F64, 1, 2, 2, 9000, 1, a, 3, 1, a, 2, 1, 0, NULL, 2, 1, work);
+    QUIET(wf_gemm_scratch(WF_I32, 2, 2, 17000) == 0 && wf_gemm_scratch(WF_F64, -2, 2, 17000) == 0);
+    QUIET(wf_gemm_scratch(WF_F64, 2, 0, 17000) == 0 && wf_gemm_scratch(WF_F64, 2, 2, -1) == 0);
+    QUIET(wf_gemm_scratch(WF_F32, INT64_MAX, INT64_MAX, 17000) == -1);
+    wf_gemm_long(WF_I32, 1, 2, 2, 17000, 1, a, 3, 1, a, 2, 1, 0, c, 2, 1, work);
+    wf_gemm_long(WF_F64, 1, -2, 2, 17000, 1, a, 3, 1, a, 2, 1, 0, c, 2, 1, work);
+    wf_gemm_long(WF_F64, 1, 2, 0, 17000, 1, a, 3, 1, a, 2, 1, 0, c, 2, 1, work);
+    wf_gemm_long(WF_F64, 1, 2, 2, 17000, 1, NULL, 3, 1, a, 2, 1, 0, c, 2, 1, work);
+    wf_gemm_long(WF_F64, 1, 2, 2, 17000, 1, a, 3, 1, NULL, 2, 1, 0, c, 2, 1, work);
+    wf_gemm_long(WF_F64, 1, 2, 2, 17000, 1, a, 3, 1, a, 2, 1, 0, NULL, 2, 1, work);
     wf_gemm_fold(WF_I32, 1, 2, 2, a, work, c, 2, 1);
     wf_gemm_fold(WF_F64, 1, -2, 2, a, work, c, 2, 1);
     wf_gemm_fold(WF_F64, 1, 2, 2, NULL, work, c, 2, 1);
