@@ -338,9 +338,9 @@ START_TEST(whatever_request_for_memory_fails_nothing_is_loaded)
 }
 END_TEST
 
-START_TEST(ten_thousand_parameters_are_saved_loaded_and_mapped)
+START_TEST(twenty_thousand_parameters_are_saved_loaded_and_mapped)
 {
-    enum { N_PARAMS = 10000 };
+    enum { N_PARAMS = 20000 };
     wf_module *m = wf_module_new("wide", NULL);
     static char names[N_PARAMS][16], others[N_PARAMS][16];
     static wf_load_name map[N_PARAMS];
@@ -376,7 +376,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_number_that_a_float_cannot_hold_is_refused_with_its_place);
     tcase_add_test(tests, a_part_of_a_module_loads_by_paths_of_its_own);
     tcase_add_test(tests, whatever_request_for_memory_fails_nothing_is_loaded);
-    tcase_add_test(tests, ten_thousand_parameters_are_saved_loaded_and_mapped);
+    tcase_add_test(tests, twenty_thousand_parameters_are_saved_loaded_and_mapped);
 }
 
 int main(int argc, char **argv)
