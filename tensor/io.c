@@ -6,11 +6,9 @@
 #include "tensor/private.h"
 #include "tensor/text.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -203,8 +201,8 @@ static void close_all(wf_writer *w)
 {
     if (w->file >= 0) w->runtime->files->close(w->runtime->user, w->file);
     if (w->folder >= 0) w->runtime->files->close(w->runtime->user, w->folder);
-    if (w->lock >= 0) close(w->lock);
-    w->file = w->lock = w->folder = -1;
+    wf_stale_unlock(&w->lock);
+    w->file = w->folder = -1;
 }
 
 /* Describes the failure, then removes what was begun. */
@@ -252,52 +250,10 @@ static uint64_t unlikely(void)
     return number * 0x9E3779B97F4A7C15u;
 }
 
-/* Is this the name of a temporary of ours? */
-static bool temporary_name(const char *name)
-{
-    return strncmp(name, ".weft-", 6) == 0 && strspn(name + 6, "0123456789abcdef") == 16 &&
-           strcmp(name + 22, ".tmp") == 0;
-}
-
-/* Removes a temporary that nobody is writing any more: it can be locked, and was not put in its
- * place meanwhile. */
-static void remove_stale(int folder, const char *name)
-{
-    struct stat info, now;
-    if (fstatat(folder, name, &info, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(info.st_mode) ||
-        info.st_uid != geteuid())
-        return;
-    int file = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (file < 0) return;
-    if (flock(file, LOCK_EX | LOCK_NB) == 0 && fstat(file, &info) == 0 &&
-        fstatat(folder, name, &now, AT_SYMLINK_NOFOLLOW) == 0 && info.st_ino == now.st_ino &&
-        info.st_dev == now.st_dev)
-        unlinkat(folder, name, 0);
-    close(file);
-}
-
-/* What killed savers left in this folder goes, before room is needed. That it cannot is nobody's
- * failure. */
-static void sweep(const char *folder)
-{
-    DIR *all = opendir(folder);
-    if (!all) return;
-    for (struct dirent *one; (one = readdir(all));)
-        if (temporary_name(one->d_name)) remove_stale(dirfd(all), one->d_name);
-    closedir(all);
-}
-
-/* Locks the new temporary; false if a sweeper was faster and removed it. Where there are no locks,
- * nobody can sweep either. */
+/* Locks the new temporary; false if a sweeper was faster and removed it. */
 static bool keep_locked(wf_writer *w)
 {
-    struct stat info;
-    w->lock = fcntl(w->file, F_DUPFD_CLOEXEC, 0); /* outlives the close that is checked */
-    if (w->lock < 0) return true;
-    while (flock(w->lock, LOCK_EX) != 0 && errno == EINTR) {}
-    if (fstat(w->lock, &info) != 0 || info.st_nlink > 0) return true;
-    close(w->lock);
-    w->lock = -1;
+    if (wf_stale_lock(w->file, &w->lock)) return true;
     w->runtime->files->close(w->runtime->user, w->file);
     w->file = -1;
     return false;
@@ -314,7 +270,7 @@ static bool create(wf_writer *w, const struct stat *old)
     if (folder) name[folder] = 0;
     w->folder = open_file(w->runtime, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (w->folder < 0) return fail(w, "cannot open its folder", errno);
-    sweep(name);
+    wf_stale_sweep(name);
 
     int mode = old ? (int)(old->st_mode & 0777) : 0666;
     for (int attempt = 0; w->file < 0; attempt++) {

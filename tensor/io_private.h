@@ -62,6 +62,18 @@ typedef struct wf_writer {
     char path[WF_PATH], temporary[WF_PATH]; /* where the links lead; and beside it */
 } wf_writer;
 
+/* ---- temporaries that nobody writes any more (stale.c) ---- */
+
+/* Removes those of killed savers in this folder, before room is needed. That it cannot is nobody's
+ * failure. */
+void wf_stale_sweep(const char *folder);
+/* Locks a temporary that was just created, so that nobody sweeps it; false if somebody was faster
+ * and it is gone. Where there are no locks, nobody can sweep either. */
+bool wf_stale_lock(int file, int *lock);
+void wf_stale_unlock(int *lock);
+
+/* ---- writing ---- */
+
 /* Each is false after a failure that has been described; then the temporary is gone and the writer
  * is done with. */
 bool wf_writer_begin(wf_writer *w, const char *what, const char *path, wf_error *error);
