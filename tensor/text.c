@@ -98,9 +98,11 @@ static void put(sink *s, const char *bytes, size_t n)
     s->length += n;
 }
 
+/* Behind the end of what there is room for they only count. */
 static void put_spaces(sink *s, size_t n)
 {
-    for (; n > 0; n--) put(s, " ", 1);
+    for (; n > 0 && s->length < s->bytes; n--) put(s, " ", 1);
+    s->length += n;
 }
 
 /* Reads a width or precision, which may be an argument. Returns what follows. */

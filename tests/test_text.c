@@ -89,6 +89,10 @@ START_TEST(the_length_of_the_whole_is_returned_however_little_has_room)
     ck_assert_str_eq(text, "warp an");
     ck_assert_uint_eq(wf_append(text, sizeof text, "%c", 'd'), 8);
     ck_assert_str_eq(text, "warp and");
+    for (int i = 0; i < 1000; i++) /* what has no room is counted, not walked through */
+        ck_assert_uint_eq(wf_format(text, 8, "%*s%-*c|", 1000000000, "weft", 1000000000, 'w'),
+                          2000000001);
+    ck_assert_str_eq(text, "       ");
     errno = ENOSPC;
     wf_format(text, 3, "%.400f %s", 1e300, "x");
     ck_assert_int_eq(errno, ENOSPC);
