@@ -1,6 +1,6 @@
 /* wf_op_check: draws the inputs of each of a row's samples and hands them to the parts of the
  * check. */
-#include "autograd/check_private.h"
+#include "autograd/check_row_private.h"
 #include "autograd/private.h"
 #include "tensor/par.h"
 #include "tensor/rng.h"

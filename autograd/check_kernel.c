@@ -1,6 +1,6 @@
 /* A row's kernels, called directly: against differences, and against themselves when handed over
  * otherwise. */
-#include "autograd/check_private.h"
+#include "autograd/check_row_private.h"
 
 #include <float.h>
 #include <math.h>

@@ -1,6 +1,6 @@
 /* A sample made large, so that its kernels really share their work among threads: one thread and
  * several, again and again, and the parts in another order, give the same bits. */
-#include "autograd/check_private.h"
+#include "autograd/check_row_private.h"
 
 #include "tensor/par.h"
 #include "tensor/private.h"

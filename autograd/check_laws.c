@@ -1,5 +1,5 @@
 /* Laws that need no differences: what holds exactly, or to rounding, for every right row. */
-#include "autograd/check_private.h"
+#include "autograd/check_row_private.h"
 #include "autograd/ops.h"
 
 #include "tensor/rng.h"

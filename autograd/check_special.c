@@ -1,7 +1,7 @@
 /* What a row answers where values are special: NaN, infinities, both zeros and ties are planted in
  * its samples and cotangents, and every spelling of its value and derivative must give the same
  * numbers and, where there are none, the same kind. */
-#include "autograd/check_private.h"
+#include "autograd/check_row_private.h"
 #include "autograd/ops.h"
 
 #include "tensor/rng.h"

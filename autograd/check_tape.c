@@ -1,6 +1,6 @@
 /* A row on a tape: the engine hands its kernels what views, repetition and company make of
  * inputs, and differentiates its derivative. */
-#include "autograd/check_private.h"
+#include "autograd/check_row_private.h"
 #include "autograd/ops.h"
 #include "autograd/private.h"
 #include "autograd/views.h"

@@ -1,7 +1,7 @@
 /* What every op answers where values are special: NaN, infinities, zeros and ties, in value and in
  * derivative, swept and as a graph, in both precisions; and that the checkers see to it for every
  * row and at every dispatch level. */
-#include "autograd/check_private.h"
+#include "autograd/check_row_private.h"
 #include "autograd/ops.h"
 #include "autograd/views.h"
 #include "tensor/isa.h"

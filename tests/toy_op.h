@@ -3,7 +3,7 @@
 #ifndef WEFT_TESTS_TOY_OP_H
 #define WEFT_TESTS_TOY_OP_H
 
-#include "autograd/check_private.h"
+#include "autograd/check_row_private.h"
 #include "autograd/ops.h"
 
 #include <check.h>

@@ -1,0 +1,78 @@
+/* The check of one row: what its parts share, and the parts. Not installed. */
+#ifndef WEFT_AUTOGRAD_CHECK_ROW_PRIVATE_H
+#define WEFT_AUTOGRAD_CHECK_ROW_PRIVATE_H
+
+#include "autograd/check_private.h"
+
+typedef struct op_check {
+    const wf_op *op;
+    wf_report *report;
+    wf_tape *t;
+    check_pool pool;
+    double tolerance, step;
+    uint64_t key;
+    check_case c;
+    wf_sample sample, empty;       /* the present one; with sizes put to 0 */
+    wf_tensor form[2][CHECK_VARS]; /* what shape sees, and fills */
+    check_desk desk;               /* all plain, in double */
+    check_desk other;              /* another, of whoever needs one for a moment */
+    bool guess;                    /* a sample with sizes put to 0: may be refused */
+    bool sweeps;                   /* it has a backward, and what it would be called for */
+    double *jacobian;              /* rows x columns, by differences */
+    double *cotangent, *gradient;  /* rows; columns: what backward made of it */
+    double *work[6];               /* rows + columns each */
+    uint32_t skip;                 /* laws */
+    int large;                     /* samples that could be made large */
+    bool differed;                 /* where values are special, the row's spellings do */
+    uint64_t kinds;                /* a hash of which special values the kernels gave */
+} op_check;
+
+/* Compares columns doubles input by input, and rows doubles output by output. */
+bool columns_near(op_check *k, const char *check, const double *got, const char *got_name,
+                  const double *want, const char *want_name, double relative, double floor);
+bool rows_near(op_check *k, const char *check, const double *got, const char *got_name,
+               const double *want, const char *want_name, double relative, double floor);
+bool check_no_memory(op_check *k);
+/* What rounding alone may do to a difference of y. */
+double check_noise(const op_check *k, double largest_y);
+
+/* The parts, in their order; each false after failing the report. The desk is set and forward
+ * has run. */
+bool check_jacobian(op_check *k); /* fills jacobian and gradient */
+bool check_handed_over(
+    op_check *k); /* subsets, threads, declared reads, layouts, single precision */
+/* On a tape: applies the op to plain leaves and learns the key of its random numbers. */
+bool check_tape_first(op_check *k);
+bool check_tape(op_check *k);   /* the sweep: plain, through views, repeated, in company */
+bool check_orders(op_check *k); /* gradient by value, second derivatives, reference */
+/* Values in infer mode; backward linear; graphs of some gradients, from some outputs; symmetry. */
+bool check_laws(op_check *k);
+/* The sample made large, on one thread and on several. */
+bool check_large(op_check *k, const wf_sample *sample);
+/* NaN, infinities, zeros and ties planted; as_it_is: only the sample itself, whose outputs are not
+ * finite. */
+bool check_special(op_check *k, bool as_it_is);
+
+/* What the parts do on the tape: begin a step that draws what every other step of this check
+ * draws; fail with the tape's sentence; enter an input. */
+void check_tape_begin(op_check *k);
+bool check_tape_failed(op_check *k, const char *check);
+wf_var *check_tape_input(op_check *k, int i, const double *value, bool leaf);
+/* Applies the row to plain inputs; the gradients of those in `leaves` are kept. */
+bool check_tape_apply(op_check *k, uint32_t leaves, wf_var *in[], wf_var *out[]);
+
+/* wf_op_check without the laws in `skip` (so that a test can say which law it is that tells a
+ * fault), and a hash of the kinds of number (NaN, infinite, finite) that the kernels gave for special
+ * values, which is one at every dispatch level. kinds may be NULL. */
+enum {
+    LAW_INFER = 1,
+    LAW_LINEAR = 2,
+    LAW_GRAPHS = 4,
+    LAW_SYMMETRIC = 8,
+    LAW_SPECIAL = 16,
+    LAW_LARGE = 32
+};
+wf_report op_check_without(uint32_t skip, const wf_op *op, const wf_check_options *options,
+                           uint64_t *kinds);
+
+#endif
