@@ -30,7 +30,8 @@ int64_t cell_size(int64_t size, int64_t input, int64_t hidden, int64_t output)
     int64_t sum = 0;
     for (int i = 0; i < 4; i++) {
         int64_t factor = (int64_t)(int16_t)(size & 0xffff), part;
-        size = (size - factor) / (INT64_C(1) << 16);
+        if (__builtin_sub_overflow(size, factor, &size)) return -1;
+        size /= INT64_C(1) << 16;
         if (__builtin_mul_overflow(factor, of[i], &part) || __builtin_add_overflow(sum, part, &sum))
             return -1;
     }
