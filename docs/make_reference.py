@@ -378,7 +378,9 @@ def write_ops(source, out):
     start = text.index('/* wf_tanh(t, a)')
     middle = text.index('#include "autograd/ops.def"') + len('#include "autograd/ops.def"')
     head = comment('Pointwise ops: inputs broadcast against each other by NumPy\'s rule and have one dtype, f32 or f64'
-                   ' (a comparison also takes i32, and gives an i32 mask). NaN gives NaN. Gradients say what is added to the'
+                   ' (a comparison also takes i32, and gives an i32 mask). NaN gives NaN. Ops that choose (abs, relu, maximum,'
+                   ' minimum, where) choose in the derivative too: NaN is chosen before every number, and what was not chosen'
+                   ' gets exactly 0, whatever lies there and whatever the derivative is. Gradients say what is added to the'
                    ' gradient of each input, g being that of the result y.') + '\n\n'
     top = '/* The ops on vars. Each returns a new var on the tape, or NULL after failing it. */\n'
     with open(out, 'w', encoding='utf-8') as file:
