@@ -28,15 +28,15 @@ static void add_into_param(wf_tape *t, param *p, void *from)
 }
 
 /* Runs the hooks there are. One that a hook registers waits for the next commit; one that resets
- * the tape ends it. */
+ * the tape ends it, one that rewinds it does not: what waits lies before the mark. */
 static void run_hooks(wf_tape *t)
 {
     int64_t due = t->hooks.n;
-    uint64_t epoch = t->epoch;
+    uint64_t generation = t->generation;
     for (int64_t i = 0; i < due; i++) {
         hook h = ((hook *)t->hooks.at)[i];
         h.fn(h.context);
-        if (epoch_good(t, epoch)) continue;
+        if (t->generation == generation) continue;
         if (i + 1 < due)
             wf_fail(t, "on_commit: a hook reset the tape, and %lld after it did not run",
                     (long long)(due - i - 1));

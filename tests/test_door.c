@@ -564,6 +564,33 @@ START_TEST(a_hook_that_resets_the_tape_is_the_last_to_run)
 }
 END_TEST
 
+static wf_mark before_all;
+
+static void rewind_it(void *context)
+{
+    *(bool *)context = wf_tape_rewind(t, before_all, 0, NULL);
+}
+
+/* Those that wait were registered before the mark: they are still there. */
+START_TEST(a_hook_that_rewinds_the_tape_is_one_among_others)
+{
+    set_up();
+    static int one = 1;
+    bool back = false;
+    ran = 0;
+    ck_assert(wf_tape_on_commit(t, count, &one) && wf_tape_on_commit(t, rewind_it, &back) &&
+              wf_tape_on_commit(t, count, &one));
+    wf_var *sum = wf_sum(t, w, NULL);
+    before_all = wf_tape_mark(t);
+    ck_assert_msg(wf_backward(t, wf_mul_scalar(t, sum, 2)), "%s", wf_tape_error(t));
+    ck_assert(back && ran == 2 && wf_tape_ok(t));
+    ck_assert_msg(wf_backward(t, sum), "%s", wf_tape_error(t));
+    ck_assert_int_eq(ran, 2);
+    ck_assert(wf_tensor_at(wf_param_grad(w), 0) == 3);
+    tear_down();
+}
+END_TEST
+
 static void sweep_again(void *context)
 {
     *(bool *)context = wf_backward(t, wf_sum(t, w, NULL));
@@ -720,6 +747,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, a_tape_that_is_never_reset_hints_at_it_when_memory_ends);
     tcase_add_test(tests, a_hook_may_register_another_which_waits_for_the_next_commit);
     tcase_add_test(tests, a_hook_that_resets_the_tape_is_the_last_to_run);
+    tcase_add_test(tests, a_hook_that_rewinds_the_tape_is_one_among_others);
     tcase_add_test(tests, a_hook_that_sweeps_is_told_that_a_sweep_has_not_ended);
     tcase_add_loop_test(tests, a_row_that_uses_the_tape_which_runs_it_does_no_harm, 0,
                         PLACES * DEEDS);
