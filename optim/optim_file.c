@@ -3,6 +3,7 @@
 #include "optim/private.h"
 #include "tensor/runtime.h"
 #include "tensor/text.h"
+#include "tensor/par.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -318,6 +319,7 @@ static void take_all(const loading *l)
 bool wf_optim_load_archive(wf_optim *o, const char *name, const wf_archive *archive,
                            const char *prefix, wf_error *error)
 {
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter_exact();
     loading l = { .o = o, .archive = archive, .error = error };
     l.name = name ? name : "(archive)";
     l.prefix = prefix ? prefix : "";

@@ -271,6 +271,10 @@ static uint64_t rules(void)
             if (!wf_optim_step(o)) hash = 0;
             wf_optim_set_lr(o, 0.03);
         }
+        char path[600];
+        wf_error e = { { 0 } };
+        wf_format(path, sizeof path, "%s/rule", harness_folder());
+        if (!wf_optim_save(o, path, &e) || !wf_optim_load(o, path, &e)) hash = 0;
         hash = mix_number(hash, wf_optim_lr(o));
         hash ^= rig_hash_net(net);
         wf_tape_free(t);
