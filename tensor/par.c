@@ -108,10 +108,10 @@ static void run_reversed(int64_t n, int64_t grain, wf_par_fn *fn, void *context)
 void wf_par_for(int threads, int64_t n, int64_t grain, wf_par_fn *fn, void *context)
 {
     if (n <= 0 || !fn) return;
+    WF_FP_SCOPE uint32_t state = wf_fp_enter(); /* OpenMP computes, too */
     if (grain < 1) grain = 1;
     int width = allowed(threads, (n - 1) / grain + 1);
     if (width == 1) {
-        WF_FP_SCOPE uint32_t state = wf_fp_enter();
         fn(context, 0, n);
         return;
     }
@@ -131,10 +131,10 @@ static void team_body(const region *r, wf_team *team, int id)
 void wf_par_team(int threads, wf_team_fn *fn, void *context)
 {
     if (!fn) return;
+    WF_FP_SCOPE uint32_t state = wf_fp_enter();
     int width = allowed(threads, MOST_THREADS);
     if (width == 1) {
         wf_team alone = { .size = 1 };
-        WF_FP_SCOPE uint32_t state = wf_fp_enter();
         fn(context, &alone, 0, 1);
         return;
     }
