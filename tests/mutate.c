@@ -268,6 +268,11 @@ static int check_only(const wf_op *const row[], int n)
 {
     for (int i = 0; i < n; i++) {
         wf_report r = wf_op_check(row[i], NULL);
+        if (r.ok && row[i] == wf_lstm_sequence_op()) {
+            /* Its steps walk the same plan of lengths: that is proved against sequences alone. */
+            wf_report cell = wf_cell_check(wf_cell_lstm(), NULL);
+            if (!cell.ok) r = cell;
+        }
         printf("%s\n", r.text);
         if (!r.ok) return 1;
     }
