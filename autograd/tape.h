@@ -24,7 +24,8 @@ typedef struct wf_tape_options {
 
 /* A new tape, or NULL when there is no memory. Yours to free; NULL options are all zero. */
 WF_API wf_tape *wf_tape_new(const wf_tape_options *options);
-WF_API void wf_tape_free(wf_tape *t);              /* refused, and logged, within a function that t calls */
+WF_API void wf_tape_free(wf_tape *t);              /* refused, and logged, within a function that t calls
+                                                    * (one that has reset t must not free it) */
 /* Forgets every var and any error, keeps the memory, begins the next random step. Also what makes
  * a tape good again after a longjmp or an exception out of a function that it called; after a
  * longjmp it gives the thread its floating-point state back, too. */
