@@ -126,12 +126,12 @@ START_TEST(metadata_comes_back_as_the_number_it_was_in_a_locale_with_commas)
     char command[1100], key[32];
     snprintf(command, sizeof command, "localedef -i de_DE -f UTF-8 '%s' >/dev/null 2>&1",
              path_of("de_DE.UTF-8"));
-    if (system(command) > 256) { /* 1: made, with warnings */
+    int said = system(command); /* 1 comes with warnings, and also where there is nothing to make it of */
+    setenv("LOCPATH", harness_folder(), 1);
+    if (said == -1 || !setlocale(LC_ALL, "de_DE.UTF-8")) {
         harness_skip("localedef cannot make a locale with a decimal comma");
         return;
     }
-    setenv("LOCPATH", harness_folder(), 1);
-    ck_assert_ptr_nonnull(setlocale(LC_ALL, "de_DE.UTF-8"));
     snprintf(key, sizeof key, "%.1f", 0.5);
     ck_assert_str_eq(key, "0,5");
     wf_bundle *b = wf_bundle_new();
