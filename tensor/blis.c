@@ -1,9 +1,6 @@
 /* The one file that knows BLIS: chooses its kernels where it does not know the processor, and
  * calls it on one thread at a time. Threads are ours (tensor/par.h): BLIS's own would not flush
  * denormals, and its barrier spins. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <blis.h>
 
 #include "tensor/kernels.h"
@@ -45,36 +42,54 @@ static struct {
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-/* Held by each product, and by a fork until it has happened: BLIS has locks of its own, and one that
- * another thread held would never open in the child. */
-static pthread_rwlock_t running;
+/* BLIS has locks of its own, and one that another thread held at a fork would never open in the child:
+ * a fork waits until no product runs, and those that come meanwhile wait for the fork. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static int running, forking;
 
-/* A fork goes before the products that are yet to come, or it might wait for ever. */
-static void make_lock(void)
+static void product_begins(void)
 {
-    pthread_rwlockattr_t kind;
-    pthread_rwlockattr_init(&kind);
-#ifdef __GLIBC__
-    pthread_rwlockattr_setkind_np(&kind, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-#endif
-    pthread_rwlock_init(&running, &kind);
-    pthread_rwlockattr_destroy(&kind);
+    pthread_mutex_lock(&lock);
+    while (forking > 0) pthread_cond_wait(&changed, &lock);
+    running++;
+    pthread_mutex_unlock(&lock);
+}
+
+static void product_ends(void)
+{
+    pthread_mutex_lock(&lock);
+    running--;
+    if (forking > 0) pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
 }
 
 static void before_fork(void)
 {
-    pthread_rwlock_wrlock(&running);
+    pthread_mutex_lock(&lock);
+    forking++;
+    while (running > 0) pthread_cond_wait(&changed, &lock);
 }
 
 static void after_fork(void)
 {
-    pthread_rwlock_unlock(&running);
+    forking--;
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
+}
+
+/* Whoever waits in the parent is not here. */
+static void in_child(void)
+{
+    forking = 0;
+    pthread_cond_init(&changed, NULL);
+    pthread_mutex_unlock(&lock);
 }
 
 static void multiply(wf_dtype dtype, const wf_gemm_call *g)
 {
     rntm_t runtime = BLIS_RNTM_INITIALIZER;
-    pthread_rwlock_rdlock(&running);
+    product_begins();
     bli_rntm_set_num_threads(1, &runtime);
     bli_rntm_disable_l3_sup(
         &runtime); /* reads out of bounds in 0.9, and its sums depend on how a product is cut */
@@ -89,7 +104,7 @@ static void multiply(wf_dtype dtype, const wf_gemm_call *g)
                      g->a_row, g->a_col, (float *)g->b, g->b_row, g->b_col, &beta, g->c, g->c_row,
                      g->c_col, NULL, &runtime);
     }
-    pthread_rwlock_unlock(&running);
+    product_ends();
 }
 
 enum { WARM = 48 };
@@ -125,8 +140,7 @@ static void prepare(void)
         wf_format(text, sizeof text, "%d", id);
         setenv("BLIS_ARCH_TYPE", text, 0);
     }
-    make_lock();
-    pthread_atfork(before_fork, after_fork, make_lock); /* a child is not the thread that locked */
+    pthread_atfork(before_fork, after_fork, in_child);
     bli_init();
     if (id >= 0) unsetenv("BLIS_ARCH_TYPE"); /* read once; no business of the processes we start */
 

@@ -22,6 +22,13 @@
 #define OPENMP 0
 #endif
 
+/* The race detector has a thread of its own, and ends a child of several threads that makes more. */
+#if defined(__SANITIZE_THREAD__)
+#define RACES 1
+#else
+#define RACES 0
+#endif
+
 enum { CEILING = 3, WATCH = 60 };
 
 /* What a process did: the bits of a training run and of a product, how many threads it had at
@@ -247,6 +254,10 @@ enum { HISTORIES = sizeof histories / sizeof histories[0] };
 START_TEST(a_child_works_whatever_its_parent_did_before)
 {
     const struct history *h = &histories[_i];
+    if (RACES && (h->live == threads_of_ones_own || h->live == products_under_way)) {
+        harness_skip("%s: the race detector ends such a child", h->name);
+        return;
+    }
     outcome want = in_child(just_work, NULL); /* of a process that did nothing yet */
     ck_assert_int_eq(want.width, CEILING);
     h->live();
@@ -334,7 +345,7 @@ START_TEST(where_the_system_gives_fewer_threads_the_work_is_done_by_those)
             return;
         }
         ck_assert(o.hash == want.hash);
-        check_fewer(&o, counted ? 2 : 1);
+        check_fewer(&o, counted && !RACES ? 2 : 1);
     }
 }
 END_TEST
