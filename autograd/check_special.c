@@ -18,7 +18,11 @@ static const struct {
     const char *name;
     double value;
 } planted[] = {
-    { "nan", NAN }, { "inf", INFINITY }, { "-inf", -INFINITY }, { "0", 0.0 }, { "-0", -0.0 },
+    { "nan", (double)NAN },
+    { "inf", (double)INFINITY },
+    { "-inf", -(double)INFINITY },
+    { "0", 0.0 },
+    { "-0", -0.0 },
 };
 enum { VALUES = (int)(sizeof planted / sizeof planted[0]) };
 /* More inputs than this, those of a fused op, are planted one by one, in elements and as a whole. */

@@ -4,6 +4,7 @@
 #include "tensor/sum.h"
 #include "tensor/vmath.h"
 
+#include <float.h>
 #include <math.h>
 
 #ifdef __clang__

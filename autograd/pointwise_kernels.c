@@ -30,13 +30,13 @@
 #define LERP_OF(T)                                                                                 \
     static inline T lerp_##T(T a, T b, T c)                                                        \
     {                                                                                              \
-        const T half = 0.5f, whole = 1;                                                            \
+        const T half = (T)0.5, whole = 1;                                                          \
         const bool near_a = c < half;                                                              \
         const T end = near_a ? a : b, other = near_a ? b : a;                                      \
         const T step = near_a ? c : c - whole, way = b - a;                                        \
         const T inside = end + step * way, apart = (whole - c) * a + c * b;                        \
         const T between = way - way == 0 ? inside : apart;                                         \
-        return (step == 0) & (other == other) ? end : between;                                     \
+        return ((step == 0) & (other == other)) ? end : between;                                   \
     }
 LERP_OF(float)
 LERP_OF(double)

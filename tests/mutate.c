@@ -143,8 +143,8 @@ static void faulty_gradient(wf_tape *t, const wf_gradient *g)
     case ONE_ELEMENT: *gin = one_element_off(t, *gin); break;
     case NAN_AS_ZERO: *gin = unless(t, wf_equal(t, *gin, *gin), *gin, 0); break;
     case INF_AS_NUMBER:
-        *gin = unless(t, wf_not_equal(t, *gin, wf_full(t, WF_F64, WF_SCALAR, INFINITY)), *gin,
-                      1e30);
+        *gin = unless(t, wf_not_equal(t, *gin, wf_full(t, WF_F64, WF_SCALAR, (double)INFINITY)),
+                      *gin, 1e30);
         break;
     default: *gin = NULL;
     }
