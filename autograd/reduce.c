@@ -115,8 +115,10 @@ static void mean_forward(const wf_call *c)
 {
     const wf_tensor like = reduction_beside(c->out[0], c->in[0], c->attr);
     const double n = meeting(c->in[0], c->attr);
-    if (n == 0) wf_tensor_fill(c->out[0], (double)NAN);
-    else sum_into(c->out[0], &like, c, n);
+    if (n == 0)
+        wf_tensor_fill(c->out[0], (double)NAN);
+    else
+        sum_into(c->out[0], &like, c, n);
 }
 
 static void sum_backward(const wf_call *c)
@@ -190,44 +192,47 @@ static void max_forward(const wf_call *c)
         wf_loop_run(&loop, c->threads, 1, max_run, &m);
 }
 
-/* Equal, or both NaN: where the maximum is NaN, the NaNs are it. */
-static inline bool same_number(const char *a, const char *b, int64_t bytes)
-{
-    float f, g;
-    double d, e;
-    if (bytes == 4) {
-        memcpy(&f, a, 4);
-        memcpy(&g, b, 4);
-        return (f == g) | ((f != f) & (g != g));
-    }
-    memcpy(&d, a, 8);
-    memcpy(&e, b, 8);
-    return (d == e) | ((d != d) & (e != e));
-}
+/* Is x the maximum y? A NaN is: where one is, y is NaN. */
+#define IS_IT(y, x) ((x) == (y) || (x) != (x))
+#define NTH(T, k) (*(T *)(void *)(pointer[k] + i * stride[k]))
 
-/* Operands: how many share it (doubles), y, x. */
+/* Runs of one dtype. Operands of count: how many share it (doubles), y, x; of share: gx, how many
+ * share it, y, x, g. Along axes that went, all but x and gx stand still. */
+#define CHOICE(T)                                                                                  \
+    static void count_##T(char *const pointer[], const int64_t stride[], int64_t n)                \
+    {                                                                                              \
+        int64_t i = 0, found = 0;                                                                  \
+        const T y = NTH(T, 1);                                                                     \
+        if (stride[0] == 0 && stride[1] == 0) {                                                    \
+            if (y == y)                                                                            \
+                for (; i < n; i++) found += NTH(T, 2) == y;                                        \
+            for (; i < n; i++) found += NTH(T, 2) != NTH(T, 2);                                    \
+            *(double *)(void *)pointer[0] += (double)found;                                        \
+        }                                                                                          \
+        for (; i < n; i++)                                                                         \
+            if (IS_IT(NTH(T, 1), NTH(T, 2))) NTH(double, 0) += 1;                                  \
+    }                                                                                              \
+    static void share_##T(char *const pointer[], const int64_t stride[], int64_t n)                \
+    {                                                                                              \
+        int64_t i = 0;                                                                             \
+        const T y = NTH(T, 2), all = NTH(T, 4) / (T)NTH(double, 1);                                \
+        if (y == y && stride[1] == 0 && stride[2] == 0 && stride[4] == 0)                          \
+            for (; i < n; i++)                                                                     \
+                if (NTH(T, 3) == y) NTH(T, 0) += all;                                              \
+        for (; i < n; i++)                                                                         \
+            if (IS_IT(NTH(T, 2), NTH(T, 3))) NTH(T, 0) += NTH(T, 4) / (T)NTH(double, 1);           \
+    }
+CHOICE(float)
+CHOICE(double)
+
 static void count_run(void *context, char *const pointer[], const int64_t stride[], int64_t n)
 {
-    const int64_t bytes = *(const int64_t *)context;
-    for (int64_t i = 0; i < n; i++)
-        if (same_number(pointer[1] + i * stride[1], pointer[2] + i * stride[2], bytes))
-            *(double *)(void *)(pointer[0] + i * stride[0]) += 1;
+    (*(const int64_t *)context == 4 ? count_float : count_double)(pointer, stride, n);
 }
 
-/* Operands: gx, how many share it, y, x, g. */
 static void share_run(void *context, char *const pointer[], const int64_t stride[], int64_t n)
 {
-    const int64_t bytes = *(const int64_t *)context;
-    for (int64_t i = 0; i < n; i++) {
-        if (!same_number(pointer[2] + i * stride[2], pointer[3] + i * stride[3], bytes)) continue;
-        const double share = *(const double *)(const void *)(pointer[1] + i * stride[1]);
-        char *to = pointer[0] + i * stride[0];
-        const char *g = pointer[4] + i * stride[4];
-        if (bytes == 4)
-            *(float *)(void *)to += *(const float *)(const void *)g / (float)share;
-        else
-            *(double *)(void *)to += *(const double *)(const void *)g / share;
-    }
+    (*(const int64_t *)context == 4 ? share_float : share_double)(pointer, stride, n);
 }
 
 static void max_backward(const wf_call *c)
