@@ -25,19 +25,19 @@ static int failed(const char *what)
 
 /* Microseconds per time step of a GRU with a loss on all outputs, forward and backward: the median of
  * `runs` after the first two, in which memory is asked for. NaN after a failure. */
-static double step_time(int64_t time, int runs)
+static double step_time(int64_t time, int64_t batch, int64_t hidden, int runs)
 {
     double seconds[64] = { 0 };
     wf_module *net = wf_module_new("net", NULL);
-    wf_rnn *rnn = wf_gru_new(net, "rnn", &(wf_rnn_options){ .input = 8, .hidden = 16, .stepwise = true });
+    wf_rnn *rnn = wf_gru_new(net, "rnn", &(wf_rnn_options){ .input = 8, .hidden = hidden, .stepwise = true });
     wf_tape *t = wf_tape_new(NULL);
-    float *x = calloc((size_t)time * 2 * 8, sizeof *x);
+    float *x = calloc((size_t)(time * batch) * 8, sizeof *x);
     bool ok = x && wf_module_ok(net, NULL);
-    for (int64_t i = 0; ok && i < time * 2 * 8; i++) x[i] = (float)wf_random_normal(1, (uint64_t)i);
+    for (int64_t i = 0; ok && i < time * batch * 8; i++) x[i] = (float)wf_random_normal(1, (uint64_t)i);
     for (int i = 0; ok && i < runs + 2; i++) {
         double begun = now();
         wf_tape_reset(t);
-        wf_var *y = wf_rnn_forward(t, rnn, wf_constant(t, WF_F32, WF_SHAPE(time, 2, 8), x), NULL);
+        wf_var *y = wf_rnn_forward(t, rnn, wf_constant(t, WF_F32, WF_SHAPE(time, batch, 8), x), NULL);
         ok = wf_backward(t, wf_mean(t, wf_square(t, y), NULL));
         if (i >= 2) seconds[i - 2] = now() - begun;
     }
@@ -121,13 +121,17 @@ int main(int argc, char **argv)
     if (argc > 2) return failed("usage: scale [FOLDER]");
     char path[4096];
     wf_format(path, sizeof path, "%s/scale.safetensors", argc > 1 ? argv[1] : ".");
-    printf("GRU, batch 2, input 8, hidden 16, a loss on all outputs, %d threads, %s\n", wf_threads(), wf_isa_name(wf_isa_level()));
-    double first = 0;
-    for (int64_t time = 1000; time <= 100000; time *= 10) {
-        double each = step_time(time, time == 100000 ? 3 : 7);
-        if (!(each > 0)) return failed("a step failed");
-        if (time == 1000) first = each;
-        printf("%8lld time steps: %.2f us each, %.2f times that of 1000\n", (long long)time, each, each / first);
+    for (int64_t size = 1; size <= 4; size *= 4) {
+        int64_t batch = 2 * size, hidden = 16 * size;
+        double first = 0;
+        printf("GRU, batch %lld, input 8, hidden %lld, a loss on all outputs, %d threads, %s\n", (long long)batch, (long long)hidden,
+               wf_threads(), wf_isa_name(wf_isa_level()));
+        for (int64_t time = 1000; time <= 100000; time *= 10) {
+            double each = step_time(time, batch, hidden, time == 100000 ? 3 : 7);
+            if (!(each > 0)) return failed("a step failed");
+            if (time == 1000) first = each;
+            printf("%8lld time steps: %.2f us each, %.2f times that of 1000\n", (long long)time, each, each / first);
+        }
     }
     bool ok = params(2000, path) && params(20000, path);
     for (int64_t rows = 16384; ok && rows <= 4194304; rows *= 16) ok = shared(rows);
