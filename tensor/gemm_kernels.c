@@ -30,7 +30,6 @@ enum { ROWS = 6 };         /* of the highest tile */
 enum { LONG = 8 };         /* vectors of a one-row tile over several panels */
 enum { CHUNK = 96 };       /* rows that one thread takes at least */
 enum { FEW = 24 * WIDE };  /* rows for which B's rows are read in place: a matter of speed alone */
-enum { STACK = 32 << 10 }; /* bytes of a panel that is packed on the stack */
 enum { LONGEST = 512 };    /* fused multiply-adds in one chain, but for packed weights */
 
 /* C = AB; C = C + AB with C first in each element's chain of sums; C = alpha AB + beta C, where

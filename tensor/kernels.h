@@ -64,6 +64,13 @@ typedef struct wf_gemm_table {
     void (*run)(const wf_gemm_call *call, int64_t begin, int64_t end);
 } wf_gemm_table;
 
+/* A panel for the calling thread, aligned to 64 bytes, which gives it back before it calls anything
+ * else. With more threads at work than there are panels it waits for one. In a forked child, where
+ * the threads that had some are gone, all are free again. */
+enum { WF_PANEL_BYTES = 32 << 10 };
+void *wf_panel_take(void);
+void wf_panel_give(void *panel);
+
 const wf_vmath_table *wf_vmath_kernels_c(void);
 const wf_gemm_table *wf_gemm_kernels_c(wf_dtype dtype);
 const wf_sum_table *wf_sum_kernels_c(wf_dtype dtype);
