@@ -1,4 +1,4 @@
-/* The suites' common main: chooses tests by name, counts what was skipped in child processes, and
+/* The suites' main: chooses tests by name, counts what was skipped in child processes, and
  * clears their folders away. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -14,8 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#undef _tcase_add_test
-
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ||                         \
     __has_feature(memory_sanitizer)
@@ -29,9 +27,13 @@
 #define SANITIZED 0
 #endif
 
-enum { TIMEOUT = SANITIZED ? 600 : 120, REASON = 400, PATHS = 8, LONGEST_PATH = 4096 };
+enum { TIMEOUT = SANITIZED ? 600 : 120, TESTS = 256, REASON = 400, PATHS = 8, LONGEST_PATH = 4096 };
 
-static const char *chosen = ""; /* part of the names of the tests to run */
+static struct {
+    const TTest *test;
+    int count;
+} tests[TESTS]; /* in the order of their lines: constructors may come in any */
+static int n_tests;
 static FILE *notes; /* what tests leave for the parent: lines "skip REASON" and "folder PATH" */
 static char reason[REASON];             /* why the running test is skipped; empty if it is not */
 static char folder[LONGEST_PATH];       /* the running test's, or empty */
@@ -113,9 +115,13 @@ const char *harness_folder(void)
     return folder;
 }
 
-void harness_add(TCase *tests, const TTest *test, int signal, int exit_value, int start, int end)
+void harness_add(const TTest *test, int count)
 {
-    if (strstr(test->name, chosen)) _tcase_add_test(tests, test, signal, exit_value, start, end);
+    int at = n_tests++;
+    if (n_tests > TESTS) abort();
+    for (; at > 0 && tests[at - 1].test->line > test->line; at--) tests[at] = tests[at - 1];
+    tests[at].test = test;
+    tests[at].count = count;
 }
 
 /* Prints why tests were skipped, removes what crashed tests left, and counts the former. */
@@ -136,20 +142,34 @@ static int read_notes(void)
     return skipped;
 }
 
-int harness_main(int argc, char **argv, const char *suite, void (*add)(TCase *tests))
+static TCase *all_tests(const char *part, const harness_suite *own)
 {
-    if (argc > 1) chosen = argv[1];
+    TCase *all = tcase_create("tests");
+    tcase_set_timeout(all, own->timeout ? own->timeout : TIMEOUT);
+    tcase_add_checked_fixture(all, before_test, after_test);
+    if (own->before || own->after) tcase_add_checked_fixture(all, own->before, own->after);
+    for (int i = 0; i < n_tests; i++)
+        if (strstr(tests[i].test->name, part))
+            tcase_add_loop_test(all, tests[i].test, 0, tests[i].count);
+    return all;
+}
+
+static int run_suite(int argc, char **argv, void (*add)(TCase *tests))
+{
+    const harness_suite own = &suite ? suite : (harness_suite){ 0 };
+    const char *slash = strrchr(argv[0], '/'), *part = argc > 1 ? argv[1] : "";
+    wf_error e = { "" };
+    if (own.runtime && !wf_runtime_set(own.runtime, &e)) return fprintf(stderr, "%s\n", e.text), 1;
+    if (own.child && strncmp(part, "--", 2) == 0) return own.child();
     notes = tmpfile();
     if (!notes || fcntl(fileno(notes), F_SETFL, O_APPEND | O_RDWR) != 0) {
         perror("harness: no temporary file");
         return 1;
     }
-    TCase *tests = tcase_create(suite);
-    tcase_set_timeout(tests, TIMEOUT);
-    tcase_add_checked_fixture(tests, before_test, after_test);
-    add(tests);
-    Suite *all = suite_create(suite);
-    suite_add_tcase(all, tests);
+    Suite *all = suite_create(slash ? slash + 1 : argv[0]);
+    TCase *chosen = all_tests(part, &own);
+    if (add) add(chosen);
+    suite_add_tcase(all, chosen);
     SRunner *runner = srunner_create(all);
     srunner_run_all(runner, getenv("CK_VERBOSITY") ? CK_ENV : CK_NORMAL);
     int failed = srunner_ntests_failed(runner);
@@ -161,4 +181,15 @@ int harness_main(int argc, char **argv, const char *suite, void (*add)(TCase *te
     printf("%d passed, %d failed, %d skipped\n", passed - skipped, failed, skipped);
     fflush(stdout);
     return failed > 0;
+}
+
+__attribute__((weak)) int main(int argc, char **argv)
+{
+    return run_suite(argc, argv, NULL);
+}
+
+int harness_main(int argc, char **argv, const char *name, void (*add)(TCase *tests))
+{
+    (void)name;
+    return run_suite(argc, argv, add);
 }

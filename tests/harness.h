@@ -1,11 +1,14 @@
 /* What every suite is written with: Check, skipping with a reason, and one closing line of counts.
- */
+ * The suites have no main of their own: `test_NAME [PART]` runs the tests whose names contain PART
+ * (all), prints "N passed, N failed, N skipped" last, and returns 0 when none failed. */
 #ifndef WEFT_TESTS_HARNESS_H
 #define WEFT_TESTS_HARNESS_H
 
 #include <check.h>
 #include <stdbool.h>
 #include <stddef.h>
+
+#include "tensor/runtime.h"
 
 /* Steps after which a steady loop asks for no more memory. Under the address sanitizer a tape lets
  * the memory of some steps rest before it uses it again. */
@@ -22,10 +25,33 @@
 #endif
 enum { HARNESS_SETTLED = HARNESS_ADDRESSES ? 6 : 2 };
 
-/* A suite's main: adds its tests to a case with a long timeout, runs each in a process of its own
- * (CK_FORK=no: in this one), and prints "N passed, N failed, N skipped" last. `only` in argv[1]
- * runs the tests whose name contains it. Returns 0 when none failed. */
-int harness_main(int argc, char **argv, const char *suite, void (*add)(TCase *tests));
+/* A test, and all that there is to say of it: TEST(what_holds) { ... }. TEST_EACH(what_holds, n)
+ * { ... } is n tests, each with its own number in `_i`. Each runs in a process of its own
+ * (CK_FORK=no: in this one), in the order in which they are written. */
+#define TEST(name) TEST_EACH(name, 1)
+#define TEST_EACH(name, count)                                                                     \
+    static void name(int);                                                                         \
+    __attribute__((constructor)) static void add_##name(void)                                      \
+    {                                                                                              \
+        static const TTest test = { #name, name, __FILE__, __LINE__ };                             \
+        harness_add(&test, (int)(count));                                                          \
+    }                                                                                              \
+    static void name(int _i CK_ATTRIBUTE_UNUSED)
+void harness_add(const TTest *test, int count);
+
+/* What a suite may say of itself, where it wants anything but its tests: `const harness_suite
+ * suite = { .before = ... };`. */
+typedef struct harness_suite {
+    const wf_runtime *runtime;      /* set before all else */
+    void (*before)(void);           /* begins every test, in its process */
+    void (*after)(void);            /* ends every test that has not failed */
+    int (*child)(void);             /* runs instead of the tests where argv[1] begins with "--" */
+    int timeout;                    /* of one test, in seconds; 0: 120, and 600 when sanitized */
+} harness_suite;
+extern const harness_suite suite __attribute__((weak));
+
+/* The main of a suite that adds its tests by hand. */
+int harness_main(int argc, char **argv, const char *name, void (*add)(TCase *tests));
 
 /* Marks the running test as skipped, for a reason that is printed; the test must return after it.
  */
@@ -37,10 +63,5 @@ const char *harness_data(const char *name);
 
 /* A folder of this test's own below TMPDIR, removed when the test's process ends. */
 const char *harness_folder(void);
-
-/* What tcase_add_test and its kin come down to: Check cannot choose tests by name, so they pass
- * through here. */
-void harness_add(TCase *tests, const TTest *test, int signal, int exit_value, int start, int end);
-#define _tcase_add_test harness_add
 
 #endif

@@ -59,7 +59,7 @@ static void assert_same(const wf_var *a, const wf_var *b)
 
 /* ---- flip ---- */
 
-START_TEST(flip_reverses_the_axes_that_are_named)
+TEST(flip_reverses_the_axes_that_are_named)
 {
     for (int dtype = WF_F32; dtype <= WF_I32; dtype++) {
         wf_var *x = drawn((wf_dtype)dtype, WF_SHAPE(3, 5, 7), 1);
@@ -85,9 +85,8 @@ START_TEST(flip_reverses_the_axes_that_are_named)
         assert_same(wf_flip(t, x, NULL), wf_flip(t, x, WF_AXES(0, 1, 2)));
     }
 }
-END_TEST
 
-START_TEST(the_derivative_of_a_large_flip_is_flipped_for_any_number_of_threads)
+TEST(the_derivative_of_a_large_flip_is_flipped_for_any_number_of_threads)
 {
     wf_var *x = drawn(WF_F32, WF_SHAPE(300, 211), 1), *y = drawn(WF_F32, WF_SHAPE(300, 211), 2);
     wf_var *loss = wf_sum(t,
@@ -98,11 +97,10 @@ START_TEST(the_derivative_of_a_large_flip_is_flipped_for_any_number_of_threads)
     ck_assert(wf_grad(t, 1, &loss, NULL, 1, &x, &grad, NULL));
     assert_same(grad, wf_flip(t, y, NULL));
 }
-END_TEST
 
 /* ---- views ---- */
 
-START_TEST(permute_is_transposes_one_after_another_and_its_own_inverse_undoes_it)
+TEST(permute_is_transposes_one_after_another_and_its_own_inverse_undoes_it)
 {
     wf_var *x = drawn(WF_F64, WF_SHAPE(2, 3, 5, 7), 1);
     wf_var *y = wf_permute(t, x, WF_AXES(2, 0, -1, 1));
@@ -112,9 +110,8 @@ START_TEST(permute_is_transposes_one_after_another_and_its_own_inverse_undoes_it
     wf_var *scalar = wf_leaf(t, WF_F64, WF_SCALAR, NULL);
     ck_assert_int_eq(wf_rank(wf_permute(t, scalar, &(wf_axes){ 0, NULL })), 0);
 }
-END_TEST
 
-START_TEST(squeeze_undoes_unsqueeze)
+TEST(squeeze_undoes_unsqueeze)
 {
     wf_var *x = drawn(WF_F64, WF_SHAPE(3, 5), 1);
     for (int axis = -3; axis <= 2; axis++)
@@ -124,7 +121,6 @@ START_TEST(squeeze_undoes_unsqueeze)
     ck_assert_ptr_eq(wf_data(wf_squeeze(t, wf_select(t, wf_unsqueeze(t, x, 2), 0, 1), -1)),
                      (const double *)wf_data(x) + 5);
 }
-END_TEST
 
 static bool arranged(wf_tape *tape, void *context, wf_var *const in[], wf_var *out[8], int *n)
 {
@@ -139,7 +135,7 @@ static bool arranged(wf_tape *tape, void *context, wf_var *const in[], wf_var *o
     return wf_tape_ok(tape);
 }
 
-START_TEST(what_is_arranged_has_its_derivatives_and_second_ones)
+TEST(what_is_arranged_has_its_derivatives_and_second_ones)
 {
     double x[24];
     for (int i = 0; i < 24; i++) x[i] = 4 * wf_random_uniform(1, (uint64_t)i) - 2;
@@ -147,11 +143,10 @@ START_TEST(what_is_arranged_has_its_derivatives_and_second_ones)
     wf_report r = wf_gradcheck(arranged, NULL, 1, &in, NULL);
     ck_assert_msg(r.ok, "%s", r.text);
 }
-END_TEST
 
 /* ---- cast ---- */
 
-START_TEST(cast_keeps_what_the_other_dtype_holds_in_every_layout)
+TEST(cast_keeps_what_the_other_dtype_holds_in_every_layout)
 {
     for (int from = WF_F32; from <= WF_I32; from++)
         for (int to = WF_F32; to <= WF_I32; to++) {
@@ -167,9 +162,8 @@ START_TEST(cast_keeps_what_the_other_dtype_holds_in_every_layout)
             }
         }
 }
-END_TEST
 
-START_TEST(cast_rounds_toward_zero_to_ids_and_to_the_nearest_float)
+TEST(cast_rounds_toward_zero_to_ids_and_to_the_nearest_float)
 {
     const double x[6] = { 2.9, -2.9, 0.5, -0.5, 2147483647.9, -2147483648.9 };
     const double id[6] = { 2, -2, 0, 0, 2147483647, -2147483648.0 };
@@ -182,9 +176,8 @@ START_TEST(cast_rounds_toward_zero_to_ids_and_to_the_nearest_float)
     ck_assert_double_eq(wf_at(z, 2), (double)0.1f);
     ck_assert(isnan(wf_at(z, 3)));
 }
-END_TEST
 
-START_TEST(a_derivative_goes_through_casts_in_the_dtype_of_each_side)
+TEST(a_derivative_goes_through_casts_in_the_dtype_of_each_side)
 {
     for (int from = WF_F32; from <= WF_F64; from++)
         for (int graph = 0; graph < 2; graph++) {
@@ -196,7 +189,6 @@ START_TEST(a_derivative_goes_through_casts_in_the_dtype_of_each_side)
             assert_same(grad, wf_mul_scalar(t, x, 2));
         }
 }
-END_TEST
 
 /* ---- argmax ---- */
 
@@ -206,7 +198,7 @@ static double number(wf_dtype dtype, int64_t i)
     return dtype != WF_I32 && i % 13 == 12 ? (double)NAN : v;
 }
 
-START_TEST(argmax_and_argmin_find_the_first_and_nan_before_all)
+TEST(argmax_and_argmin_find_the_first_and_nan_before_all)
 {
     for (int dtype = WF_F32; dtype <= WF_I32; dtype++) {
         wf_var *x = wf_leaf(t, (wf_dtype)dtype, WF_SHAPE(3, 5, 7), NULL);
@@ -239,11 +231,10 @@ START_TEST(argmax_and_argmin_find_the_first_and_nan_before_all)
             }
     }
 }
-END_TEST
 
 /* ---- constants ---- */
 
-START_TEST(arange_counts_from_start_up_to_and_without_stop)
+TEST(arange_counts_from_start_up_to_and_without_stop)
 {
     static const struct {
         double start, stop, step;
@@ -263,9 +254,8 @@ START_TEST(arange_counts_from_start_up_to_and_without_stop)
     ck_assert_int_eq(wf_count(x), 10);
     ck_assert_double_eq(wf_at(x, 7), 7 * 0.1);
 }
-END_TEST
 
-START_TEST(a_mask_of_lengths_is_1_up_to_each_end)
+TEST(a_mask_of_lengths_is_1_up_to_each_end)
 {
     const int32_t lengths[4] = { 3, 0, 5, 1 };
     wf_var *mask = wf_length_mask(t, wf_constant(t, WF_I32, WF_SHAPE(4), lengths), 5);
@@ -276,11 +266,10 @@ START_TEST(a_mask_of_lengths_is_1_up_to_each_end)
     ck_assert_int_eq(wf_dim(wf_length_mask(t, wf_zeros(t, WF_I32, WF_SHAPE(4)), 0), 0), 0);
     ck_assert_int_eq(wf_count(wf_length_mask(t, wf_zeros(t, WF_I32, WF_SHAPE(0)), 3)), 0);
 }
-END_TEST
 
 /* ---- the norm ---- */
 
-START_TEST(a_norm_is_the_root_of_the_sum_of_squares)
+TEST(a_norm_is_the_root_of_the_sum_of_squares)
 {
     for (int dtype = WF_F32; dtype <= WF_F64; dtype++) {
         wf_var *x = drawn((wf_dtype)dtype, WF_SHAPE(7, 300, 11), 1);
@@ -295,10 +284,9 @@ START_TEST(a_norm_is_the_root_of_the_sum_of_squares)
         assert_same(kept, want[2]);
     }
 }
-END_TEST
 
 /* norm(c x) = c norm(x), and the derivative stays. */
-START_TEST(a_norm_does_not_care_how_large_or_small_numbers_are)
+TEST(a_norm_does_not_care_how_large_or_small_numbers_are)
 {
     static const double by[2][4] = { { 1e30, 1e-30, 3e37, 1e-37 },
                                      { 1e300, 1e-300, 1e160, 1e-160 } };
@@ -325,9 +313,8 @@ START_TEST(a_norm_does_not_care_how_large_or_small_numbers_are)
             }
         }
 }
-END_TEST
 
-START_TEST(at_0_a_norm_has_the_derivative_0_and_special_values_show)
+TEST(at_0_a_norm_has_the_derivative_0_and_special_values_show)
 {
     const double x[4][3] = { { 0, 0, -0.0 }, { INFINITY, 1, 0 }, { NAN, 1, 0 }, { 3, 0, 4 } };
     const double norm[4] = { 0, INFINITY, NAN, 5 };
@@ -348,10 +335,9 @@ START_TEST(at_0_a_norm_has_the_derivative_0_and_special_values_show)
     }
     ck_assert_double_eq(wf_item(wf_norm(t, wf_leaf(t, WF_F32, WF_SHAPE(0, 3), NULL), NULL)), 0);
 }
-END_TEST
 
 /* What a gradient penalty does at a gradient of 0. */
-START_TEST(the_second_derivative_of_a_norm_at_0_is_0)
+TEST(the_second_derivative_of_a_norm_at_0_is_0)
 {
     wf_var *x = wf_leaf(t, WF_F64, WF_SHAPE(3), NULL), *first, *second;
     wf_var *y = wf_norm(t, x, NULL);
@@ -360,30 +346,7 @@ START_TEST(the_second_derivative_of_a_norm_at_0_is_0)
     ck_assert(wf_grad(t, 1, &loss, NULL, 1, &x, &second, NULL));
     for (int i = 0; i < 3; i++) ck_assert_double_eq(wf_at(second, i), 0);
 }
-END_TEST
 
-static void add(TCase *tests)
-{
-    tcase_add_checked_fixture(tests, set_up, tear_down);
-    tcase_add_test(tests, flip_reverses_the_axes_that_are_named);
-    tcase_add_test(tests, the_derivative_of_a_large_flip_is_flipped_for_any_number_of_threads);
-    tcase_add_test(tests, permute_is_transposes_one_after_another_and_its_own_inverse_undoes_it);
-    tcase_add_test(tests, squeeze_undoes_unsqueeze);
-    tcase_add_test(tests, what_is_arranged_has_its_derivatives_and_second_ones);
-    tcase_add_test(tests, cast_keeps_what_the_other_dtype_holds_in_every_layout);
-    tcase_add_test(tests, cast_rounds_toward_zero_to_ids_and_to_the_nearest_float);
-    tcase_add_test(tests, a_derivative_goes_through_casts_in_the_dtype_of_each_side);
-    tcase_add_test(tests, argmax_and_argmin_find_the_first_and_nan_before_all);
-    tcase_add_test(tests, arange_counts_from_start_up_to_and_without_stop);
-    tcase_add_test(tests, a_mask_of_lengths_is_1_up_to_each_end);
-    tcase_add_test(tests, a_norm_is_the_root_of_the_sum_of_squares);
-    tcase_add_test(tests, a_norm_does_not_care_how_large_or_small_numbers_are);
-    tcase_add_test(tests, at_0_a_norm_has_the_derivative_0_and_special_values_show);
-    tcase_add_test(tests, the_second_derivative_of_a_norm_at_0_is_0);
-}
-
-int main(int argc, char **argv)
-{
-    if (!wf_runtime_set(&(wf_runtime){ .log = quiet }, NULL)) return 1;
-    return harness_main(argc, argv, "arranging", add);
-}
+const harness_suite suite = { .runtime = &(const wf_runtime){ .log = quiet },
+                              .before = set_up,
+                              .after = tear_down };

@@ -70,7 +70,7 @@ static const wf_cell *cell_at(int i)
 
 /* Full size with vector kernels; all 50 steps at the highest level, and everywhere when time was
  * given (WEFT_FULL). */
-START_TEST(a_training_run_has_the_same_bits_for_any_number_of_threads)
+TEST_EACH(a_training_run_has_the_same_bits_for_any_number_of_threads, 3)
 {
     const wf_cell *cell = cell_at(_i);
     bool time_given = getenv("WEFT_FULL") != NULL;
@@ -93,7 +93,6 @@ START_TEST(a_training_run_has_the_same_bits_for_any_number_of_threads)
     printf("%s: %lld steps, hash %016llx for 1, 2, 3 and 5 threads\n", cell->name, (long long)steps,
            (unsigned long long)first.hash);
 }
-END_TEST
 
 /* ---- the caller's floating-point state ---- */
 
@@ -380,7 +379,7 @@ static uint64_t in_mode(const struct work *w, const struct mode *m)
     return hash;
 }
 
-START_TEST(the_callers_rounding_mode_and_traps_change_no_bit_and_are_given_back)
+TEST_EACH(the_callers_rounding_mode_and_traps_change_no_bit_and_are_given_back, WORKS)
 {
     const struct work *w = &works[_i];
     uint64_t want = in_mode(w, &modes[0]);
@@ -390,17 +389,5 @@ START_TEST(the_callers_rounding_mode_and_traps_change_no_bit_and_are_given_back)
         ck_assert_msg(got == want, "%s, %s: other bits", w->name, modes[i].name);
     }
 }
-END_TEST
 
-static void add(TCase *tests)
-{
-    tcase_set_timeout(tests, 600);
-    tcase_add_loop_test(tests, the_callers_rounding_mode_and_traps_change_no_bit_and_are_given_back,
-                        0, WORKS);
-    tcase_add_loop_test(tests, a_training_run_has_the_same_bits_for_any_number_of_threads, 0, 3);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "bits", add);
-}
+const harness_suite suite = { .timeout = 600 };

@@ -48,7 +48,7 @@ static wf_archive *reloaded(const wf_bundle *b)
     return a;
 }
 
-START_TEST(what_is_added_is_found_under_its_names_in_the_order_of_adding)
+TEST(what_is_added_is_found_under_its_names_in_the_order_of_adding)
 {
     float w[6] = { 1, -2, 3.5f, 0, -0.0f, 1e-40f };
     double m[3] = { 1, NAN, 3 };
@@ -81,9 +81,8 @@ START_TEST(what_is_added_is_found_under_its_names_in_the_order_of_adding)
     wf_archive_free(a);
     wf_bundle_free(b);
 }
-END_TEST
 
-START_TEST(a_bundle_grows_on_after_it_was_saved)
+TEST(a_bundle_grows_on_after_it_was_saved)
 {
     double x = 1;
     wf_bundle *b = wf_bundle_new();
@@ -95,9 +94,8 @@ START_TEST(a_bundle_grows_on_after_it_was_saved)
     }
     wf_bundle_free(b);
 }
-END_TEST
 
-START_TEST(names_of_any_length_are_kept_whole)
+TEST(names_of_any_length_are_kept_whole)
 {
     double x = 1;
     char longest[3000];
@@ -116,9 +114,8 @@ START_TEST(names_of_any_length_are_kept_whole)
     wf_archive_free(a);
     wf_bundle_free(b);
 }
-END_TEST
 
-START_TEST(metadata_comes_back_as_the_number_it_was_in_a_locale_with_commas)
+TEST(metadata_comes_back_as_the_number_it_was_in_a_locale_with_commas)
 {
     static const double numbers[] = { 0.1,    -1.5,    1e300,    DBL_MAX, DBL_MIN,
                                       5e-324, 1.0 / 3, INFINITY, -0.0,    123456789.0 };
@@ -126,7 +123,8 @@ START_TEST(metadata_comes_back_as_the_number_it_was_in_a_locale_with_commas)
     char command[1100], key[32];
     snprintf(command, sizeof command, "localedef -i de_DE -f UTF-8 '%s' >/dev/null 2>&1",
              path_of("de_DE.UTF-8"));
-    int said = system(command); /* 1 comes with warnings, and also where there is nothing to make it of */
+    int said = system(
+        command); /* 1 comes with warnings, and also where there is nothing to make it of */
     setenv("LOCPATH", harness_folder(), 1);
     if (said == -1 || !setlocale(LC_ALL, "de_DE.UTF-8")) {
         harness_skip("localedef cannot make a locale with a decimal comma");
@@ -163,9 +161,8 @@ START_TEST(metadata_comes_back_as_the_number_it_was_in_a_locale_with_commas)
     snprintf(key, sizeof key, "%.1f", 0.5);
     ck_assert_str_eq(key, "0,5"); /* theirs again */
 }
-END_TEST
 
-START_TEST(metadata_that_is_not_wholly_a_number_is_none)
+TEST(metadata_that_is_not_wholly_a_number_is_none)
 {
     static const char *const neither[] = { "", " 1", "1 ", "\n1", "1x", "x", "1,5", "--1", "1 2" };
     static const char *const no_integer[] = { "1.5", "9223372036854775808", "1e3", "nan", "0x" };
@@ -203,9 +200,8 @@ START_TEST(metadata_that_is_not_wholly_a_number_is_none)
     wf_archive_free(a);
     wf_bundle_free(b);
 }
-END_TEST
 
-START_TEST(modules_of_several_trees_share_a_file_under_their_prefixes)
+TEST(modules_of_several_trees_share_a_file_under_their_prefixes)
 {
     wf_bundle *b = wf_bundle_new();
     wf_module *one = wf_module_new("one", &(wf_module_options){ .seed = 1 }),
@@ -228,9 +224,8 @@ START_TEST(modules_of_several_trees_share_a_file_under_their_prefixes)
     wf_module_free(one);
     wf_module_free(two);
 }
-END_TEST
 
-START_TEST(fifty_thousand_names_are_told_apart)
+TEST(fifty_thousand_names_are_told_apart)
 {
     enum { N = 50000 };
     double x = 1;
@@ -247,7 +242,6 @@ START_TEST(fifty_thousand_names_are_told_apart)
     ck_assert_str_eq(e.text, "bundle: two tensors are named 'layer.16666'");
     wf_bundle_free(b);
 }
-END_TEST
 
 /* Everything a bundle does, in little. */
 static bool build(wf_error *error)
@@ -267,7 +261,7 @@ static bool build(wf_error *error)
     return saved;
 }
 
-START_TEST(whatever_request_for_memory_fails_a_bundle_says_so_and_saves_nothing)
+TEST(whatever_request_for_memory_fails_a_bundle_says_so_and_saves_nothing)
 {
     for (failing = 1;; failing++) {
         wf_error e = { "" };
@@ -286,24 +280,6 @@ START_TEST(whatever_request_for_memory_fails_a_bundle_says_so_and_saves_nothing)
     ck_assert_int_gt(failing, 50);
     failing = 0;
 }
-END_TEST
 
-static void add_tests(TCase *tests)
-{
-    tcase_add_test(tests, what_is_added_is_found_under_its_names_in_the_order_of_adding);
-    tcase_add_test(tests, a_bundle_grows_on_after_it_was_saved);
-    tcase_add_test(tests, names_of_any_length_are_kept_whole);
-    tcase_add_test(tests, metadata_comes_back_as_the_number_it_was_in_a_locale_with_commas);
-    tcase_add_test(tests, metadata_that_is_not_wholly_a_number_is_none);
-    tcase_add_test(tests, modules_of_several_trees_share_a_file_under_their_prefixes);
-    tcase_add_test(tests, fifty_thousand_names_are_told_apart);
-    tcase_add_test(tests, whatever_request_for_memory_fails_a_bundle_says_so_and_saves_nothing);
-}
-
-int main(int argc, char **argv)
-{
-    wf_error e = { "" };
-    if (!wf_runtime_set(&(wf_runtime){ .alloc = hook_alloc, .release = hook_release }, &e))
-        return 1;
-    return harness_main(argc, argv, "bundles", add_tests);
-}
+const harness_suite suite = { .runtime = &(const wf_runtime){ .alloc = hook_alloc,
+                                                              .release = hook_release } };

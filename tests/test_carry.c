@@ -25,7 +25,7 @@ static uint64_t hash_carry(const bench *b, const wf_carry *carry)
     return h;
 }
 
-START_TEST(a_carry_joins_calls_and_steps_as_one_sequence)
+TEST_EACH(a_carry_joins_calls_and_steps_as_one_sequence, KINDS)
 {
     bench b = bench_of(_i, false, WF_F32);
     for (int k = 0; k < b.trial.states; k++) b.trial.initial[k] = NULL;
@@ -64,9 +64,8 @@ START_TEST(a_carry_joins_calls_and_steps_as_one_sequence)
     outcome_free(&whole);
     bench_free(&b);
 }
-END_TEST
 
-START_TEST(a_carry_is_untouched_until_the_step_succeeds)
+TEST(a_carry_is_untouched_until_the_step_succeeds)
 {
     bench b = bench_of(5, false, WF_F32);
     wf_carry *carry = wf_carry_new(b.rnn, BATCH);
@@ -107,9 +106,8 @@ START_TEST(a_carry_is_untouched_until_the_step_succeeds)
     wf_carry_free(carry);
     bench_free(&b);
 }
-END_TEST
 
-START_TEST(a_reset_carry_forgets_what_a_tape_would_still_commit)
+TEST(a_reset_carry_forgets_what_a_tape_would_still_commit)
 {
     bench b = bench_of(2, false, WF_F32);
     wf_carry *carry = wf_carry_new(b.rnn, BATCH);
@@ -119,7 +117,7 @@ START_TEST(a_reset_carry_forgets_what_a_tape_would_still_commit)
     wf_carry_reset(carry);
     wf_var *again = carried(t, &b, carry, 0, 2);
     double *first = doubles_of(y), *second = doubles_of(again);
-    assert_close("y", wf_count(y), second, first, 0);          /* from zero once more */
+    assert_close("y", wf_count(y), second, first, 0); /* from zero once more */
     wf_carry_reset(carry);
     ck_assert(wf_backward(t, wf_mean(t, y, NULL)));
     ck_assert_uint_eq(hash_carry(&b, carry), zero);
@@ -129,9 +127,8 @@ START_TEST(a_reset_carry_forgets_what_a_tape_would_still_commit)
     wf_carry_free(carry);
     bench_free(&b);
 }
-END_TEST
 
-START_TEST(a_carry_survives_a_rewind_while_generating)
+TEST(a_carry_survives_a_rewind_while_generating)
 {
     bench b = bench_of(5, false, WF_F32);
     wf_carry *one = wf_carry_new(b.rnn, BATCH), *other = wf_carry_new(b.rnn, BATCH);
@@ -150,11 +147,10 @@ START_TEST(a_carry_survives_a_rewind_while_generating)
     wf_carry_free(other);
     bench_free(&b);
 }
-END_TEST
 
 /* The first state was committed, so as many wait as did at the mark; but the one that waits now lies
  * behind it. */
-START_TEST(a_carry_that_waits_refuses_a_rewind_also_after_a_commit)
+TEST(a_carry_that_waits_refuses_a_rewind_also_after_a_commit)
 {
     bench b = bench_of(1, false, WF_F32);
     wf_carry *carry = wf_carry_new(b.rnn, BATCH), *alone = wf_carry_new(b.rnn, BATCH);
@@ -178,9 +174,8 @@ START_TEST(a_carry_that_waits_refuses_a_rewind_also_after_a_commit)
     wf_carry_free(alone);
     bench_free(&b);
 }
-END_TEST
 
-START_TEST(a_carry_ends_the_history)
+TEST(a_carry_ends_the_history)
 {
     bench b = bench_of(4, false, WF_F32);
     wf_carry *carry = wf_carry_new(b.rnn, BATCH);
@@ -200,7 +195,6 @@ START_TEST(a_carry_ends_the_history)
     wf_carry_free(carry);
     bench_free(&b);
 }
-END_TEST
 
 /* ---- what is not finite ---- */
 
@@ -227,7 +221,7 @@ static bool unseen_step(wf_tape *t, const bench *b)
     return ok;
 }
 
-START_TEST(a_sequence_that_is_no_longer_finite_goes_on_from_its_last_good_state)
+TEST_EACH(a_sequence_that_is_no_longer_finite_goes_on_from_its_last_good_state, KINDS)
 {
     bench b = bench_of(_i, false, WF_F32);
     const bool spoilt[BATCH] = { false, false, true, false, true };
@@ -275,11 +269,10 @@ START_TEST(a_sequence_that_is_no_longer_finite_goes_on_from_its_last_good_state)
     free(bad);
     bench_free(&b);
 }
-END_TEST
 
 /* ---- in files ---- */
 
-START_TEST(a_carry_saved_is_the_carry_loaded)
+TEST_EACH(a_carry_saved_is_the_carry_loaded, KINDS)
 {
     bench b = bench_of(_i, false, WF_F32), wide = bench_of(_i, false, WF_F64);
     wf_carry *saved = wf_carry_new(b.rnn, BATCH), *loaded = wf_carry_new(b.rnn, BATCH),
@@ -317,23 +310,4 @@ START_TEST(a_carry_saved_is_the_carry_loaded)
     wf_carry_free(converted);
     bench_free(&b);
     bench_free(&wide);
-}
-END_TEST
-
-static void add(TCase *tests)
-{
-    tcase_add_loop_test(tests, a_carry_joins_calls_and_steps_as_one_sequence, 0, KINDS);
-    tcase_add_test(tests, a_carry_is_untouched_until_the_step_succeeds);
-    tcase_add_test(tests, a_reset_carry_forgets_what_a_tape_would_still_commit);
-    tcase_add_test(tests, a_carry_survives_a_rewind_while_generating);
-    tcase_add_test(tests, a_carry_that_waits_refuses_a_rewind_also_after_a_commit);
-    tcase_add_test(tests, a_carry_ends_the_history);
-    tcase_add_loop_test(tests, a_sequence_that_is_no_longer_finite_goes_on_from_its_last_good_state,
-                        0, KINDS);
-    tcase_add_loop_test(tests, a_carry_saved_is_the_carry_loaded, 0, KINDS);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "carry", add);
 }

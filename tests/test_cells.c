@@ -5,7 +5,9 @@
 
 /* ---- second derivatives ---- */
 
-typedef struct checked { const wf_rnn *rnn; } checked;
+typedef struct checked {
+    const wf_rnn *rnn;
+} checked;
 
 static bool run_checked(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n_out)
 {
@@ -19,7 +21,7 @@ static bool run_checked(wf_tape *t, void *context, wf_var *const in[], wf_var *o
     return out[0] != NULL;
 }
 
-START_TEST(second_derivatives_of_a_ragged_lstm_of_two_layers_agree_with_differences)
+TEST_EACH(second_derivatives_of_a_ragged_lstm_of_two_layers_agree_with_differences, 2)
 {
     enum { T = 3, B = 3, I = 2, H = 3 };
     static int32_t lengths[B] = { 1, T, 2 };
@@ -32,8 +34,10 @@ START_TEST(second_derivatives_of_a_ragged_lstm_of_two_layers_agree_with_differen
     double *x = normals(1, T * B * I, 1), *h = normals(2, places * B * H, 0.5),
            *s = normals(3, places * B * H, 0.5);
     const wf_tensor in[4] = {
-        wf_tensor_of(WF_F64, WF_SHAPE(T, B, I), x), wf_tensor_of(WF_F64, WF_SHAPE(places, B, H), h),
-        wf_tensor_of(WF_F64, WF_SHAPE(places, B, H), s), wf_tensor_of(WF_I32, WF_SHAPE(B), lengths),
+        wf_tensor_of(WF_F64, WF_SHAPE(T, B, I), x),
+        wf_tensor_of(WF_F64, WF_SHAPE(places, B, H), h),
+        wf_tensor_of(WF_F64, WF_SHAPE(places, B, H), s),
+        wf_tensor_of(WF_I32, WF_SHAPE(B), lengths),
     };
     wf_report r = wf_gradcheck(run_checked, &c, 4, in, &(wf_check_options){ .module = net });
     ck_assert_msg(r.ok, "%s", r.text);
@@ -43,7 +47,6 @@ START_TEST(second_derivatives_of_a_ragged_lstm_of_two_layers_agree_with_differen
     free(s);
     wf_module_free(net);
 }
-END_TEST
 
 /* ---- words ---- */
 
@@ -53,7 +56,7 @@ static void assert_fails(wf_tape *t, const char *text)
     wf_tape_reset(t);
 }
 
-START_TEST(calls_that_do_not_fit_are_told_what_does)
+TEST(calls_that_do_not_fit_are_told_what_does)
 {
     wf_module *net = wf_module_new("net", NULL), *encoder = wf_module_child(net, "encoder");
     wf_rnn *lstm = wf_lstm_new(encoder, "lstm",
@@ -115,19 +118,20 @@ START_TEST(calls_that_do_not_fit_are_told_what_does)
     wf_carry_free(carry);
     wf_module_free(net);
 }
-END_TEST
 
 static void sulking_step(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
 {
     (void)t;
     (void)self;
-    state[0] = x;                                              /* (B, input): not (B, hidden) */
+    state[0] = x; /* (B, input): not (B, hidden) */
 }
 
-static const wf_cell sulking_cell = { .name = "sulking", .size = 1, .step = sulking_step,
+static const wf_cell sulking_cell = { .name = "sulking",
+                                      .size = 1,
+                                      .step = sulking_step,
                                       .states = WF_STATES(WF_STATE("h", WF_HIDDEN)) };
 
-START_TEST(a_step_that_makes_a_state_of_another_shape_is_told)
+TEST(a_step_that_makes_a_state_of_another_shape_is_told)
 {
     wf_module *net = wf_module_new("net", NULL);
     wf_rnn *rnn = wf_rnn_new(net, "rnn", &sulking_cell,
@@ -140,7 +144,6 @@ START_TEST(a_step_that_makes_a_state_of_another_shape_is_told)
     wf_tape_free(t);
     wf_module_free(net);
 }
-END_TEST
 
 static const struct refused {
     const char *text;
@@ -170,7 +173,8 @@ static const struct refused {
       { .input = 4, .hidden = 3, .output = 2 } },
 };
 
-START_TEST(options_that_make_no_sense_fail_the_tree_with_one_sentence)
+TEST_EACH(options_that_make_no_sense_fail_the_tree_with_one_sentence,
+          sizeof refused / sizeof refused[0])
 {
     wf_module *net = wf_module_new("net", NULL);
     wf_error error = { { 0 } };
@@ -181,9 +185,8 @@ START_TEST(options_that_make_no_sense_fail_the_tree_with_one_sentence)
     ck_assert(!wf_carry_ok(NULL, &error));
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(what_cannot_be_carried_is_refused)
+TEST(what_cannot_be_carried_is_refused)
 {
     wf_module *net = wf_module_new("net", NULL);
     wf_error error = { { 0 } };
@@ -207,13 +210,14 @@ START_TEST(what_cannot_be_carried_is_refused)
         "carry: a reverse rnn cannot be carried: it begins at the end of what is still to come");
     wf_module_free(net);
 }
-END_TEST
 
 /* ---- parameters ---- */
 
-START_TEST(parameters_are_named_and_shaped_as_pytorch_has_them)
+TEST(parameters_are_named_and_shaped_as_pytorch_has_them)
 {
-    static const struct { const char *name; wf_shape shape;
+    static const struct {
+        const char *name;
+        wf_shape shape;
     } want[] = {
         { "rnn.weight_ih_l0", { 2, { 28, 4 } } },
         { "rnn.weight_hh_l0", { 2, { 28, 3 } } },
@@ -228,7 +232,7 @@ START_TEST(parameters_are_named_and_shaped_as_pytorch_has_them)
         { "rnn.weight_ih_l1", { 2, { 28, 6 } } },
         { "rnn.weight_hh_l1", { 2, { 28, 3 } } },
     };
-    bench b = bench_of(7, true, WF_F32);                       /* the projected one */
+    bench b = bench_of(7, true, WF_F32); /* the projected one */
     ck_assert_int_eq(wf_module_param_count(b.net), 20);
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
         wf_var *p = wf_module_param_at(b.net, (int64_t)i);
@@ -244,9 +248,8 @@ START_TEST(parameters_are_named_and_shaped_as_pytorch_has_them)
     }
     bench_free(&b);
 }
-END_TEST
 
-START_TEST(initial_values_are_an_option_for_either_side)
+TEST(initial_values_are_an_option_for_either_side)
 {
     wf_module *net = wf_module_new("net", NULL);
     wf_gru_new(net, "gru",
@@ -265,9 +268,8 @@ START_TEST(initial_values_are_an_option_for_either_side)
         ck_assert(wf_at(bias, i) != 0 && wf_at(bias, i) != 0.25);
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(without_biases_there_are_none)
+TEST(without_biases_there_are_none)
 {
     bench b = bench_of(3, true, WF_F32);
     ck_assert_int_eq(wf_module_param_count(b.net), 4);
@@ -275,22 +277,20 @@ START_TEST(without_biases_there_are_none)
         ck_assert_ptr_null(strstr(wf_param_path(wf_module_param_at(b.net, i)), "bias"));
     bench_free(&b);
 }
-END_TEST
 
-START_TEST(plain_options_come_from_the_prototype)
+TEST(plain_options_come_from_the_prototype)
 {
-    bench b = bench_of(1, true, WF_F32);                       /* the one with relu */
+    bench b = bench_of(1, true, WF_F32); /* the one with relu */
     outcome o = run_trial(&b.trial);
     bool beyond = false;
     for (int64_t i = 0; i < o.n_y; i++) {
         ck_assert(o.y[i] >= 0);
         beyond |= o.y[i] > 1;
     }
-    ck_assert(beyond);                                         /* tanh is never */
+    ck_assert(beyond); /* tanh is never */
     outcome_free(&o);
     bench_free(&b);
 }
-END_TEST
 
 /* ---- the GRU as it was first published ---- */
 
@@ -332,7 +332,7 @@ static void gru_by_hand(const wf_module *net, int64_t time, int64_t stride, cons
     }
 }
 
-START_TEST(a_gru_that_resets_before_the_product_is_the_published_one)
+TEST_EACH(a_gru_that_resets_before_the_product_is_the_published_one, 2)
 {
     wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 4, .dtype = WF_F64 });
     wf_rnn *gru = wf_gru_new(
@@ -358,11 +358,10 @@ START_TEST(a_gru_that_resets_before_the_product_is_the_published_one)
     wf_tape_free(t);
     wf_module_free(net);
 }
-END_TEST
 
 /* ---- the checker ---- */
 
-START_TEST(every_cell_is_proved)
+TEST_EACH(every_cell_is_proved, 6)
 {
     const wf_cell_check_options o = { .prototype = _i == 5 ? &reset_before : NULL };
     wf_report r = wf_cell_check(_i == 0   ? wf_cell_rnn()
@@ -375,11 +374,12 @@ START_TEST(every_cell_is_proved)
     ck_assert_msg(r.ok, "%s", r.text);
     ck_assert_int_gt(r.checked, 100);
 }
-END_TEST
 
 /* ---- cells with one fault each, and the law that finds it ---- */
 
-typedef struct plain { wf_var *w_x, *w_h; } plain;
+typedef struct plain {
+    wf_var *w_x, *w_h;
+} plain;
 
 static wf_var *plain_sum(wf_tape *t, const plain *p, wf_var *x, wf_var *h)
 {
@@ -491,7 +491,7 @@ static bool skipping_sequence(wf_tape *t, const void *self, wf_sequence *s)
 
 static bool greedy_sequence(wf_tape *t, const void *self, wf_sequence *s)
 {
-    return by_steps(t, self, s, -1);         /* as if there were no lengths */
+    return by_steps(t, self, s, -1); /* as if there were no lengths */
 }
 
 #define PLAIN(title, ...)                                                                          \
@@ -510,9 +510,12 @@ static const wf_cell hides[] = {
     PLAIN("hiding", .step = sound_step, .sequence = hiding_sound),
     PLAIN("dividing", .step = dividing_step, .sequence = hiding_dividing),
 };
-static const struct faulty { wf_cell cell; const char *text;
+static const struct faulty {
+    wf_cell cell;
+    const char *text;
 } faulty[] = {
-    { PLAIN("counting", .step = counting_step), "cell 'counting': a step again: element (0, 0) of a state is " },
+    { PLAIN("counting", .step = counting_step),
+      "cell 'counting': a step again: element (0, 0) of a state is " },
     { PLAIN("mixing", .step = mixing_step), "cell 'mixing': ragged against one at a time: " },
     { PLAIN("cutting", .step = cutting_step), "cell 'cutting': gradients of its steps: " },
     { PLAIN("cancelling", .step = cancelling_step), "cell 'cancelling': f32 against f64: " },
@@ -526,7 +529,7 @@ static const struct faulty { wf_cell cell; const char *text;
     { PLAIN("stepless", .step = NULL), "cell 'stepless': rnn 'rnn': cell 'stepless' lacks a step" },
 };
 
-START_TEST(a_cell_that_is_not_defined_at_zero_is_proved)
+TEST(a_cell_that_is_not_defined_at_zero_is_proved)
 {
     static const wf_cell_check_options sizes[] = { { .time = 4, .batch = 2 },
                                                    { .time = 3, .batch = 7, .input = 2 },
@@ -536,9 +539,8 @@ START_TEST(a_cell_that_is_not_defined_at_zero_is_proved)
         ck_assert_msg(r.ok, "%s", r.text);
     }
 }
-END_TEST
 
-START_TEST(a_sequence_that_computes_padding_and_hides_it_is_found_out_where_the_step_is_undefined)
+TEST(a_sequence_that_computes_padding_and_hides_it_is_found_out_where_the_step_is_undefined)
 {
     static const wf_cell_check_options none_empty = { .time = 4, .batch = 2 };
     wf_report r = wf_cell_check(&hides[0], &none_empty);
@@ -546,10 +548,9 @@ START_TEST(a_sequence_that_computes_padding_and_hides_it_is_found_out_where_the_
     r = wf_cell_check(&hides[1], &none_empty);
     ck_assert_msg(!r.ok && strstr(r.text, "'dividing': sequence against steps: "), "%s", r.text);
 }
-END_TEST
 
 /* The smallest case that once had NaN for gradients: two sequences of 4 and 2 steps. */
-START_TEST(gradients_of_a_cell_that_divides_by_its_inputs_norm_are_finite_in_a_ragged_batch)
+TEST(gradients_of_a_cell_that_divides_by_its_inputs_norm_are_finite_in_a_ragged_batch)
 {
     wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 3 });
     wf_rnn *rnn = wf_rnn_new(net, "rnn", &undefined[0],
@@ -570,17 +571,15 @@ START_TEST(gradients_of_a_cell_that_divides_by_its_inputs_norm_are_finite_in_a_r
     wf_tape_free(t);
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(a_faulty_cell_is_found_out)
+TEST_EACH(a_faulty_cell_is_found_out, sizeof faulty / sizeof faulty[0])
 {
     wf_report r = wf_cell_check(&faulty[_i].cell, NULL);
     ck_assert_msg(!r.ok && strncmp(r.text, faulty[_i].text, strlen(faulty[_i].text)) == 0,
                   "found: %s", r.text);
 }
-END_TEST
 
-START_TEST(a_sound_cell_is_found_sound_at_any_size)
+TEST(a_sound_cell_is_found_sound_at_any_size)
 {
     static const wf_cell_check_options sizes[] = {
         { .time = 1 }, { .batch = 1 }, { .input = 1, .hidden = 1 }, { .time = 2, .batch = 6 }
@@ -600,35 +599,4 @@ START_TEST(a_sound_cell_is_found_sound_at_any_size)
     ck_assert_str_eq(r.text, "cell 'sound': the sizes to check it at must be 1 or more");
     r = wf_cell_check(NULL, NULL);
     ck_assert_str_eq(r.text, "cell '': rnn 'rnn': there is no cell");
-}
-END_TEST
-
-static void add(TCase *tests)
-{
-    tcase_add_loop_test(
-        tests, second_derivatives_of_a_ragged_lstm_of_two_layers_agree_with_differences, 0, 2);
-    tcase_add_test(tests, calls_that_do_not_fit_are_told_what_does);
-    tcase_add_test(tests, a_step_that_makes_a_state_of_another_shape_is_told);
-    tcase_add_loop_test(tests, options_that_make_no_sense_fail_the_tree_with_one_sentence, 0,
-                        sizeof refused / sizeof refused[0]);
-    tcase_add_test(tests, what_cannot_be_carried_is_refused);
-    tcase_add_test(tests, parameters_are_named_and_shaped_as_pytorch_has_them);
-    tcase_add_test(tests, initial_values_are_an_option_for_either_side);
-    tcase_add_test(tests, without_biases_there_are_none);
-    tcase_add_test(tests, plain_options_come_from_the_prototype);
-    tcase_add_loop_test(tests, a_gru_that_resets_before_the_product_is_the_published_one, 0, 2);
-    tcase_add_loop_test(tests, every_cell_is_proved, 0, 6);
-    tcase_add_test(tests, a_cell_that_is_not_defined_at_zero_is_proved);
-    tcase_add_test(
-        tests,
-        a_sequence_that_computes_padding_and_hides_it_is_found_out_where_the_step_is_undefined);
-    tcase_add_test(
-        tests, gradients_of_a_cell_that_divides_by_its_inputs_norm_are_finite_in_a_ragged_batch);
-    tcase_add_loop_test(tests, a_faulty_cell_is_found_out, 0, sizeof faulty / sizeof faulty[0]);
-    tcase_add_test(tests, a_sound_cell_is_found_sound_at_any_size);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "cells", add);
 }

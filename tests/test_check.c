@@ -48,31 +48,28 @@ static int rows(void)
     return n;
 }
 
-START_TEST(every_op_agrees_with_differences_in_every_layout_and_order)
+TEST_EACH(every_op_agrees_with_differences_in_every_layout_and_order, rows())
 {
     wf_report r = wf_op_check(wf_op_at(_i), NULL);
     ck_assert_msg(r.ok, "%s", r.text);
     ck_assert_msg(r.checked > 0, "%s: nothing was compared", wf_op_at(_i)->name);
 }
-END_TEST
 
-START_TEST(every_op_is_found_by_its_name_and_no_name_is_used_twice)
+TEST_EACH(every_op_is_found_by_its_name_and_no_name_is_used_twice, rows())
 {
     const wf_op *op = wf_op_at(_i);
     ck_assert_ptr_eq(wf_op_named(op->name), op);
 }
-END_TEST
 
-START_TEST(an_op_that_is_not_there_is_null)
+TEST(an_op_that_is_not_there_is_null)
 {
     ck_assert_ptr_null(wf_op_at(rows()));
     ck_assert_ptr_null(wf_op_at(-1));
     ck_assert_ptr_null(wf_op_named("no such op"));
     ck_assert_ptr_null(wf_op_named(NULL));
 }
-END_TEST
 
-START_TEST(other_seeds_prove_the_same)
+TEST(other_seeds_prove_the_same)
 {
     static const char *const name[] = { "mul", "matmul", "softmax", "max", "dropout" };
     for (uint64_t seed = 1; seed <= 3; seed++)
@@ -82,11 +79,10 @@ START_TEST(other_seeds_prove_the_same)
             ck_assert_msg(r.ok, "seed %d: %s", (int)seed, r.text);
         }
 }
-END_TEST
 
 /* ---- a small row, and what can be wrong with it ---- */
 
-START_TEST(a_row_that_is_right_passes_with_gradient_or_reference_or_both)
+TEST(a_row_that_is_right_passes_with_gradient_or_reference_or_both)
 {
     wf_op op = toy();
     wf_report r = wf_op_check(&op, NULL);
@@ -100,7 +96,6 @@ START_TEST(a_row_that_is_right_passes_with_gradient_or_reference_or_both)
     r = wf_op_check(&op, NULL);
     ck_assert_msg(r.ok, "%s", r.text);
 }
-END_TEST
 
 static bool no_samples(int k, wf_sample *s)
 {
@@ -109,7 +104,7 @@ static bool no_samples(int k, wf_sample *s)
     return false;
 }
 
-START_TEST(a_row_that_lacks_a_part_is_told_which)
+TEST(a_row_that_lacks_a_part_is_told_which)
 {
     must_fail(NULL, "op check: no op was given (NULL)");
     wf_op op = toy();
@@ -140,7 +135,6 @@ START_TEST(a_row_that_lacks_a_part_is_told_which)
     op.flags = WF_OP_LINEAR;
     must_fail(&op, "toy: it is said to be linear, but to read values");
 }
-END_TEST
 
 static wf_sample given;
 
@@ -176,7 +170,7 @@ static bool shape_that_fills_nothing(wf_shaping *s)
     return true;
 }
 
-START_TEST(a_row_that_cannot_be_run_is_refused_with_one_sentence)
+TEST(a_row_that_cannot_be_run_is_refused_with_one_sentence)
 {
     wf_op op = toy();
     op.attr_size = -8;
@@ -202,7 +196,6 @@ START_TEST(a_row_that_cannot_be_run_is_refused_with_one_sentence)
     op.shape = shape_of_negative_scratch;
     must_fail(&op, "toy, sample 'matrix': its shape asked for -1 bytes of scratch");
 }
-END_TEST
 
 /* The toy's sample with one number in it changed. */
 static void must_refuse(wf_sample changed, const char *saying)
@@ -213,7 +206,7 @@ static void must_refuse(wf_sample changed, const char *saying)
     must_fail(&op, saying);
 }
 
-START_TEST(a_sample_that_cannot_be_made_is_refused_with_one_sentence)
+TEST(a_sample_that_cannot_be_made_is_refused_with_one_sentence)
 {
     wf_sample good = { 0 }, s;
     toy_sample(0, &good);
@@ -249,7 +242,6 @@ START_TEST(a_sample_that_cannot_be_made_is_refused_with_one_sentence)
     op.sample = samples_without_end;
     must_fail(&op, "toy: its samples do not end: there are more than 256");
 }
-END_TEST
 
 static void backward_assigning(const wf_call *c)
 {
@@ -312,7 +304,7 @@ static void backward_wrong_in_single(const wf_call *c)
         put(c->gin[0], 0, get(c->gin[0], 0) + 1e-2);
 }
 
-START_TEST(faults_of_a_backward_are_told)
+TEST(faults_of_a_backward_are_told)
 {
     wf_op op = toy();
     op.backward = backward_assigning;
@@ -337,7 +329,6 @@ START_TEST(faults_of_a_backward_are_told)
     op.backward = backward_wrong_in_single;
     must_fail(&op, "single precision, backward: input 0 at (0, 0): ");
 }
-END_TEST
 
 static int calls;
 
@@ -378,7 +369,7 @@ static bool shape_that_reads(wf_shaping *s)
     return toy_shape(s) && (s->in[0]->data || wf_refuse(s->error, "there is no data yet"));
 }
 
-START_TEST(faults_of_a_forward_are_told)
+TEST(faults_of_a_forward_are_told)
 {
     wf_op op = toy();
     op.forward = forward_by_chance;
@@ -393,7 +384,6 @@ START_TEST(faults_of_a_forward_are_told)
     op.shape = shape_that_reads;
     must_fail(&op, "toy, sample 'matrix': refused: there is no data yet");
 }
-END_TEST
 
 static void gradient_constant(wf_tape *t, const wf_gradient *g)
 {
@@ -422,7 +412,7 @@ static bool reference_cut_off(wf_tape *t, int n, wf_var *const in[], const void 
     return toy_reference(t, n, cut, attr, out);
 }
 
-START_TEST(faults_of_a_gradient_or_a_reference_are_told)
+TEST(faults_of_a_gradient_or_a_reference_are_told)
 {
     wf_op op = toy();
     op.gradient = gradient_constant;
@@ -435,9 +425,8 @@ START_TEST(faults_of_a_gradient_or_a_reference_are_told)
     op.reference = reference_cut_off;
     must_fail(&op, "reference differentiated: input 0");
 }
-END_TEST
 
-START_TEST(a_failure_names_op_sample_input_element_and_both_figures)
+TEST(a_failure_names_op_sample_input_element_and_both_figures)
 {
     wf_op op = toy();
     op.backward = backward_assigning;
@@ -448,7 +437,6 @@ START_TEST(a_failure_names_op_sample_input_element_and_both_figures)
                   "%s", r.text);
     ck_assert_msg(strstr(r.text, ": backward -") && strstr(r.text, ", differences "), "%s", r.text);
 }
-END_TEST
 
 /* ---- any function of vars ---- */
 
@@ -467,7 +455,7 @@ static void draw(uint64_t key, int64_t n, double *x)
     for (int64_t i = 0; i < n; i++) x[i] = wf_random_normal(key, (uint64_t)i);
 }
 
-START_TEST(a_function_of_floats_and_ids_is_proved_to_second_order)
+TEST(a_function_of_floats_and_ids_is_proved_to_second_order)
 {
     double x[6], w[12], b[4];
     float w32[12];
@@ -489,9 +477,8 @@ START_TEST(a_function_of_floats_and_ids_is_proved_to_second_order)
     ck_assert_int_eq(r.checked, 6 + 12 + 4);
     ck_assert_int_gt(both, r.checked);
 }
-END_TEST
 
-START_TEST(views_do_not_confuse_the_inputs_of_a_gradcheck)
+TEST(views_do_not_confuse_the_inputs_of_a_gradcheck)
 {
     double x[24];
     draw(4, 24, x);
@@ -506,7 +493,6 @@ START_TEST(views_do_not_confuse_the_inputs_of_a_gradcheck)
     wf_report r = wf_gradcheck(small_net, NULL, 4, in, NULL);
     ck_assert_msg(r.ok, "%s", r.text);
 }
-END_TEST
 
 static bool with_params(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n)
 {
@@ -517,7 +503,7 @@ static bool with_params(wf_tape *t, void *context, wf_var *const in[], wf_var *o
     return out[0];
 }
 
-START_TEST(the_parameters_of_a_module_are_proved_in_double_and_left_alone)
+TEST(the_parameters_of_a_module_are_proved_in_double_and_left_alone)
 {
     wf_module *m = wf_module_new("net", NULL);
     wf_var *w = wf_param_new(m, "w", WF_SHAPE(3, 3), (wf_init){ .kind = WF_INIT_NORMAL, .b = 1 });
@@ -535,7 +521,6 @@ START_TEST(the_parameters_of_a_module_are_proved_in_double_and_left_alone)
     ck_assert(!r.ok);
     wf_module_free(m);
 }
-END_TEST
 
 static wf_op planted;
 
@@ -556,7 +541,7 @@ static void backward_off(const wf_call *c)
             get(c->gin[1], i) + 2e-5 * get(c->gout[0], i) * get(c->in[0], i) * get(c->in[1], i));
 }
 
-START_TEST(a_gradcheck_finds_an_error_of_one_in_a_hundred_thousand)
+TEST(a_gradcheck_finds_an_error_of_one_in_a_hundred_thousand)
 {
     double x[24];
     draw(7, 24, x);
@@ -582,7 +567,6 @@ START_TEST(a_gradcheck_finds_an_error_of_one_in_a_hundred_thousand)
             r.text,
         "%s", r.text);
 }
-END_TEST
 
 static bool that_fails(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n)
 {
@@ -617,7 +601,7 @@ static bool that_is_not_finite(wf_tape *t, void *context, wf_var *const in[], wf
     return (out[0] = wf_log(t, wf_neg(t, wf_abs(t, in[0])))) != NULL;
 }
 
-START_TEST(a_function_that_cannot_be_proved_is_refused_with_a_sentence)
+TEST(a_function_that_cannot_be_proved_is_refused_with_a_sentence)
 {
     double x[6] = { 1, 2, 3, 4, 5, 6 };
     wf_tensor in = wf_tensor_of(WF_F64, WF_SHAPE(2, 3), x);
@@ -639,7 +623,6 @@ START_TEST(a_function_that_cannot_be_proved_is_refused_with_a_sentence)
     ck_assert(!r.ok);
     ck_assert_str_eq(r.text, "gradcheck: there is nothing to differentiate by");
 }
-END_TEST
 
 static bool with_dropout(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n)
 {
@@ -648,7 +631,7 @@ static bool with_dropout(wf_tape *t, void *context, wf_var *const in[], wf_var *
     return (out[0] = wf_square(t, wf_dropout(t, in[0], 0.5))) != NULL;
 }
 
-START_TEST(dropout_draws_the_same_mask_in_every_evaluation)
+TEST(dropout_draws_the_same_mask_in_every_evaluation)
 {
     double x[40];
     draw(8, 40, x);
@@ -656,7 +639,6 @@ START_TEST(dropout_draws_the_same_mask_in_every_evaluation)
     wf_report r = wf_gradcheck(with_dropout, NULL, 1, &in, NULL);
     ck_assert_msg(r.ok, "%s", r.text);
 }
-END_TEST
 
 /* ---- on a small stack ---- */
 
@@ -671,7 +653,7 @@ static void *check_on_it(void *context)
     return NULL;
 }
 
-START_TEST(the_checkers_run_on_a_stack_of_48_kilobytes)
+TEST(the_checkers_run_on_a_stack_of_48_kilobytes)
 {
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
     harness_skip("sanitizers put guards around everything on a stack");
@@ -687,7 +669,6 @@ START_TEST(the_checkers_run_on_a_stack_of_48_kilobytes)
     pthread_join(thread, NULL);
     for (int i = 0; i < 3; i++) ck_assert_msg(r[i].ok, "%s", r[i].text);
 }
-END_TEST
 
 /* ---- when memory fails ---- */
 
@@ -704,7 +685,7 @@ static wf_report check_function(void)
     return wf_gradcheck(with_dropout, NULL, 1, &in, NULL);
 }
 
-START_TEST(a_check_without_memory_fails_with_a_sentence_and_leaks_nothing)
+TEST_EACH(a_check_without_memory_fails_with_a_sentence_and_leaks_nothing, 4)
 {
     wf_report (*const check[])(void) = { check_toy, check_function };
     wf_report r = check[_i % 2]();
@@ -725,40 +706,8 @@ START_TEST(a_check_without_memory_fails_with_a_sentence_and_leaks_nothing)
     ck_assert_int_gt(refused, 3);
     ck_assert_msg(r.ok, "%s", r.text);
 }
-END_TEST
 
-static void add(TCase *tests)
-{
-    tcase_add_loop_test(tests, every_op_agrees_with_differences_in_every_layout_and_order, 0,
-                        rows());
-    tcase_add_loop_test(tests, every_op_is_found_by_its_name_and_no_name_is_used_twice, 0, rows());
-    tcase_add_test(tests, an_op_that_is_not_there_is_null);
-    tcase_add_test(tests, other_seeds_prove_the_same);
-    tcase_add_test(tests, a_row_that_is_right_passes_with_gradient_or_reference_or_both);
-    tcase_add_test(tests, a_row_that_lacks_a_part_is_told_which);
-    tcase_add_test(tests, a_row_that_cannot_be_run_is_refused_with_one_sentence);
-    tcase_add_test(tests, a_sample_that_cannot_be_made_is_refused_with_one_sentence);
-    tcase_add_test(tests, faults_of_a_backward_are_told);
-    tcase_add_test(tests, faults_of_a_forward_are_told);
-    tcase_add_test(tests, faults_of_a_gradient_or_a_reference_are_told);
-    tcase_add_test(tests, a_failure_names_op_sample_input_element_and_both_figures);
-    tcase_add_test(tests, a_function_of_floats_and_ids_is_proved_to_second_order);
-    tcase_add_test(tests, views_do_not_confuse_the_inputs_of_a_gradcheck);
-    tcase_add_test(tests, the_parameters_of_a_module_are_proved_in_double_and_left_alone);
-    tcase_add_test(tests, a_gradcheck_finds_an_error_of_one_in_a_hundred_thousand);
-    tcase_add_test(tests, a_function_that_cannot_be_proved_is_refused_with_a_sentence);
-    tcase_add_test(tests, dropout_draws_the_same_mask_in_every_evaluation);
-    tcase_add_test(tests, the_checkers_run_on_a_stack_of_48_kilobytes);
-    tcase_add_loop_test(tests, a_check_without_memory_fails_with_a_sentence_and_leaks_nothing, 0,
-                        4);
-}
-
-int main(int argc, char **argv)
-{
-    if (!wf_runtime_set(
-            &(wf_runtime){
-                .alloc = counted_alloc, .release = counted_release, .log = no_log, .threads = 3 },
-            NULL))
-        return 1;
-    return harness_main(argc, argv, "check", add);
-}
+const harness_suite suite = { .runtime = &(const wf_runtime){ .alloc = counted_alloc,
+                                                              .release = counted_release,
+                                                              .log = no_log,
+                                                              .threads = 3 } };

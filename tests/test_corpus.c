@@ -59,7 +59,7 @@ static int32_t value(const wf_tensor *x, int64_t index)
 
 /* ---- UTF-8 ---- */
 
-START_TEST(every_unicode_letter_comes_back_from_utf8)
+TEST(every_unicode_letter_comes_back_from_utf8)
 {
     for (int32_t letter = -1; letter <= 0x110000; letter++) {
         char text[5] = "????";
@@ -75,7 +75,6 @@ START_TEST(every_unicode_letter_comes_back_from_utf8)
         if (!right) ck_abort_msg("U+%04X", (unsigned)letter);
     }
 }
-END_TEST
 
 /* Well-formed UTF-8 as table 3-7 of the Unicode standard lists it: the bytes that it takes, or
  * 0. */
@@ -98,7 +97,7 @@ static int well_formed(const unsigned char *p)
     return 0;
 }
 
-START_TEST(utf8_is_exactly_what_the_unicode_standard_lists)
+TEST(utf8_is_exactly_what_the_unicode_standard_lists)
 {
     static const unsigned char edges[] = { 0x00, 0x22, 0x7F, 0x80, 0x81, 0x8F, 0x90,
                                            0x9F, 0xA0, 0xBF, 0xC0, 0xC2, 0xFF };
@@ -114,9 +113,8 @@ START_TEST(utf8_is_exactly_what_the_unicode_standard_lists)
                     ck_abort_msg("%02x %02x %02x %02x: %d bytes", p[0], p[1], p[2], p[3], bytes);
             }
 }
-END_TEST
 
-START_TEST(letters_are_counted_up_to_the_first_bad_byte)
+TEST(letters_are_counted_up_to_the_first_bad_byte)
 {
     int64_t bad = -1;
     ck_assert_int_eq(wf_utf8_count("가나다 abc", 13, &bad), 7);
@@ -126,11 +124,10 @@ START_TEST(letters_are_counted_up_to_the_first_bad_byte)
     ck_assert_int_eq(wf_utf8_count("", 0, NULL), 0);
     ck_assert_int_eq(wf_utf8_count("\xff", 1, NULL), -1);
 }
-END_TEST
 
 /* ---- lanes ---- */
 
-START_TEST(batches_are_those_of_torch_charlm_for_any_sizes)
+TEST(batches_are_those_of_torch_charlm_for_any_sizes)
 {
     set_runtime();
     int cases = 0;
@@ -175,9 +172,8 @@ START_TEST(batches_are_those_of_torch_charlm_for_any_sizes)
     ck_assert_int_gt(cases, 150);
     ck_assert_int_eq(memory.live, 0);
 }
-END_TEST
 
-START_TEST(a_corpus_resumed_at_a_position_goes_on_as_if_never_stopped)
+TEST(a_corpus_resumed_at_a_position_goes_on_as_if_never_stopped)
 {
     const char *text = "the quick brown fox jumps over the lazy dog and runs away";
     const wf_corpus_options options = { .time = 4, .batch = 3 };
@@ -206,9 +202,8 @@ START_TEST(a_corpus_resumed_at_a_position_goes_on_as_if_never_stopped)
     ck_assert(wf_corpus_next(whole).restart);
     wf_corpus_free(whole);
 }
-END_TEST
 
-START_TEST(a_text_of_just_enough_letters_begins_anew_at_every_batch)
+TEST(a_text_of_just_enough_letters_begins_anew_at_every_batch)
 {
     wf_corpus *c = open_text("abcdefgh", &(wf_corpus_options){ .time = 3, .batch = 2 });
     for (int i = 0; i < 3; i++) {
@@ -219,9 +214,8 @@ START_TEST(a_text_of_just_enough_letters_begins_anew_at_every_batch)
     }
     wf_corpus_free(c);
 }
-END_TEST
 
-START_TEST(each_part_holds_out_its_own_end)
+TEST(each_part_holds_out_its_own_end)
 {
     const wf_text parts[] = { { "one",
                                 "\xEF\xBB\xBF"
@@ -248,11 +242,10 @@ START_TEST(each_part_holds_out_its_own_end)
         ck_assert_int_eq(wf_corpus_letter(c, value(valid, i)), "789ghij"[i]);
     wf_corpus_free(c);
 }
-END_TEST
 
 /* ---- letters ---- */
 
-START_TEST(korean_text_has_the_alphabet_of_its_code_points_in_order)
+TEST(korean_text_has_the_alphabet_of_its_code_points_in_order)
 {
     const char *text = "나라말이 한자와 달라\n서로 통하지 않는다 🧵";
     wf_corpus *c = open_text(text, &(wf_corpus_options){ .time = 4, .batch = 2 });
@@ -281,9 +274,8 @@ START_TEST(korean_text_has_the_alphabet_of_its_code_points_in_order)
     ck_assert_int_eq(wf_corpus_train_count(c), 24);
     wf_corpus_free(c);
 }
-END_TEST
 
-START_TEST(a_saved_alphabet_gives_the_same_ids_in_any_order)
+TEST(a_saved_alphabet_gives_the_same_ids_in_any_order)
 {
     wf_corpus *c = open_text(
         "hello, world", &(wf_corpus_options){ .time = 2, .batch = 2, .alphabet = "wor,힣 held" });
@@ -301,16 +293,18 @@ START_TEST(a_saved_alphabet_gives_the_same_ids_in_any_order)
     ck_assert_int_eq(wf_corpus_encode(c, "hello", 5, NULL, 0, NULL), 5);
     wf_corpus_free(c);
 }
-END_TEST
 
-START_TEST(a_text_is_known_again_by_its_letters_and_what_is_held_out_of_them)
+TEST(a_text_is_known_again_by_its_letters_and_what_is_held_out_of_them)
 {
     const wf_text parts[] = { { NULL, "가나다라마바", 18 }, { NULL, "abcdef", 6 } };
     const wf_corpus_options how[] = {
-        { .time = 2, .batch = 1, .valid = 0.5 },                       /* as it is */
-        { .time = 1, .batch = 2, .valid = 0.5 },                       /* in other steps */
-        { .time = 2, .batch = 1, .valid = 0.5, .alphabet = "fedcba가라나다바마" }, /* with other ids */
-        { .time = 2, .batch = 1, .valid = 0.2 },                       /* held out elsewhere */
+        { .time = 2, .batch = 1, .valid = 0.5 }, /* as it is */
+        { .time = 1, .batch = 2, .valid = 0.5 }, /* in other steps */
+        { .time = 2,
+          .batch = 1,
+          .valid = 0.5,
+          .alphabet = "fedcba가라나다바마" },    /* with other ids */
+        { .time = 2, .batch = 1, .valid = 0.2 }, /* held out elsewhere */
     };
     uint64_t hash[5];
     for (int i = 0; i < 5; i++) {
@@ -324,9 +318,8 @@ START_TEST(a_text_is_known_again_by_its_letters_and_what_is_held_out_of_them)
     ck_assert_uint_ne(hash[0], hash[3]);
     ck_assert_uint_ne(hash[0], hash[4]);
 }
-END_TEST
 
-START_TEST(an_alphabet_alone_reads_and_writes_ids)
+TEST(an_alphabet_alone_reads_and_writes_ids)
 {
     wf_error error = { "" };
     wf_corpus *c = wf_corpus_from_alphabet("ㄱㄴㄷ\n", &error);
@@ -341,9 +334,8 @@ START_TEST(an_alphabet_alone_reads_and_writes_ids)
     ck_assert_ptr_null(wf_corpus_from_alphabet(NULL, &error));
     ck_assert_str_eq(error.text, "corpus: the alphabet is empty");
 }
-END_TEST
 
-START_TEST(a_byte_order_mark_is_skipped_only_at_the_start)
+TEST(a_byte_order_mark_is_skipped_only_at_the_start)
 {
     wf_corpus *c = open_text("\xEF\xBB\xBF"
                              "ab\xEF\xBB\xBF"
@@ -353,11 +345,10 @@ START_TEST(a_byte_order_mark_is_skipped_only_at_the_start)
     ck_assert_int_eq(wf_corpus_id(c, 0xFEFF), 3);
     wf_corpus_free(c);
 }
-END_TEST
 
 /* ---- refusals ---- */
 
-START_TEST(a_text_that_cannot_be_learned_from_is_refused_when_it_is_opened)
+TEST(a_text_that_cannot_be_learned_from_is_refused_when_it_is_opened)
 {
     static const struct {
         const char *text;
@@ -450,9 +441,8 @@ START_TEST(a_text_that_cannot_be_learned_from_is_refused_when_it_is_opened)
     ck_assert_str_eq(error.text, "corpus: 0 texts were given; it takes 1 or more");
     ck_assert_int_eq(memory.live, 0);
 }
-END_TEST
 
-START_TEST(a_letter_outside_the_alphabet_is_named_with_its_place)
+TEST(a_letter_outside_the_alphabet_is_named_with_its_place)
 {
     wf_corpus *c = open_text("abc\nabc", &(wf_corpus_options){ .time = 1, .batch = 1 });
     static const struct {
@@ -475,9 +465,8 @@ START_TEST(a_letter_outside_the_alphabet_is_named_with_its_place)
     ck_assert_str_eq(error.text, "encode: the corpus was never made");
     wf_corpus_free(c);
 }
-END_TEST
 
-START_TEST(a_corpus_file_is_read_or_the_reason_said)
+TEST(a_corpus_file_is_read_or_the_reason_said)
 {
     char path[600], sentence[800];
     snprintf(path, sizeof path, "%s/본문.txt", harness_folder());
@@ -507,7 +496,6 @@ START_TEST(a_corpus_file_is_read_or_the_reason_said)
     ck_assert_ptr_null(wf_corpus_new(NULL, &options, &error));
     ck_assert_str_eq(error.text, "corpus '(no path)': no path was given");
 }
-END_TEST
 
 /* What a child writes into one end comes out of the other, bit by bit. */
 static void feed(int to, const char *bytes, int64_t n)
@@ -518,7 +506,7 @@ static void feed(int to, const char *bytes, int64_t n)
     }
 }
 
-START_TEST(several_files_pipes_and_standard_input_are_one_corpus)
+TEST(several_files_pipes_and_standard_input_are_one_corpus)
 {
     char path[600], fifo[600];
     int end[2], was = dup(0);
@@ -556,9 +544,8 @@ START_TEST(several_files_pipes_and_standard_input_are_one_corpus)
     close(was);
     close(end[0]);
 }
-END_TEST
 
-START_TEST(a_text_is_read_whole_whatever_its_size_and_no_more_than_allowed)
+TEST(a_text_is_read_whole_whatever_its_size_and_no_more_than_allowed)
 {
     enum { MOST = 200000 };
     static char bytes[MOST];
@@ -582,9 +569,8 @@ START_TEST(a_text_is_read_whole_whatever_its_size_and_no_more_than_allowed)
         ck_assert_str_eq(error.text, sentence);
     }
 }
-END_TEST
 
-START_TEST(an_alphabet_that_may_grow_keeps_its_ids_and_adds_new_letters_behind)
+TEST(an_alphabet_that_may_grow_keeps_its_ids_and_adds_new_letters_behind)
 {
     wf_corpus_options options = { .time = 2, .batch = 1, .alphabet = "ca힣", .extend = true };
     wf_corpus *c = open_text("abcabz힣가b", &options);
@@ -605,9 +591,8 @@ START_TEST(an_alphabet_that_may_grow_keeps_its_ids_and_adds_new_letters_behind)
     ck_assert_str_eq(wf_corpus_alphabet_text(c), "abc");
     wf_corpus_free(c);
 }
-END_TEST
 
-START_TEST(when_memory_runs_out_there_is_an_error_and_no_leak)
+TEST(when_memory_runs_out_there_is_an_error_and_no_leak)
 {
     set_runtime();
     char path[600];
@@ -634,9 +619,8 @@ START_TEST(when_memory_runs_out_there_is_an_error_and_no_leak)
         ck_assert_int_eq(k - 1, form ? 5 : 8);
     }
 }
-END_TEST
 
-START_TEST(a_corpus_that_was_never_made_is_quiet)
+TEST(a_corpus_that_was_never_made_is_quiet)
 {
     wf_batch b = wf_corpus_next(NULL);
     ck_assert(!b.input && !b.target && !b.restart);
@@ -651,9 +635,8 @@ START_TEST(a_corpus_that_was_never_made_is_quiet)
     ck_assert_int_eq(wf_corpus_id(NULL, 'a'), -1);
     wf_corpus_free(NULL);
 }
-END_TEST
 
-START_TEST(shakespeare_is_cut_as_pytorch_cuts_it)
+TEST(shakespeare_is_cut_as_pytorch_cuts_it)
 {
     const char *path = harness_data("tinyshakespeare.txt");
     if (!path) return;
@@ -668,35 +651,4 @@ START_TEST(shakespeare_is_cut_as_pytorch_cuts_it)
     for (; restarts < 2; steps++) restarts += wf_corpus_next(c).restart;
     ck_assert_int_eq(steps - 1, (1059624 / 32 - 1) / 64);
     wf_corpus_free(c);
-}
-END_TEST
-
-static void add_tests(TCase *tests)
-{
-    tcase_add_test(tests, every_unicode_letter_comes_back_from_utf8);
-    tcase_add_test(tests, utf8_is_exactly_what_the_unicode_standard_lists);
-    tcase_add_test(tests, letters_are_counted_up_to_the_first_bad_byte);
-    tcase_add_test(tests, batches_are_those_of_torch_charlm_for_any_sizes);
-    tcase_add_test(tests, a_corpus_resumed_at_a_position_goes_on_as_if_never_stopped);
-    tcase_add_test(tests, a_text_of_just_enough_letters_begins_anew_at_every_batch);
-    tcase_add_test(tests, each_part_holds_out_its_own_end);
-    tcase_add_test(tests, korean_text_has_the_alphabet_of_its_code_points_in_order);
-    tcase_add_test(tests, a_saved_alphabet_gives_the_same_ids_in_any_order);
-    tcase_add_test(tests, a_text_is_known_again_by_its_letters_and_what_is_held_out_of_them);
-    tcase_add_test(tests, an_alphabet_alone_reads_and_writes_ids);
-    tcase_add_test(tests, a_byte_order_mark_is_skipped_only_at_the_start);
-    tcase_add_test(tests, a_text_that_cannot_be_learned_from_is_refused_when_it_is_opened);
-    tcase_add_test(tests, a_letter_outside_the_alphabet_is_named_with_its_place);
-    tcase_add_test(tests, a_corpus_file_is_read_or_the_reason_said);
-    tcase_add_test(tests, several_files_pipes_and_standard_input_are_one_corpus);
-    tcase_add_test(tests, a_text_is_read_whole_whatever_its_size_and_no_more_than_allowed);
-    tcase_add_test(tests, an_alphabet_that_may_grow_keeps_its_ids_and_adds_new_letters_behind);
-    tcase_add_test(tests, when_memory_runs_out_there_is_an_error_and_no_leak);
-    tcase_add_test(tests, a_corpus_that_was_never_made_is_quiet);
-    tcase_add_test(tests, shakespeare_is_cut_as_pytorch_cuts_it);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "corpus", add_tests);
 }

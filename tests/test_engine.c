@@ -61,7 +61,7 @@ static void all_sums(wf_var *y, wf_var *x, const double *want)
 /* ---- a var and its views ---- */
 
 /* x whole (square) and twice in slices, in the order that the bits of _i give. */
-START_TEST(a_var_used_whole_and_in_slices_gathers_all_its_gradients)
+TEST_EACH(a_var_used_whole_and_in_slices_gathers_all_its_gradients, 3)
 {
     set_up();
     wf_var *x = leaf(WF_SHAPE(6), 1), *part[3];
@@ -79,11 +79,10 @@ START_TEST(a_var_used_whole_and_in_slices_gathers_all_its_gradients)
     all_sums(wf_add(t, wf_add(t, part[0], part[1]), part[2]), x, want);
     tear_down();
 }
-END_TEST
 
 /* The cotangent itself becomes the gradient of x (adding a number passes it on), then a slice
  * adds to that: it must be a copy. */
-START_TEST(a_slice_does_not_write_into_a_gradient_that_others_hold)
+TEST(a_slice_does_not_write_into_a_gradient_that_others_hold)
 {
     set_up();
     wf_var *x = leaf(WF_SHAPE(4), 1), *c = leaf(WF_SHAPE(4), 2), *d = leaf(WF_SHAPE(2), 3);
@@ -107,9 +106,8 @@ START_TEST(a_slice_does_not_write_into_a_gradient_that_others_hold)
     is_near(wf_value(h[1]), 2, hd);
     tear_down();
 }
-END_TEST
 
-START_TEST(two_targets_that_share_a_gradient_do_not_change_each_other)
+TEST(two_targets_that_share_a_gradient_do_not_change_each_other)
 {
     set_up();
     wf_var *a = leaf(WF_SHAPE(3), 1), *b = leaf(WF_SHAPE(3), 2), *c = leaf(WF_SHAPE(3), 3);
@@ -125,9 +123,8 @@ START_TEST(two_targets_that_share_a_gradient_do_not_change_each_other)
     is_near(wf_value(g[1]), 3, wb);
     tear_down();
 }
-END_TEST
 
-START_TEST(a_window_that_overlaps_itself_goes_straight_into_a_product)
+TEST(a_window_that_overlaps_itself_goes_straight_into_a_product)
 {
     set_up();
     wf_var *x = leaf(WF_SHAPE(10), 1), *w = leaf(WF_SHAPE(3, 2), 2);
@@ -145,9 +142,8 @@ START_TEST(a_window_that_overlaps_itself_goes_straight_into_a_product)
     all_sums(wf_matmul(t, wf_window(t, x, 0, 3, 1), w), w, ww);
     tear_down();
 }
-END_TEST
 
-START_TEST(overlapping_slices_of_one_var_meet_in_one_op)
+TEST(overlapping_slices_of_one_var_meet_in_one_op)
 {
     set_up();
     wf_var *x = leaf(WF_SHAPE(5), 1);
@@ -159,9 +155,8 @@ START_TEST(overlapping_slices_of_one_var_meet_in_one_op)
     all_sums(wf_mul(t, wf_slice(t, x, 0, 0, 4, 1), wf_slice(t, x, 0, 1, 5, 1)), x, want);
     tear_down();
 }
-END_TEST
 
-START_TEST(a_var_is_both_inputs_of_one_op)
+TEST(a_var_is_both_inputs_of_one_op)
 {
     set_up();
     wf_var *x = leaf(WF_SHAPE(3, 3), 1);
@@ -179,9 +174,8 @@ START_TEST(a_var_is_both_inputs_of_one_op)
     all_sums(wf_sub(t, x, x), x, want);
     tear_down();
 }
-END_TEST
 
-START_TEST(one_var_stands_many_times_in_a_list)
+TEST(one_var_stands_many_times_in_a_list)
 {
     set_up();
     wf_var *x = leaf(WF_SHAPE(2, 3), 1), *many[40];
@@ -191,10 +185,9 @@ START_TEST(one_var_stands_many_times_in_a_list)
     all_sums(wf_concat(t, 0, (wf_vars){ 40, many }), x, want);
     tear_down();
 }
-END_TEST
 
 /* Views of views: what a chain of them shows, and its gradient, are what plain indexing says. */
-START_TEST(views_of_views_are_one_view)
+TEST(views_of_views_are_one_view)
 {
     set_up();
     wf_var *x = leaf(WF_SHAPE(4, 6), 1);
@@ -212,9 +205,8 @@ START_TEST(views_of_views_are_one_view)
     all_sums(v, x, want);
     tear_down();
 }
-END_TEST
 
-START_TEST(the_gradient_of_a_view_is_the_view_of_the_gradient)
+TEST(the_gradient_of_a_view_is_the_view_of_the_gradient)
 {
     set_up();
     wf_var *x = leaf(WF_SHAPE(4, 3), 1), *row = wf_select(t, x, 0, 2),
@@ -229,11 +221,10 @@ START_TEST(the_gradient_of_a_view_is_the_view_of_the_gradient)
     ck_assert_ptr_null(wf_grad_of(x)); /* not asked for */
     tear_down();
 }
-END_TEST
 
 /* ---- wf_grad ---- */
 
-START_TEST(gradients_by_views_and_by_vars_in_the_middle)
+TEST(gradients_by_views_and_by_vars_in_the_middle)
 {
     set_up();
     wf_var *x = leaf(WF_SHAPE(2, 3), 1), *row = wf_select(t, x, 0, 1), *y = wf_mul_scalar(t, x, 3);
@@ -251,9 +242,8 @@ START_TEST(gradients_by_views_and_by_vars_in_the_middle)
     }
     tear_down();
 }
-END_TEST
 
-START_TEST(where_nothing_leads_the_gradient_is_zeros_of_the_same_shape_and_dtype)
+TEST(where_nothing_leads_the_gradient_is_zeros_of_the_same_shape_and_dtype)
 {
     set_up();
     wf_var *x = leaf(WF_SHAPE(2), 1), *other = leaf(WF_SHAPE(3, 1), 2), *g[2];
@@ -267,9 +257,8 @@ START_TEST(where_nothing_leads_the_gradient_is_zeros_of_the_same_shape_and_dtype
     }
     tear_down();
 }
-END_TEST
 
-START_TEST(outputs_may_repeat_be_views_and_have_views_for_cotangents)
+TEST(outputs_may_repeat_be_views_and_have_views_for_cotangents)
 {
     set_up();
     wf_var *x = leaf(WF_SHAPE(2, 3), 1), *c = leaf(WF_SHAPE(3, 2), 2);
@@ -286,10 +275,9 @@ START_TEST(outputs_may_repeat_be_views_and_have_views_for_cotangents)
     is_near(wf_grad_of(x), 6, want);
     tear_down();
 }
-END_TEST
 
 /* f = sum x^4 y + sin(x y): its Hessian by one wf_grad per row, against the formula. */
-START_TEST(a_hessian_is_made_of_gradients_of_gradients)
+TEST(a_hessian_is_made_of_gradients_of_gradients)
 {
     set_up();
     wf_var *v = leaf(WF_SHAPE(2), 5), *x = wf_select(t, v, 0, 0), *y = wf_select(t, v, 0, 1);
@@ -313,9 +301,8 @@ START_TEST(a_hessian_is_made_of_gradients_of_gradients)
     }
     tear_down();
 }
-END_TEST
 
-START_TEST(a_graph_of_a_gradient_can_be_swept_into_parameters)
+TEST(a_graph_of_a_gradient_can_be_swept_into_parameters)
 {
     set_up();
     wf_module *m = wf_module_new("net", &(wf_module_options){ .dtype = WF_F64 });
@@ -332,9 +319,8 @@ START_TEST(a_graph_of_a_gradient_can_be_swept_into_parameters)
     tear_down();
     wf_module_free(m);
 }
-END_TEST
 
-START_TEST(parameters_may_be_named_in_wrt_and_their_own_gradients_stay)
+TEST(parameters_may_be_named_in_wrt_and_their_own_gradients_stay)
 {
     set_up();
     wf_module *m = wf_module_new("net", &(wf_module_options){ .dtype = WF_F64 });
@@ -354,11 +340,10 @@ START_TEST(parameters_may_be_named_in_wrt_and_their_own_gradients_stay)
     tear_down();
     wf_module_free(m);
 }
-END_TEST
 
 /* ---- kept gradients ---- */
 
-START_TEST(only_what_was_asked_for_before_the_sweep_is_kept)
+TEST(only_what_was_asked_for_before_the_sweep_is_kept)
 {
     set_up();
     wf_var *x = leaf(WF_SHAPE(2), 1), *y = wf_square(t, x), *z = wf_mul_scalar(t, y, 3);
@@ -372,9 +357,8 @@ START_TEST(only_what_was_asked_for_before_the_sweep_is_kept)
     ck_assert_ptr_null(wf_grad_of(z));
     tear_down();
 }
-END_TEST
 
-START_TEST(a_kept_gradient_is_that_of_the_latest_sweep)
+TEST(a_kept_gradient_is_that_of_the_latest_sweep)
 {
     set_up();
     wf_var *x = leaf(WF_SHAPE(2), 1), *y = wf_mul_scalar(t, x, 3), *z = wf_mul_scalar(t, x, 5);
@@ -385,9 +369,8 @@ START_TEST(a_kept_gradient_is_that_of_the_latest_sweep)
     is_near(wf_grad_of(x), 2, (double[]){ 5, 5 });
     tear_down();
 }
-END_TEST
 
-START_TEST(a_kept_gradient_survives_the_making_of_other_vars)
+TEST(a_kept_gradient_survives_the_making_of_other_vars)
 {
     set_up();
     wf_var *x = leaf(WF_SHAPE(64), 1), *y = wf_square(t, x), *g;
@@ -404,11 +387,10 @@ START_TEST(a_kept_gradient_survives_the_making_of_other_vars)
     is_near(kept, 64, want);
     tear_down();
 }
-END_TEST
 
 /* ---- memory and depth ---- */
 
-START_TEST(gradients_are_reused_as_soon_as_their_producer_has_run)
+TEST(gradients_are_reused_as_soon_as_their_producer_has_run)
 {
     set_up();
     enum { N = 1 << 14 };
@@ -420,7 +402,6 @@ START_TEST(gradients_are_reused_as_soon_as_their_producer_has_run)
     ck_assert_int_le(wf_tape_grad_bytes(t), 6 * N * 8);
     tear_down();
 }
-END_TEST
 
 static void *deep(void *context)
 {
@@ -437,7 +418,7 @@ static void *deep(void *context)
     return wf_item(h) == 2 ? context : NULL;
 }
 
-START_TEST(a_million_ops_deep_needs_no_more_stack_than_ten)
+TEST(a_million_ops_deep_needs_no_more_stack_than_ten)
 {
     set_up();
     int64_t depth = 1000000;
@@ -453,7 +434,6 @@ START_TEST(a_million_ops_deep_needs_no_more_stack_than_ten)
     pthread_attr_destroy(&small);
     tear_down();
 }
-END_TEST
 
 /* ---- random graphs ---- */
 
@@ -522,7 +502,7 @@ static bool random_graph(wf_tape *on, void *context, wf_var *const in[], wf_var 
     return out[0] && out[1];
 }
 
-START_TEST(random_graphs_of_ops_and_views_agree_with_differences_to_second_order)
+TEST_EACH(random_graphs_of_ops_and_views_agree_with_differences_to_second_order, 10)
 {
     double x[24];
     for (int seed = 0; seed < 12; seed++) {
@@ -534,36 +514,4 @@ START_TEST(random_graphs_of_ops_and_views_agree_with_differences_to_second_order
                                         &(wf_check_options){ .seed = (uint64_t)seed });
         ck_assert_msg(report.ok, "graph %d of %d ops: %s", _i * 100 + seed, r.ops, report.text);
     }
-}
-END_TEST
-
-static void add(TCase *tests)
-{
-    tcase_add_loop_test(tests, a_var_used_whole_and_in_slices_gathers_all_its_gradients, 0, 3);
-    tcase_add_test(tests, a_slice_does_not_write_into_a_gradient_that_others_hold);
-    tcase_add_test(tests, two_targets_that_share_a_gradient_do_not_change_each_other);
-    tcase_add_test(tests, a_window_that_overlaps_itself_goes_straight_into_a_product);
-    tcase_add_test(tests, overlapping_slices_of_one_var_meet_in_one_op);
-    tcase_add_test(tests, a_var_is_both_inputs_of_one_op);
-    tcase_add_test(tests, one_var_stands_many_times_in_a_list);
-    tcase_add_test(tests, views_of_views_are_one_view);
-    tcase_add_test(tests, the_gradient_of_a_view_is_the_view_of_the_gradient);
-    tcase_add_test(tests, gradients_by_views_and_by_vars_in_the_middle);
-    tcase_add_test(tests, where_nothing_leads_the_gradient_is_zeros_of_the_same_shape_and_dtype);
-    tcase_add_test(tests, outputs_may_repeat_be_views_and_have_views_for_cotangents);
-    tcase_add_test(tests, a_hessian_is_made_of_gradients_of_gradients);
-    tcase_add_test(tests, a_graph_of_a_gradient_can_be_swept_into_parameters);
-    tcase_add_test(tests, parameters_may_be_named_in_wrt_and_their_own_gradients_stay);
-    tcase_add_test(tests, only_what_was_asked_for_before_the_sweep_is_kept);
-    tcase_add_test(tests, a_kept_gradient_is_that_of_the_latest_sweep);
-    tcase_add_test(tests, a_kept_gradient_survives_the_making_of_other_vars);
-    tcase_add_test(tests, gradients_are_reused_as_soon_as_their_producer_has_run);
-    tcase_add_test(tests, a_million_ops_deep_needs_no_more_stack_than_ten);
-    tcase_add_loop_test(
-        tests, random_graphs_of_ops_and_views_agree_with_differences_to_second_order, 0, 10);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "engine", add);
 }

@@ -61,7 +61,7 @@ static wf_var *scores_of(int row, double masked)
     return wf_add(t, w, wf_constant(t, WF_F64, WF_SHAPE(4), x));
 }
 
-START_TEST(a_mask_of_minus_infinity_is_not_to_blame_for_the_division_of_nothing_by_nothing)
+TEST(a_mask_of_minus_infinity_is_not_to_blame_for_the_division_of_nothing_by_nothing)
 {
     set_up();
     wf_scope_push(t, "attention");
@@ -80,9 +80,8 @@ START_TEST(a_mask_of_minus_infinity_is_not_to_blame_for_the_division_of_nothing_
             "backward: loss became nan at step 1; the first such value came from sub");
     tear_down();
 }
-END_TEST
 
-START_TEST(an_infinite_loss_names_the_op_that_overflowed)
+TEST(an_infinite_loss_names_the_op_that_overflowed)
 {
     set_up();
     wf_var *y = wf_exp(t, wf_mul_scalar(t, w, 400));
@@ -90,9 +89,8 @@ START_TEST(an_infinite_loss_names_the_op_that_overflowed)
             "backward: loss became infinite at step 0; the first such value came from exp");
     tear_down();
 }
-END_TEST
 
-START_TEST(data_and_parameters_that_were_not_finite_already_are_named_as_such)
+TEST(data_and_parameters_that_were_not_finite_already_are_named_as_such)
 {
     set_up();
     double x[4] = { 1, (double)NAN, 2, 3 };
@@ -109,7 +107,6 @@ START_TEST(data_and_parameters_that_were_not_finite_already_are_named_as_such)
     refused(wf_backward(t, s), "backward: loss was nan at step 2 when it entered the tape");
     tear_down();
 }
-END_TEST
 
 /* sqrt(w^2) at w = 0: the loss is 2 1/2, the derivative of the root infinite, times 0 NaN. */
 static wf_var *root_at_zero(void)
@@ -120,7 +117,7 @@ static wf_var *root_at_zero(void)
     return wf_mean(t, wf_mul(t, y, wf_tanh(t, w)), NULL);
 }
 
-START_TEST(a_gradient_that_is_not_finite_under_a_finite_loss_is_an_error_that_names_the_op)
+TEST(a_gradient_that_is_not_finite_under_a_finite_loss_is_an_error_that_names_the_op)
 {
     for (int defer = 0; defer < 2; defer++) {
         set_up_with((wf_tape_options){ .defer_commit = defer });
@@ -142,9 +139,8 @@ START_TEST(a_gradient_that_is_not_finite_under_a_finite_loss_is_an_error_that_na
         tear_down();
     }
 }
-END_TEST
 
-START_TEST(a_cotangent_that_is_not_finite_is_named)
+TEST(a_cotangent_that_is_not_finite_is_named)
 {
     set_up();
     double c[4] = { 1, 2, -(double)INFINITY, 3 };
@@ -154,10 +150,9 @@ START_TEST(a_cotangent_that_is_not_finite_is_named)
                                              "step 0; cotangent 1 was not finite already");
     tear_down();
 }
-END_TEST
 
 /* Whoever asks for a gradient as a value looks at it: nothing is committed, nothing refused. */
-START_TEST(what_is_only_looked_at_may_be_anything)
+TEST(what_is_only_looked_at_may_be_anything)
 {
     set_up_with((wf_tape_options){ .rehearsal = true });
     wf_var *x = wf_leaf(t, WF_F64, WF_SHAPE(4), NULL), *g, *wrt[1] = { x };
@@ -175,10 +170,9 @@ START_TEST(what_is_only_looked_at_may_be_anything)
     ck_assert(isinf(wf_tensor_at(wf_grad_of(x), 0)));
     tear_down();
 }
-END_TEST
 
 /* One number of many, anywhere: the look at them takes whole vectors and several threads. */
-START_TEST(one_of_a_million_is_found_wherever_it_lies)
+TEST(one_of_a_million_is_found_wherever_it_lies)
 {
     enum { N = 1000003 };
     for (int f32 = 0; f32 < 2; f32++) {
@@ -206,23 +200,5 @@ START_TEST(one_of_a_million_is_found_wherever_it_lies)
         wf_module_free(m);
     }
 }
-END_TEST
 
-static void add(TCase *tests)
-{
-    tcase_add_test(tests,
-                   a_mask_of_minus_infinity_is_not_to_blame_for_the_division_of_nothing_by_nothing);
-    tcase_add_test(tests, an_infinite_loss_names_the_op_that_overflowed);
-    tcase_add_test(tests, data_and_parameters_that_were_not_finite_already_are_named_as_such);
-    tcase_add_test(tests,
-                   a_gradient_that_is_not_finite_under_a_finite_loss_is_an_error_that_names_the_op);
-    tcase_add_test(tests, a_cotangent_that_is_not_finite_is_named);
-    tcase_add_test(tests, what_is_only_looked_at_may_be_anything);
-    tcase_add_test(tests, one_of_a_million_is_found_wherever_it_lies);
-}
-
-int main(int argc, char **argv)
-{
-    if (!wf_runtime_set(&(wf_runtime){ .log = note }, NULL)) return 1;
-    return harness_main(argc, argv, "finite", add);
-}
+const harness_suite suite = { .runtime = &(const wf_runtime){ .log = note } };

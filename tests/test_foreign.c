@@ -76,7 +76,7 @@ static void all_halves(const char *dtype, int exponent_bits, int fraction_bits)
     wf_archive_free(a);
 }
 
-START_TEST(all_65536_halves_of_both_kinds_mean_what_arithmetic_says)
+TEST(all_65536_halves_of_both_kinds_mean_what_arithmetic_says)
 {
     static const int modes[] = { FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO };
     for (int i = 0; i < 4; i++) {
@@ -87,9 +87,8 @@ START_TEST(all_65536_halves_of_both_kinds_mean_what_arithmetic_says)
         fesetround(FE_TONEAREST);
     }
 }
-END_TEST
 
-START_TEST(doubles_become_floats_rounded_to_the_nearest_in_any_mode)
+TEST(doubles_become_floats_rounded_to_the_nearest_in_any_mode)
 {
     enum { N = 3000 };
     static double x[N];
@@ -116,9 +115,8 @@ START_TEST(doubles_become_floats_rounded_to_the_nearest_in_any_mode)
     }
     wf_archive_free(a);
 }
-END_TEST
 
-START_TEST(integers_of_every_kind_are_the_numbers_they_are)
+TEST(integers_of_every_kind_are_the_numbers_they_are)
 {
     static const uint8_t bytes[4] = { 0, 1, 127, 255 };
     static const int16_t shorts[4] = { 0, -1, INT16_MAX, INT16_MIN };
@@ -163,7 +161,6 @@ START_TEST(integers_of_every_kind_are_the_numbers_they_are)
         wf_archive_free(a);
     }
 }
-END_TEST
 
 /* The numbers 1 and `last` in a (2) of the file's dtype. */
 static void refused(const char *from, const void *last, size_t size, wf_dtype to, const char *said)
@@ -185,7 +182,7 @@ static void refused(const char *from, const void *last, size_t size, wf_dtype to
 #define LOSES(from, type, number, to, said)                                                        \
     refused(from, &(type){ number }, sizeof(type), to, "read 'w': element (1, 0) is " said)
 
-START_TEST(what_the_dtype_cannot_hold_is_said_with_number_and_place_and_nothing_is_written)
+TEST(what_the_dtype_cannot_hold_is_said_with_number_and_place_and_nothing_is_written)
 {
     LOSES("F64", double, 1e300, WF_F32, "1e+300, which is beyond the range of f32");
     LOSES("F64", double, -3.5e38, WF_F32, "-3.5e+38, which is beyond the range of f32");
@@ -209,9 +206,8 @@ START_TEST(what_the_dtype_cannot_hold_is_said_with_number_and_place_and_nothing_
     LOSES("U64", uint64_t, UINT64_MAX, WF_F64,
           "18446744073709551615, which f64 cannot hold exactly");
 }
-END_TEST
 
-START_TEST(what_lies_just_within_the_dtype_is_read)
+TEST(what_lies_just_within_the_dtype_is_read)
 {
     static const int64_t longs[] = { INT64_MIN, INT64_C(1) << 62, (INT64_C(1) << 53) - 1,
                                      -(INT64_C(1) << 40) };
@@ -237,9 +233,8 @@ START_TEST(what_lies_just_within_the_dtype_is_read)
     ck_assert(isfinite(f[0]) && f[1] < 0 && isinf(f[1]) && isnan(f[2]) && f[3] == 0);
     wf_archive_free(a);
 }
-END_TEST
 
-START_TEST(the_same_dtype_keeps_every_bit_in_any_order_of_memory)
+TEST(the_same_dtype_keeps_every_bit_in_any_order_of_memory)
 {
     uint32_t words[6], got[6];
     for (uint32_t i = 0; i < 6; i++) words[i] = 0x7F800001u + i; /* signalling not-a-numbers */
@@ -253,9 +248,8 @@ START_TEST(the_same_dtype_keeps_every_bit_in_any_order_of_memory)
     for (int i = 0; i < 6; i++) ck_assert_uint_eq(got[i % 3 * 2 + i / 3], words[i]);
     wf_archive_free(a);
 }
-END_TEST
 
-START_TEST(halves_of_a_long_tensor_equal_the_whole_and_empty_ones_are_read)
+TEST(halves_of_a_long_tensor_equal_the_whole_and_empty_ones_are_read)
 {
     enum { N = 1999 };
     static uint16_t half[N];
@@ -279,14 +273,13 @@ START_TEST(halves_of_a_long_tensor_equal_the_whole_and_empty_ones_are_read)
     wf_archive_free(right);
     wf_archive_free(none);
 }
-END_TEST
 
 /* ---- files ---- */
 
 #define LOOKS "load x: this is no safetensors file; it looks like "
 #define TORCH "\n  hint: safetensors.torch.save_file(model.state_dict(), path) writes one"
 
-START_TEST(a_file_of_another_kind_is_named)
+TEST(a_file_of_another_kind_is_named)
 {
     static const struct {
         const char *bytes;
@@ -325,10 +318,9 @@ START_TEST(a_file_of_another_kind_is_named)
             ck_assert_ptr_nonnull(strstr(error.text, "no safetensors file: its header would take"));
     }
 }
-END_TEST
 
 /* Everything in this file is foreign to tensors but "w". */
-START_TEST(what_no_tensor_holds_keeps_nothing_else_from_being_read)
+TEST(what_no_tensor_holds_keeps_nothing_else_from_being_read)
 {
     char bytes[29];
     wf_error error = { "" };
@@ -379,9 +371,8 @@ START_TEST(what_no_tensor_holds_keeps_nothing_else_from_being_read)
     ck_assert(number == 7 && wf_archive_read(a, "g", &scalar, NULL) && number != 7);
     wf_archive_free(a);
 }
-END_TEST
 
-START_TEST(a_foreign_file_that_ends_early_or_late_is_refused)
+TEST(a_foreign_file_that_ends_early_or_late_is_refused)
 {
     static const char header[] =
         "{\"__metadata__\":null,\"a\":{\"dtype\":\"BF16\",\"shape\":[3],\"data_offsets\":[0,6]},"
@@ -404,25 +395,4 @@ START_TEST(a_foreign_file_that_ends_early_or_late_is_refused)
         wf_archive_free(a);
         free(exact);
     }
-}
-END_TEST
-
-static void add_tests(TCase *tests)
-{
-    tcase_add_test(tests, a_foreign_file_that_ends_early_or_late_is_refused);
-    tcase_add_test(tests, all_65536_halves_of_both_kinds_mean_what_arithmetic_says);
-    tcase_add_test(tests, doubles_become_floats_rounded_to_the_nearest_in_any_mode);
-    tcase_add_test(tests, integers_of_every_kind_are_the_numbers_they_are);
-    tcase_add_test(tests,
-                   what_the_dtype_cannot_hold_is_said_with_number_and_place_and_nothing_is_written);
-    tcase_add_test(tests, what_lies_just_within_the_dtype_is_read);
-    tcase_add_test(tests, the_same_dtype_keeps_every_bit_in_any_order_of_memory);
-    tcase_add_test(tests, halves_of_a_long_tensor_equal_the_whole_and_empty_ones_are_read);
-    tcase_add_test(tests, a_file_of_another_kind_is_named);
-    tcase_add_test(tests, what_no_tensor_holds_keeps_nothing_else_from_being_read);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "foreign files", add_tests);
 }

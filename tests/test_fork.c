@@ -281,7 +281,7 @@ static const struct history {
 };
 enum { HISTORIES = sizeof histories / sizeof histories[0] };
 
-START_TEST(a_child_works_whatever_its_parent_did_before)
+TEST_EACH(a_child_works_whatever_its_parent_did_before, HISTORIES)
 {
     const struct history *h = &histories[_i];
     if (RACES && (h->live == threads_of_ones_own || h->live == products_under_way ||
@@ -309,7 +309,6 @@ START_TEST(a_child_works_whatever_its_parent_did_before)
     ck_assert(own.good && own.hash == want.hash);
     ck_assert_int_eq(own.width, CEILING);
 }
-END_TEST
 
 /* ---- threads that cannot be made ---- */
 
@@ -363,7 +362,7 @@ static void check_fewer(const outcome *o, int width)
     ck_assert_int_eq(o->width, width);
 }
 
-START_TEST(where_the_system_gives_fewer_threads_the_work_is_done_by_those)
+TEST(where_the_system_gives_fewer_threads_the_work_is_done_by_those)
 {
     outcome want = in_child(just_work, NULL);
     for (int repeat = 0; repeat < 20; repeat++) {
@@ -379,9 +378,8 @@ START_TEST(where_the_system_gives_fewer_threads_the_work_is_done_by_those)
         check_fewer(&o, counted && !RACES ? 2 : 1);
     }
 }
-END_TEST
 
-START_TEST(where_memory_has_no_room_for_stacks_the_caller_works_alone)
+TEST(where_memory_has_no_room_for_stacks_the_caller_works_alone)
 {
 #if defined(__SANITIZE_ADDRESS__)
     harness_skip("the sanitizer's own memory cannot be limited");
@@ -395,7 +393,6 @@ START_TEST(where_memory_has_no_room_for_stacks_the_caller_works_alone)
         check_fewer(&o, 1);
 #endif
 }
-END_TEST
 
 static void again_with_huge_stacks(outcome *o, const void *context)
 {
@@ -405,7 +402,7 @@ static void again_with_huge_stacks(outcome *o, const void *context)
     _exit(98);
 }
 
-START_TEST(where_openmp_is_told_of_stacks_that_nobody_has_the_caller_works_alone)
+TEST(where_openmp_is_told_of_stacks_that_nobody_has_the_caller_works_alone)
 {
     static const char *const sizes[] = { "200G", " 300000 M ", "100000g", "nonsense", "4M" };
     outcome want = in_child(just_work, NULL);
@@ -430,22 +427,13 @@ START_TEST(where_openmp_is_told_of_stacks_that_nobody_has_the_caller_works_alone
         if (i >= 3 || !OPENMP) ck_assert_int_eq(o.width, CEILING);
     }
 }
-END_TEST
 
-static void add(TCase *tests)
+/* For a parent that reads it from descriptor 3. */
+static int give_outcome(void)
 {
-    tcase_add_loop_test(tests, a_child_works_whatever_its_parent_did_before, 0, HISTORIES);
-    tcase_add_test(tests, where_the_system_gives_fewer_threads_the_work_is_done_by_those);
-    tcase_add_test(tests, where_memory_has_no_room_for_stacks_the_caller_works_alone);
-    tcase_add_test(tests, where_openmp_is_told_of_stacks_that_nobody_has_the_caller_works_alone);
+    outcome o = work();
+    return write(3, &o, sizeof o) != sizeof o;
 }
 
-int main(int argc, char **argv)
-{
-    if (!wf_runtime_set(&(wf_runtime){ .threads = CEILING, .log = keep_log }, NULL)) return 1;
-    if (argc > 1 && strcmp(argv[1], "--outcome") == 0) {
-        outcome o = work();
-        return write(3, &o, sizeof o) != sizeof o;
-    }
-    return harness_main(argc, argv, "fork", add);
-}
+const harness_suite suite = { .runtime = &(const wf_runtime){ .threads = CEILING, .log = keep_log },
+                              .child = give_outcome };

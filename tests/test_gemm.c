@@ -191,7 +191,7 @@ static enum layout any_layout(void)
 
 /* ---- the general product ---- */
 
-START_TEST(every_product_of_sizes_0_to_20_is_right)
+TEST(every_product_of_sizes_0_to_20_is_right)
 {
     for (int dtype = 0; dtype < 2; dtype++)
         for (int64_t m = 0; m <= 20; m++)
@@ -201,9 +201,8 @@ START_TEST(every_product_of_sizes_0_to_20_is_right)
                                   any_layout(), any_layout(), factors[dice() % 4],
                                   factors[dice() % 4]);
 }
-END_TEST
 
-START_TEST(every_layout_and_factor_is_right)
+TEST(every_layout_and_factor_is_right)
 {
     static const int64_t sizes[][3] = { { 1, 1, 40 },   { 1, 37, 21 }, { 37, 1, 21 }, { 2, 35, 9 },
                                         { 13, 19, 33 }, { 7, 130, 5 }, { 101, 67, 3 } };
@@ -215,20 +214,18 @@ START_TEST(every_layout_and_factor_is_right)
                               (enum layout)(way / LAYOUTS / LAYOUTS), factors[f / 4],
                               factors[f % 4]);
 }
-END_TEST
 
 static const int64_t edges[] = { 1,  5,  6,  7,  12, 15, 16,  17,  31,  33, 48,
                                  63, 64, 65, 95, 96, 97, 127, 128, 129, 193 };
 enum { EDGES = sizeof edges / sizeof edges[0] };
 
-START_TEST(products_at_the_edges_of_tiles_and_blocks_are_right)
+TEST(products_at_the_edges_of_tiles_and_blocks_are_right)
 {
     for (int i = 0; i < 600; i++)
         check_product(i & 1 ? WF_F64 : WF_F32, 1 + i % 3, edges[dice() % EDGES],
                       edges[dice() % EDGES], edges[dice() % EDGES], any_layout(), any_layout(),
                       any_layout(), factors[dice() % 4], factors[dice() % 4]);
 }
-END_TEST
 
 /* Several units of our own kernels, in each orientation; from the line on, large enough for BLIS
  * in some layouts or in all. */
@@ -254,7 +251,7 @@ static const int64_t large[][3] = {
 };
 enum { LARGE = sizeof large / sizeof large[0] };
 
-START_TEST(large_products_are_right)
+TEST_EACH(large_products_are_right, LARGE)
 {
     seed += (uint64_t)_i;
     for (int i = 0; i < 4; i++)
@@ -262,9 +259,8 @@ START_TEST(large_products_are_right)
                       any_layout(), any_layout(), any_layout(), factors[1 + dice() % 3],
                       factors[dice() % 4]);
 }
-END_TEST
 
-START_TEST(windows_and_broadcasts_are_multiplied_as_they_are_however_large)
+TEST(windows_and_broadcasts_are_multiplied_as_they_are_however_large)
 {
     static const int64_t sizes[][3] = {
         { 5, 7, 9 }, { 1, 70, 40 }, { 70, 1, 40 }, { 300, 300, 1500 }, { 517, 70, 2100 }
@@ -279,7 +275,6 @@ START_TEST(windows_and_broadcasts_are_multiplied_as_they_are_however_large)
         }
     }
 }
-END_TEST
 
 static void check_threads(wf_dtype dtype, int64_t m, int64_t n, int64_t k, enum layout la,
                           enum layout lb, enum layout lc, double alpha, double beta)
@@ -302,7 +297,7 @@ static void check_threads(wf_dtype dtype, int64_t m, int64_t n, int64_t k, enum 
     matrix_free(&one);
 }
 
-START_TEST(the_bits_do_not_depend_on_the_number_of_threads)
+TEST_EACH(the_bits_do_not_depend_on_the_number_of_threads, LARGE)
 {
     for (int way = _i % 3; way < LAYOUTS * LAYOUTS * LAYOUTS; way += 3)
         check_threads(way & 1 ? WF_F64 : WF_F32, large[_i][0], large[_i][1], large[_i][2],
@@ -310,9 +305,8 @@ START_TEST(the_bits_do_not_depend_on_the_number_of_threads)
                       (enum layout)(way / LAYOUTS / LAYOUTS), factors[1 + dice() % 3],
                       factors[dice() % 4]);
 }
-END_TEST
 
-START_TEST(the_bits_of_products_of_any_size_do_not_depend_on_the_number_of_threads)
+TEST(the_bits_of_products_of_any_size_do_not_depend_on_the_number_of_threads)
 {
     wf_par_width();
     for (int i = 0; i < 200; i++)
@@ -321,11 +315,10 @@ START_TEST(the_bits_of_products_of_any_size_do_not_depend_on_the_number_of_threa
                       any_layout(), any_layout(), factors[dice() % 4], factors[dice() % 4]);
     ck_assert_int_gt(wf_par_width(), 1);
 }
-END_TEST
 
 /* 2^-70 times 2^-70 is below the normal numbers: every thread must flush it, or the sum of many
  * would differ. */
-START_TEST(denormal_products_vanish_on_every_thread)
+TEST(denormal_products_vanish_on_every_thread)
 {
     for (int way = 0; way < 8; way++) {
         matrix a = matrix_new(WF_F32, 300, 200, way & 1),
@@ -342,7 +335,6 @@ START_TEST(denormal_products_vanish_on_every_thread)
         matrix_free(&c);
     }
 }
-END_TEST
 
 typedef struct shared {
     matrix a, b, want;
@@ -366,7 +358,7 @@ static void multiply_inside(void *context, int64_t begin, int64_t end)
     for (; begin < end; begin++) multiply_often(context);
 }
 
-START_TEST(products_may_be_asked_for_by_many_threads_and_inside_parallel_regions)
+TEST(products_may_be_asked_for_by_many_threads_and_inside_parallel_regions)
 {
     for (int way = 0; way < 2; way++) {
         shared x = { .a = matrix_new(WF_F32, 120, 150, way ? BY_COLUMNS : BY_ROWS),
@@ -384,7 +376,6 @@ START_TEST(products_may_be_asked_for_by_many_threads_and_inside_parallel_regions
         matrix_free(&x.want);
     }
 }
-END_TEST
 
 /* ---- packed weights ---- */
 
@@ -441,7 +432,7 @@ static void check_packed(wf_dtype dtype, int64_t m, int64_t n, int64_t k, enum l
     matrix_free(&p);
 }
 
-START_TEST(packed_products_are_right_and_do_not_depend_on_how_they_are_shared_out)
+TEST(packed_products_are_right_and_do_not_depend_on_how_they_are_shared_out)
 {
     static const int64_t widths[] = { 1,  3,  8,   15,  16,  17,  32,  47,
                                       64, 65, 100, 128, 130, 200, 257, 300 };
@@ -460,9 +451,8 @@ START_TEST(packed_products_are_right_and_do_not_depend_on_how_they_are_shared_ou
         check_packed(WF_F64, 330, 70, 300, LOOSE_COLUMNS, add);
     }
 }
-END_TEST
 
-START_TEST(packing_is_the_same_from_any_layout_by_any_number_of_threads_and_padded_with_zeros)
+TEST(packing_is_the_same_from_any_layout_by_any_number_of_threads_and_padded_with_zeros)
 {
     static const int64_t sizes[][2] = { { 1, 1 },    { 3, 65 },   { 5, 64 },    { 64, 10 },
                                         { 130, 97 }, { 67, 300 }, { 300, 1030 } };
@@ -493,28 +483,5 @@ START_TEST(packing_is_the_same_from_any_layout_by_any_number_of_threads_and_padd
         }
     }
 }
-END_TEST
 
-static void add(TCase *tests)
-{
-    tcase_add_test(tests, every_product_of_sizes_0_to_20_is_right);
-    tcase_add_test(tests, every_layout_and_factor_is_right);
-    tcase_add_test(tests, products_at_the_edges_of_tiles_and_blocks_are_right);
-    tcase_add_loop_test(tests, large_products_are_right, 0, LARGE);
-    tcase_add_test(tests, windows_and_broadcasts_are_multiplied_as_they_are_however_large);
-    tcase_add_loop_test(tests, the_bits_do_not_depend_on_the_number_of_threads, 0, LARGE);
-    tcase_add_test(tests, the_bits_of_products_of_any_size_do_not_depend_on_the_number_of_threads);
-    tcase_add_test(tests, denormal_products_vanish_on_every_thread);
-    tcase_add_test(tests, products_may_be_asked_for_by_many_threads_and_inside_parallel_regions);
-    tcase_add_test(tests, packed_products_are_right_and_do_not_depend_on_how_they_are_shared_out);
-    tcase_add_test(
-        tests, packing_is_the_same_from_any_layout_by_any_number_of_threads_and_padded_with_zeros);
-}
-
-int main(int argc, char **argv)
-{
-    wf_error error = { 0 };
-    if (!wf_runtime_set(&(wf_runtime){ .threads = THREADS }, &error))
-        return fprintf(stderr, "%s\n", error.text), 1;
-    return harness_main(argc, argv, "gemm", add);
-}
+const harness_suite suite = { .runtime = &(const wf_runtime){ .threads = THREADS } };

@@ -232,7 +232,7 @@ static double loaded(const char *path)
 
 /* ---- saving ---- */
 
-START_TEST(whatever_call_fails_in_a_save_the_old_file_or_the_new_one_is_there_whole)
+TEST(whatever_call_fails_in_a_save_the_old_file_or_the_new_one_is_there_whole)
 {
     set_runtime();
     const char *path = in_folder("model");
@@ -291,9 +291,8 @@ START_TEST(whatever_call_fails_in_a_save_the_old_file_or_the_new_one_is_there_wh
                                                                                     : 1);
     }
 }
-END_TEST
 
-START_TEST(a_folder_that_knows_no_sync_is_no_failure)
+TEST(a_folder_that_knows_no_sync_is_no_failure)
 {
     set_runtime();
     const char *path = in_folder("model");
@@ -303,9 +302,8 @@ START_TEST(a_folder_that_knows_no_sync_is_no_failure)
     world.kinds = 0;
     ck_assert_double_eq(loaded(path), 3);
 }
-END_TEST
 
-START_TEST(interrupted_and_short_writes_and_reads_are_continued)
+TEST(interrupted_and_short_writes_and_reads_are_continued)
 {
     set_runtime();
     const char *path = in_folder("model");
@@ -314,9 +312,8 @@ START_TEST(interrupted_and_short_writes_and_reads_are_continued)
     ck_assert_double_eq(loaded(path), 4);
     ck_assert_int_eq(world.open, 0);
 }
-END_TEST
 
-START_TEST(a_process_killed_at_any_call_leaves_the_old_file_or_the_new_one)
+TEST(a_process_killed_at_any_call_leaves_the_old_file_or_the_new_one)
 {
     set_runtime();
     const char *path = in_folder("model");
@@ -343,11 +340,10 @@ START_TEST(a_process_killed_at_any_call_leaves_the_old_file_or_the_new_one)
     }
     ck_assert(old && new &&left);
 }
-END_TEST
 
 static const char abandoned[] = ".weft-0123456789abcdef.tmp";
 
-START_TEST(only_what_a_killed_save_left_is_removed_by_the_next_one)
+TEST(only_what_a_killed_save_left_is_removed_by_the_next_one)
 {
     set_runtime();
     const char *const others[] = { ".weft-0123456789abcde.tmp",  ".weft-0123456789abcdef.tm",
@@ -369,9 +365,8 @@ START_TEST(only_what_a_killed_save_left_is_removed_by_the_next_one)
     ck_assert_int_eq(entries(), before - 1);
     ck_assert_int_eq(world.open, 0);
 }
-END_TEST
 
-START_TEST(a_saver_that_is_still_at_work_is_left_alone)
+TEST(a_saver_that_is_still_at_work_is_left_alone)
 {
     set_runtime();
     int hold[2], ready[2];
@@ -397,9 +392,8 @@ START_TEST(a_saver_that_is_still_at_work_is_left_alone)
     ck_assert(holds(slow, "abcdef"));
     ck_assert_int_eq(entries(), 2);
 }
-END_TEST
 
-START_TEST(savers_in_one_folder_do_not_disturb_each_other)
+TEST(savers_in_one_folder_do_not_disturb_each_other)
 {
     enum { SAVERS = 4, TIMES = 100 };
     set_runtime();
@@ -426,9 +420,8 @@ START_TEST(savers_in_one_folder_do_not_disturb_each_other)
     ck_assert(holds(shared, "whole"));
     ck_assert_int_eq(entries(), 3);
 }
-END_TEST
 
-START_TEST(when_memory_runs_out_there_is_an_error_no_leak_and_the_old_file)
+TEST(when_memory_runs_out_there_is_an_error_no_leak_and_the_old_file)
 {
     set_runtime();
     const char *path = in_folder("model");
@@ -461,9 +454,8 @@ START_TEST(when_memory_runs_out_there_is_an_error_no_leak_and_the_old_file)
             if (what == 1) ck_assert(save(path, 1, NULL));
         }
 }
-END_TEST
 
-START_TEST(a_symbolic_link_stays_one_and_its_file_is_replaced)
+TEST(a_symbolic_link_stays_one_and_its_file_is_replaced)
 {
     set_runtime();
     const char *real = in_folder("real"), *link = in_folder("link"), *far = in_folder("far");
@@ -491,9 +483,8 @@ START_TEST(a_symbolic_link_stays_one_and_its_file_is_replaced)
              "write %s: cannot create it: too many links lead to each other", loop);
     ck_assert_str_eq(error.text, sentence);
 }
-END_TEST
 
-START_TEST(the_old_files_access_is_kept_and_a_new_one_follows_the_umask)
+TEST(the_old_files_access_is_kept_and_a_new_one_follows_the_umask)
 {
     set_runtime();
     umask(027);
@@ -510,9 +501,8 @@ START_TEST(the_old_files_access_is_kept_and_a_new_one_follows_the_umask)
         ck_assert_int_eq(info.st_mode & 07777, modes[i]);
     }
 }
-END_TEST
 
-START_TEST(what_is_not_a_file_is_refused_by_name)
+TEST(what_is_not_a_file_is_refused_by_name)
 {
     set_runtime();
     static const struct {
@@ -548,9 +538,8 @@ START_TEST(what_is_not_a_file_is_refused_by_name)
     ck_assert_ptr_null(wf_safetensors_load("", &error));
     ck_assert_str_eq(error.text, "load : no path was given");
 }
-END_TEST
 
-START_TEST(a_path_that_is_too_long_is_refused_and_shown_shortened)
+TEST(a_path_that_is_too_long_is_refused_and_shown_shortened)
 {
     set_runtime();
     char path[6000];
@@ -567,9 +556,8 @@ START_TEST(a_path_that_is_too_long_is_refused_and_shown_shortened)
     ck_assert_ptr_null(wf_file_read("two\nlines\x1b[2J", 0, NULL, &error));
     ck_assert_str_eq(error.text, "read two?lines?[2J: no such file or folder");
 }
-END_TEST
 
-START_TEST(a_file_in_the_present_folder_needs_no_slash)
+TEST(a_file_in_the_present_folder_needs_no_slash)
 {
     set_runtime();
     char here[512];
@@ -581,7 +569,6 @@ START_TEST(a_file_in_the_present_folder_needs_no_slash)
     ck_assert_int_eq(chdir(here), 0);
     ck_assert_int_eq(entries(), 1);
 }
-END_TEST
 
 #ifndef __SANITIZE_ADDRESS__ /* whose frames are larger */
 static void *save_and_load(void *path)
@@ -589,7 +576,7 @@ static void *save_and_load(void *path)
     return save(path, 3, NULL) && loaded(path) == 3 ? path : NULL;
 }
 
-START_TEST(a_save_and_a_load_need_little_stack)
+TEST(a_save_and_a_load_need_little_stack)
 {
     set_runtime();
     char *path = (char *)(uintptr_t)in_folder("model");
@@ -602,12 +589,11 @@ START_TEST(a_save_and_a_load_need_little_stack)
     ck_assert_int_eq(pthread_join(thread, &result), 0);
     ck_assert_ptr_eq(result, path);
 }
-END_TEST
 #endif
 
 /* ---- reading ---- */
 
-START_TEST(a_file_is_read_whole_with_a_zero_after_it_or_not_at_all)
+TEST(a_file_is_read_whole_with_a_zero_after_it_or_not_at_all)
 {
     set_runtime();
     const char *path = in_folder("file");
@@ -630,9 +616,8 @@ START_TEST(a_file_is_read_whole_with_a_zero_after_it_or_not_at_all)
     wf_release(bytes);
     ck_assert(!wf_file_write(path, NULL, 1, NULL));
 }
-END_TEST
 
-START_TEST(whatever_call_fails_in_a_load_is_described_and_leaves_nothing)
+TEST(whatever_call_fails_in_a_load_is_described_and_leaves_nothing)
 {
     set_runtime();
     const char *path = in_folder("model");
@@ -663,9 +648,8 @@ START_TEST(whatever_call_fails_in_a_load_is_described_and_leaves_nothing)
         }
     }
 }
-END_TEST
 
-START_TEST(a_file_that_changes_while_it_is_read_is_refused)
+TEST(a_file_that_changes_while_it_is_read_is_refused)
 {
     set_runtime();
     const char *path = in_folder("file");
@@ -696,7 +680,6 @@ START_TEST(a_file_that_changes_while_it_is_read_is_refused)
     ck_assert_int_eq(world.live, 0);
     ck_assert_int_eq(world.open, 0);
 }
-END_TEST
 
 /* A file of 5 GB that takes no place on the disk: so many bytes, then nothing but zeros. */
 static const char *sparse(const char *bytes, size_t n)
@@ -710,7 +693,7 @@ static const char *sparse(const char *bytes, size_t n)
     return path;
 }
 
-START_TEST(a_file_is_judged_by_its_header_before_its_numbers_are_read)
+TEST(a_file_is_judged_by_its_header_before_its_numbers_are_read)
 {
     set_runtime();
     static const struct {
@@ -747,9 +730,8 @@ START_TEST(a_file_is_judged_by_its_header_before_its_numbers_are_read)
         ck_assert_int_eq(world.open, 0);
     }
 }
-END_TEST
 
-START_TEST(devices_pipes_and_folders_are_refused_at_once)
+TEST(devices_pipes_and_folders_are_refused_at_once)
 {
     set_runtime();
     ck_assert_int_eq(mkfifo(in_folder("pipe"), 0666), 0);
@@ -764,35 +746,4 @@ START_TEST(devices_pipes_and_folders_are_refused_at_once)
         ck_assert_str_eq(error.text, sentence);
         ck_assert(world.moved == 0 && world.largest == 0 && world.open == 0);
     }
-}
-END_TEST
-
-static void add_tests(TCase *tests)
-{
-    tcase_add_test(tests, whatever_call_fails_in_a_save_the_old_file_or_the_new_one_is_there_whole);
-    tcase_add_test(tests, a_folder_that_knows_no_sync_is_no_failure);
-    tcase_add_test(tests, interrupted_and_short_writes_and_reads_are_continued);
-    tcase_add_test(tests, a_process_killed_at_any_call_leaves_the_old_file_or_the_new_one);
-    tcase_add_test(tests, only_what_a_killed_save_left_is_removed_by_the_next_one);
-    tcase_add_test(tests, a_saver_that_is_still_at_work_is_left_alone);
-    tcase_add_test(tests, savers_in_one_folder_do_not_disturb_each_other);
-    tcase_add_test(tests, when_memory_runs_out_there_is_an_error_no_leak_and_the_old_file);
-    tcase_add_test(tests, a_symbolic_link_stays_one_and_its_file_is_replaced);
-    tcase_add_test(tests, the_old_files_access_is_kept_and_a_new_one_follows_the_umask);
-    tcase_add_test(tests, what_is_not_a_file_is_refused_by_name);
-    tcase_add_test(tests, a_path_that_is_too_long_is_refused_and_shown_shortened);
-    tcase_add_test(tests, a_file_in_the_present_folder_needs_no_slash);
-#ifndef __SANITIZE_ADDRESS__
-    tcase_add_test(tests, a_save_and_a_load_need_little_stack);
-#endif
-    tcase_add_test(tests, a_file_is_read_whole_with_a_zero_after_it_or_not_at_all);
-    tcase_add_test(tests, whatever_call_fails_in_a_load_is_described_and_leaves_nothing);
-    tcase_add_test(tests, a_file_that_changes_while_it_is_read_is_refused);
-    tcase_add_test(tests, a_file_is_judged_by_its_header_before_its_numbers_are_read);
-    tcase_add_test(tests, devices_pipes_and_folders_are_refused_at_once);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "io", add_tests);
 }

@@ -90,7 +90,7 @@ static bool scaled_sample(int k, wf_sample *s)
     return true;
 }
 
-START_TEST(parts_that_add_into_one_number_are_told_by_a_sample_made_large)
+TEST(parts_that_add_into_one_number_are_told_by_a_sample_made_large)
 {
     wf_op op = toy();
     op.shape = scaled_shape;
@@ -108,7 +108,6 @@ START_TEST(parts_that_add_into_one_number_are_told_by_a_sample_made_large)
     must_fail(&op, "toy, sample 'matrix': made large, ");
     only_law(LAW_LARGE, &op, ": the gradient of input 1 has other bits than on one thread");
 }
-END_TEST
 
 static const wf_op *expand;
 
@@ -117,7 +116,7 @@ static bool sample_of_fixed_size(int k, wf_sample *s)
     return k < 6 && expand->sample(k, s);
 }
 
-START_TEST(a_row_none_of_whose_samples_can_be_made_large_says_so)
+TEST(a_row_none_of_whose_samples_can_be_made_large_says_so)
 {
     expand = wf_op_named("expand");
     wf_op op = *expand;
@@ -129,7 +128,6 @@ START_TEST(a_row_none_of_whose_samples_can_be_made_large_says_so)
         ck_assert_msg(r.ok && !strstr(r.text, "made large"), "%s", r.text);
     }
 }
-END_TEST
 
 /* ---- linear in the cotangents, nothing of nothing ---- */
 
@@ -153,7 +151,7 @@ static void gradient_bent(wf_tape *t, const wf_gradient *g)
     toy_gradient(t, &bent);
 }
 
-START_TEST(a_backward_that_is_not_linear_in_the_cotangents_is_told)
+TEST(a_backward_that_is_not_linear_in_the_cotangents_is_told)
 {
     wf_op op = toy();
     op.backward = backward_bent;
@@ -161,7 +159,6 @@ START_TEST(a_backward_that_is_not_linear_in_the_cotangents_is_told)
     op.reference = NULL;
     only_law(LAW_LINEAR, &op, "toy, sample 'matrix': backward is linear in the cotangents: input ");
 }
-END_TEST
 
 static void backward_of_nothing(const wf_call *c)
 {
@@ -170,14 +167,13 @@ static void backward_of_nothing(const wf_call *c)
         put(c->gin[0], i, get(c->gin[0], i) + 1);
 }
 
-START_TEST(a_backward_that_makes_something_of_no_cotangent_is_told)
+TEST(a_backward_that_makes_something_of_no_cotangent_is_told)
 {
     wf_op op = toy();
     op.backward = backward_of_nothing;
     only_law(LAW_LINEAR, &op,
              "toy, sample 'matrix': backward without any cotangent: input 0 at (0, 0): it 1");
 }
-END_TEST
 
 /* ---- graphs of some gradients, from some outputs ---- */
 
@@ -186,14 +182,13 @@ static void gradient_all_or_nothing(wf_tape *t, const wf_gradient *g)
     if (g->wanted[0]) toy_gradient(t, g);
 }
 
-START_TEST(a_gradient_that_is_made_only_in_company_is_told)
+TEST(a_gradient_that_is_made_only_in_company_is_told)
 {
     wf_op op = toy();
     op.gradient = gradient_all_or_nothing;
     only_law(LAW_GRAPHS, &op,
              "toy, sample 'matrix': gradient of the inputs 0x2 alone: input 1 at (0, ");
 }
-END_TEST
 
 /* y = a b, z = a + b. */
 static bool two_shape(wf_shaping *s)
@@ -241,7 +236,7 @@ static void two_gradient_of_ones(wf_tape *t, const wf_gradient *g)
     two_gradient(t, &call);
 }
 
-START_TEST(a_gradient_that_takes_no_cotangent_for_another_than_zero_is_told)
+TEST(a_gradient_that_takes_no_cotangent_for_another_than_zero_is_told)
 {
     wf_op op = toy();
     op.outputs = 2;
@@ -255,7 +250,6 @@ START_TEST(a_gradient_that_takes_no_cotangent_for_another_than_zero_is_told)
     only_law(LAW_GRAPHS, &op,
              "toy, sample 'matrix': gradient from the outputs 0x1 alone: input 0 at (");
 }
-END_TEST
 
 /* ---- second derivatives ---- */
 
@@ -268,14 +262,13 @@ static void gradient_turned(wf_tape *t, const wf_gradient *g)
     g->gin[0] = wf_add(t, g->gin[0], wf_mul_scalar(t, nothing, 1e-9));
 }
 
-START_TEST(second_derivatives_that_are_not_symmetric_are_told)
+TEST(second_derivatives_that_are_not_symmetric_are_told)
 {
     wf_op op = toy();
     op.gradient = gradient_turned;
     only_law(LAW_SYMMETRIC, &op,
              "toy, sample 'matrix': second derivatives are symmetric: u'Hv is ");
 }
-END_TEST
 
 /* ---- with and without recording ---- */
 
@@ -301,7 +294,7 @@ static bool that_differentiates(wf_tape *t, void *context, wf_var *const in[], w
     return out[0] != NULL;
 }
 
-START_TEST(a_function_whose_value_depends_on_being_recorded_is_told)
+TEST(a_function_whose_value_depends_on_being_recorded_is_told)
 {
     double x[3] = { 1, -2, 3 };
     wf_tensor in = wf_tensor_of(WF_F64, WF_SHAPE(3), x);
@@ -313,7 +306,6 @@ START_TEST(a_function_whose_value_depends_on_being_recorded_is_told)
     r = wf_gradcheck(that_differentiates, NULL, 1, &in, NULL);
     ck_assert_msg(r.ok, "%s", r.text);
 }
-END_TEST
 
 /* ---- kinks ---- */
 
@@ -329,7 +321,7 @@ static bool sample_about_zero(int k, wf_sample *s)
     return true;
 }
 
-START_TEST(a_sample_within_two_steps_of_a_kink_is_told)
+TEST(a_sample_within_two_steps_of_a_kink_is_told)
 {
     static const char *const name[] = { "abs", "relu", "sign" };
     for (int i = 0; i < 3; i++) {
@@ -340,7 +332,6 @@ START_TEST(a_sample_within_two_steps_of_a_kink_is_told)
         must_fail(&op, "\n  hint: give the sample a gap, or other limits");
     }
 }
-END_TEST
 
 static bool relu_of(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n)
 {
@@ -363,7 +354,7 @@ static bool relu_squared(wf_tape *t, void *context, wf_var *const in[], wf_var *
     return (out[0] = wf_square(t, wf_relu(t, in[0]))) != NULL;
 }
 
-START_TEST(a_kink_near_by_is_decided_by_shorter_steps_and_told)
+TEST(a_kink_near_by_is_decided_by_shorter_steps_and_told)
 {
     double x[4] = { 1.1e-4, -1.3e-4, 1, -1 };
     wf_tensor in = wf_tensor_of(WF_F64, WF_SHAPE(4), x);
@@ -377,9 +368,8 @@ START_TEST(a_kink_near_by_is_decided_by_shorter_steps_and_told)
     r = wf_gradcheck(relu_of, NULL, 1, &in, NULL);
     ck_assert_msg(r.ok && r.kinks == 0 && !strstr(r.text, "kink"), "%s", r.text);
 }
-END_TEST
 
-START_TEST(a_kink_at_the_value_itself_has_no_derivative_and_fails)
+TEST(a_kink_at_the_value_itself_has_no_derivative_and_fails)
 {
     double x[3] = { 1, 0, -1 }, y[3] = { 2, 0, -2 };
     wf_tensor in[2] = { wf_tensor_of(WF_F64, WF_SHAPE(3), x),
@@ -404,30 +394,10 @@ START_TEST(a_kink_at_the_value_itself_has_no_derivative_and_fails)
     r = wf_gradcheck(relu_squared, NULL, 1, in, &(wf_check_options){ .first_order_only = true });
     ck_assert_msg(r.ok, "%s", r.text);
 }
-END_TEST
 
 static void no_log(void *user, const char *text)
 {
     (void)user, (void)text;
 }
 
-static void add(TCase *tests)
-{
-    tcase_add_test(tests, parts_that_add_into_one_number_are_told_by_a_sample_made_large);
-    tcase_add_test(tests, a_row_none_of_whose_samples_can_be_made_large_says_so);
-    tcase_add_test(tests, a_backward_that_is_not_linear_in_the_cotangents_is_told);
-    tcase_add_test(tests, a_backward_that_makes_something_of_no_cotangent_is_told);
-    tcase_add_test(tests, a_gradient_that_is_made_only_in_company_is_told);
-    tcase_add_test(tests, a_gradient_that_takes_no_cotangent_for_another_than_zero_is_told);
-    tcase_add_test(tests, second_derivatives_that_are_not_symmetric_are_told);
-    tcase_add_test(tests, a_function_whose_value_depends_on_being_recorded_is_told);
-    tcase_add_test(tests, a_sample_within_two_steps_of_a_kink_is_told);
-    tcase_add_test(tests, a_kink_near_by_is_decided_by_shorter_steps_and_told);
-    tcase_add_test(tests, a_kink_at_the_value_itself_has_no_derivative_and_fails);
-}
-
-int main(int argc, char **argv)
-{
-    if (!wf_runtime_set(&(wf_runtime){ .log = no_log, .threads = 3 }, NULL)) return 1;
-    return harness_main(argc, argv, "laws", add);
-}
+const harness_suite suite = { .runtime = &(const wf_runtime){ .log = no_log, .threads = 3 } };

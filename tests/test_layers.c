@@ -19,7 +19,7 @@ static void assert_tree_fails(wf_module *net, const char *text)
 
 /* ---- linear ---- */
 
-START_TEST(linear_is_a_product_and_a_bias_over_the_last_axis)
+TEST_EACH(linear_is_a_product_and_a_bias_over_the_last_axis, 2)
 {
     wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 3, .dtype = WF_F64 });
     wf_linear *layer = wf_linear_new(
@@ -41,9 +41,11 @@ START_TEST(linear_is_a_product_and_a_bias_over_the_last_axis)
     wf_tape_free(t);
     wf_module_free(net);
 }
-END_TEST
 
-typedef struct plain { wf_linear *linear; wf_embedding *embedding; } plain;
+typedef struct plain {
+    wf_linear *linear;
+    wf_embedding *embedding;
+} plain;
 
 static bool plain_forward(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n_out)
 {
@@ -55,7 +57,7 @@ static bool plain_forward(wf_tape *t, void *context, wf_var *const in[], wf_var 
     return out[0] != NULL;
 }
 
-START_TEST(a_model_that_ties_its_embedding_to_its_output_has_the_derivatives_of_both_uses)
+TEST(a_model_that_ties_its_embedding_to_its_output_has_the_derivatives_of_both_uses)
 {
     static int32_t ids[4] = { 2, 0, 2, 4 };
     wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 3 });
@@ -69,9 +71,8 @@ START_TEST(a_model_that_ties_its_embedding_to_its_output_has_the_derivatives_of_
     ck_assert_msg(r.ok, "%s", r.text);
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(initial_values_are_those_of_pytorch)
+TEST(initial_values_are_those_of_pytorch)
 {
     wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 9 });
     wf_linear *linear = wf_linear_new(net, "linear",
@@ -89,7 +90,7 @@ START_TEST(initial_values_are_those_of_pytorch)
         largest = fmax(largest, fabs(w));
         squares += w * w;
     }
-    ck_assert(largest <= 0.1 && largest > 0.099);              /* uniform, +-1 / sqrt(100) */
+    ck_assert(largest <= 0.1 && largest > 0.099); /* uniform, +-1 / sqrt(100) */
     ck_assert_double_eq_tol(squares / 6000, 0.01 / 3, 2e-4);
     for (int64_t i = 0; i < 60; i++) ck_assert(fabs(wf_at(linear->bias, i)) <= 0.1);
     squares = 0;
@@ -98,14 +99,13 @@ START_TEST(initial_values_are_those_of_pytorch)
         sum += w;
         squares += w * w;
     }
-    ck_assert_double_eq_tol(sum / 6300, 0, 0.05);              /* standard normal */
+    ck_assert_double_eq_tol(sum / 6300, 0, 0.05); /* standard normal */
     ck_assert_double_eq_tol(squares / 6300, 1, 0.1);
     for (int64_t i = 0; i < 16; i++) ck_assert(wf_at(zero->weight, i) == 0.5);
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(an_embedding_gives_the_rows_of_its_ids)
+TEST(an_embedding_gives_the_rows_of_its_ids)
 {
     wf_module *net = wf_module_new("net", NULL);
     wf_embedding *layer = wf_embedding_new(net, "embed",
@@ -114,7 +114,7 @@ START_TEST(an_embedding_gives_the_rows_of_its_ids)
     wf_tensor outside = wf_tensor_of(WF_I32, WF_SHAPE(2, 3), memory);
     wf_tape *t = wf_tape_new(NULL);
     wf_var *y = wf_embedding_forward(t, layer, &outside);
-    memset(ids, 0, sizeof ids);                                /* they were copied */
+    memset(ids, 0, sizeof ids); /* they were copied */
     const int32_t want[6] = { 6, 0, 3, 3, 1, 6 };
     wf_var *again = wf_embedding_lookup(t, layer, wf_constant(t, WF_I32, WF_SHAPE(2, 3), want));
     ck_assert_int_eq(wf_rank(y), 3);
@@ -125,9 +125,8 @@ START_TEST(an_embedding_gives_the_rows_of_its_ids)
     wf_tape_free(t);
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(dropout_drops_in_training_alone)
+TEST(dropout_drops_in_training_alone)
 {
     wf_module *net = wf_module_new("net", NULL);
     wf_dropout_layer *layer = wf_dropout_new(net, "drop", &(wf_dropout_options){ .p = 0.25 });
@@ -145,11 +144,10 @@ START_TEST(dropout_drops_in_training_alone)
     wf_tape_free(t);
     wf_module_free(net);
 }
-END_TEST
 
 /* ---- words ---- */
 
-START_TEST(inputs_that_do_not_fit_are_told_what_does)
+TEST(inputs_that_do_not_fit_are_told_what_does)
 {
     wf_module *net = wf_module_new("net", NULL), *decoder = wf_module_child(net, "decoder");
     wf_linear *head = wf_linear_new(decoder, "head",
@@ -180,9 +178,8 @@ START_TEST(inputs_that_do_not_fit_are_told_what_does)
     wf_tape_free(t);
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(options_that_make_no_sense_fail_the_tree_with_one_sentence)
+TEST(options_that_make_no_sense_fail_the_tree_with_one_sentence)
 {
     wf_module *net = wf_module_new("net", NULL);
     ck_assert_ptr_null(wf_linear_new(net, "head", NULL));
@@ -205,22 +202,4 @@ START_TEST(options_that_make_no_sense_fail_the_tree_with_one_sentence)
     assert_tree_fails(net, "linear 'head': .input is 0; it must be 1 or more");
     ck_assert_ptr_null(
         wf_linear_new(NULL, "head", &(wf_linear_options){ .input = 3, .output = 4 }));
-}
-END_TEST
-
-static void add(TCase *tests)
-{
-    tcase_add_loop_test(tests, linear_is_a_product_and_a_bias_over_the_last_axis, 0, 2);
-    tcase_add_test(tests,
-                   a_model_that_ties_its_embedding_to_its_output_has_the_derivatives_of_both_uses);
-    tcase_add_test(tests, initial_values_are_those_of_pytorch);
-    tcase_add_test(tests, an_embedding_gives_the_rows_of_its_ids);
-    tcase_add_test(tests, dropout_drops_in_training_alone);
-    tcase_add_test(tests, inputs_that_do_not_fit_are_told_what_does);
-    tcase_add_test(tests, options_that_make_no_sense_fail_the_tree_with_one_sentence);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "layers", add);
 }

@@ -44,7 +44,7 @@ static bool same_bits(const wf_var *x, const wf_var *y, int64_t i)
     return memcmp(&p, &q, sizeof p) == 0;
 }
 
-START_TEST(the_ends_of_an_interpolation_are_its_operands_bit_for_bit)
+TEST_EACH(the_ends_of_an_interpolation_are_its_operands_bit_for_bit, 8)
 {
     const wf_dtype dtype = _i & 1 ? WF_F64 : WF_F32;
     wf_tape *t = wf_tape_new(NULL);
@@ -61,9 +61,8 @@ START_TEST(the_ends_of_an_interpolation_are_its_operands_bit_for_bit)
     }
     wf_tape_free(t);
 }
-END_TEST
 
-START_TEST(between_its_ends_an_interpolation_stays_between_them_and_of_equals_is_the_same)
+TEST_EACH(between_its_ends_an_interpolation_stays_between_them_and_of_equals_is_the_same, 2)
 {
     const wf_dtype dtype = _i & 1 ? WF_F64 : WF_F32;
     wf_tape *t = wf_tape_new(NULL);
@@ -85,9 +84,8 @@ START_TEST(between_its_ends_an_interpolation_stays_between_them_and_of_equals_is
     }
     wf_tape_free(t);
 }
-END_TEST
 
-START_TEST(infinite_ends_are_reached_and_nan_is_not_hidden)
+TEST(infinite_ends_are_reached_and_nan_is_not_hidden)
 {
     static const struct {
         double a, b, c, want;
@@ -123,10 +121,9 @@ START_TEST(infinite_ends_are_reached_and_nan_is_not_hidden)
         wf_tape_free(t);
     }
 }
-END_TEST
 
 /* An update gate that is shut or open: what the state was, or what it would be without it. */
-START_TEST(a_gru_whose_gate_is_one_keeps_its_state_and_whose_gate_is_zero_takes_the_new_one)
+TEST(a_gru_whose_gate_is_one_keeps_its_state_and_whose_gate_is_zero_takes_the_new_one)
 {
     enum { B = 3, H = 5, I = 2 };
     wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 3 });
@@ -161,10 +158,9 @@ START_TEST(a_gru_whose_gate_is_one_keeps_its_state_and_whose_gate_is_zero_takes_
     wf_tape_free(t);
     wf_module_free(net);
 }
-END_TEST
 
 /* beta1 = 0 and alpha = 0: the mean of gradients is the last one. */
-START_TEST(a_mean_of_gradients_that_forgets_at_once_is_the_gradient)
+TEST(a_mean_of_gradients_that_forgets_at_once_is_the_gradient)
 {
     wf_module *net = wf_module_new("net", NULL);
     wf_var *p = wf_param_new(net, "p", WF_SHAPE(2, PAIRS), (wf_init){ .kind = WF_INIT_ZERO });
@@ -188,22 +184,4 @@ START_TEST(a_mean_of_gradients_that_forgets_at_once_is_the_gradient)
     wf_tape_free(t);
     wf_optim_free(adam);
     wf_module_free(net);
-}
-END_TEST
-
-static void add(TCase *tests)
-{
-    tcase_add_loop_test(tests, the_ends_of_an_interpolation_are_its_operands_bit_for_bit, 0, 8);
-    tcase_add_loop_test(
-        tests, between_its_ends_an_interpolation_stays_between_them_and_of_equals_is_the_same, 0,
-        2);
-    tcase_add_test(tests, infinite_ends_are_reached_and_nan_is_not_hidden);
-    tcase_add_test(
-        tests, a_gru_whose_gate_is_one_keeps_its_state_and_whose_gate_is_zero_takes_the_new_one);
-    tcase_add_test(tests, a_mean_of_gradients_that_forgets_at_once_is_the_gradient);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "lerp", add);
 }

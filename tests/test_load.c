@@ -176,7 +176,7 @@ static void refuses(int line, const char *meta, const row *rows, const wf_load_o
         name, dtype, 0, NULL                                                                       \
     }
 
-START_TEST(no_options_are_strict)
+TEST(no_options_are_strict)
 {
     LOADS(NULL, ROWS(ALL), NULL, GETS(1, 2, 3, 4), "");
     LOADS("\"__metadata__\":null", ROWS(ALL), OPTIONS(.prefix = ""), GETS(1, 2, 3, 4), "");
@@ -184,9 +184,8 @@ START_TEST(no_options_are_strict)
     REFUSES(NULL, ROWS(ALL, D("steps", "I64")), NULL, "load x: unexpected 1 (steps)");
     REFUSES(NULL, ROWS(ALL, D("codes", "of tomorrow")), NULL, "load x: unexpected 1 (codes)");
 }
-END_TEST
 
-START_TEST(what_is_missing_or_left_over_is_reported_and_may_be_allowed)
+TEST(what_is_missing_or_left_over_is_reported_and_may_be_allowed)
 {
     const wf_load_options missing = { .allow_missing = true }, more = { .allow_unexpected = true },
                           both = { .allow_missing = true, .allow_unexpected = true };
@@ -199,9 +198,8 @@ START_TEST(what_is_missing_or_left_over_is_reported_and_may_be_allowed)
     REFUSES(NULL, ROWS(N("enc.a", 1), N("top", 4)), &more, "load x: missing 2 (enc.b, dec.a)");
     REFUSES(NULL, ROWS(ALL, N("pos", 5)), &missing, "load x: unexpected 1 (pos)");
 }
-END_TEST
 
-START_TEST(a_prefix_chooses_a_part_of_the_file_and_the_rest_does_not_count)
+TEST(a_prefix_chooses_a_part_of_the_file_and_the_rest_does_not_count)
 {
     const row rows[MOST] = { N("net.enc.a", 1), N("net.enc.b", 2), N("net.dec.a", 3),
                              N("net.top", 4),   N("optim.m", 5),   N("enc.a", 6) };
@@ -212,9 +210,8 @@ START_TEST(a_prefix_chooses_a_part_of_the_file_and_the_rest_does_not_count)
             "load x: missing 4 (enc.a, enc.b, dec.a, top), unexpected 2 (model.enc.a, model.enc.b)"
             "\n  hint: the file has 'model.enc.a'; .prefix says what its names begin with");
 }
-END_TEST
 
-START_TEST(a_map_gives_parameters_and_beginnings_other_names)
+TEST(a_map_gives_parameters_and_beginnings_other_names)
 {
     LOADS(NULL, ROWS(N("w", 1), N("enc.b", 2), N("dec.a", 3), N("top", 4)),
           OPTIONS(NAMES({ "enc.a", "w" })), GETS(1, 2, 3, 4), "");
@@ -229,9 +226,8 @@ START_TEST(a_map_gives_parameters_and_beginnings_other_names)
     REFUSES(NULL, ROWS(ALL, N("w", 1)), OPTIONS(NAMES({ "enc.c", "w" })),
             "load x: unexpected 1 (w)");
 }
-END_TEST
 
-START_TEST(tied_weights_load_from_either_name_or_both)
+TEST(tied_weights_load_from_either_name_or_both)
 {
     const wf_load_options tied = { NAMES({ "enc.a", "tied" }) };
     LOADS(NULL, ROWS(ALL), &tied, GETS(1, 2, 3, 4), "");
@@ -251,9 +247,8 @@ START_TEST(tied_weights_load_from_either_name_or_both)
     REFUSES("\"__metadata__\":{\"dec.a\":\"gone\"}",
             ROWS(N("enc.a", 1), N("enc.b", 2), N("top", 4)), NULL, "load x: missing 1 (dec.a)");
 }
-END_TEST
 
-START_TEST(halves_become_the_parameters_dtype_and_integers_are_refused)
+TEST(halves_become_the_parameters_dtype_and_integers_are_refused)
 {
     LOADS(NULL, ROWS(ALL, D("x", "I64"), D("y", "F16")), OPTIONS(.allow_unexpected = true),
           GETS(1, 2, 3, 4), "unexpected 2 (x, y)");
@@ -273,9 +268,8 @@ START_TEST(halves_become_the_parameters_dtype_and_integers_are_refused)
             OPTIONS(.allow_missing = true, .allow_unexpected = true),
             "load x: 'top' is (2, 2) in the file and (2) in the model");
 }
-END_TEST
 
-START_TEST(a_number_that_a_float_cannot_hold_is_refused_with_its_place)
+TEST(a_number_that_a_float_cannot_hold_is_refused_with_its_place)
 {
     double x[2] = { 1, 1e300 };
     wf_error e = { "" };
@@ -291,9 +285,8 @@ START_TEST(a_number_that_a_float_cannot_hold_is_refused_with_its_place)
     ck_assert(wf_tensor_at(wf_param_value(wf_module_param_at(small, 0)), 0) == 0);
     wf_module_free(small);
 }
-END_TEST
 
-START_TEST(a_part_of_a_module_loads_by_paths_of_its_own)
+TEST(a_part_of_a_module_loads_by_paths_of_its_own)
 {
     wf_archive *a = file_of(NULL, ROWS(N("a", 1), N("b", 2)), MOST);
     wf_error e = { "" };
@@ -306,9 +299,8 @@ START_TEST(a_part_of_a_module_loads_by_paths_of_its_own)
     for (int i = 0; i < PARAMS; i++) ck_assert(value(i) == 100 + i);
     wf_archive_free(a);
 }
-END_TEST
 
-START_TEST(whatever_request_for_memory_fails_nothing_is_loaded)
+TEST(whatever_request_for_memory_fails_nothing_is_loaded)
 {
     const wf_load_options o = { .prefix = "",
                                 .allow_missing = true,
@@ -336,9 +328,8 @@ START_TEST(whatever_request_for_memory_fails_nothing_is_loaded)
     ck_assert(value(0) == 1 && value(3) == 4);
     wf_archive_free(a);
 }
-END_TEST
 
-START_TEST(twenty_thousand_parameters_are_saved_loaded_and_mapped)
+TEST(twenty_thousand_parameters_are_saved_loaded_and_mapped)
 {
     enum { N_PARAMS = 20000 };
     wf_module *m = wf_module_new("wide", NULL);
@@ -363,28 +354,6 @@ START_TEST(twenty_thousand_parameters_are_saved_loaded_and_mapped)
                   (double)(N_PARAMS - 1 - i));
     wf_module_free(m);
 }
-END_TEST
 
-static void add_tests(TCase *tests)
-{
-    tcase_add_test(tests, no_options_are_strict);
-    tcase_add_test(tests, what_is_missing_or_left_over_is_reported_and_may_be_allowed);
-    tcase_add_test(tests, a_prefix_chooses_a_part_of_the_file_and_the_rest_does_not_count);
-    tcase_add_test(tests, a_map_gives_parameters_and_beginnings_other_names);
-    tcase_add_test(tests, tied_weights_load_from_either_name_or_both);
-    tcase_add_test(tests, halves_become_the_parameters_dtype_and_integers_are_refused);
-    tcase_add_test(tests, a_number_that_a_float_cannot_hold_is_refused_with_its_place);
-    tcase_add_test(tests, a_part_of_a_module_loads_by_paths_of_its_own);
-    tcase_add_test(tests, whatever_request_for_memory_fails_nothing_is_loaded);
-    tcase_add_test(tests, twenty_thousand_parameters_are_saved_loaded_and_mapped);
-}
-
-int main(int argc, char **argv)
-{
-    wf_error e = { "" };
-    if (!wf_runtime_set(&(wf_runtime){ .alloc = hook_alloc, .release = hook_release }, &e))
-        return 1;
-    int status = harness_main(argc, argv, "loading", add_tests);
-    wf_module_free(net);
-    return status;
-}
+const harness_suite suite = { .runtime = &(const wf_runtime){ .alloc = hook_alloc,
+                                                              .release = hook_release } };

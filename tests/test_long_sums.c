@@ -274,7 +274,7 @@ static int64_t run(graph_fn *graph, wf_dtype dtype, bool graph_of_gradient, doub
     return n + 1;
 }
 
-START_TEST(what_a_million_terms_meet_in_is_right_in_f32)
+TEST_EACH(what_a_million_terms_meet_in_is_right_in_f32, GRAPHS)
 {
     static double exact[ROOM], got[ROOM];
     for (int k = 0; k < 2; k++) {
@@ -296,9 +296,8 @@ START_TEST(what_a_million_terms_meet_in_is_right_in_f32)
         }
     }
 }
-END_TEST
 
-START_TEST(a_bias_that_a_million_rows_of_a_tenth_share_has_its_gradient_to_a_millionth)
+TEST(a_bias_that_a_million_rows_of_a_tenth_share_has_its_gradient_to_a_millionth)
 {
     wf_tape *t = wf_tape_new(NULL);
     even = true;
@@ -310,7 +309,6 @@ START_TEST(a_bias_that_a_million_rows_of_a_tenth_share_has_its_gradient_to_a_mil
     ck_assert_msg(fabs(got / exact - 1) <= 1e-6, "%.9g for %.9g", got, exact);
     wf_tape_free(t);
 }
-END_TEST
 
 /* The fused LSTM: its biases over many steps, and over many sequences. */
 static void check_lstm(int64_t time, int64_t batch)
@@ -351,7 +349,7 @@ static void check_lstm(int64_t time, int64_t batch)
     }
 }
 
-START_TEST(the_biases_and_weights_of_the_fused_lstm_are_right_over_many_steps_and_sequences)
+TEST_EACH(the_biases_and_weights_of_the_fused_lstm_are_right_over_many_steps_and_sequences, 4)
 {
     even = _i % 2 == 1;
     if (_i < 2)
@@ -359,10 +357,9 @@ START_TEST(the_biases_and_weights_of_the_fused_lstm_are_right_over_many_steps_an
     else
         check_lstm(5, 50000);
 }
-END_TEST
 
 /* 2^52 + 1/2 - 2^52: in f64 a plain sum loses what the small terms say. */
-START_TEST(in_f64_nothing_is_lost_beside_a_large_term_that_cancels)
+TEST(in_f64_nothing_is_lost_beside_a_large_term_that_cancels)
 {
     wf_tape *t = wf_tape_new(NULL);
     double *x = malloc(MANY * sizeof *x);
@@ -381,9 +378,8 @@ START_TEST(in_f64_nothing_is_lost_beside_a_large_term_that_cancels)
     free(x);
     wf_tape_free(t);
 }
-END_TEST
 
-START_TEST(sums_that_leave_the_range_are_infinite_and_nan_stays_nan)
+TEST(sums_that_leave_the_range_are_infinite_and_nan_stays_nan)
 {
     wf_tape *t = wf_tape_new(NULL);
     double x[300];
@@ -401,9 +397,8 @@ START_TEST(sums_that_leave_the_range_are_infinite_and_nan_stays_nan)
     ck_assert(isnan(wf_item(wf_sum(t, wf_constant(t, WF_F64, WF_SHAPE(300), x), NULL))));
     wf_tape_free(t);
 }
-END_TEST
 
-START_TEST(a_norm_of_a_million_gradients_is_right)
+TEST(a_norm_of_a_million_gradients_is_right)
 {
     even = true;
     wf_module *net = wf_module_new("net", NULL);
@@ -416,23 +411,4 @@ START_TEST(a_norm_of_a_million_gradients_is_right)
     wf_tape_free(t);
     wf_optim_free(sgd);
     wf_module_free(net);
-}
-END_TEST
-
-static void add(TCase *tests)
-{
-    tcase_add_loop_test(tests, what_a_million_terms_meet_in_is_right_in_f32, 0, GRAPHS);
-    tcase_add_test(tests,
-                   a_bias_that_a_million_rows_of_a_tenth_share_has_its_gradient_to_a_millionth);
-    tcase_add_loop_test(
-        tests, the_biases_and_weights_of_the_fused_lstm_are_right_over_many_steps_and_sequences, 0,
-        4);
-    tcase_add_test(tests, in_f64_nothing_is_lost_beside_a_large_term_that_cancels);
-    tcase_add_test(tests, sums_that_leave_the_range_are_infinite_and_nan_stays_nan);
-    tcase_add_test(tests, a_norm_of_a_million_gradients_is_right);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "long_sums", add);
 }

@@ -82,7 +82,7 @@ static const wf_shape narrow[] = { { 3, { 3, 5, 7 } }, { 3, { 1, 5, 7 } }, { 3, 
                                    { 0, { 0 } } };
 enum { NARROW = sizeof narrow / sizeof narrow[0] };
 
-START_TEST(a_walk_visits_every_tuple_of_elements_once)
+TEST(a_walk_visits_every_tuple_of_elements_once)
 {
     static double a[ROOM], c[ROOM];
     static float b[ROOM];
@@ -97,9 +97,8 @@ START_TEST(a_walk_visits_every_tuple_of_elements_once)
         }
     }
 }
-END_TEST
 
-START_TEST(a_walk_with_a_fixed_operand_finishes_each_of_its_elements_in_index_order)
+TEST(a_walk_with_a_fixed_operand_finishes_each_of_its_elements_in_index_order)
 {
     static double a[ROOM], b[ROOM], c[ROOM];
     for (int i = 0; i < LAYOUTS; i++) {
@@ -114,9 +113,8 @@ START_TEST(a_walk_with_a_fixed_operand_finishes_each_of_its_elements_in_index_or
         }
     }
 }
-END_TEST
 
-START_TEST(a_walk_merges_axes_and_moves_little)
+TEST(a_walk_merges_axes_and_moves_little)
 {
     static float a[ROOM], b[ROOM], c[ROOM];
     wf_tensor x = wf_tensor_of(WF_F32, WF_SHAPE(3, 5, 7, 2), a),
@@ -149,9 +147,8 @@ START_TEST(a_walk_merges_axes_and_moves_little)
     ck_assert(wf_loop_plan(&loop, WF_SHAPE(15, 14), 2, (const wf_tensor *const[]){ &sums, &m }, 0));
     ck_assert(loop.rank == 2 && loop.dim[1] == 15 && loop.stride[0][1] == 0);
 }
-END_TEST
 
-START_TEST(a_walk_of_one_or_no_element_is_a_line)
+TEST(a_walk_of_one_or_no_element_is_a_line)
 {
     float one = 0;
     double two = 0;
@@ -174,9 +171,8 @@ START_TEST(a_walk_of_one_or_no_element_is_a_line)
         ck_assert_int_eq(v.runs, 1);
     }
 }
-END_TEST
 
-START_TEST(a_walk_over_eight_axes_that_do_not_merge_visits_all)
+TEST(a_walk_over_eight_axes_that_do_not_merge_visits_all)
 {
     static double a[ROOM], b[ROOM];
     wf_shape small = { 8, { 2, 2, 2, 3, 2, 2, 1, 2 } }, large = { 8, { 3, 3, 3, 4, 3, 3, 1, 3 } };
@@ -192,9 +188,8 @@ START_TEST(a_walk_over_eight_axes_that_do_not_merge_visits_all)
     ck_assert_int_eq(v.n, wf_shape_count(&small));
     for (int i = 0; i < v.n; i++) ck_assert(v.at[0][i] == i && v.at[1][i] == offset_of(&y, i));
 }
-END_TEST
 
-START_TEST(a_walk_over_what_does_not_fit_is_refused)
+TEST(a_walk_over_what_does_not_fit_is_refused)
 {
     double data[24];
     wf_tensor x = wf_tensor_of(WF_F64, WF_SHAPE(2, 3), data),
@@ -212,20 +207,4 @@ START_TEST(a_walk_over_what_does_not_fit_is_refused)
     ck_assert(!wf_loop_plan(&loop, WF_SHAPE(2, 3), 2, mixed, -1));
     ck_assert(!wf_loop_plan(&loop, WF_SHAPE(2, 3), 2, many, 2));
     ck_assert(wf_loop_plan(&loop, WF_SHAPE(4, 2, 3), 2, mixed, 0));
-}
-END_TEST
-
-static void add(TCase *tests)
-{
-    tcase_add_test(tests, a_walk_visits_every_tuple_of_elements_once);
-    tcase_add_test(tests, a_walk_with_a_fixed_operand_finishes_each_of_its_elements_in_index_order);
-    tcase_add_test(tests, a_walk_merges_axes_and_moves_little);
-    tcase_add_test(tests, a_walk_of_one_or_no_element_is_a_line);
-    tcase_add_test(tests, a_walk_over_eight_axes_that_do_not_merge_visits_all);
-    tcase_add_test(tests, a_walk_over_what_does_not_fit_is_refused);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "loop", add);
 }

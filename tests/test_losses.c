@@ -95,7 +95,8 @@ static const struct special {
     { "expm1(nan)", wf_expm1, NAN, NAN, NAN },
 };
 
-START_TEST(where_numbers_are_special_values_and_both_derivatives_are_the_limits)
+TEST_EACH(where_numbers_are_special_values_and_both_derivatives_are_the_limits,
+          sizeof specials / sizeof *specials)
 {
     const struct special *s = &specials[_i];
     for (int dtype = WF_F32; dtype <= WF_F64; dtype++) {
@@ -107,7 +108,6 @@ START_TEST(where_numbers_are_special_values_and_both_derivatives_are_the_limits)
         assert_slope(s->name, y, x, s->slope);
     }
 }
-END_TEST
 
 /* logit, target, weight of positives; the loss and its derivatives to the three. */
 static const double limits[][7] = {
@@ -128,7 +128,7 @@ static const double limits[][7] = {
 };
 enum { LIMITS = (int)(sizeof limits / sizeof limits[0]) };
 
-START_TEST(binary_cross_entropy_is_exact_for_any_logit_and_its_limit_at_infinite_ones)
+TEST_EACH(binary_cross_entropy_is_exact_for_any_logit_and_its_limit_at_infinite_ones, LIMITS)
 {
     const double *want = limits[_i];
     for (int dtype = WF_F32; dtype <= WF_F64; dtype++) {
@@ -144,11 +144,10 @@ START_TEST(binary_cross_entropy_is_exact_for_any_logit_and_its_limit_at_infinite
         for (int k = 0; k < 3; k++) assert_slope(what, y, in[k], want[4 + k]);
     }
 }
-END_TEST
 
 /* ---- binary cross-entropy ---- */
 
-START_TEST(binary_cross_entropy_is_what_its_definition_says)
+TEST(binary_cross_entropy_is_what_its_definition_says)
 {
     for (int dtype = WF_F32; dtype <= WF_F64; dtype++) {
         const double allowed = dtype == WF_F32 ? 1e-6 : 1e-14;
@@ -177,19 +176,17 @@ START_TEST(binary_cross_entropy_is_what_its_definition_says)
                     wf_item(wf_binary_cross_entropy_with(t, x, y, NULL)), 0);
     }
 }
-END_TEST
 
-START_TEST(the_mean_of_no_losses_is_nan_and_their_sum_is_0)
+TEST(the_mean_of_no_losses_is_nan_and_their_sum_is_0)
 {
     wf_var *x = wf_leaf(t, WF_F32, WF_SHAPE(0, 3), NULL);
     wf_binary_cross_entropy_options o = { .reduction = WF_REDUCE_SUM };
     ck_assert(isnan(wf_item(wf_binary_cross_entropy_with(t, x, x, NULL))));
     assert_near("sum", wf_item(wf_binary_cross_entropy_with(t, x, x, &o)), 0, 0);
 }
-END_TEST
 
 /* A 0 logit and two classes: a sigmoid is a softmax over (x, 0). */
-START_TEST(binary_cross_entropy_is_cross_entropy_of_two_classes)
+TEST(binary_cross_entropy_is_cross_entropy_of_two_classes)
 {
     wf_var *x = drawn(WF_F64, WF_SHAPE(11), 1, -5, 5), *none = wf_zeros(t, WF_F64, WF_SHAPE(11));
     int32_t ids[11];
@@ -201,7 +198,6 @@ START_TEST(binary_cross_entropy_is_cross_entropy_of_two_classes)
                 wf_item(wf_cross_entropy_with(t, wf_stack(t, -1, WF_VARS(none, x)), id, NULL)),
                 1e-14);
 }
-END_TEST
 
 /* ---- cross entropy: classes that weigh, and probabilities ---- */
 
@@ -214,7 +210,7 @@ static wf_var *ids_of(const wf_var *logits, uint64_t seed)
     return id;
 }
 
-START_TEST(probabilities_of_one_class_are_its_id)
+TEST(probabilities_of_one_class_are_its_id)
 {
     wf_var *z = drawn(WF_F64, WF_SHAPE(13, 5), 1, -3, 3),
            *w = drawn(WF_F64, WF_SHAPE(5), 2, 0.2, 2);
@@ -233,9 +229,8 @@ START_TEST(probabilities_of_one_class_are_its_id)
             assert_near("loss", wf_at(soft, i), wf_at(hard, i), 1e-14);
     }
 }
-END_TEST
 
-START_TEST(weights_of_1_change_nothing_and_a_mean_is_over_the_weights)
+TEST(weights_of_1_change_nothing_and_a_mean_is_over_the_weights)
 {
     wf_var *z = drawn(WF_F64, WF_SHAPE(13, 5), 1, -3, 3),
            *w = drawn(WF_F64, WF_SHAPE(5), 2, 0.2, 2);
@@ -262,9 +257,8 @@ START_TEST(weights_of_1_change_nothing_and_a_mean_is_over_the_weights)
     wf_cross_entropy_options o = { .weight = w };
     assert_near("mean", wf_item(wf_cross_entropy_with(t, z, id, &o)), sum / weights, 1e-14);
 }
-END_TEST
 
-START_TEST(what_is_ignored_or_weighs_nothing_leaves_a_loss_of_0_and_no_derivative)
+TEST(what_is_ignored_or_weighs_nothing_leaves_a_loss_of_0_and_no_derivative)
 {
     const int32_t ids[3] = { -1, -1, -1 };
     wf_var *z = drawn(WF_F64, WF_SHAPE(3, 5), 1, -3, 3), *grad;
@@ -282,9 +276,8 @@ START_TEST(what_is_ignored_or_weighs_nothing_leaves_a_loss_of_0_and_no_derivativ
         id = ids_of(z, 2);
     }
 }
-END_TEST
 
-START_TEST(a_class_that_cannot_be_and_is_not_costs_nothing)
+TEST(a_class_that_cannot_be_and_is_not_costs_nothing)
 {
     const double logits[3] = { 1, 2, -INFINITY }, q[3] = { 0.25, 0.75, 0 };
     wf_var *z = wf_leaf(t, WF_F64, WF_SHAPE(1, 3), logits), *grad[2];
@@ -299,7 +292,6 @@ START_TEST(a_class_that_cannot_be_and_is_not_costs_nothing)
         assert_near("last", wf_at(grad[0], 2), 0, 0);
     }
 }
-END_TEST
 
 /* ---- derivatives, to the second order ---- */
 
@@ -330,7 +322,7 @@ static bool entropy_form(wf_tape *tape, void *context, wf_var *const in[], wf_va
     return out[0] && out[1];
 }
 
-START_TEST(the_losses_have_their_derivatives_and_second_ones)
+TEST_EACH(the_losses_have_their_derivatives_and_second_ones, 6)
 {
     double x[15], y[15], w[5] = { 0.5, 1.5, 0.75, 1.25, 2 }, p[3] = { 0.5, 2, 3 };
     int32_t id[3] = { 4, 1, 2 };
@@ -349,28 +341,7 @@ START_TEST(the_losses_have_their_derivatives_and_second_ones)
     r = wf_gradcheck(entropy_form, &k, 4, in, NULL);
     ck_assert_msg(r.ok, "%s", r.text);
 }
-END_TEST
 
-static void add(TCase *tests)
-{
-    tcase_add_checked_fixture(tests, set_up, tear_down);
-    tcase_add_loop_test(tests, where_numbers_are_special_values_and_both_derivatives_are_the_limits,
-                        0, sizeof specials / sizeof *specials);
-    tcase_add_loop_test(tests,
-                        binary_cross_entropy_is_exact_for_any_logit_and_its_limit_at_infinite_ones,
-                        0, LIMITS);
-    tcase_add_test(tests, binary_cross_entropy_is_what_its_definition_says);
-    tcase_add_test(tests, the_mean_of_no_losses_is_nan_and_their_sum_is_0);
-    tcase_add_test(tests, binary_cross_entropy_is_cross_entropy_of_two_classes);
-    tcase_add_test(tests, probabilities_of_one_class_are_its_id);
-    tcase_add_test(tests, weights_of_1_change_nothing_and_a_mean_is_over_the_weights);
-    tcase_add_test(tests, what_is_ignored_or_weighs_nothing_leaves_a_loss_of_0_and_no_derivative);
-    tcase_add_test(tests, a_class_that_cannot_be_and_is_not_costs_nothing);
-    tcase_add_loop_test(tests, the_losses_have_their_derivatives_and_second_ones, 0, 6);
-}
-
-int main(int argc, char **argv)
-{
-    if (!wf_runtime_set(&(wf_runtime){ .log = quiet }, NULL)) return 1;
-    return harness_main(argc, argv, "losses", add);
-}
+const harness_suite suite = { .runtime = &(const wf_runtime){ .log = quiet },
+                              .before = set_up,
+                              .after = tear_down };

@@ -27,7 +27,9 @@ static void counting_release(void *user, void *memory)
 
 /* ---- layers ---- */
 
-typedef struct size { int64_t time, batch, input, hidden; } size;
+typedef struct size {
+    int64_t time, batch, input, hidden;
+} size;
 
 /* Beyond one tile of rows, one panel of units, one group of rows; one step and one sequence; few
  * steps, which are not packed. */
@@ -101,15 +103,14 @@ static void lab_free(lab *l)
     wf_module_free(l->net);
 }
 
-START_TEST(the_row_is_proved)
+TEST(the_row_is_proved)
 {
     wf_report r = wf_op_check(wf_lstm_sequence_op(), NULL);
     ck_assert_msg(r.ok, "%s", r.text);
     ck_assert_int_gt(r.checked, 1000);
 }
-END_TEST
 
-START_TEST(fused_is_composed_in_double)
+TEST_EACH(fused_is_composed_in_double, 4 * SIZES)
 {
     lab fused = lab_of(&sizes[_i / 4], WF_F64, _i & 1, false, _i & 2),
         steps = lab_of(&sizes[_i / 4], WF_F64, _i & 1, true, _i & 2);
@@ -120,11 +121,10 @@ START_TEST(fused_is_composed_in_double)
     lab_free(&fused);
     lab_free(&steps);
 }
-END_TEST
 
 /* The bounds hold for values of order one and sums over up to a few hundred terms: values within
  * 2e-6 and gradients within 1e-5 of the largest. */
-START_TEST(fused_in_float_is_close_to_composed_in_double)
+TEST_EACH(fused_in_float_is_close_to_composed_in_double, 4 * SIZES)
 {
     lab fused = lab_of(&sizes[_i / 4], WF_F32, _i & 1, false, _i & 2),
         steps = lab_of(&sizes[_i / 4], WF_F64, _i & 1, true, _i & 2);
@@ -138,11 +138,10 @@ START_TEST(fused_in_float_is_close_to_composed_in_double)
     lab_free(&fused);
     lab_free(&steps);
 }
-END_TEST
 
 /* Many sequences are shared out by rows, few by units; both must really run on that many
  * threads. */
-START_TEST(the_bits_are_the_same_for_any_number_of_threads)
+TEST_EACH(the_bits_are_the_same_for_any_number_of_threads, 6)
 {
     static const size wide[] = { { 11, 37, 48, 133 }, { 10, 1, 40, 330 }, { 10, 6, 64, 330 } };
     static const int counts[] = { 1, 2, 3, 5 };
@@ -160,9 +159,8 @@ START_TEST(the_bits_are_the_same_for_any_number_of_threads)
         lab_free(&l);
     }
 }
-END_TEST
 
-START_TEST(inference_gives_the_values_of_training)
+TEST_EACH(inference_gives_the_values_of_training, SIZES)
 {
     lab l = lab_of(&sizes[_i], WF_F32, true, false, true);
     outcome train = run_trial(&l.trial);
@@ -185,9 +183,8 @@ START_TEST(inference_gives_the_values_of_training)
     outcome_free(&train);
     lab_free(&l);
 }
-END_TEST
 
-START_TEST(a_nan_in_one_sequence_stays_in_it)
+TEST_EACH(a_nan_in_one_sequence_stays_in_it, 2)
 {
     lab l = lab_of(&sizes[0], WF_F32, false, false, _i == 1);
     const int64_t batch = l.trial.batch, hidden = sizes[0].hidden, input = sizes[0].input;
@@ -198,8 +195,10 @@ START_TEST(a_nan_in_one_sequence_stays_in_it)
     outcome dirty = run_trial(&l.trial);
     bool arrived = false;
     for (int64_t k = 0; k < clean.n_y; k++) {
-        if (k / hidden % batch == bad) arrived |= isnan(dirty.y[k]) != 0;
-        else ck_assert(dirty.y[k] == clean.y[k]);
+        if (k / hidden % batch == bad)
+            arrived |= isnan(dirty.y[k]) != 0;
+        else
+            ck_assert(dirty.y[k] == clean.y[k]);
     }
     for (int64_t k = 0; k < clean.n_x; k++)
         if (k / input % batch != bad) ck_assert(dirty.dx[k] == clean.dx[k]);
@@ -208,9 +207,8 @@ START_TEST(a_nan_in_one_sequence_stays_in_it)
     outcome_free(&dirty);
     lab_free(&l);
 }
-END_TEST
 
-START_TEST(x_may_be_a_view_of_any_kind)
+TEST(x_may_be_a_view_of_any_kind)
 {
     enum { T = 4, B = 3, I = 5, H = 6 };
     wf_module *net = wf_module_new("net", &(wf_module_options){ .dtype = WF_F64 });
@@ -219,16 +217,16 @@ START_TEST(x_may_be_a_view_of_any_kind)
     for (int kind = 0; kind < 4; kind++) {
         wf_tape *t = wf_tape_new(NULL);
         wf_var *base, *x;
-        if (kind == 0) {                           /* batch first */
+        if (kind == 0) { /* batch first */
             base = wf_leaf(t, WF_F64, WF_SHAPE(B, T, I), values);
             x = wf_transpose(t, base, 0, 1);
-        } else if (kind == 1) {                    /* every second sequence */
+        } else if (kind == 1) { /* every second sequence */
             base = wf_leaf(t, WF_F64, WF_SHAPE(T, 2 * B, I), values);
             x = wf_slice(t, base, 1, 0, WF_LAST, 2);
-        } else if (kind == 2) {                    /* features outside */
+        } else if (kind == 2) { /* features outside */
             base = wf_leaf(t, WF_F64, WF_SHAPE(I, T, B), values);
             x = wf_transpose(t, wf_transpose(t, base, 0, 2), 0, 1);
-        } else {                                   /* a window that slides over a signal */
+        } else { /* a window that slides over a signal */
             base = wf_leaf(t, WF_F64, WF_SHAPE(B, T + I - 1), values);
             x = wf_transpose(t, wf_window(t, base, 1, I, 1), 0, 1);
         }
@@ -252,9 +250,8 @@ START_TEST(x_may_be_a_view_of_any_kind)
     free(cotangents);
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(after_the_second_step_nothing_is_allocated)
+TEST(after_the_second_step_nothing_is_allocated)
 {
     lab l = lab_of(&(size){ 6, 9, 5, 70 }, WF_F32, false, false, true);
     wf_carry *carry = wf_carry_new(l.trial.rnn, 9);
@@ -275,12 +272,15 @@ START_TEST(after_the_second_step_nothing_is_allocated)
     wf_carry_free(carry);
     lab_free(&l);
 }
-END_TEST
 
-START_TEST(inputs_that_do_not_fit_are_told_what_does)
+TEST(inputs_that_do_not_fit_are_told_what_does)
 {
     enum { T = 4, B = 3, I = 5, H = 6 };
-    static const struct { int input; wf_dtype dtype; wf_shape shape; const char *text;
+    static const struct {
+        int input;
+        wf_dtype dtype;
+        wf_shape shape;
+        const char *text;
     } wrong[] = {
         { 0, WF_F32, { 2, { B, I } }, "lstm_sequence: x is (3, 5); expected (time, batch, input)" },
         { 0,
@@ -321,26 +321,7 @@ START_TEST(inputs_that_do_not_fit_are_told_what_does)
     }
     wf_tape_free(t);
 }
-END_TEST
 
-static void add(TCase *tests)
-{
-    tcase_add_test(tests, the_row_is_proved);
-    tcase_add_loop_test(tests, fused_is_composed_in_double, 0, 4 * SIZES);
-    tcase_add_loop_test(tests, fused_in_float_is_close_to_composed_in_double, 0, 4 * SIZES);
-    tcase_add_loop_test(tests, the_bits_are_the_same_for_any_number_of_threads, 0, 6);
-    tcase_add_loop_test(tests, inference_gives_the_values_of_training, 0, SIZES);
-    tcase_add_loop_test(tests, a_nan_in_one_sequence_stays_in_it, 0, 2);
-    tcase_add_test(tests, x_may_be_a_view_of_any_kind);
-    tcase_add_test(tests, after_the_second_step_nothing_is_allocated);
-    tcase_add_test(tests, inputs_that_do_not_fit_are_told_what_does);
-}
-
-int main(int argc, char **argv)
-{
-    wf_runtime_set(&(wf_runtime){ .alloc = counting_alloc,
-                                  .release = counting_release,
-                                  .threads = MOST_THREADS },
-                   NULL);
-    return harness_main(argc, argv, "lstm_fused", add);
-}
+const harness_suite suite = { .runtime = &(const wf_runtime){ .alloc = counting_alloc,
+                                                              .release = counting_release,
+                                                              .threads = MOST_THREADS } };

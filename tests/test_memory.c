@@ -112,7 +112,7 @@ static bool try_act(rig *r, act *a, const char *what, const char *path, int64_t 
     return true;
 }
 
-START_TEST(the_kth_allocation_may_fail_for_every_k)
+TEST_EACH(the_kth_allocation_may_fail_for_every_k, 6)
 {
     bool from_then_on = _i % 2;
     rig_size size = small(_i / 2);
@@ -177,15 +177,4 @@ START_TEST(the_kth_allocation_may_fail_for_every_k)
            "in loading\n",
            size.cell->name, (long long)built, (long long)reached[0], (long long)reached[1],
            (long long)reached[2], (long long)reached[3]);
-}
-END_TEST
-
-static void add(TCase *tests)
-{
-    tcase_add_loop_test(tests, the_kth_allocation_may_fail_for_every_k, 0, 6);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "memory", add);
 }

@@ -68,7 +68,7 @@ static void assert_near(double got, double want, double relative)
 #define F32(...) wf_leaf(t, WF_F32, WF_SHAPE(__VA_ARGS__), NULL)
 #define F64(...) wf_leaf(t, WF_F64, WF_SHAPE(__VA_ARGS__), NULL)
 
-START_TEST(what_changes_nothing_returns_its_input)
+TEST(what_changes_nothing_returns_its_input)
 {
     wf_var *x = F32(3, 5);
     ck_assert_ptr_eq(wf_sum_to(t, x, WF_SHAPE(3, 5)), x);
@@ -79,7 +79,6 @@ START_TEST(what_changes_nothing_returns_its_input)
     ck_assert_ptr_eq(wf_dropout(t, x, 0.5), x);
     ck_assert(wf_tape_ok(t));
 }
-END_TEST
 
 /* ---- values ---- */
 
@@ -141,7 +140,7 @@ static const struct {
     { wf_reciprocal, reciprocal, 0.2, 9 },
 };
 
-START_TEST(a_pointwise_op_is_its_function_in_every_layout)
+TEST_EACH(a_pointwise_op_is_its_function_in_every_layout, sizeof unary / sizeof *unary)
 {
     for (int dtype = WF_F32; dtype <= WF_F64; dtype++) {
         wf_var *x = drawn(t, (wf_dtype)dtype, WF_SHAPE(700, 31), 1, unary[_i].low, unary[_i].high);
@@ -159,9 +158,8 @@ START_TEST(a_pointwise_op_is_its_function_in_every_layout)
         }
     }
 }
-END_TEST
 
-START_TEST(two_inputs_broadcast_as_numpy_does)
+TEST(two_inputs_broadcast_as_numpy_does)
 {
     wf_var *a = drawn(t, WF_F64, WF_SHAPE(3, 1, 5), 1, 0.5, 2),
            *b = drawn(t, WF_F64, WF_SHAPE(7, 1), 2, 0.5, 2);
@@ -171,16 +169,16 @@ START_TEST(two_inputs_broadcast_as_numpy_does)
     for (int64_t i = 0; i < 3 * 7 * 5; i++) {
         double p = wf_at(a, i / 35 * 5 + i % 5), q = wf_at(b, i / 5 % 7);
         double between = p < 0.5 ? p + p * (q - p) : q - (1 - p) * (q - p);
-        double want[] = { p + q,      p - q, p * q,  p / q,  fmax(p, q),
-                          fmin(p, q), p > q, p <= q, between };
+        double want[] = {
+            p + q, p - q, p * q, p / q, fmax(p, q), fmin(p, q), p > q, p <= q, between
+        };
         for (int k = 0; k < 9; k++) ck_assert_double_eq(wf_at(y[k], i), want[k]);
     }
     ck_assert_int_eq(wf_rank(y[0]), 3);
     ck_assert_int_eq(wf_dtype_of(y[6]), WF_I32);
 }
-END_TEST
 
-START_TEST(a_number_may_stand_for_one_input)
+TEST(a_number_may_stand_for_one_input)
 {
     wf_var *x = doubles(WF_SHAPE(3), (double[]){ -2, 0.5, 4 });
     wf_var *y[] = { wf_add_scalar(t, x, 3), wf_sub_scalar(t, x, 3),     wf_rsub_scalar(t, x, 3),
@@ -194,7 +192,6 @@ START_TEST(a_number_may_stand_for_one_input)
         for (int k = 0; k < 10; k++) assert_near(wf_at(y[k], i), want[k], 1e-15);
     }
 }
-END_TEST
 
 /* Sizes that are one product, several, and odd; the factors whole, transposed or repeated. */
 static const struct {
@@ -239,7 +236,7 @@ static void assert_matmul(wf_var *a, wf_var *b, double allowed)
     }
 }
 
-START_TEST(a_matrix_product_is_the_sum_of_products)
+TEST_EACH(a_matrix_product_is_the_sum_of_products, sizeof factors / sizeof *factors)
 {
     for (int dtype = WF_F32; dtype <= WF_F64; dtype++) {
         double allowed = dtype == WF_F32 ? 2e-6 : 1e-14;
@@ -255,9 +252,8 @@ START_TEST(a_matrix_product_is_the_sum_of_products)
         assert_matmul(a, wf_transpose(t, drawn(t, (wf_dtype)dtype, tb, 2, -1, 1), -1, -2), allowed);
     }
 }
-END_TEST
 
-START_TEST(affine_is_a_product_with_the_transpose_and_a_sum)
+TEST(affine_is_a_product_with_the_transpose_and_a_sum)
 {
     wf_var *x = drawn(t, WF_F64, WF_SHAPE(5, 3, 7), 1, -1, 1),
            *w = drawn(t, WF_F64, WF_SHAPE(11, 7), 2, -1, 1);
@@ -272,9 +268,8 @@ START_TEST(affine_is_a_product_with_the_transpose_and_a_sum)
         }
     }
 }
-END_TEST
 
-START_TEST(a_product_over_nothing_is_zero_and_overwrites_what_was_there)
+TEST(a_product_over_nothing_is_zero_and_overwrites_what_was_there)
 {
     ck_assert(isnan(wf_at(wf_full(t, WF_F32, WF_SHAPE(64, 64), (double)NAN), 0)));
     wf_tape_reset(t); /* its memory is full of NaN now */
@@ -284,9 +279,8 @@ START_TEST(a_product_over_nothing_is_zero_and_overwrites_what_was_there)
         ck_assert_double_eq(wf_at(z, i), 0);
     }
 }
-END_TEST
 
-START_TEST(reductions_reduce_the_axes_that_are_named)
+TEST(reductions_reduce_the_axes_that_are_named)
 {
     wf_var *x = drawn(t, WF_F64, WF_SHAPE(3, 5, 7), 1, -1, 1);
     wf_var *sum = wf_sum(t, x, WF_AXES(1)), *mean = wf_mean_keep(t, x, WF_AXES(0, -1)),
@@ -319,9 +313,8 @@ START_TEST(reductions_reduce_the_axes_that_are_named)
     ck_assert_double_eq(wf_item(wf_sum(t, F64(0, 3), NULL)), 0);
     ck_assert(isnan(wf_item(wf_mean(t, F64(0, 3), NULL))));
 }
-END_TEST
 
-START_TEST(a_float_sum_is_as_exact_as_a_float_can_be)
+TEST(a_float_sum_is_as_exact_as_a_float_can_be)
 {
     wf_var *x = drawn(t, WF_F32, WF_SHAPE(1000, 300), 1, 0, 1);
     double want = 0;
@@ -334,9 +327,8 @@ START_TEST(a_float_sum_is_as_exact_as_a_float_can_be)
         ck_assert_double_eq(wf_at(columns, k), (double)(float)want);
     }
 }
-END_TEST
 
-START_TEST(joining_and_gathering_move_numbers_to_their_places)
+TEST(joining_and_gathering_move_numbers_to_their_places)
 {
     wf_var *a = drawn(t, WF_F32, WF_SHAPE(2, 3), 1, 0, 1),
            *b = drawn(t, WF_F32, WF_SHAPE(2, 5), 2, 0, 1);
@@ -358,9 +350,8 @@ START_TEST(joining_and_gathering_move_numbers_to_their_places)
     }
     for (int64_t i = 0; i < 8; i++) ck_assert_double_eq(wf_at(hot, i), i == 2 || (i % 2 && i != 3));
 }
-END_TEST
 
-START_TEST(dropout_keeps_what_its_counter_says_and_scales_it)
+TEST(dropout_keeps_what_its_counter_says_and_scales_it)
 {
     enum { N = 70000 };
     wf_var *x = wf_add_scalar(t, wf_zeros(t, WF_F32, WF_SHAPE(N)), 3), *y = wf_dropout(t, x, 0.25);
@@ -398,7 +389,6 @@ START_TEST(dropout_keeps_what_its_counter_says_and_scales_it)
         ck_assert_int_eq(keep[i], word[i % 64 / 16] >= 0x40000000u);
     }
 }
-END_TEST
 
 /* ---- losses, NaN and infinities ---- */
 
@@ -410,7 +400,7 @@ static double plain_entropy(const double *z, int n, int id)
     return log(sum) - (z[id] - largest);
 }
 
-START_TEST(cross_entropy_holds_far_from_zero)
+TEST(cross_entropy_holds_far_from_zero)
 {
     static const float rows[][3] = {
         { 1, 2, 3 },          { 1e4f, 9999, -1e4f },      { -1e4f, -10002, -9999 },
@@ -431,9 +421,8 @@ START_TEST(cross_entropy_holds_far_from_zero)
             assert_near(-wf_at(p, id), (double)(float)want, 4 * (double)FLT_EPSILON);
         }
 }
-END_TEST
 
-START_TEST(a_row_that_is_masked_whole_gives_zeros_and_no_gradient)
+TEST(a_row_that_is_masked_whole_gives_zeros_and_no_gradient)
 {
     const double low = -(double)INFINITY, z[] = { low, low, low, 1, 2, 3 };
     wf_var *x = doubles(WF_SHAPE(2, 3), z), *y = wf_softmax(t, x, -1),
@@ -461,9 +450,8 @@ START_TEST(a_row_that_is_masked_whole_gives_zeros_and_no_gradient)
     }
     assert_near(rest, 0, 1e-15);
 }
-END_TEST
 
-START_TEST(options_of_cross_entropy_weigh_positions_and_classes)
+TEST(options_of_cross_entropy_weigh_positions_and_classes)
 {
     enum { N = 37, C = 19 };
     wf_var *x = drawn(t, WF_F64, WF_SHAPE(N, C), 1, -3, 3),
@@ -493,9 +481,8 @@ START_TEST(options_of_cross_entropy_weigh_positions_and_classes)
     ck_assert_double_eq(
         wf_item(wf_cross_entropy_with(t, x, wf_constant(t, WF_I32, WF_SHAPE(N), NULL), &o)), 0);
 }
-END_TEST
 
-START_TEST(nan_gives_nan)
+TEST(nan_gives_nan)
 {
     for (int i = 0; wf_op_at(i); i++) {
         const wf_op *op = wf_op_at(i);
@@ -528,9 +515,8 @@ START_TEST(nan_gives_nan)
         }
     }
 }
-END_TEST
 
-START_TEST(what_where_does_not_take_may_be_nan_both_ways)
+TEST(what_where_does_not_take_may_be_nan_both_ways)
 {
     wf_var *m = wf_constant(t, WF_I32, WF_SHAPE(3), (int32_t[]){ 1, 0, 1 });
     wf_var *a = doubles(WF_SHAPE(3), (double[]){ 1, (double)NAN, 3 }),
@@ -542,11 +528,10 @@ START_TEST(what_where_does_not_take_may_be_nan_both_ways)
     ck_assert_double_eq(wf_tensor_at(wf_grad_of(a), 0), 2);
     ck_assert_double_eq(wf_tensor_at(wf_grad_of(a), 2), 6);
 }
-END_TEST
 
 /* ---- broadcasting back, and threads ---- */
 
-START_TEST(gradients_of_what_was_broadcast_are_sums)
+TEST(gradients_of_what_was_broadcast_are_sums)
 {
     enum { A = 5, B = 300, C = 41 };
     wf_var *x = drawn(t, WF_F64, WF_SHAPE(A, B, C), 1, -1, 1),
@@ -573,7 +558,6 @@ START_TEST(gradients_of_what_was_broadcast_are_sums)
         assert_near(wf_tensor_at(wf_grad_of(column), i), for_column[i], 1e-12);
     assert_near(wf_tensor_at(wf_grad_of(one), 0), for_one, 1e-12);
 }
-END_TEST
 
 /* Ops at sizes that threads share; every result and gradient goes into the hash. */
 static wf_var *large(int k, wf_var *x, wf_var *other, wf_var *ids)
@@ -609,7 +593,7 @@ static uint64_t hash_of(uint64_t hash, const wf_tensor *x)
     return hash;
 }
 
-START_TEST(the_bits_do_not_depend_on_the_number_of_threads)
+TEST_EACH(the_bits_do_not_depend_on_the_number_of_threads, LARGE)
 {
     static const int widths[] = { 1, 2, 3, 5 };
     uint64_t first = 0;
@@ -635,35 +619,7 @@ START_TEST(the_bits_do_not_depend_on_the_number_of_threads)
     }
     ck_assert_int_eq(width, 5);
 }
-END_TEST
 
-static void add(TCase *tests)
-{
-    tcase_add_checked_fixture(tests, set_up, tear_down);
-    tcase_add_test(tests, what_changes_nothing_returns_its_input);
-    tcase_add_loop_test(tests, a_pointwise_op_is_its_function_in_every_layout, 0,
-                        sizeof unary / sizeof *unary);
-    tcase_add_test(tests, two_inputs_broadcast_as_numpy_does);
-    tcase_add_test(tests, a_number_may_stand_for_one_input);
-    tcase_add_loop_test(tests, a_matrix_product_is_the_sum_of_products, 0,
-                        sizeof factors / sizeof *factors);
-    tcase_add_test(tests, affine_is_a_product_with_the_transpose_and_a_sum);
-    tcase_add_test(tests, a_product_over_nothing_is_zero_and_overwrites_what_was_there);
-    tcase_add_test(tests, reductions_reduce_the_axes_that_are_named);
-    tcase_add_test(tests, a_float_sum_is_as_exact_as_a_float_can_be);
-    tcase_add_test(tests, joining_and_gathering_move_numbers_to_their_places);
-    tcase_add_test(tests, dropout_keeps_what_its_counter_says_and_scales_it);
-    tcase_add_test(tests, cross_entropy_holds_far_from_zero);
-    tcase_add_test(tests, a_row_that_is_masked_whole_gives_zeros_and_no_gradient);
-    tcase_add_test(tests, options_of_cross_entropy_weigh_positions_and_classes);
-    tcase_add_test(tests, nan_gives_nan);
-    tcase_add_test(tests, what_where_does_not_take_may_be_nan_both_ways);
-    tcase_add_test(tests, gradients_of_what_was_broadcast_are_sums);
-    tcase_add_loop_test(tests, the_bits_do_not_depend_on_the_number_of_threads, 0, LARGE);
-}
-
-int main(int argc, char **argv)
-{
-    if (!wf_runtime_set(&(wf_runtime){ .threads = 5, .log = quiet }, NULL)) return 1;
-    return harness_main(argc, argv, "ops", add);
-}
+const harness_suite suite = { .runtime = &(const wf_runtime){ .threads = 5, .log = quiet },
+                              .before = set_up,
+                              .after = tear_down };

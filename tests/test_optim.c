@@ -40,7 +40,7 @@ static const struct {
 };
 enum { REFUSALS = sizeof refusals / sizeof refusals[0] };
 
-START_TEST(options_out_of_range_are_refused_by_name_and_number)
+TEST_EACH(options_out_of_range_are_refused_by_name_and_number, REFUSALS)
 {
     wf_error e = { 0 };
     wf_module *net = module_of(WF_F32);
@@ -50,9 +50,8 @@ START_TEST(options_out_of_range_are_refused_by_name_and_number)
     ck_assert_str_eq(e.text, refusals[_i].said);
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(a_module_without_parameters_or_that_has_failed_gets_no_optimiser)
+TEST(a_module_without_parameters_or_that_has_failed_gets_no_optimiser)
 {
     wf_error e = { 0 };
     wf_module *net = module_of(WF_F32);
@@ -68,9 +67,8 @@ START_TEST(a_module_without_parameters_or_that_has_failed_gets_no_optimiser)
     ck_assert(!wf_module_ok(net, &(wf_error){ "" }));
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(every_function_takes_null_quietly)
+TEST(every_function_takes_null_quietly)
 {
     use_counting_runtime();
     ck_assert_ptr_null(wf_adam_new(NULL, NULL));
@@ -94,9 +92,8 @@ START_TEST(every_function_takes_null_quietly)
     ck_assert_ptr_null(wf_optim_rule_of(NULL));
     ck_assert_int_eq(counts.logs, 0);
 }
-END_TEST
 
-START_TEST(a_learning_rate_that_is_none_is_said_and_not_taken)
+TEST(a_learning_rate_that_is_none_is_said_and_not_taken)
 {
     use_counting_runtime();
     wf_module *net = module_of(WF_F32);
@@ -114,9 +111,8 @@ START_TEST(a_learning_rate_that_is_none_is_said_and_not_taken)
     wf_optim_free(optim);
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(buffers_have_pytorchs_names_the_parameters_shapes_and_begin_at_zero)
+TEST(buffers_have_pytorchs_names_the_parameters_shapes_and_begin_at_zero)
 {
     wf_module *net = module_of(WF_F32);
     wf_param_new(net, "p", WF_SHAPE(3, 5), (wf_init){ 0 });
@@ -138,11 +134,10 @@ START_TEST(buffers_have_pytorchs_names_the_parameters_shapes_and_begin_at_zero)
     wf_optim_free(optim);
     wf_module_free(net);
 }
-END_TEST
 
 /* ---- steps ---- */
 
-START_TEST(a_step_moves_what_has_a_gradient_and_consumes_it)
+TEST_EACH(a_step_moves_what_has_a_gradient_and_consumes_it, KINDS)
 {
     wf_module *net = module_of(WF_F64);
     wf_var *p = param_of(net, "p", 100), *q = param_of(net, "q", 100);
@@ -174,9 +169,8 @@ START_TEST(a_step_moves_what_has_a_gradient_and_consumes_it)
     wf_optim_free(optim);
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(a_learning_rate_of_zero_moves_nothing)
+TEST_EACH(a_learning_rate_of_zero_moves_nothing, KINDS)
 {
     wf_module *net = module_of(WF_F32);
     wf_var *p = param_of(net, "p", 100);
@@ -193,9 +187,8 @@ START_TEST(a_learning_rate_of_zero_moves_nothing)
     wf_optim_free(optim);
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(gradients_of_several_sweeps_add_up)
+TEST(gradients_of_several_sweeps_add_up)
 {
     wf_module *net = module_of(WF_F64);
     wf_var *p = param_of(net, "p", 1);
@@ -210,9 +203,8 @@ START_TEST(gradients_of_several_sweeps_add_up)
     wf_optim_free(sgd);
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(a_parameter_used_twice_moves_once_by_the_sum_of_its_gradients)
+TEST(a_parameter_used_twice_moves_once_by_the_sum_of_its_gradients)
 {
     wf_module *net = module_of(WF_F64);
     wf_var *p = param_of(net, "p", 1);
@@ -229,9 +221,8 @@ START_TEST(a_parameter_used_twice_moves_once_by_the_sum_of_its_gradients)
     wf_optim_free(sgd);
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(an_optimiser_of_a_subtree_leaves_the_rest_alone)
+TEST(an_optimiser_of_a_subtree_leaves_the_rest_alone)
 {
     wf_module *net = module_of(WF_F64);
     wf_module *left = wf_module_child(net, "left"), *right = wf_module_child(net, "right");
@@ -250,9 +241,8 @@ START_TEST(an_optimiser_of_a_subtree_leaves_the_rest_alone)
     wf_optim_free(sgd);
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(one_large_parameter_moves_as_its_pieces_do)
+TEST_EACH(one_large_parameter_moves_as_its_pieces_do, 2 * KINDS)
 {
     /* Pieces that end inside blocks, at their ends, and one short of them. */
     static const int64_t sizes[] = { 1, 15, 4080, 4096, 4097, 8191, 0, 520 };
@@ -301,9 +291,8 @@ START_TEST(one_large_parameter_moves_as_its_pieces_do)
     wf_module_free(one);
     wf_module_free(many);
 }
-END_TEST
 
-START_TEST(floats_move_as_doubles_do_within_rounding)
+TEST_EACH(floats_move_as_doubles_do_within_rounding, KINDS)
 {
     enum { COUNT = 1000 };
     wf_module *net[2] = { module_of(WF_F32), module_of(WF_F64) };
@@ -326,9 +315,8 @@ START_TEST(floats_move_as_doubles_do_within_rounding)
         wf_module_free(net[k]);
     }
 }
-END_TEST
 
-START_TEST(a_run_goes_on_from_saved_buffers_and_steps_as_if_never_stopped)
+TEST_EACH(a_run_goes_on_from_saved_buffers_and_steps_as_if_never_stopped, KINDS)
 {
     wf_module *net[2] = { module_of(WF_F32), module_of(WF_F32) };
     wf_var *p[2] = { param_of(net[0], "p", 5000), param_of(net[1], "p", 5000) };
@@ -357,7 +345,6 @@ START_TEST(a_run_goes_on_from_saved_buffers_and_steps_as_if_never_stopped)
     wf_module_free(net[0]);
     wf_module_free(net[1]);
 }
-END_TEST
 
 /* Five clipped steps over parameters of awkward sizes, with a given number of threads: the hash,
  * and how many there were. */
@@ -394,7 +381,7 @@ static void train_with(int threads, int kind, uint64_t result[2])
     ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-START_TEST(any_number_of_threads_gives_the_same_bits)
+TEST_EACH(any_number_of_threads_gives_the_same_bits, KINDS)
 {
     static const int threads[] = { 1, 2, 3, 5 };
     uint64_t first[2];
@@ -408,7 +395,6 @@ START_TEST(any_number_of_threads_gives_the_same_bits)
                       threads[k]);
     }
 }
-END_TEST
 
 /* ---- a rule of one's own ---- */
 
@@ -429,7 +415,7 @@ static void sign_update(const wf_optim_call *c)
     }
 }
 
-START_TEST(a_rule_of_ones_own_sees_every_number_once_and_its_options_are_copied)
+TEST(a_rule_of_ones_own_sees_every_number_once_and_its_options_are_copied)
 {
     static const wf_optim_rule rule = { .name = "sign",
                                         .states = 1,
@@ -456,11 +442,10 @@ START_TEST(a_rule_of_ones_own_sees_every_number_once_and_its_options_are_copied)
     wf_optim_free(optim);
     wf_module_free(net);
 }
-END_TEST
 
 /* ---- clipping ---- */
 
-START_TEST(clipping_brings_the_joint_norm_down_and_leaves_smaller_ones_alone)
+TEST_EACH(clipping_brings_the_joint_norm_down_and_leaves_smaller_ones_alone, 2)
 {
     wf_dtype dtype = _i ? WF_F64 : WF_F32;
     wf_module *net = module_of(dtype);
@@ -482,9 +467,8 @@ START_TEST(clipping_brings_the_joint_norm_down_and_leaves_smaller_ones_alone)
     wf_optim_free(sgd);
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(a_norm_that_is_not_finite_is_returned_said_once_and_the_step_changes_nothing)
+TEST_EACH(a_norm_that_is_not_finite_is_returned_said_once_and_the_step_changes_nothing, 2)
 {
     use_counting_runtime();
     double bad = _i ? (double)INFINITY : (double)NAN;
@@ -516,9 +500,8 @@ START_TEST(a_norm_that_is_not_finite_is_returned_said_once_and_the_step_changes_
     wf_optim_free(adam);
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(clipping_by_value_limits_both_sides_and_keeps_nan)
+TEST(clipping_by_value_limits_both_sides_and_keeps_nan)
 {
     wf_module *net = module_of(WF_F64);
     wf_var *p = param_of(net, "p", 5);
@@ -534,9 +517,8 @@ START_TEST(clipping_by_value_limits_both_sides_and_keeps_nan)
     wf_optim_free(sgd);
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(a_limit_that_is_none_is_said_once_and_clips_nothing)
+TEST(a_limit_that_is_none_is_said_once_and_clips_nothing)
 {
     use_counting_runtime();
     wf_module *net = module_of(WF_F64);
@@ -554,11 +536,10 @@ START_TEST(a_limit_that_is_none_is_said_once_and_clips_nothing)
     wf_optim_free(sgd);
     wf_module_free(net);
 }
-END_TEST
 
 /* ---- memory ---- */
 
-START_TEST(an_allocation_that_fails_leaves_no_optimiser_a_reason_and_no_leak)
+TEST(an_allocation_that_fails_leaves_no_optimiser_a_reason_and_no_leak)
 {
     use_counting_runtime();
     int64_t needed = 0;
@@ -587,9 +568,8 @@ START_TEST(an_allocation_that_fails_leaves_no_optimiser_a_reason_and_no_leak)
     }
     ck_assert_int_ge(needed, 2);
 }
-END_TEST
 
-START_TEST(clipping_and_stepping_ask_for_no_memory)
+TEST_EACH(clipping_and_stepping_ask_for_no_memory, KINDS)
 {
     use_counting_runtime();
     wf_module *net = module_of(WF_F32);
@@ -606,38 +586,4 @@ START_TEST(clipping_and_stepping_ask_for_no_memory)
     wf_optim_free(optim);
     wf_module_free(net);
     ck_assert_int_eq(counts.live, 0);
-}
-END_TEST
-
-static void add(TCase *tests)
-{
-    tcase_add_loop_test(tests, options_out_of_range_are_refused_by_name_and_number, 0, REFUSALS);
-    tcase_add_test(tests, a_module_without_parameters_or_that_has_failed_gets_no_optimiser);
-    tcase_add_test(tests, every_function_takes_null_quietly);
-    tcase_add_test(tests, a_learning_rate_that_is_none_is_said_and_not_taken);
-    tcase_add_test(tests, buffers_have_pytorchs_names_the_parameters_shapes_and_begin_at_zero);
-    tcase_add_loop_test(tests, a_step_moves_what_has_a_gradient_and_consumes_it, 0, KINDS);
-    tcase_add_loop_test(tests, a_learning_rate_of_zero_moves_nothing, 0, KINDS);
-    tcase_add_test(tests, gradients_of_several_sweeps_add_up);
-    tcase_add_test(tests, a_parameter_used_twice_moves_once_by_the_sum_of_its_gradients);
-    tcase_add_test(tests, an_optimiser_of_a_subtree_leaves_the_rest_alone);
-    tcase_add_loop_test(tests, one_large_parameter_moves_as_its_pieces_do, 0, 2 * KINDS);
-    tcase_add_loop_test(tests, floats_move_as_doubles_do_within_rounding, 0, KINDS);
-    tcase_add_loop_test(tests, a_run_goes_on_from_saved_buffers_and_steps_as_if_never_stopped, 0,
-                        KINDS);
-    tcase_add_loop_test(tests, any_number_of_threads_gives_the_same_bits, 0, KINDS);
-    tcase_add_test(tests, a_rule_of_ones_own_sees_every_number_once_and_its_options_are_copied);
-    tcase_add_loop_test(tests, clipping_brings_the_joint_norm_down_and_leaves_smaller_ones_alone, 0,
-                        2);
-    tcase_add_loop_test(
-        tests, a_norm_that_is_not_finite_is_returned_said_once_and_the_step_changes_nothing, 0, 2);
-    tcase_add_test(tests, clipping_by_value_limits_both_sides_and_keeps_nan);
-    tcase_add_test(tests, a_limit_that_is_none_is_said_once_and_clips_nothing);
-    tcase_add_test(tests, an_allocation_that_fails_leaves_no_optimiser_a_reason_and_no_leak);
-    tcase_add_loop_test(tests, clipping_and_stepping_ask_for_no_memory, 0, KINDS);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "optim", add);
 }

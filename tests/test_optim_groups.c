@@ -9,7 +9,7 @@
 
 /* ---- freezing ---- */
 
-START_TEST(a_frozen_parameter_gets_no_gradient_and_the_others_theirs)
+TEST(a_frozen_parameter_gets_no_gradient_and_the_others_theirs)
 {
     wf_module *net = module_of(WF_F64);
     wf_var *p = param_of(net, "p", 3), *q = param_of(net, "q", 3);
@@ -35,9 +35,8 @@ START_TEST(a_frozen_parameter_gets_no_gradient_and_the_others_theirs)
     wf_tape_free(t);
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(a_thousand_steps_beside_a_frozen_part_leave_nothing_to_its_first_own_step)
+TEST(a_thousand_steps_beside_a_frozen_part_leave_nothing_to_its_first_own_step)
 {
     wf_module *net = module_of(WF_F64);
     wf_module *body = wf_module_child(net, "body"), *head = wf_module_child(net, "head");
@@ -64,9 +63,8 @@ START_TEST(a_thousand_steps_beside_a_frozen_part_leave_nothing_to_its_first_own_
     wf_optim_free(of_all);
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(a_module_freezes_all_it_has_and_what_is_made_later_begins_thawed)
+TEST(a_module_freezes_all_it_has_and_what_is_made_later_begins_thawed)
 {
     wf_module *net = module_of(WF_F32);
     wf_module *body = wf_module_child(net, "body"), *inner = wf_module_child(body, "inner");
@@ -83,9 +81,8 @@ START_TEST(a_module_freezes_all_it_has_and_what_is_made_later_begins_thawed)
     wf_tape_free(t);
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(a_modules_gradients_are_cleared_and_no_others)
+TEST(a_modules_gradients_are_cleared_and_no_others)
 {
     wf_module *net = module_of(WF_F32);
     wf_module *body = wf_module_child(net, "body");
@@ -101,9 +98,8 @@ START_TEST(a_modules_gradients_are_cleared_and_no_others)
     wf_tape_free(t);
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(what_a_parameter_is_when_it_enters_a_tape_it_stays_there)
+TEST(what_a_parameter_is_when_it_enters_a_tape_it_stays_there)
 {
     wf_module *net = module_of(WF_F64);
     wf_var *p = param_of(net, "p", 1), *q = param_of(net, "q", 1);
@@ -139,9 +135,8 @@ START_TEST(what_a_parameter_is_when_it_enters_a_tape_it_stays_there)
     wf_tape_free(t);
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(what_is_asked_of_a_frozen_parameter_by_name_is_refused_by_name)
+TEST(what_is_asked_of_a_frozen_parameter_by_name_is_refused_by_name)
 {
     use_counting_runtime();
     wf_module *net = module_of(WF_F64);
@@ -162,7 +157,6 @@ START_TEST(what_is_asked_of_a_frozen_parameter_by_name_is_refused_by_name)
     wf_tape_free(t);
     wf_module_free(net);
 }
-END_TEST
 
 /* An embedding, a recurrent layer and a head; a loss over three steps of two sequences. */
 typedef struct stack {
@@ -194,7 +188,7 @@ static void stack_sweep(wf_tape *t, const stack *s)
     ck_assert_msg(wf_backward(t, loss), "%s", wf_tape_error(t));
 }
 
-START_TEST(a_frozen_layer_changes_no_other_layers_gradient)
+TEST_EACH(a_frozen_layer_changes_no_other_layers_gradient, 6)
 {
     /* _i: the cell, and which of the three is frozen. */
     stack plain = stack_of(_i / 3), cold = stack_of(_i / 3);
@@ -218,13 +212,12 @@ START_TEST(a_frozen_layer_changes_no_other_layers_gradient)
     wf_module_free(plain.net);
     wf_module_free(cold.net);
 }
-END_TEST
 
 /* ---- two optimisers ---- */
 
 typedef enum manner { CLEARS, FREEZES, NEITHER } manner;
 
-START_TEST(a_generator_and_its_critic_move_as_in_pytorch)
+TEST_EACH(a_generator_and_its_critic_move_as_in_pytorch, 3)
 {
     /* PyTorch's sequence, with CLEARS:
      *     d.zero_grad(); ((w * p.detach() - 2 * w) ** 2).backward(); d.step()
@@ -269,7 +262,6 @@ START_TEST(a_generator_and_its_critic_move_as_in_pytorch)
     wf_optim_free(d);
     wf_module_free(net);
 }
-END_TEST
 
 /* ---- groups ---- */
 
@@ -296,7 +288,7 @@ static const struct other {
     { { { "weight_decay", 0 }, { "lr", 0.25 } } },
 };
 
-START_TEST(a_group_moves_as_under_an_optimiser_of_its_own)
+TEST_EACH(a_group_moves_as_under_an_optimiser_of_its_own, 2 * KINDS)
 {
     const struct kind *kind = &kinds[_i / 2];
     const given *other = others[_i / 2].options;
@@ -330,9 +322,8 @@ START_TEST(a_group_moves_as_under_an_optimiser_of_its_own)
     wf_module_free(net);
     wf_module_free(apart);
 }
-END_TEST
 
-START_TEST(options_that_are_off_in_a_group_move_it_as_options_never_on)
+TEST_EACH(options_that_are_off_in_a_group_move_it_as_options_never_on, 6)
 {
     /* A group whose momentum, centering or amsgrad is off has the buffers and does not use them. */
     static const struct {
@@ -371,9 +362,8 @@ START_TEST(options_that_are_off_in_a_group_move_it_as_options_never_on)
     }
     wf_tape_free(t);
 }
-END_TEST
 
-START_TEST(patterns_match_whole_paths_as_the_optimiser_sees_them)
+TEST(patterns_match_whole_paths_as_the_optimiser_sees_them)
 {
     static const struct {
         const char *pattern;
@@ -412,9 +402,8 @@ START_TEST(patterns_match_whole_paths_as_the_optimiser_sees_them)
     wf_optim_free(optim);
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(rates_are_set_for_one_group_or_for_all_and_clipping_is_joint)
+TEST(rates_are_set_for_one_group_or_for_all_and_clipping_is_joint)
 {
     wf_module *half[2];
     wf_var *p[4];
@@ -444,9 +433,8 @@ START_TEST(rates_are_set_for_one_group_or_for_all_and_clipping_is_joint)
     wf_optim_free(optim);
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(a_group_that_finds_no_memory_leaves_the_optimiser_as_it_was)
+TEST(a_group_that_finds_no_memory_leaves_the_optimiser_as_it_was)
 {
     use_counting_runtime();
     int64_t needed = 0;
@@ -474,7 +462,6 @@ START_TEST(a_group_that_finds_no_memory_leaves_the_optimiser_as_it_was)
     }
     ck_assert_int_ge(needed, 2);
 }
-END_TEST
 
 /* ---- options of a rule of one's own ---- */
 
@@ -512,7 +499,7 @@ static const wf_optim_rule pull_rule = {
     .update = pull,
 };
 
-START_TEST(a_rule_of_ones_own_has_named_options_checks_and_groups_too)
+TEST(a_rule_of_ones_own_has_named_options_checks_and_groups_too)
 {
     use_counting_runtime();
     wf_module *half[2];
@@ -545,29 +532,4 @@ START_TEST(a_rule_of_ones_own_has_named_options_checks_and_groups_too)
     wf_tape_free(t);
     wf_optim_free(optim);
     wf_module_free(net);
-}
-END_TEST
-
-static void add(TCase *tests)
-{
-    tcase_add_test(tests, a_frozen_parameter_gets_no_gradient_and_the_others_theirs);
-    tcase_add_test(tests,
-                   a_thousand_steps_beside_a_frozen_part_leave_nothing_to_its_first_own_step);
-    tcase_add_test(tests, a_module_freezes_all_it_has_and_what_is_made_later_begins_thawed);
-    tcase_add_test(tests, a_modules_gradients_are_cleared_and_no_others);
-    tcase_add_test(tests, what_a_parameter_is_when_it_enters_a_tape_it_stays_there);
-    tcase_add_test(tests, what_is_asked_of_a_frozen_parameter_by_name_is_refused_by_name);
-    tcase_add_loop_test(tests, a_frozen_layer_changes_no_other_layers_gradient, 0, 6);
-    tcase_add_loop_test(tests, a_generator_and_its_critic_move_as_in_pytorch, 0, 3);
-    tcase_add_loop_test(tests, a_group_moves_as_under_an_optimiser_of_its_own, 0, 2 * KINDS);
-    tcase_add_loop_test(tests, options_that_are_off_in_a_group_move_it_as_options_never_on, 0, 6);
-    tcase_add_test(tests, patterns_match_whole_paths_as_the_optimiser_sees_them);
-    tcase_add_test(tests, rates_are_set_for_one_group_or_for_all_and_clipping_is_joint);
-    tcase_add_test(tests, a_group_that_finds_no_memory_leaves_the_optimiser_as_it_was);
-    tcase_add_test(tests, a_rule_of_ones_own_has_named_options_checks_and_groups_too);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "groups of parameters", add);
 }

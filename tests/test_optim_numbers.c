@@ -45,7 +45,7 @@ static double at(const one *a, int64_t i)
 
 /* ---- roots ---- */
 
-START_TEST(centered_rmsprop_takes_no_root_of_a_variance_below_zero)
+TEST_EACH(centered_rmsprop_takes_no_root_of_a_variance_below_zero, 4)
 {
     /* The variance of a steady gradient tends to nothing, and rounding takes it below. */
     static const double steady[] = { 0.1, -0.3, 7, 1e-5 };
@@ -71,9 +71,8 @@ START_TEST(centered_rmsprop_takes_no_root_of_a_variance_below_zero)
     }
     end(a);
 }
-END_TEST
 
-START_TEST(an_eps_of_zero_divides_by_no_zero)
+TEST_EACH(an_eps_of_zero_divides_by_no_zero, 10)
 {
     /* Gradients of nothing, gradients whose squares underflow, and others: with eps 0 the update
      * is bounded by the rate, or is nothing. */
@@ -112,11 +111,10 @@ START_TEST(an_eps_of_zero_divides_by_no_zero)
     ck_assert_double_gt(before[3] - at(&a, 3), 4e-3);
     end(a);
 }
-END_TEST
 
 /* ---- counts ---- */
 
-START_TEST(counts_stop_at_the_largest_number_and_training_goes_on)
+TEST_EACH(counts_stop_at_the_largest_number_and_training_goes_on, KINDS)
 {
     one a = one_of(WF_F64, 3, kinds[_i].rule, kinds[_i].options);
     ck_assert(wf_optim_set_steps_of(a.optim, 0, INT64_MAX - 1));
@@ -130,9 +128,8 @@ START_TEST(counts_stop_at_the_largest_number_and_training_goes_on)
     }
     end(a);
 }
-END_TEST
 
-START_TEST(adams_corrections_are_right_at_the_first_step_and_gone_at_huge_ones)
+TEST(adams_corrections_are_right_at_the_first_step_and_gone_at_huge_ones)
 {
     /* The largest betas below one: 1 - beta^t is the smallest there is. */
     double near = nextafter(1, 0);
@@ -152,11 +149,10 @@ START_TEST(adams_corrections_are_right_at_the_first_step_and_gone_at_huge_ones)
     expect_near(before - at(&a, 0), 1e-3 * 1.5 / 1.5, 1e-6); /* m / sqrt(v), uncorrected */
     end(a);
 }
-END_TEST
 
 /* ---- norms ---- */
 
-START_TEST(a_norm_is_found_wherever_it_can_be_represented)
+TEST_EACH(a_norm_is_found_wherever_it_can_be_represented, 18)
 {
     static const double sizes[2][9] = {
         { 1e30, 3e38, 1e19, 1, 1e-10, 1e-19, 1e-30, 3e-36, 0 },
@@ -182,9 +178,8 @@ START_TEST(a_norm_is_found_wherever_it_can_be_represented)
     expect_near(wf_tensor_at(wf_param_grad(q), 3), -0.008 * size * by, 1e-5);
     end(a);
 }
-END_TEST
 
-START_TEST(a_norm_above_all_doubles_is_infinite_and_clears_the_gradients)
+TEST(a_norm_above_all_doubles_is_infinite_and_clears_the_gradients)
 {
     use_counting_runtime();
     one a = one_of(WF_F64, 9, "sgd", (given[GIVEN]){ { 0 } });
@@ -195,7 +190,6 @@ START_TEST(a_norm_above_all_doubles_is_infinite_and_clears_the_gradients)
                      "clip: the gradients' norm is inf; the step after it changes nothing");
     end(a);
 }
-END_TEST
 
 /* ---- gradients that are no numbers ---- */
 
@@ -208,7 +202,7 @@ static void spoil(wf_var *p, int64_t i, double number)
         ((float *)grad->data)[i] = (float)number;
 }
 
-START_TEST(a_gradient_that_is_not_finite_reaches_no_weight_and_is_said_once)
+TEST_EACH(a_gradient_that_is_not_finite_reaches_no_weight_and_is_said_once, 6 * KINDS)
 {
     use_counting_runtime();
     static const struct {
@@ -253,9 +247,8 @@ START_TEST(a_gradient_that_is_not_finite_reaches_no_weight_and_is_said_once)
     wf_optim_free(optim);
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(a_gradient_whose_square_overflows_is_refused_by_rules_that_square)
+TEST(a_gradient_whose_square_overflows_is_refused_by_rules_that_square)
 {
     use_counting_runtime();
     one a = one_of(WF_F32, 5, "adam", (given[GIVEN]){ { 0 } });
@@ -281,9 +274,8 @@ START_TEST(a_gradient_whose_square_overflows_is_refused_by_rules_that_square)
     expect_near(before - at(&a, 0), 1, 1e-6);
     end(a);
 }
-END_TEST
 
-START_TEST(what_is_committed_after_clipping_is_looked_at_all_the_same)
+TEST(what_is_committed_after_clipping_is_looked_at_all_the_same)
 {
     use_counting_runtime();
     one a = one_of(WF_F32, 5000, "adam", (given[GIVEN]){ { 0 } });
@@ -297,11 +289,10 @@ START_TEST(what_is_committed_after_clipping_is_looked_at_all_the_same)
     ck_assert_int_eq(counts.logs, 1);
     end(a);
 }
-END_TEST
 
 /* ---- the caller's floating-point state ---- */
 
-START_TEST(the_callers_rounding_mode_changes_no_bit_and_its_traps_are_not_sprung)
+TEST_EACH(the_callers_rounding_mode_changes_no_bit_and_its_traps_are_not_sprung, KINDS)
 {
     static const int modes[] = { FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO };
     uint64_t hash[4];
@@ -331,26 +322,4 @@ START_TEST(the_callers_rounding_mode_changes_no_bit_and_its_traps_are_not_sprung
         wf_optim_free(optim);
         wf_module_free(net);
     }
-}
-END_TEST
-
-static void add(TCase *tests)
-{
-    tcase_add_loop_test(
-        tests, the_callers_rounding_mode_changes_no_bit_and_its_traps_are_not_sprung, 0, KINDS);
-    tcase_add_loop_test(tests, centered_rmsprop_takes_no_root_of_a_variance_below_zero, 0, 4);
-    tcase_add_loop_test(tests, an_eps_of_zero_divides_by_no_zero, 0, 10);
-    tcase_add_loop_test(tests, counts_stop_at_the_largest_number_and_training_goes_on, 0, KINDS);
-    tcase_add_test(tests, adams_corrections_are_right_at_the_first_step_and_gone_at_huge_ones);
-    tcase_add_loop_test(tests, a_norm_is_found_wherever_it_can_be_represented, 0, 18);
-    tcase_add_test(tests, a_norm_above_all_doubles_is_infinite_and_clears_the_gradients);
-    tcase_add_loop_test(tests, a_gradient_that_is_not_finite_reaches_no_weight_and_is_said_once, 0,
-                        6 * KINDS);
-    tcase_add_test(tests, a_gradient_whose_square_overflows_is_refused_by_rules_that_square);
-    tcase_add_test(tests, what_is_committed_after_clipping_is_looked_at_all_the_same);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "numbers of optimisers", add);
 }

@@ -55,7 +55,7 @@ static void run_step(wf_tape *t, run *r, uint64_t step)
     ck_assert(wf_optim_step(r->optim));
 }
 
-START_TEST(a_saved_run_goes_on_with_the_same_bits)
+TEST_EACH(a_saved_run_goes_on_with_the_same_bits, 2 * KINDS)
 {
     wf_dtype dtype = _i % 2 ? WF_F64 : WF_F32;
     int kind = _i / 2;
@@ -83,9 +83,8 @@ START_TEST(a_saved_run_goes_on_with_the_same_bits)
     run_end(half);
     run_end(rest);
 }
-END_TEST
 
-START_TEST(a_parameter_that_joined_late_resumes_with_its_own_count)
+TEST_EACH(a_parameter_that_joined_late_resumes_with_its_own_count, 2)
 {
     /* One number, and one that joins at step 8, whose corrections are those of its own count. */
     static const struct {
@@ -122,9 +121,8 @@ START_TEST(a_parameter_that_joined_late_resumes_with_its_own_count)
     }
     ck_assert_double_eq(end[0], end[1]);
 }
-END_TEST
 
-START_TEST(counts_are_exact_to_the_largest)
+TEST(counts_are_exact_to_the_largest)
 {
     static const int64_t counts_of[4] = { INT64_MAX, (INT64_C(1) << 53) + 1, 0, 0xFFFFFFFF };
     wf_error e = { "" };
@@ -137,9 +135,8 @@ START_TEST(counts_are_exact_to_the_largest)
     run_end(a);
     run_end(b);
 }
-END_TEST
 
-START_TEST(model_and_optimisers_share_one_file)
+TEST(model_and_optimisers_share_one_file)
 {
     wf_error e = { "" };
     run a = run_of(WF_F32, 4), b = run_of(WF_F32, 4);
@@ -176,9 +173,8 @@ START_TEST(model_and_optimisers_share_one_file)
     run_end(a);
     run_end(b);
 }
-END_TEST
 
-START_TEST(buffers_convert_between_precisions_where_they_fit)
+TEST(buffers_convert_between_precisions_where_they_fit)
 {
     wf_error e = { "" };
     wf_module *net[2] = { module_of(WF_F64), module_of(WF_F32) };
@@ -205,7 +201,6 @@ START_TEST(buffers_convert_between_precisions_where_they_fit)
         wf_module_free(net[k]);
     }
 }
-END_TEST
 
 /* ---- what does not fit ---- */
 
@@ -311,7 +306,7 @@ static wf_bundle *bundle_of(const wf_archive *good, const odd *o)
     return b;
 }
 
-START_TEST(what_does_not_fit_is_one_sentence_and_changes_nothing)
+TEST_EACH(what_does_not_fit_is_one_sentence_and_changes_nothing, ODDS)
 {
     const odd *o = &odds[_i];
     wf_error e = { "" };
@@ -356,9 +351,8 @@ START_TEST(what_does_not_fit_is_one_sentence_and_changes_nothing)
     wf_module_free(net);
     wf_module_free(far);
 }
-END_TEST
 
-START_TEST(buffers_that_one_side_lacks_are_named)
+TEST(buffers_that_one_side_lacks_are_named)
 {
     wf_error e = { "" };
     wf_optim *plain, *with;
@@ -389,14 +383,13 @@ START_TEST(buffers_that_one_side_lacks_are_named)
     wf_module_free(b);
     wf_module_free(big);
 }
-END_TEST
 
 static void update_none(const wf_optim_call *c)
 {
     (void)c;
 }
 
-START_TEST(options_without_names_cannot_be_saved)
+TEST(options_without_names_cannot_be_saved)
 {
     static const wf_optim_rule rule = { .name = "mute", .options_size = 8, .update = update_none };
     wf_error e = { "" };
@@ -409,9 +402,8 @@ START_TEST(options_without_names_cannot_be_saved)
     wf_optim_free(optim);
     wf_module_free(net);
 }
-END_TEST
 
-START_TEST(a_load_that_finds_no_memory_changes_nothing)
+TEST(a_load_that_finds_no_memory_changes_nothing)
 {
     use_counting_runtime();
     wf_error e = { "" };
@@ -441,23 +433,4 @@ START_TEST(a_load_that_finds_no_memory_changes_nothing)
     wf_module_free(net);
     wf_module_free(far);
     ck_assert_int_eq(counts.live, 0);
-}
-END_TEST
-
-static void add(TCase *tests)
-{
-    tcase_add_loop_test(tests, a_saved_run_goes_on_with_the_same_bits, 0, 2 * KINDS);
-    tcase_add_loop_test(tests, a_parameter_that_joined_late_resumes_with_its_own_count, 0, 2);
-    tcase_add_test(tests, counts_are_exact_to_the_largest);
-    tcase_add_test(tests, model_and_optimisers_share_one_file);
-    tcase_add_test(tests, buffers_convert_between_precisions_where_they_fit);
-    tcase_add_loop_test(tests, what_does_not_fit_is_one_sentence_and_changes_nothing, 0, ODDS);
-    tcase_add_test(tests, buffers_that_one_side_lacks_are_named);
-    tcase_add_test(tests, options_without_names_cannot_be_saved);
-    tcase_add_test(tests, a_load_that_finds_no_memory_changes_nothing);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "state of optimisers", add);
 }

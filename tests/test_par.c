@@ -66,7 +66,7 @@ static void check_cover(int threads, int64_t n, int64_t grain)
     if (n > 0) ck_assert_int_le(most - least, 1);
 }
 
-START_TEST(parts_cover_every_index_once_and_end_at_multiples_of_the_grain)
+TEST(parts_cover_every_index_once_and_end_at_multiples_of_the_grain)
 {
     static const int64_t sizes[] = { 0, 1, 2, 3, 7, 63, 64, 65, 1000, 3989 },
                          grains[] = { 1, 3, 16, 64, 999, 5000 };
@@ -76,9 +76,8 @@ START_TEST(parts_cover_every_index_once_and_end_at_multiples_of_the_grain)
             for (size_t k = 0; k < sizeof threads / sizeof *threads; k++)
                 check_cover(threads[k], sizes[i], grains[j]);
 }
-END_TEST
 
-START_TEST(there_are_as_many_threads_as_asked_for_up_to_the_ceiling)
+TEST(there_are_as_many_threads_as_asked_for_up_to_the_ceiling)
 {
     static record r;
     ck_assert_int_eq(wf_threads(), CEILING);
@@ -95,7 +94,6 @@ START_TEST(there_are_as_many_threads_as_asked_for_up_to_the_ceiling)
     wf_par_for(64, 1000, 400, note_part, &r);
     ck_assert_int_eq(wf_par_width(), 3); /* no more threads than parts */
 }
-END_TEST
 
 typedef struct whoami {
     pthread_t thread;
@@ -112,7 +110,7 @@ static void note_thread(void *context, int64_t begin, int64_t end)
     w->end = end;
 }
 
-START_TEST(one_part_is_one_call_on_the_calling_thread)
+TEST(one_part_is_one_call_on_the_calling_thread)
 {
     whoami w = { 0 };
     wf_par_for(5, 1000, 1000, note_thread, &w);
@@ -127,14 +125,13 @@ START_TEST(one_part_is_one_call_on_the_calling_thread)
     wf_par_for(1, INT64_MAX, 1, note_thread, &w);
     ck_assert(w.end == INT64_MAX);
 }
-END_TEST
 
 static void add_lengths(void *context, int64_t begin, int64_t end)
 {
     atomic_fetch_add((atomic_llong *)context, end - begin);
 }
 
-START_TEST(the_largest_range_is_cut_without_overflow)
+TEST(the_largest_range_is_cut_without_overflow)
 {
     for (int i = 0; i < 4; i++) {
         atomic_llong sum = 0;
@@ -142,7 +139,6 @@ START_TEST(the_largest_range_is_cut_without_overflow)
         ck_assert(atomic_load(&sum) == INT64_MAX);
     }
 }
-END_TEST
 
 /* A team whose members write, meet, and read what all have written, round after round. */
 enum { ROUNDS = 300 };
@@ -166,7 +162,7 @@ static void meet(void *context, wf_team *team, int id, int size)
     }
 }
 
-START_TEST(a_team_meets_at_its_barrier)
+TEST(a_team_meets_at_its_barrier)
 {
     for (int i = 0; i < 4; i++) {
         meeting m = { 0 };
@@ -179,7 +175,6 @@ START_TEST(a_team_meets_at_its_barrier)
         ck_assert_int_eq(wf_par_width(), widths[i]);
     }
 }
-END_TEST
 
 typedef struct nesting {
     atomic_int inner_parts, inner_members, strangers;
@@ -217,7 +212,7 @@ static void nest_in_team(void *context, wf_team *team, int id, int size)
     wf_team_barrier(team);
 }
 
-START_TEST(a_parallel_loop_within_another_or_within_a_team_runs_on_its_own_thread)
+TEST(a_parallel_loop_within_another_or_within_a_team_runs_on_its_own_thread)
 {
     for (int team = 0; team < 2; team++) {
         nesting n = { 0 };
@@ -236,7 +231,6 @@ START_TEST(a_parallel_loop_within_another_or_within_a_team_runs_on_its_own_threa
     wf_par_for(3, 30, 1, note_part, &r);
     ck_assert_int_eq(atomic_load(&r.parts), 3);
 }
-END_TEST
 
 static void nest_below_one_part(void *context, int64_t begin, int64_t end)
 {
@@ -245,17 +239,16 @@ static void nest_below_one_part(void *context, int64_t begin, int64_t end)
     wf_par_for(3, 30, 1, note_part, context);
 }
 
-START_TEST(a_loop_below_a_single_part_still_has_threads)
+TEST(a_loop_below_a_single_part_still_has_threads)
 {
     static record r;
     memset(&r, 0, sizeof r);
     wf_par_for(5, 10, 10, nest_below_one_part, &r);
     ck_assert_int_eq(atomic_load(&r.parts), 3);
 }
-END_TEST
 
 #if defined(_OPENMP) && !defined(WF_PAR_PTHREAD)
-START_TEST(within_a_parallel_region_of_the_users_it_runs_on_its_own_thread)
+TEST(within_a_parallel_region_of_the_users_it_runs_on_its_own_thread)
 {
     nesting n = { 0 };
     wf_par_width();
@@ -266,7 +259,6 @@ START_TEST(within_a_parallel_region_of_the_users_it_runs_on_its_own_thread)
     ck_assert_int_eq(atomic_load(&n.inner_members), 2);
     ck_assert_int_eq(atomic_load(&n.strangers), 0);
 }
-END_TEST
 #endif
 
 static void *use_threads(void *argument)
@@ -283,7 +275,7 @@ static void *use_threads(void *argument)
     return NULL;
 }
 
-START_TEST(several_threads_of_the_users_may_each_run_loops_at_once)
+TEST(several_threads_of_the_users_may_each_run_loops_at_once)
 {
     pthread_t thread[4];
     atomic_int wrong = 0;
@@ -292,9 +284,8 @@ START_TEST(several_threads_of_the_users_may_each_run_loops_at_once)
     for (int i = 0; i < 4; i++) pthread_join(thread[i], NULL);
     ck_assert_int_eq(atomic_load(&wrong), 0);
 }
-END_TEST
 
-START_TEST(a_child_forked_after_threads_were_used_still_works)
+TEST(a_child_forked_after_threads_were_used_still_works)
 {
     atomic_int wrong = 0;
     use_threads(&wrong);
@@ -313,7 +304,6 @@ START_TEST(a_child_forked_after_threads_were_used_still_works)
     ck_assert_int_eq(atomic_load(&wrong), 0);
     ck_assert_int_gt(wf_par_width(), 1);
 }
-END_TEST
 
 /* Tests of this program, run again under an environment in which OpenMP gives fewer threads than
  * asked for, or more levels of them. */
@@ -325,7 +315,8 @@ static const struct surroundings {
     { "OMP_DYNAMIC", "true", "do_not_depend" },   { "OMP_MAX_ACTIVE_LEVELS", "4", "within" },
 };
 
-START_TEST(whatever_openmp_is_told_by_the_environment_the_results_are_the_same)
+TEST_EACH(whatever_openmp_is_told_by_the_environment_the_results_are_the_same,
+          sizeof surroundings / sizeof *surroundings)
 {
     const struct surroundings *s = &surroundings[_i];
     fflush(NULL);
@@ -341,7 +332,6 @@ START_TEST(whatever_openmp_is_told_by_the_environment_the_results_are_the_same)
     ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s=%s: %s failed", s->name,
                   s->value, s->tests);
 }
-END_TEST
 
 #ifdef __SSE2__
 /* Floating point in a part: 1 for each thing that is not as promised. */
@@ -389,7 +379,7 @@ static const uint32_t states[] = {
     0x1F80 & ~0x0400u,        /* overflow trapped */
 };
 
-START_TEST(floating_point_is_set_inside_and_given_back_untouched)
+TEST_EACH(floating_point_is_set_inside_and_given_back_untouched, sizeof states / sizeof *states)
 {
     static float data[100000];
     wf_tensor x = wf_tensor_of(WF_F32, WF_SHAPE(100000), data);
@@ -424,7 +414,6 @@ START_TEST(floating_point_is_set_inside_and_given_back_untouched)
     }
     ck_assert_int_eq(atomic_load(&strange), 0);
 }
-END_TEST
 #endif
 
 /* A walk whose result would show how it was cut: the sum of each run is rounded, then mixed with
@@ -475,7 +464,8 @@ static const wf_shape walks[][2] = {
     { { 2, { 31, 37 } }, { 2, { 31, 37 } } },
 };
 
-START_TEST(the_bits_and_the_cuts_of_a_walk_do_not_depend_on_the_number_of_threads)
+TEST_EACH(the_bits_and_the_cuts_of_a_walk_do_not_depend_on_the_number_of_threads,
+          sizeof walks / sizeof *walks)
 {
     const wf_shape *shape = walks[_i];
     int64_t n = wf_shape_count(&shape[0]), m = wf_shape_count(&shape[1]);
@@ -518,9 +508,8 @@ START_TEST(the_bits_and_the_cuts_of_a_walk_do_not_depend_on_the_number_of_thread
     wf_release(y);
     wf_release(once);
 }
-END_TEST
 
-START_TEST(a_long_walk_really_is_shared_and_a_short_one_is_not)
+TEST(a_long_walk_really_is_shared_and_a_short_one_is_not)
 {
     static float x[40000], y[40000];
     wf_tensor a = wf_tensor_of(WF_F32, WF_SHAPE(200, 200), x),
@@ -539,36 +528,5 @@ START_TEST(a_long_walk_really_is_shared_and_a_short_one_is_not)
     sum_to(&a, &b, -1, 3, &c);
     ck_assert_int_eq(atomic_load(&c.runs), 3600);
 }
-END_TEST
 
-static void add(TCase *tests)
-{
-    tcase_add_test(tests, parts_cover_every_index_once_and_end_at_multiples_of_the_grain);
-    tcase_add_test(tests, there_are_as_many_threads_as_asked_for_up_to_the_ceiling);
-    tcase_add_test(tests, one_part_is_one_call_on_the_calling_thread);
-    tcase_add_test(tests, the_largest_range_is_cut_without_overflow);
-    tcase_add_test(tests, a_team_meets_at_its_barrier);
-    tcase_add_test(tests, a_parallel_loop_within_another_or_within_a_team_runs_on_its_own_thread);
-    tcase_add_test(tests, a_loop_below_a_single_part_still_has_threads);
-#if defined(_OPENMP) && !defined(WF_PAR_PTHREAD)
-    tcase_add_test(tests, within_a_parallel_region_of_the_users_it_runs_on_its_own_thread);
-#endif
-    tcase_add_test(tests, several_threads_of_the_users_may_each_run_loops_at_once);
-    tcase_add_test(tests, a_child_forked_after_threads_were_used_still_works);
-    tcase_add_loop_test(tests, whatever_openmp_is_told_by_the_environment_the_results_are_the_same,
-                        0, sizeof surroundings / sizeof *surroundings);
-#ifdef __SSE2__
-    tcase_add_loop_test(tests, floating_point_is_set_inside_and_given_back_untouched, 0,
-                        sizeof states / sizeof *states);
-#endif
-    tcase_add_loop_test(tests,
-                        the_bits_and_the_cuts_of_a_walk_do_not_depend_on_the_number_of_threads, 0,
-                        sizeof walks / sizeof *walks);
-    tcase_add_test(tests, a_long_walk_really_is_shared_and_a_short_one_is_not);
-}
-
-int main(int argc, char **argv)
-{
-    if (!wf_runtime_set(&(wf_runtime){ .threads = CEILING }, NULL)) return 1;
-    return harness_main(argc, argv, "par", add);
-}
+const harness_suite suite = { .runtime = &(const wf_runtime){ .threads = CEILING } };

@@ -53,7 +53,7 @@ static void param_grad_is(double a, double b, double c)
     ck_assert(wf_tensor_at(g, 0) == a && wf_tensor_at(g, 1) == b && wf_tensor_at(g, 2) == c);
 }
 
-START_TEST(a_tied_parameter_is_imported_once_and_gathers_everything)
+TEST(a_tied_parameter_is_imported_once_and_gathers_everything)
 {
     set_up();
     wf_var *y = wf_mul(t, w, w);
@@ -79,9 +79,8 @@ START_TEST(a_tied_parameter_is_imported_once_and_gathers_everything)
     for (int i = 0; i < 100; i++) ck_assert(wf_tensor_at(wf_param_grad(many[i]), 0) == 6);
     tear_down();
 }
-END_TEST
 
-START_TEST(gradients_add_up_over_calls_and_steps_until_they_are_cleared)
+TEST(gradients_add_up_over_calls_and_steps_until_they_are_cleared)
 {
     set_up();
     wf_var *y = wf_sum(t, wf_square(t, w), NULL);
@@ -100,9 +99,8 @@ START_TEST(gradients_add_up_over_calls_and_steps_until_they_are_cleared)
     param_grad_is(1, 1, 1);
     tear_down();
 }
-END_TEST
 
-START_TEST(a_kept_parameter_has_the_sweeps_gradient_and_commits_all_the_same)
+TEST(a_kept_parameter_has_the_sweeps_gradient_and_commits_all_the_same)
 {
     set_up();
     for (int turn = 1; turn <= 2; turn++) {
@@ -115,9 +113,8 @@ START_TEST(a_kept_parameter_has_the_sweeps_gradient_and_commits_all_the_same)
     }
     tear_down();
 }
-END_TEST
 
-START_TEST(after_an_error_no_gradient_has_changed)
+TEST(after_an_error_no_gradient_has_changed)
 {
     set_up();
     ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
@@ -144,9 +141,8 @@ START_TEST(after_an_error_no_gradient_has_changed)
     param_grad_is(2, 2, 2);
     tear_down();
 }
-END_TEST
 
-START_TEST(a_deferred_commit_waits_and_adds_up)
+TEST(a_deferred_commit_waits_and_adds_up)
 {
     set_up_with((wf_tape_options){ .defer_commit = true });
     wf_var *y = wf_sum(t, wf_square(t, w), NULL);
@@ -171,9 +167,8 @@ START_TEST(a_deferred_commit_waits_and_adds_up)
     param_grad_is(4, 8, 12);
     tear_down();
 }
-END_TEST
 
-START_TEST(commits_that_collide_are_an_error_not_a_race)
+TEST(commits_that_collide_are_an_error_not_a_race)
 {
     set_up();
     wf_tape *other = wf_tape_new(NULL);
@@ -191,9 +186,8 @@ START_TEST(commits_that_collide_are_an_error_not_a_race)
     wf_tape_free(other);
     tear_down();
 }
-END_TEST
 
-START_TEST(two_tapes_read_one_model_and_both_commit)
+TEST(two_tapes_read_one_model_and_both_commit)
 {
     set_up();
     wf_tape *other = wf_tape_new(NULL);
@@ -204,9 +198,8 @@ START_TEST(two_tapes_read_one_model_and_both_commit)
     wf_tape_free(other);
     tear_down();
 }
-END_TEST
 
-START_TEST(a_rehearsal_leaves_nothing_behind)
+TEST(a_rehearsal_leaves_nothing_behind)
 {
     set_up_with((wf_tape_options){ .rehearsal = true });
     wf_var *x = numbers(3), *y = wf_sum(t, wf_mul(t, w, x), NULL);
@@ -217,9 +210,8 @@ START_TEST(a_rehearsal_leaves_nothing_behind)
     ck_assert_ptr_null(wf_param_grad(w));
     tear_down();
 }
-END_TEST
 
-START_TEST(a_bound_var_stands_for_its_parameter_until_the_reset)
+TEST(a_bound_var_stands_for_its_parameter_until_the_reset)
 {
     m = wf_module_new("net", NULL); /* floats, checked in double */
     wf_var *p = wf_param_new(m, "p", WF_SHAPE(3), (wf_init){ .kind = WF_INIT_CONSTANT, .a = 1 });
@@ -240,9 +232,8 @@ START_TEST(a_bound_var_stands_for_its_parameter_until_the_reset)
     ck_assert_int_eq(wf_dtype_of(wf_square(t, p)), WF_F32);
     tear_down();
 }
-END_TEST
 
-START_TEST(a_binding_that_cannot_be_is_refused)
+TEST(a_binding_that_cannot_be_is_refused)
 {
     set_up();
     ck_assert(!wf_tape_bind(t, w, numbers(4)));
@@ -259,11 +250,10 @@ START_TEST(a_binding_that_cannot_be_is_refused)
     ck_assert_str_eq(wf_tape_error(t), "bind: the second var was never made (NULL)");
     tear_down();
 }
-END_TEST
 
 /* A weight that was computed stands for the parameter: gradients flow through to what it was
  * computed from. */
-START_TEST(a_binding_to_a_computed_var_is_differentiated_through)
+TEST(a_binding_to_a_computed_var_is_differentiated_through)
 {
     set_up();
     wf_var *x = numbers(3);
@@ -274,7 +264,6 @@ START_TEST(a_binding_to_a_computed_var_is_differentiated_through)
     ck_assert_ptr_null(wf_param_grad(w));
     tear_down();
 }
-END_TEST
 
 static void no_log(void *user, const char *text)
 {
@@ -282,23 +271,4 @@ static void no_log(void *user, const char *text)
     (void)text;
 }
 
-static void add(TCase *tests)
-{
-    tcase_add_test(tests, a_tied_parameter_is_imported_once_and_gathers_everything);
-    tcase_add_test(tests, gradients_add_up_over_calls_and_steps_until_they_are_cleared);
-    tcase_add_test(tests, a_kept_parameter_has_the_sweeps_gradient_and_commits_all_the_same);
-    tcase_add_test(tests, after_an_error_no_gradient_has_changed);
-    tcase_add_test(tests, a_deferred_commit_waits_and_adds_up);
-    tcase_add_test(tests, commits_that_collide_are_an_error_not_a_race);
-    tcase_add_test(tests, two_tapes_read_one_model_and_both_commit);
-    tcase_add_test(tests, a_rehearsal_leaves_nothing_behind);
-    tcase_add_test(tests, a_bound_var_stands_for_its_parameter_until_the_reset);
-    tcase_add_test(tests, a_binding_that_cannot_be_is_refused);
-    tcase_add_test(tests, a_binding_to_a_computed_var_is_differentiated_through);
-}
-
-int main(int argc, char **argv)
-{
-    if (!wf_runtime_set(&(wf_runtime){ .log = no_log }, NULL)) return 1;
-    return harness_main(argc, argv, "params", add);
-}
+const harness_suite suite = { .runtime = &(const wf_runtime){ .log = no_log } };

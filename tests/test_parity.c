@@ -181,7 +181,7 @@ static void expect_grad(void *context, const char *name, wf_var *p)
     expect(context, name, wf_tensor_count(wf_param_value(p)), wf_param_grad(p));
 }
 
-START_TEST(recurrent_layers_give_the_outputs_and_gradients_of_pytorch)
+TEST_EACH(recurrent_layers_give_the_outputs_and_gradients_of_pytorch, MODES *ASKED *FORMS)
 {
     const struct mode *mode = &modes[_i / FORMS / ASKED];
     const char *cell = asked[_i / FORMS % ASKED].cell, *wanted = asked[_i / FORMS % ASKED].outputs;
@@ -251,7 +251,6 @@ START_TEST(recurrent_layers_give_the_outputs_and_gradients_of_pytorch)
     wf_module_free(net);
     wf_archive_free(file);
 }
-END_TEST
 
 /* ---- optimisers ---- */
 
@@ -334,7 +333,7 @@ static void give_these(wf_tape *t, wf_var *p, const double *g)
     ck_assert_msg(wf_backward_from(t, 1, &p, &cotangent), "%s", wf_tape_error(t));
 }
 
-START_TEST(optimisers_give_the_parameters_of_pytorch_over_a_hundred_steps)
+TEST_EACH(optimisers_give_the_parameters_of_pytorch_over_a_hundred_steps, RULES)
 {
     const struct rule *rule = &rules[_i];
     wf_error e = { 0 };
@@ -379,9 +378,8 @@ START_TEST(optimisers_give_the_parameters_of_pytorch_over_a_hundred_steps)
     wf_module_free(net);
     wf_archive_free(file);
 }
-END_TEST
 
-START_TEST(clipping_gives_the_norms_and_gradients_of_pytorch)
+TEST_EACH(clipping_gives_the_norms_and_gradients_of_pytorch, 3)
 {
     static const struct {
         const char *name;
@@ -422,11 +420,10 @@ START_TEST(clipping_gives_the_norms_and_gradients_of_pytorch)
     wf_module_free(net);
     wf_archive_free(file);
 }
-END_TEST
 
 /* ---- training, step by step ---- */
 
-START_TEST(fifty_steps_of_training_lose_what_they_lose_in_pytorch)
+TEST_EACH(fifty_steps_of_training_lose_what_they_lose_in_pytorch, 2)
 {
     enum { STEPS = 50, LETTERS = 900, LANES = 3, LENGTH = 7, EMBED = 5, WIDTH = 9 };
     static const double clip = 0.2;
@@ -513,7 +510,6 @@ START_TEST(fifty_steps_of_training_lose_what_they_lose_in_pytorch)
     wf_release(license);
     wf_archive_free(file);
 }
-END_TEST
 
 /* ---- files ---- */
 
@@ -552,7 +548,7 @@ static wf_var *model_answer(wf_tape *t, const model *m)
     return y;
 }
 
-START_TEST(a_state_dict_that_pytorch_wrote_loads_and_answers_alike)
+TEST(a_state_dict_that_pytorch_wrote_loads_and_answers_alike)
 {
     wf_error e = { 0 };
     model m = model_new();
@@ -569,9 +565,8 @@ START_TEST(a_state_dict_that_pytorch_wrote_loads_and_answers_alike)
     wf_archive_free(answer);
     wf_module_free(m.net);
 }
-END_TEST
 
-START_TEST(a_state_dict_that_pytorch_wrote_is_saved_with_the_same_names_shapes_and_bits)
+TEST(a_state_dict_that_pytorch_wrote_is_saved_with_the_same_names_shapes_and_bits)
 {
     wf_error e = { 0 };
     char path[4200];
@@ -596,9 +591,9 @@ START_TEST(a_state_dict_that_pytorch_wrote_is_saved_with_the_same_names_shapes_a
     wf_archive_free(theirs);
     wf_module_free(m.net);
 }
-END_TEST
 
-START_TEST(a_model_that_weft_saved_loads_in_pytorch_and_answers_alike)
+/* Only where there is a PyTorch: it is no dependency of the tests. */
+TEST_EACH(a_model_that_weft_saved_loads_in_pytorch_and_answers_alike, getenv("WEFT_TORCH") ? 1 : 0)
 {
     wf_error e = { 0 };
     char path[4200], answer[4200], command[16384];
@@ -617,26 +612,4 @@ START_TEST(a_model_that_weft_saved_loads_in_pytorch_and_answers_alike)
     ck_assert_msg(system(command) == 0, "PyTorch does not read what Weft saved");
     wf_tape_free(t);
     wf_module_free(m.net);
-}
-END_TEST
-
-static void add(TCase *tests)
-{
-    tcase_add_loop_test(tests, recurrent_layers_give_the_outputs_and_gradients_of_pytorch, 0,
-                        MODES * ASKED * FORMS);
-    tcase_add_loop_test(tests, optimisers_give_the_parameters_of_pytorch_over_a_hundred_steps, 0,
-                        RULES);
-    tcase_add_loop_test(tests, clipping_gives_the_norms_and_gradients_of_pytorch, 0, 3);
-    tcase_add_loop_test(tests, fifty_steps_of_training_lose_what_they_lose_in_pytorch, 0, 2);
-    tcase_add_test(tests, a_state_dict_that_pytorch_wrote_loads_and_answers_alike);
-    tcase_add_test(tests,
-                   a_state_dict_that_pytorch_wrote_is_saved_with_the_same_names_shapes_and_bits);
-    /* Only where there is a PyTorch: it is no dependency of the tests. */
-    if (getenv("WEFT_TORCH"))
-        tcase_add_test(tests, a_model_that_weft_saved_loads_in_pytorch_and_answers_alike);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "parity", add);
 }

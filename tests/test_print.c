@@ -34,7 +34,7 @@ static void check_text(const wf_tensor *x, const char *expected)
     }
 }
 
-START_TEST(a_printed_tensor_has_aligned_columns_and_says_what_it_is)
+TEST(a_printed_tensor_has_aligned_columns_and_says_what_it_is)
 {
     wf_tensor x = filled(WF_SHAPE(2, 3), -1.5, 0.75), t;
     check_text(&x, "[[-1.50 -0.75  0.00]\n"
@@ -67,9 +67,8 @@ START_TEST(a_printed_tensor_has_aligned_columns_and_says_what_it_is)
     x = wf_tensor_of(WF_F64, WF_SHAPE(4), odd);
     check_text(&x, "[  nan   inf  -inf 0.125]  f64 (4)");
 }
-END_TEST
 
-START_TEST(a_large_tensor_shows_its_corners)
+TEST(a_large_tensor_shows_its_corners)
 {
     wf_tensor x = filled(WF_SHAPE(15, 20), 0, 1);
     check_text(&x, "[[  0.0   1.0   2.0 ...  17.0  18.0  19.0]\n"
@@ -100,9 +99,8 @@ START_TEST(a_large_tensor_shows_its_corners)
                    " [[294.0 295.0 296.0]\n"
                    "  [297.0 298.0 299.0]]]  f32 (50, 2, 3)");
 }
-END_TEST
 
-START_TEST(long_rows_are_broken_and_stay_within_the_page)
+TEST(long_rows_are_broken_and_stay_within_the_page)
 {
     wf_tensor x = filled(WF_SHAPE(2, 40), 0, 0.25);
     char text[4000];
@@ -118,9 +116,8 @@ START_TEST(long_rows_are_broken_and_stay_within_the_page)
     ck_assert_ptr_nonnull(strstr(text, "[[ 0.00  0.25 "));
     ck_assert_ptr_nonnull(strstr(text, " 19.75]]  f32 (2, 40)"));
 }
-END_TEST
 
-START_TEST(what_is_not_there_is_printed_too)
+TEST(what_is_not_there_is_printed_too)
 {
     wf_tensor none = wf_tensor_of(WF_F64, WF_SHAPE(2, 3), NULL),
               empty = wf_tensor_of(WF_I32, WF_SHAPE(4, 0), NULL);
@@ -128,7 +125,6 @@ START_TEST(what_is_not_there_is_printed_too)
     check_text(&none, "(no data)  f64 (2, 3)");
     check_text(&empty, "[]  i32 (4, 0)");
 }
-END_TEST
 
 /* What fn writes to stdout. */
 static const char *printed(void (*fn)(void))
@@ -155,11 +151,10 @@ static void print_two(void)
     wf_tensor_print(NULL);
 }
 
-START_TEST(printing_writes_the_same_text_and_a_newline_to_stdout)
+TEST(printing_writes_the_same_text_and_a_newline_to_stdout)
 {
     ck_assert_str_eq(printed(print_two), "[[1.0 2.0]\n [3.0 4.0]]  f32 (2, 2)\n(no tensor)\n");
 }
-END_TEST
 
 static void print_named(void)
 {
@@ -173,7 +168,7 @@ static void print_named(void)
     wf_tape_free(t);
 }
 
-START_TEST(what_is_printed_under_a_name_stays_in_line)
+TEST(what_is_printed_under_a_name_stays_in_line)
 {
     ck_assert_str_eq(printed(print_named), "h = [[1.0 2.0]\n"
                                            "     [3.0 4.0]]  f32 (2, 2)\n"
@@ -183,7 +178,6 @@ START_TEST(what_is_printed_under_a_name_stays_in_line)
                                            "nothing = (no tensor)\n"
                                            "[1.0 2.0 3.0 4.0]  f32 (4)\n");
 }
-END_TEST
 
 static const wf_module *shown;
 
@@ -201,7 +195,7 @@ static const char whole_module[] = "net, f32\n"
                                    "  gru.bias_hh_l0    (12)      12\n"
                                    "  5 parameters               123";
 
-START_TEST(a_printed_module_lists_paths_shapes_and_counts_and_their_sum)
+TEST(a_printed_module_lists_paths_shapes_and_counts_and_their_sum)
 {
     wf_module *net = wf_module_new("net", NULL);
     wf_embedding *words = wf_embedding_new(net, "낱말",
@@ -226,21 +220,4 @@ START_TEST(a_printed_module_lists_paths_shapes_and_counts_and_their_sum)
     snprintf(expected, sizeof expected, "%s\n(no module)\n", whole_module);
     ck_assert_str_eq(printed(print_modules), expected);
     wf_module_free(net);
-}
-END_TEST
-
-static void add(TCase *tests)
-{
-    tcase_add_test(tests, a_printed_tensor_has_aligned_columns_and_says_what_it_is);
-    tcase_add_test(tests, a_large_tensor_shows_its_corners);
-    tcase_add_test(tests, long_rows_are_broken_and_stay_within_the_page);
-    tcase_add_test(tests, what_is_not_there_is_printed_too);
-    tcase_add_test(tests, printing_writes_the_same_text_and_a_newline_to_stdout);
-    tcase_add_test(tests, what_is_printed_under_a_name_stays_in_line);
-    tcase_add_test(tests, a_printed_module_lists_paths_shapes_and_counts_and_their_sum);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "print", add);
 }

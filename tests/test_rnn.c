@@ -53,10 +53,10 @@ static void add_to(double *sum, int64_t n, const double *x)
 
 /* ---- lengths ---- */
 
-static const int32_t uneven[BATCH] = { 3, TIME, 0, 1, 4 };     /* unsorted, with 0, 1 and all */
+static const int32_t uneven[BATCH] = { 3, TIME, 0, 1, 4 }; /* unsorted, with 0, 1 and all */
 
 /* One loop index is a kind and whether it has both directions. */
-START_TEST(a_ragged_batch_is_its_sequences_one_at_a_time_and_padding_is_never_read)
+TEST_EACH(a_ragged_batch_is_its_sequences_one_at_a_time_and_padding_is_never_read, 2 * KINDS)
 {
     bench b = bench_of(_i / 2, _i % 2 == 1, WF_F64);
     const trial *c = &b.trial;
@@ -136,9 +136,8 @@ START_TEST(a_ragged_batch_is_its_sequences_one_at_a_time_and_padding_is_never_re
     outcome_free(&all);
     bench_free(&b);
 }
-END_TEST
 
-START_TEST(full_lengths_are_no_lengths)
+TEST_EACH(full_lengths_are_no_lengths, 2 * KINDS)
 {
     static const int32_t full[BATCH] = { TIME, TIME, TIME, TIME, TIME };
     bench b = bench_of(_i / 2, _i % 2 == 1, WF_F64);
@@ -150,9 +149,8 @@ START_TEST(full_lengths_are_no_lengths)
     outcome_free(&given);
     bench_free(&b);
 }
-END_TEST
 
-START_TEST(the_order_of_sequences_in_a_batch_does_not_matter)
+TEST_EACH(the_order_of_sequences_in_a_batch_does_not_matter, 2 * KINDS)
 {
     static const int order[BATCH] = { 3, 0, 4, 2, 1 };
     bench b = bench_of(_i / 2, _i % 2 == 1, WF_F64);
@@ -176,7 +174,6 @@ START_TEST(the_order_of_sequences_in_a_batch_does_not_matter)
     trial_free(&other);
     bench_free(&b);
 }
-END_TEST
 
 /* ---- time and direction ---- */
 
@@ -220,7 +217,7 @@ static void assert_sweep(wf_tape *t, const bench *b, wf_var *x, wf_var *y, wf_va
     }
 }
 
-START_TEST(two_halves_are_the_whole)
+TEST_EACH(two_halves_are_the_whole, KINDS)
 {
     enum { CUT = 2 };
     bench b = bench_of(_i, false, WF_F64);
@@ -255,7 +252,6 @@ START_TEST(two_halves_are_the_whole)
     }
     bench_free(&b);
 }
-END_TEST
 
 /* Copies the parameters of one layer and direction into a layer of one layer and direction. */
 static void copy_params(const wf_module *from, const char *suffix, const wf_module *to)
@@ -295,7 +291,7 @@ static double *columns(const double *x, int64_t row, int64_t first, int64_t widt
     return y;
 }
 
-START_TEST(both_directions_are_a_run_and_a_run_on_the_flipped_sequence)
+TEST_EACH(both_directions_are_a_run_and_a_run_on_the_flipped_sequence, KINDS)
 {
     static const int32_t full[BATCH] = { TIME, TIME, TIME, TIME, TIME };
     if (kinds[_i].options.layers != 1)
@@ -348,9 +344,8 @@ START_TEST(both_directions_are_a_run_and_a_run_on_the_flipped_sequence)
         bench_free(&two);
     }
 }
-END_TEST
 
-START_TEST(a_reverse_layer_is_a_run_on_the_flipped_sequence)
+TEST_EACH(a_reverse_layer_is_a_run_on_the_flipped_sequence, KINDS)
 {
     static const int32_t full[BATCH] = { TIME, TIME, TIME, TIME, TIME };
     for (int ragged = 0; ragged < 2; ragged++) {
@@ -385,12 +380,11 @@ START_TEST(a_reverse_layer_is_a_run_on_the_flipped_sequence)
         bench_free(&forth);
     }
 }
-END_TEST
 
 /* ---- one step at a time ---- */
 
 /* One loop index is a kind and whether it goes from right to left. */
-START_TEST(a_step_at_a_time_is_the_whole)
+TEST_EACH(a_step_at_a_time_is_the_whole, 2 * KINDS)
 {
     bool reverse = _i % 2 == 1;
     bench b = bench_like(_i / 2, false, reverse, WF_F64);
@@ -416,9 +410,8 @@ START_TEST(a_step_at_a_time_is_the_whole)
     wf_tape_free(t);
     bench_free(&b);
 }
-END_TEST
 
-START_TEST(a_first_step_from_no_states_is_one_from_zeros)
+TEST_EACH(a_first_step_from_no_states_is_one_from_zeros, KINDS)
 {
     bench b = bench_of(_i, false, WF_F64);
     wf_tape *t = wf_tape_new(NULL);
@@ -437,11 +430,10 @@ START_TEST(a_first_step_from_no_states_is_one_from_zeros)
     wf_tape_free(t);
     bench_free(&b);
 }
-END_TEST
 
 /* ---- what a call may be given ---- */
 
-START_TEST(no_steps_at_all_leave_the_initial_states_and_pass_their_gradients_through)
+TEST_EACH(no_steps_at_all_leave_the_initial_states_and_pass_their_gradients_through, 2 * KINDS)
 {
     static const int32_t none[BATCH] = { 0 };
     bench b = bench_of(_i / 2, _i % 2 == 1, WF_F64);
@@ -465,9 +457,8 @@ START_TEST(no_steps_at_all_leave_the_initial_states_and_pass_their_gradients_thr
     wf_tape_free(t);
     bench_free(&b);
 }
-END_TEST
 
-START_TEST(one_array_may_give_the_initial_states_and_receive_the_final_ones)
+TEST_EACH(one_array_may_give_the_initial_states_and_receive_the_final_ones, 2 * KINDS)
 {
     bench b = bench_of(_i / 2, _i % 2 == 1, WF_F64);
     const trial *c = &b.trial;
@@ -491,14 +482,13 @@ START_TEST(one_array_may_give_the_initial_states_and_receive_the_final_ones)
     wf_tape_free(t);
     bench_free(&b);
 }
-END_TEST
 
-START_TEST(one_step_of_one_layer_is_the_cell)
+TEST_EACH(one_step_of_one_layer_is_the_cell, KINDS)
 {
     if (kinds[_i].options.layers != 1 || kinds[_i].options.no_bias) return;
     bench b = bench_of(_i, false, WF_F64);
     const wf_cell *cell = kinds[_i].cell();
-    double self[16] = { 0 };                                   /* the cell's struct, aligned */
+    double self[16] = { 0 }; /* the cell's struct, aligned */
     ck_assert_uint_le(cell->size, sizeof self);
     for (const wf_cell_param *p = cell->params; p->name; p++) {
         char path[128];
@@ -531,9 +521,8 @@ START_TEST(one_step_of_one_layer_is_the_cell)
     wf_tape_free(t);
     bench_free(&b);
 }
-END_TEST
 
-START_TEST(no_initial_state_is_a_state_of_zeros)
+TEST_EACH(no_initial_state_is_a_state_of_zeros, KINDS)
 {
     bench b = bench_of(_i, true, WF_F64);
     double *zeros = calloc((size_t)(b.trial.places * BATCH * HIDDEN), sizeof *zeros);
@@ -551,9 +540,8 @@ START_TEST(no_initial_state_is_a_state_of_zeros)
     outcome_free(&o);
     bench_free(&b);
 }
-END_TEST
 
-START_TEST(each_cotangent_alone_adds_up_to_all_together)
+TEST_EACH(each_cotangent_alone_adds_up_to_all_together, 2 * KINDS)
 {
     bench b = bench_of(_i / 2, _i % 2 == 1, WF_F64);
     b.trial.lengths = uneven;
@@ -563,7 +551,8 @@ START_TEST(each_cotangent_alone_adds_up_to_all_together)
     for (int part = -1; part < b.trial.states; part++) {
         trial one = b.trial;
         if (part >= 0) one.gy = NULL;
-        for (int k = 0; k < one.states; k++) if (k != part) one.gfinal[k] = NULL;
+        for (int k = 0; k < one.states; k++)
+            if (k != part) one.gfinal[k] = NULL;
         outcome o = run_trial(&one);
         add_to(sum, all.n_params, o.dparams);
         add_to(dx, all.n_x, o.dx);
@@ -576,11 +565,10 @@ START_TEST(each_cotangent_alone_adds_up_to_all_together)
     outcome_free(&all);
     bench_free(&b);
 }
-END_TEST
 
 /* ---- dropout between layers ---- */
 
-START_TEST(dropout_between_layers_is_a_matter_of_training)
+TEST(dropout_between_layers_is_a_matter_of_training)
 {
     enum { WIDE = 400 };
     wf_module *net = wf_module_new("net", NULL);
@@ -608,40 +596,12 @@ START_TEST(dropout_between_layers_is_a_matter_of_training)
         for (int64_t i = 0; i < 2 * BATCH * WIDE; i++)
             same[i / (BATCH * WIDE)] += wf_at(first[0], i) == wf_at(other[0], i);
         ck_assert_int_eq(same[0], BATCH * WIDE); /* nothing is dropped before the first layer */
-        if (mode == WF_TRAIN) ck_assert_int_lt(same[1], BATCH * WIDE / 10);
-        else ck_assert_int_eq(same[1], BATCH * WIDE);
+        if (mode == WF_TRAIN)
+            ck_assert_int_lt(same[1], BATCH * WIDE / 10);
+        else
+            ck_assert_int_eq(same[1], BATCH * WIDE);
         wf_tape_free(t);
     }
     free(x);
     wf_module_free(net);
-}
-END_TEST
-
-static void add(TCase *tests)
-{
-    tcase_add_loop_test(tests,
-                        a_ragged_batch_is_its_sequences_one_at_a_time_and_padding_is_never_read, 0,
-                        2 * KINDS);
-    tcase_add_loop_test(tests, full_lengths_are_no_lengths, 0, 2 * KINDS);
-    tcase_add_loop_test(tests, the_order_of_sequences_in_a_batch_does_not_matter, 0, 2 * KINDS);
-    tcase_add_loop_test(tests, two_halves_are_the_whole, 0, KINDS);
-    tcase_add_loop_test(tests, both_directions_are_a_run_and_a_run_on_the_flipped_sequence, 0,
-                        KINDS);
-    tcase_add_loop_test(tests, a_reverse_layer_is_a_run_on_the_flipped_sequence, 0, KINDS);
-    tcase_add_loop_test(tests, a_step_at_a_time_is_the_whole, 0, 2 * KINDS);
-    tcase_add_loop_test(tests, a_first_step_from_no_states_is_one_from_zeros, 0, KINDS);
-    tcase_add_loop_test(tests,
-                        no_steps_at_all_leave_the_initial_states_and_pass_their_gradients_through,
-                        0, 2 * KINDS);
-    tcase_add_loop_test(tests, one_array_may_give_the_initial_states_and_receive_the_final_ones, 0,
-                        2 * KINDS);
-    tcase_add_loop_test(tests, one_step_of_one_layer_is_the_cell, 0, KINDS);
-    tcase_add_loop_test(tests, no_initial_state_is_a_state_of_zeros, 0, KINDS);
-    tcase_add_loop_test(tests, each_cotangent_alone_adds_up_to_all_together, 0, 2 * KINDS);
-    tcase_add_test(tests, dropout_between_layers_is_a_matter_of_training);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "rnn", add);
 }

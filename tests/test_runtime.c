@@ -79,11 +79,10 @@ static int set_then_use_then_set(void)
     return wf_threads() == 7 ? 0 : 6;
 }
 
-START_TEST(the_runtime_can_be_set_until_it_is_used_and_not_after)
+TEST(the_runtime_can_be_set_until_it_is_used_and_not_after)
 {
     ck_assert_int_eq(in_child(set_then_use_then_set), 0);
 }
-END_TEST
 
 static int memory_goes_through(void)
 {
@@ -101,11 +100,10 @@ static int memory_goes_through(void)
     return counts.releases == 3 ? 0 : 6;
 }
 
-START_TEST(all_memory_goes_through_the_hook_and_nothing_is_asked_for_zero_bytes)
+TEST(all_memory_goes_through_the_hook_and_nothing_is_asked_for_zero_bytes)
 {
     ck_assert_int_eq(in_child(memory_goes_through), 0);
 }
-END_TEST
 
 static void *crooked_alloc(void *user, size_t bytes)
 {
@@ -128,13 +126,12 @@ static int crooked_memory(void)
     return strstr(counts.text, "not 64-byte aligned") ? 0 : 4;
 }
 
-START_TEST(memory_that_is_not_aligned_is_given_back_and_counts_as_none)
+TEST(memory_that_is_not_aligned_is_given_back_and_counts_as_none)
 {
     ck_assert_int_eq(in_child(crooked_memory), 0);
 }
-END_TEST
 
-START_TEST(memory_is_aligned_and_writable_for_every_size)
+TEST(memory_is_aligned_and_writable_for_every_size)
 {
     for (size_t bytes = 1; bytes < 5000; bytes = bytes * 3 / 2 + 1) {
         unsigned char *p = wf_alloc(bytes);
@@ -145,16 +142,14 @@ START_TEST(memory_is_aligned_and_writable_for_every_size)
         wf_release(p);
     }
 }
-END_TEST
 
-START_TEST(more_memory_than_there_can_be_is_none)
+TEST(more_memory_than_there_can_be_is_none)
 {
     ck_assert_ptr_null(wf_alloc(SIZE_MAX));
     ck_assert_ptr_null(wf_alloc(SIZE_MAX - 62));
     ck_assert_ptr_null(wf_alloc((size_t)PTRDIFF_MAX + 1));
     ck_assert_ptr_null(wf_alloc_zero(SIZE_MAX / 2 + 1));
 }
-END_TEST
 
 static const struct refusal {
     wf_runtime runtime;
@@ -181,11 +176,10 @@ static int refused_then_default(void)
     return wf_runtime_set(NULL, &e) && !e.text[0] && wf_threads() >= 1 ? 0 : 3;
 }
 
-START_TEST(a_runtime_that_makes_no_sense_is_refused_with_the_reason_and_changes_nothing)
+TEST(a_runtime_that_makes_no_sense_is_refused_with_the_reason_and_changes_nothing)
 {
     ck_assert_int_eq(in_child(refused_then_default), 0);
 }
-END_TEST
 
 static int available(void)
 {
@@ -222,12 +216,12 @@ static int threads_in_environment(void)
     return counts.logs == environment->messages ? 0 : 5; /* said once */
 }
 
-START_TEST(the_environment_lowers_the_number_of_threads_and_nonsense_in_it_is_ignored_with_a_word)
+TEST_EACH(the_environment_lowers_the_number_of_threads_and_nonsense_in_it_is_ignored_with_a_word,
+          sizeof environments / sizeof environments[0])
 {
     environment = &environments[_i];
     ck_assert_int_eq(in_child(threads_in_environment), 0);
 }
-END_TEST
 
 static int threads_given(void)
 {
@@ -237,11 +231,10 @@ static int threads_given(void)
     return wf_threads() == 5 ? 0 : 2;
 }
 
-START_TEST(threads_that_the_program_gives_count_more_than_the_environment)
+TEST(threads_that_the_program_gives_count_more_than_the_environment)
 {
     ck_assert_int_eq(in_child(threads_given), 0);
 }
-END_TEST
 
 static void logging_log(void *user, const char *text)
 {
@@ -260,11 +253,10 @@ static int log_within_log(void)
     return counts.logs == 2 && strncmp(counts.text, "from the log", 12) == 0 ? 0 : 2;
 }
 
-START_TEST(the_log_may_itself_use_the_library)
+TEST(the_log_may_itself_use_the_library)
 {
     ck_assert_int_eq(in_child(log_within_log), 0);
 }
-END_TEST
 
 static void *first_use(void *argument)
 {
@@ -288,11 +280,10 @@ static int many_first_uses(void)
     return counts.logs == 1 ? 0 : 4;
 }
 
-START_TEST(threads_that_use_the_library_first_at_once_see_one_runtime_and_hear_one_message)
+TEST(threads_that_use_the_library_first_at_once_see_one_runtime_and_hear_one_message)
 {
     ck_assert_int_eq(in_child(many_first_uses), 0);
 }
-END_TEST
 
 static int fail_to_sync(void *user, int fd)
 {
@@ -311,13 +302,12 @@ static int partial_files(void)
     return f->open && f->read && f->write && f->size && f->close && f->rename && f->unlink ? 0 : 3;
 }
 
-START_TEST(file_functions_that_are_not_given_are_the_posix_ones)
+TEST(file_functions_that_are_not_given_are_the_posix_ones)
 {
     ck_assert_int_eq(in_child(partial_files), 0);
 }
-END_TEST
 
-START_TEST(the_default_file_functions_write_rename_read_and_remove)
+TEST(the_default_file_functions_write_rename_read_and_remove)
 {
     const wf_files *f = wf_runtime_use()->files;
     char a[300], b[300], back[16] = { 0 };
@@ -341,9 +331,8 @@ START_TEST(the_default_file_functions_write_rename_read_and_remove)
     ck_assert_int_eq(f->unlink(NULL, b), 0);
     ck_assert_int_eq(access(b, F_OK), -1);
 }
-END_TEST
 
-START_TEST(only_a_regular_file_has_a_size)
+TEST(only_a_regular_file_has_a_size)
 {
     const wf_files *f = wf_runtime_use()->files;
     int fd = f->open(NULL, harness_folder(), O_RDONLY, 0), ends[2];
@@ -359,7 +348,6 @@ START_TEST(only_a_regular_file_has_a_size)
     close(ends[0]);
     close(ends[1]);
 }
-END_TEST
 
 static int default_log_line(void)
 {
@@ -373,13 +361,12 @@ static int default_log_line(void)
     return n == 9 && strcmp(text, "17 warps\n") == 0 ? 0 : 2;
 }
 
-START_TEST(the_default_log_is_a_line_on_stderr)
+TEST(the_default_log_is_a_line_on_stderr)
 {
     ck_assert_int_eq(in_child(default_log_line), 0);
 }
-END_TEST
 
-START_TEST(the_first_failure_stays)
+TEST(the_first_failure_stays)
 {
     wf_error e = { 0 };
     ck_assert(!wf_error_set(&e, "load %s: %d of %d", "x", 3, 4));
@@ -388,9 +375,8 @@ START_TEST(the_first_failure_stays)
     ck_assert_str_eq(e.text, "load x: 3 of 4");
     ck_assert(!wf_error_set(NULL, "nowhere to write"));
 }
-END_TEST
 
-START_TEST(an_error_may_be_made_of_itself)
+TEST(an_error_may_be_made_of_itself)
 {
     wf_error e = { "inner" }, outer = { 0 };
     wf_error_set(&outer, "outer: %s", e.text);
@@ -399,7 +385,6 @@ START_TEST(an_error_may_be_made_of_itself)
     wf_error_set(&e, "<%s>", e.text);
     ck_assert_str_eq(e.text, "<>");
 }
-END_TEST
 
 /* Is text whole UTF-8? */
 static bool is_utf8(const char *text)
@@ -413,7 +398,7 @@ static bool is_utf8(const char *text)
     return true;
 }
 
-START_TEST(a_long_text_is_cut_between_characters_at_every_offset)
+TEST(a_long_text_is_cut_between_characters_at_every_offset)
 {
     /* One, two, three and four bytes. */
     static const char *const letters[] = { "k", "\xC3\xB6", "\xE2\x82\xAC", "\xF0\x9D\x84\x9E" };
@@ -433,9 +418,8 @@ START_TEST(a_long_text_is_cut_between_characters_at_every_offset)
         }
     }
 }
-END_TEST
 
-START_TEST(a_text_that_fits_exactly_is_whole)
+TEST(a_text_that_fits_exactly_is_whole)
 {
     char text[1024] = { 0 };
     wf_error e = { 0 };
@@ -444,19 +428,17 @@ START_TEST(a_text_that_fits_exactly_is_whole)
     wf_error_set(&e, "%s", text);
     ck_assert_str_eq(e.text, text);
 }
-END_TEST
 
-START_TEST(the_version_is_that_of_the_headers)
+TEST(the_version_is_that_of_the_headers)
 {
     char text[40];
     snprintf(text, sizeof text, "%d.%d.%d", WF_VERSION_MAJOR, WF_VERSION_MINOR, WF_VERSION_PATCH);
     ck_assert_str_eq(wf_version(), text);
     ck_assert_str_eq(wf_version(), WF_VERSION);
 }
-END_TEST
 
 /* The known answers of Random123's kat_vectors, philox4x32 with 10 rounds. */
-START_TEST(philox_gives_the_known_answers)
+TEST(philox_gives_the_known_answers)
 {
     static const struct answer {
         uint64_t key, low, high;
@@ -477,9 +459,8 @@ START_TEST(philox_gives_the_known_answers)
         for (int w = 0; w < 4; w++) ck_assert_uint_eq(out[w], answers[i].out[w]);
     }
 }
-END_TEST
 
-START_TEST(uniform_numbers_are_philox_bits_below_one_with_the_right_moments)
+TEST(uniform_numbers_are_philox_bits_below_one_with_the_right_moments)
 {
     enum { N = 200000 };
     double sum = 0, square = 0, least = 1, most = 0;
@@ -503,9 +484,8 @@ START_TEST(uniform_numbers_are_philox_bits_below_one_with_the_right_moments)
     for (int b = 0; b < 16; b++) chi += pow(bins[b] - N / 16.0, 2) / (N / 16.0);
     ck_assert_msg(chi < 45, "chi-square with 15 degrees of freedom: %g", chi);
 }
-END_TEST
 
-START_TEST(normal_numbers_have_the_moments_of_a_normal)
+TEST(normal_numbers_have_the_moments_of_a_normal)
 {
     enum { N = 200000 };
     double m1 = 0, m2 = 0, m3 = 0, m4 = 0, lagged = 0, before = 0;
@@ -525,9 +505,8 @@ START_TEST(normal_numbers_have_the_moments_of_a_normal)
     ck_assert_double_eq_tol(m4 / N, 3, 5 * sqrt(96.0 / N));
     ck_assert_double_eq_tol(lagged / N, 0, 5 / sqrt(N));
 }
-END_TEST
 
-START_TEST(whole_numbers_below_n_are_all_reached_evenly)
+TEST(whole_numbers_below_n_are_all_reached_evenly)
 {
     enum { N = 60000 };
     for (int64_t n = 1; n <= 13; n += 3) {
@@ -551,9 +530,8 @@ START_TEST(whole_numbers_below_n_are_all_reached_evenly)
     }
     for (int r = 0; r < 3; r++) ck_assert_double_eq_tol(remainder[r], N / 3.0, 5 * sqrt(N) / 2);
 }
-END_TEST
 
-START_TEST(keys_made_of_different_names_and_numbers_differ)
+TEST(keys_made_of_different_names_and_numbers_differ)
 {
     static const char *const names[] = { "",
                                          "a",
@@ -580,44 +558,4 @@ START_TEST(keys_made_of_different_names_and_numbers_differ)
         for (int j = 0; j < i; j++) ck_assert_uint_ne(key[i], key[j]);
     ck_assert_uint_eq(wf_key_named(9, "same"), wf_key_named(9, "same"));
     ck_assert_uint_ne(wf_key_with(wf_key_with(0, 1), 2), wf_key_with(wf_key_with(0, 2), 1));
-}
-END_TEST
-
-static void add(TCase *tests)
-{
-    tcase_add_test(tests, the_runtime_can_be_set_until_it_is_used_and_not_after);
-    tcase_add_test(tests, all_memory_goes_through_the_hook_and_nothing_is_asked_for_zero_bytes);
-    tcase_add_test(tests, memory_that_is_not_aligned_is_given_back_and_counts_as_none);
-    tcase_add_test(tests,
-                   a_runtime_that_makes_no_sense_is_refused_with_the_reason_and_changes_nothing);
-    tcase_add_loop_test(
-        tests,
-        the_environment_lowers_the_number_of_threads_and_nonsense_in_it_is_ignored_with_a_word, 0,
-        sizeof environments / sizeof environments[0]);
-    tcase_add_test(tests, threads_that_the_program_gives_count_more_than_the_environment);
-    tcase_add_test(tests, the_log_may_itself_use_the_library);
-    tcase_add_test(tests,
-                   threads_that_use_the_library_first_at_once_see_one_runtime_and_hear_one_message);
-    tcase_add_test(tests, file_functions_that_are_not_given_are_the_posix_ones);
-    tcase_add_test(tests, the_default_log_is_a_line_on_stderr);
-    /* From here on the default runtime is in use, in this process too when CK_FORK=no. */
-    tcase_add_test(tests, memory_is_aligned_and_writable_for_every_size);
-    tcase_add_test(tests, more_memory_than_there_can_be_is_none);
-    tcase_add_test(tests, the_default_file_functions_write_rename_read_and_remove);
-    tcase_add_test(tests, only_a_regular_file_has_a_size);
-    tcase_add_test(tests, the_first_failure_stays);
-    tcase_add_test(tests, an_error_may_be_made_of_itself);
-    tcase_add_test(tests, a_long_text_is_cut_between_characters_at_every_offset);
-    tcase_add_test(tests, a_text_that_fits_exactly_is_whole);
-    tcase_add_test(tests, the_version_is_that_of_the_headers);
-    tcase_add_test(tests, philox_gives_the_known_answers);
-    tcase_add_test(tests, uniform_numbers_are_philox_bits_below_one_with_the_right_moments);
-    tcase_add_test(tests, normal_numbers_have_the_moments_of_a_normal);
-    tcase_add_test(tests, whole_numbers_below_n_are_all_reached_evenly);
-    tcase_add_test(tests, keys_made_of_different_names_and_numbers_differ);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "runtime", add);
 }

@@ -66,7 +66,7 @@ static void save_small(void)
 
 /* ---- writing and reading back ---- */
 
-START_TEST(saved_tensors_of_every_dtype_and_rank_load_with_the_same_bits)
+TEST(saved_tensors_of_every_dtype_and_rank_load_with_the_same_bits)
 {
     enum { MOST = 2 * 3 * 2 * 2 };
     static double numbers[MOST];
@@ -104,9 +104,8 @@ START_TEST(saved_tensors_of_every_dtype_and_rank_load_with_the_same_bits)
     ck_assert_ptr_null(wf_archive_find(a, "absent"));
     wf_archive_free(a);
 }
-END_TEST
 
-START_TEST(strided_tensors_are_written_in_row_major_order)
+TEST(strided_tensors_are_written_in_row_major_order)
 {
     enum { N = 96 };
     double *numbers = malloc(sizeof *numbers * N * N);
@@ -135,9 +134,8 @@ START_TEST(strided_tensors_are_written_in_row_major_order)
     wf_archive_free(a);
     free(numbers);
 }
-END_TEST
 
-START_TEST(empty_tensors_and_empty_files_are_kept)
+TEST(empty_tensors_and_empty_files_are_kept)
 {
     const wf_named empty[] = { { "none", wf_tensor_of(WF_F32, WF_SHAPE(0), NULL) },
                                { "", wf_tensor_of(WF_F64, WF_SHAPE(3, 0, 2), NULL) } };
@@ -151,9 +149,8 @@ START_TEST(empty_tensors_and_empty_files_are_kept)
     ck_assert_int_eq(wf_archive_count(a), 0);
     wf_archive_free(a);
 }
-END_TEST
 
-START_TEST(any_text_is_kept_in_names_and_metadata)
+TEST(any_text_is_kept_in_names_and_metadata)
 {
     static float x[1] = { 1 };
     char controls[128] = "";
@@ -178,7 +175,6 @@ START_TEST(any_text_is_kept_in_names_and_metadata)
     ck_assert_ptr_null(wf_archive_meta(a, "absent"));
     wf_archive_free(a);
 }
-END_TEST
 
 /* CRC-64/XZ as its definition says, a bit at a time. */
 static uint64_t crc_by_bits(const char *bytes, size_t n)
@@ -191,7 +187,7 @@ static uint64_t crc_by_bits(const char *bytes, size_t n)
     return ~v;
 }
 
-START_TEST(the_checksum_is_crc_64_xz_with_its_own_digits_as_zeros)
+TEST(the_checksum_is_crc_64_xz_with_its_own_digits_as_zeros)
 {
     ck_assert(crc_by_bits("123456789", 9) == 0x995DC9BBDF1939FA); /* the catalogue's check value */
     save_small();
@@ -208,9 +204,8 @@ START_TEST(the_checksum_is_crc_64_xz_with_its_own_digits_as_zeros)
     ck_assert_str_eq(digits, wf_archive_meta(a, "weft.checksum"));
     wf_archive_free(a);
 }
-END_TEST
 
-START_TEST(the_data_begins_at_a_multiple_of_eight)
+TEST(the_data_begins_at_a_multiple_of_eight)
 {
     char name[12] = "";
     for (int i = 0; i < 10; i++) {
@@ -222,11 +217,10 @@ START_TEST(the_data_begins_at_a_multiple_of_eight)
         ck_assert_uint_eq(fuzz_file.n, 8 + header + 8);
     }
 }
-END_TEST
 
 /* ---- damage ---- */
 
-START_TEST(every_single_bit_flip_of_a_file_is_refused)
+TEST(every_single_bit_flip_of_a_file_is_refused)
 {
     save_small();
     for (size_t i = 0; i < fuzz_file.n * 8; i++) {
@@ -240,9 +234,8 @@ START_TEST(every_single_bit_flip_of_a_file_is_refused)
     }
     wf_archive_free(parse_saved());
 }
-END_TEST
 
-START_TEST(a_file_that_ends_early_or_late_is_refused)
+TEST(a_file_that_ends_early_or_late_is_refused)
 {
     save_small();
     for (size_t n = 0; n < fuzz_file.n; n++) {
@@ -258,9 +251,8 @@ START_TEST(a_file_that_ends_early_or_late_is_refused)
     ck_assert_ptr_null(wf_safetensors_parse("x", fuzz_file.bytes, (int64_t)fuzz_file.n, &error));
     ck_assert_str_eq(error.text, "load x: 1 bytes follow the last tensor");
 }
-END_TEST
 
-START_TEST(a_checksum_and_a_format_need_each_other_and_be_right)
+TEST(a_checksum_and_a_format_need_each_other_and_be_right)
 {
     fuzz_prepare();
     expect_refusal("{'__metadata__':{'weft.format':'1'}}", 0,
@@ -277,7 +269,6 @@ START_TEST(a_checksum_and_a_format_need_each_other_and_be_right)
         "{'__metadata__':{'weft.checksum':'0000000000000000','weft.format':'1'}}", 0,
         "it is damaged: its checksum is '0000000000000000', its bytes give '4d25d86907836567'");
 }
-END_TEST
 
 /* ---- headers that lie ---- */
 
@@ -456,7 +447,7 @@ static const struct {
     { NAMED("'__metadata__'"), 8, "header byte 39: expected a string, found '['" },
 };
 
-START_TEST(every_lie_in_a_header_is_refused_in_its_own_words)
+TEST(every_lie_in_a_header_is_refused_in_its_own_words)
 {
     fuzz_prepare();
     ck_assert_uint_ge(sizeof lies / sizeof *lies, 100);
@@ -466,9 +457,8 @@ START_TEST(every_lie_in_a_header_is_refused_in_its_own_words)
         ck_assert_uint_le(fuzz_largest, 4 * (8 + strlen(lies[i].header) + lies[i].data) + 65536);
     }
 }
-END_TEST
 
-START_TEST(a_length_that_lies_is_refused_and_reserves_nothing)
+TEST(a_length_that_lies_is_refused_and_reserves_nothing)
 {
     fuzz_prepare();
     static const struct {
@@ -499,9 +489,8 @@ START_TEST(a_length_that_lies_is_refused_and_reserves_nothing)
         ck_assert_uint_le(fuzz_largest, 4096);
     }
 }
-END_TEST
 
-START_TEST(what_others_may_write_is_read)
+TEST(what_others_may_write_is_read)
 {
     static const struct {
         const char *header;
@@ -535,9 +524,8 @@ START_TEST(what_others_may_write_is_read)
         wf_archive_free(a);
     }
 }
-END_TEST
 
-START_TEST(every_escape_in_a_string_is_the_letter_it_stands_for)
+TEST(every_escape_in_a_string_is_the_letter_it_stands_for)
 {
     fuzz_prepare();
     wf_error error = { "" };
@@ -551,9 +539,8 @@ START_TEST(every_escape_in_a_string_is_the_letter_it_stands_for)
                      "A.");
     wf_archive_free(a);
 }
-END_TEST
 
-START_TEST(countless_tiny_entries_ask_for_no_more_than_four_times_their_size)
+TEST(countless_tiny_entries_ask_for_no_more_than_four_times_their_size)
 {
     enum { ENTRIES = 33000 };
     fuzz_prepare();
@@ -567,9 +554,8 @@ START_TEST(countless_tiny_entries_ask_for_no_more_than_four_times_their_size)
     ck_assert_uint_le(fuzz_largest, 4 * (8 + strlen(header)) + 65536);
     free(header);
 }
-END_TEST
 
-START_TEST(numbers_at_odd_places_are_moved_to_even_ones)
+TEST(numbers_at_odd_places_are_moved_to_even_ones)
 {
     fuzz_prepare();
     for (int spaces = 0; spaces < 8; spaces++) {
@@ -591,11 +577,10 @@ START_TEST(numbers_at_odd_places_are_moved_to_even_ones)
         wf_archive_free(a);
     }
 }
-END_TEST
 
 /* ---- what cannot be saved ---- */
 
-START_TEST(what_cannot_be_saved_is_refused_before_anything_is_written)
+TEST(what_cannot_be_saved_is_refused_before_anything_is_written)
 {
     fuzz_prepare();
     static float x[4];
@@ -664,9 +649,8 @@ START_TEST(what_cannot_be_saved_is_refused_before_anything_is_written)
     ck_assert(!wf_safetensors_save("x", NULL, 1, NULL, 0, &error));
     ck_assert_str_eq(error.text, "save x: 1 tensors and 0 metadata were promised and not given");
 }
-END_TEST
 
-START_TEST(long_names_are_shortened_in_sentences_between_letters)
+TEST(long_names_are_shortened_in_sentences_between_letters)
 {
     fuzz_prepare();
     char header[1200] = "{'", *end = header + 2;
@@ -679,9 +663,8 @@ START_TEST(long_names_are_shortened_in_sentences_between_letters)
     ck_assert_ptr_nonnull(strstr(error.text, "글' has no 'dtype'"));
     ck_assert_ptr_eq(strstr(error.text, "load x: tensor '글"), error.text);
 }
-END_TEST
 
-START_TEST(ten_thousand_tensors_and_as_many_metadata_are_quickly_found)
+TEST(ten_thousand_tensors_and_as_many_metadata_are_quickly_found)
 {
     enum { N = 10000 };
     static char names[N][16];
@@ -706,9 +689,8 @@ START_TEST(ten_thousand_tensors_and_as_many_metadata_are_quickly_found)
     free(meta);
     free(tensors);
 }
-END_TEST
 
-START_TEST(nothing_made_of_nothing_breaks)
+TEST(nothing_made_of_nothing_breaks)
 {
     fuzz_prepare();
     ck_assert_int_eq(wf_archive_count(NULL), 0);
@@ -721,45 +703,14 @@ START_TEST(nothing_made_of_nothing_breaks)
     ck_assert_str_eq(error.text, "load (memory): no bytes were given");
     ck_assert_ptr_null(wf_safetensors_parse("x", "", 0, NULL));
 }
-END_TEST
 
 /* ---- fuzzing without a fuzzer ---- */
 
-START_TEST(mutated_files_are_refused_or_mean_the_same)
+TEST(mutated_files_are_refused_or_mean_the_same)
 {
     enum { TRIED = 20000 };
     int accepted = fuzz_mutate(TRIED);
     /* Both doors were used: many files are broken, and many a mutation is harmless. */
     ck_assert_int_gt(accepted, TRIED / 5);
     ck_assert_int_lt(accepted, TRIED / 2);
-}
-END_TEST
-
-static void add_tests(TCase *tests)
-{
-    tcase_add_test(tests, saved_tensors_of_every_dtype_and_rank_load_with_the_same_bits);
-    tcase_add_test(tests, strided_tensors_are_written_in_row_major_order);
-    tcase_add_test(tests, empty_tensors_and_empty_files_are_kept);
-    tcase_add_test(tests, any_text_is_kept_in_names_and_metadata);
-    tcase_add_test(tests, the_checksum_is_crc_64_xz_with_its_own_digits_as_zeros);
-    tcase_add_test(tests, the_data_begins_at_a_multiple_of_eight);
-    tcase_add_test(tests, every_single_bit_flip_of_a_file_is_refused);
-    tcase_add_test(tests, a_file_that_ends_early_or_late_is_refused);
-    tcase_add_test(tests, a_checksum_and_a_format_need_each_other_and_be_right);
-    tcase_add_test(tests, every_lie_in_a_header_is_refused_in_its_own_words);
-    tcase_add_test(tests, a_length_that_lies_is_refused_and_reserves_nothing);
-    tcase_add_test(tests, what_others_may_write_is_read);
-    tcase_add_test(tests, every_escape_in_a_string_is_the_letter_it_stands_for);
-    tcase_add_test(tests, countless_tiny_entries_ask_for_no_more_than_four_times_their_size);
-    tcase_add_test(tests, numbers_at_odd_places_are_moved_to_even_ones);
-    tcase_add_test(tests, what_cannot_be_saved_is_refused_before_anything_is_written);
-    tcase_add_test(tests, long_names_are_shortened_in_sentences_between_letters);
-    tcase_add_test(tests, ten_thousand_tensors_and_as_many_metadata_are_quickly_found);
-    tcase_add_test(tests, nothing_made_of_nothing_breaks);
-    tcase_add_test(tests, mutated_files_are_refused_or_mean_the_same);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "safetensors", add_tests);
 }

@@ -66,7 +66,7 @@ static void sum_of_uses(int64_t uses, int how, double bound)
     tear_down();
 }
 
-START_TEST(the_gradient_of_a_parameter_used_in_very_many_ops_is_no_running_sum)
+TEST(the_gradient_of_a_parameter_used_in_very_many_ops_is_no_running_sum)
 {
     /* 64 + log2(T / 64) roundings of 2^-24. */
     for (int how = 0; how < 3; how++) {
@@ -75,10 +75,9 @@ START_TEST(the_gradient_of_a_parameter_used_in_very_many_ops_is_no_running_sum)
         sum_of_uses(100002, how, 5e-6);
     }
 }
-END_TEST
 
 /* The same of views, such as a step's part of a weight; whole uses of the root lie between. */
-START_TEST(the_graph_of_a_gradient_that_views_share_is_no_running_sum)
+TEST(the_graph_of_a_gradient_that_views_share_is_no_running_sum)
 {
     static const int uses[] = { 1, 64, 65, 129, 8193, 50001 };
     for (size_t k = 0; k < sizeof uses / sizeof uses[0]; k++)
@@ -113,10 +112,9 @@ START_TEST(the_graph_of_a_gradient_that_views_share_is_no_running_sum)
             tear_down();
         }
 }
-END_TEST
 
 /* The graph of a gradient is added up pairwise, too; and it is differentiated in turn. */
-START_TEST(the_graph_of_a_shared_gradient_is_no_running_sum)
+TEST(the_graph_of_a_shared_gradient_is_no_running_sum)
 {
     static const int uses[] = { 1, 2, 3, 4, 5, 7, 8, 20000 };
     for (size_t k = 0; k < sizeof uses / sizeof uses[0]; k++)
@@ -151,9 +149,8 @@ START_TEST(the_graph_of_a_shared_gradient_is_no_running_sum)
             tear_down();
         }
 }
-END_TEST
 
-START_TEST(the_gradient_of_a_parameter_that_one_node_takes_very_often_is_no_running_sum)
+TEST(the_gradient_of_a_parameter_that_one_node_takes_very_often_is_no_running_sum)
 {
     static const int uses[] = { 15, 192, 100002 };
     for (size_t k = 0; k < sizeof uses / sizeof uses[0]; k++) {
@@ -170,11 +167,10 @@ START_TEST(the_gradient_of_a_parameter_that_one_node_takes_very_often_is_no_runn
         tear_down();
     }
 }
-END_TEST
 
 /* What the folds do to values that no rounding touches: nothing at all, whoever is used how
  * often, kept, asked for by wf_grad, or swept twice. */
-START_TEST(sums_of_whole_numbers_are_exact_however_often_they_are_folded)
+TEST(sums_of_whole_numbers_are_exact_however_often_they_are_folded)
 {
     static const int uses[] = { 1, 63, 64, 65, 127, 128, 129, 4095, 4096, 4097, 9000 };
     for (size_t k = 0; k < sizeof uses / sizeof uses[0]; k++) {
@@ -196,12 +192,11 @@ START_TEST(sums_of_whole_numbers_are_exact_however_often_they_are_folded)
         tear_down();
     }
 }
-END_TEST
 
 /* ---- many inputs ---- */
 
 /* y = concat of views of one root in a shuffled order with repetitions, beside other roots. */
-START_TEST(a_node_of_very_many_inputs_gathers_every_gradient)
+TEST(a_node_of_very_many_inputs_gathers_every_gradient)
 {
     enum { N = 100000, ROWS = 20011 };
     set_up(WF_F64);
@@ -233,11 +228,10 @@ START_TEST(a_node_of_very_many_inputs_gathers_every_gradient)
     wf_release(c);
     tear_down();
 }
-END_TEST
 
 /* A node of as many inputs as the one swept before it, of which two meet: only the second of those
  * is a temporary, whatever the others were that lay where these do. */
-START_TEST(views_of_nothing_among_many_inputs_leave_every_gradient_as_it_is)
+TEST(views_of_nothing_among_many_inputs_leave_every_gradient_as_it_is)
 {
     enum { N = 20 };
     set_up(WF_F64);
@@ -263,11 +257,10 @@ START_TEST(views_of_nothing_among_many_inputs_leave_every_gradient_as_it_is)
     ck_assert(wf_tensor_at(wf_param_grad(x), 1) == N);
     tear_down();
 }
-END_TEST
 
 /* ---- many parameters ---- */
 
-START_TEST(a_tree_of_very_many_modules_finds_each_by_place_and_by_name)
+TEST(a_tree_of_very_many_modules_finds_each_by_place_and_by_name)
 {
     enum { N = 20000 };
     set_up(WF_F32);
@@ -311,23 +304,4 @@ START_TEST(a_tree_of_very_many_modules_finds_each_by_place_and_by_name)
     ck_assert(!wf_module_ok(m, &e));
     ck_assert_str_eq(e.text, "module 'l19999': there is one of this name in 'odd' already");
     tear_down();
-}
-END_TEST
-
-static void add(TCase *tests)
-{
-    tcase_add_test(tests, a_tree_of_very_many_modules_finds_each_by_place_and_by_name);
-    tcase_add_test(tests, the_gradient_of_a_parameter_used_in_very_many_ops_is_no_running_sum);
-    tcase_add_test(tests, the_graph_of_a_shared_gradient_is_no_running_sum);
-    tcase_add_test(tests, the_graph_of_a_gradient_that_views_share_is_no_running_sum);
-    tcase_add_test(tests,
-                   the_gradient_of_a_parameter_that_one_node_takes_very_often_is_no_running_sum);
-    tcase_add_test(tests, sums_of_whole_numbers_are_exact_however_often_they_are_folded);
-    tcase_add_test(tests, a_node_of_very_many_inputs_gathers_every_gradient);
-    tcase_add_test(tests, views_of_nothing_among_many_inputs_leave_every_gradient_as_it_is);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "scale", add);
 }

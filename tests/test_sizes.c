@@ -40,7 +40,7 @@ static wf_var *empty(int64_t rows, int64_t columns)
 #define LARGE "the result (1152921504606846976) is more than memory can hold"
 #define SQUARE "the result (1073741824, 1073741824) is more than memory can hold"
 
-START_TEST(a_result_of_2_to_the_60_elements_out_of_nothing_is_refused_in_a_sentence)
+TEST(a_result_of_2_to_the_60_elements_out_of_nothing_is_refused_in_a_sentence)
 {
     says(wf_sum(t, empty(0, HUGE), WF_AXES(0)), "sum: " LARGE);
     says(wf_mean(t, empty(HUGE, 0), WF_AXES(1)), "mean: " LARGE);
@@ -52,7 +52,6 @@ START_TEST(a_result_of_2_to_the_60_elements_out_of_nothing_is_refused_in_a_sente
     says(wf_matmul(t, empty(1 << 30, 0), empty(0, 1 << 30)), "matmul: " SQUARE);
     says(wf_affine(t, empty(1 << 30, 0), empty(1 << 30, 0), NULL), "affine: " SQUARE);
 }
-END_TEST
 
 /* Scratch near the end of an int64_t, of a row that asks for it. */
 static int64_t asked[2];
@@ -65,7 +64,7 @@ static bool greedy_shape(wf_shaping *s)
     return true;
 }
 
-START_TEST(scratch_near_the_end_of_the_range_is_out_of_memory_and_nothing_else)
+TEST(scratch_near_the_end_of_the_range_is_out_of_memory_and_nothing_else)
 {
     static const int64_t sizes[] = { INT64_MAX,      INT64_MAX - 1, INT64_MAX - 62,
                                      INT64_MAX - 63, INT64_MAX / 2, INT64_MAX / 4 + 1,
@@ -95,7 +94,6 @@ START_TEST(scratch_near_the_end_of_the_range_is_out_of_memory_and_nothing_else)
         }
     }
 }
-END_TEST
 
 /* A cell without parameters, so that nothing else refuses its width. */
 static void idle_step(wf_tape *tape, const void *self, wf_var *x, wf_var *state[])
@@ -103,7 +101,7 @@ static void idle_step(wf_tape *tape, const void *self, wf_var *x, wf_var *state[
     (void)tape, (void)self, (void)x, (void)state;
 }
 
-START_TEST(layers_that_are_too_wide_for_a_number_are_refused_in_a_sentence)
+TEST(layers_that_are_too_wide_for_a_number_are_refused_in_a_sentence)
 {
     const wf_cell idle = {
         .name = "idle",
@@ -131,17 +129,5 @@ START_TEST(layers_that_are_too_wide_for_a_number_are_refused_in_a_sentence)
     ck_assert_str_eq(error.text, "carry: out of memory for 3 sequences");
     wf_module_free(net);
 }
-END_TEST
 
-static void add(TCase *tests)
-{
-    tcase_add_checked_fixture(tests, begin, end);
-    tcase_add_test(tests, a_result_of_2_to_the_60_elements_out_of_nothing_is_refused_in_a_sentence);
-    tcase_add_test(tests, scratch_near_the_end_of_the_range_is_out_of_memory_and_nothing_else);
-    tcase_add_test(tests, layers_that_are_too_wide_for_a_number_are_refused_in_a_sentence);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "sizes", add);
-}
+const harness_suite suite = { .before = begin, .after = end };

@@ -123,7 +123,7 @@ static const struct {
 };
 enum { POINTWISE = (int)(sizeof pointwise / sizeof pointwise[0]) };
 
-START_TEST(a_pointwise_op_answers_special_numbers_as_documented)
+TEST_EACH(a_pointwise_op_answers_special_numbers_as_documented, POINTWISE)
 {
     double derivative[1][MOST] = { { 0 } };
     numbers in = { WF_SHAPE(5), { 0 } };
@@ -131,9 +131,8 @@ START_TEST(a_pointwise_op_answers_special_numbers_as_documented)
     memcpy(derivative[0], pointwise[_i].derivative, sizeof pointwise[_i].derivative);
     answers(pointwise[_i].name, pointwise[_i].fn, 1, &in, pointwise[_i].y, ones, derivative);
 }
-END_TEST
 
-START_TEST(the_larger_and_the_smaller_share_at_a_tie_and_choose_nan_first)
+TEST(the_larger_and_the_smaller_share_at_a_tie_and_choose_nan_first)
 {
     const numbers in[2] = { { WF_SHAPE(7), { 1, 2, N, 1, N, I, -0.0 } },
                             { WF_SHAPE(7), { 2, 2, 1, N, N, I, 0 } } };
@@ -144,9 +143,8 @@ START_TEST(the_larger_and_the_smaller_share_at_a_tie_and_choose_nan_first)
     answers("minimum", f_minimum, 2, in, (double[]){ 1, 2, N, N, N, I, 0 }, ones, smaller);
     answers("above", f_above, 2, in, larger[0], ones, none);
 }
-END_TEST
 
-START_TEST(what_was_not_chosen_gets_zero_even_of_a_derivative_that_is_no_number)
+TEST(what_was_not_chosen_gets_zero_even_of_a_derivative_that_is_no_number)
 {
     const double bad[MOST] = { N, I, -I, N, I, -I };
     const numbers in[2] = { { WF_SHAPE(6), { 1, 1, 1, -1, -1, -1 } },
@@ -159,7 +157,6 @@ START_TEST(what_was_not_chosen_gets_zero_even_of_a_derivative_that_is_no_number)
     answers("clamp", f_clamp, 1, &in[1], (double[]){ 2, 2, 2, -1, -1, -1 }, bad,
             (const double[1][MOST]){ { N, I, -I, 0, 0, 0 } });
 }
-END_TEST
 
 static wf_var *f_where(wf_tape *t, wf_var *const x[])
 {
@@ -173,7 +170,7 @@ static wf_var *f_where_of_log(wf_tape *t, wf_var *const x[])
                     wf_neg(t, x[0]));
 }
 
-START_TEST(the_branch_that_where_does_not_take_gets_zero_whatever_lies_there)
+TEST(the_branch_that_where_does_not_take_gets_zero_whatever_lies_there)
 {
     const numbers in[2] = { { WF_SHAPE(4), { 1, N, 2, I } }, { WF_SHAPE(4), { N, 3, -I, 4 } } };
     answers("where", f_where, 2, in, (double[]){ 1, 3, 2, 4 }, (double[]){ 1, N, I, 2 },
@@ -182,7 +179,6 @@ START_TEST(the_branch_that_where_does_not_take_gets_zero_whatever_lies_there)
     answers("where of relu", f_where_of_log, 1, &x, (double[]){ N, -2 }, (double[]){ 0, 1 },
             (const double[1][MOST]){ { 0, -1 } });
 }
-END_TEST
 
 /* ---- over rows ---- */
 
@@ -191,13 +187,12 @@ static wf_var *f_max(wf_tape *t, wf_var *const x[])
     return wf_max(t, x[0], WF_AXES(-1));
 }
 
-START_TEST(the_largest_of_a_row_is_nan_where_one_is_and_those_share_the_derivative)
+TEST(the_largest_of_a_row_is_nan_where_one_is_and_those_share_the_derivative)
 {
     const numbers in = { WF_SHAPE(4, 3), { 1, N, 3, N, 2, N, -I, -I, -I, I, 0, I } };
     answers("max", f_max, 1, &in, (double[]){ N, N, -I, I }, (double[]){ 6, 6, 6, I },
             (const double[1][MOST]){ { 0, 6, 0, 3, 0, 3, 2, 2, 2, I, 0, I } });
 }
-END_TEST
 
 static wf_var *f_mean(wf_tape *t, wf_var *const x[])
 {
@@ -209,7 +204,7 @@ static wf_var *f_sum(wf_tape *t, wf_var *const x[])
     return wf_sum(t, x[0], WF_AXES(0));
 }
 
-START_TEST(the_mean_of_nothing_is_nan_the_sum_zero_and_the_largest_is_refused)
+TEST(the_mean_of_nothing_is_nan_the_sum_zero_and_the_largest_is_refused)
 {
     const numbers in = { WF_SHAPE(0, 3), { 0 } };
     const double none[1][MOST] = { { 0 } };
@@ -220,7 +215,6 @@ START_TEST(the_mean_of_nothing_is_nan_the_sum_zero_and_the_largest_is_refused)
     ck_assert_str_eq(wf_tape_error(t), "max: (0, 3) has nothing to choose from");
     wf_tape_free(t);
 }
-END_TEST
 
 static wf_var *f_softmax(wf_tape *t, wf_var *const x[])
 {
@@ -232,7 +226,7 @@ static wf_var *f_log_softmax(wf_tape *t, wf_var *const x[])
     return wf_log_softmax(t, x[0], -1);
 }
 
-START_TEST(a_softmax_shares_nothing_out_among_minus_infinities_and_is_nan_beyond_its_range)
+TEST(a_softmax_shares_nothing_out_among_minus_infinities_and_is_nan_beyond_its_range)
 {
     const numbers in = { WF_SHAPE(4, 2), { -I, -I, -I, 0, I, 0, N, 0 } };
     const double g[MOST] = { 1, 2, 1, 2, 1, 2, 1, 2 };
@@ -243,7 +237,6 @@ START_TEST(a_softmax_shares_nothing_out_among_minus_infinities_and_is_nan_beyond
     answers("softmax", f_softmax, 1, &in, (double[]){ 0, 0, 0, 1, N, N, N, N }, (double[8]){ 0 },
             (const double[1][MOST]){ { 0, 0, 0, 0, N, N, N, N } });
 }
-END_TEST
 
 /* ---- losses and tables ---- */
 
@@ -255,7 +248,7 @@ static wf_var *f_entropy(wf_tape *t, wf_var *const x[])
     return wf_cross_entropy_with(t, x[0], target, &how);
 }
 
-START_TEST(cross_entropy_does_not_look_at_ignored_rows_and_blames_no_logit_of_nothing)
+TEST(cross_entropy_does_not_look_at_ignored_rows_and_blames_no_logit_of_nothing)
 {
     const numbers in = { WF_SHAPE(4, 2), { 0, 0, N, I, -I, -I, -I, 0 } };
     const double l2 = log(2);
@@ -275,7 +268,6 @@ START_TEST(cross_entropy_does_not_look_at_ignored_rows_and_blames_no_logit_of_no
                 (const double[1][MOST]){ { -.5 + s, .5 - s, 0, 0, 0, 0, -s, s } });
     }
 }
-END_TEST
 
 static wf_var *f_entropy_two(wf_tape *t, wf_var *const x[])
 {
@@ -284,13 +276,12 @@ static wf_var *f_entropy_two(wf_tape *t, wf_var *const x[])
                                  &(wf_cross_entropy_options){ .reduction = WF_REDUCE_NONE });
 }
 
-START_TEST(cross_entropy_is_infinite_for_what_cannot_be_and_nan_for_what_is_no_number)
+TEST(cross_entropy_is_infinite_for_what_cannot_be_and_nan_for_what_is_no_number)
 {
     const numbers in = { WF_SHAPE(4, 2), { -I, 0, I, 0, N, -I, 0, N } };
     answers("cross entropy", f_entropy_two, 1, &in, (double[]){ I, N, N, N }, ones,
             (const double[1][MOST]){ { -1, 1, N, N, N, N, N, N } });
 }
-END_TEST
 
 static wf_var *f_entropy_none(wf_tape *t, wf_var *const x[])
 {
@@ -299,20 +290,19 @@ static wf_var *f_entropy_none(wf_tape *t, wf_var *const x[])
                                  &(wf_cross_entropy_options){ .has_ignore = true, .ignore = 7 });
 }
 
-START_TEST(the_mean_over_positions_that_are_all_ignored_is_zero_and_so_is_its_derivative)
+TEST(the_mean_over_positions_that_are_all_ignored_is_zero_and_so_is_its_derivative)
 {
     const numbers in = { WF_SHAPE(2, 2), { N, I, 1, 2 } };
     answers("cross entropy", f_entropy_none, 1, &in, (double[]){ 0 }, ones,
             (const double[1][MOST]){ { 0 } });
 }
-END_TEST
 
 static wf_var *f_mse(wf_tape *t, wf_var *const x[])
 {
     return wf_mse(t, x[0], x[1]);
 }
 
-START_TEST(a_squared_error_to_infinity_is_infinite_and_between_infinities_nan)
+TEST(a_squared_error_to_infinity_is_infinite_and_between_infinities_nan)
 {
     const numbers one[2] = { { WF_SHAPE(2), { I, 1 } }, { WF_SHAPE(2), { 2, 2 } } };
     answers("mse", f_mse, 2, one, (double[]){ I }, ones,
@@ -323,22 +313,20 @@ START_TEST(a_squared_error_to_infinity_is_infinite_and_between_infinities_nan)
     const numbers none[2] = { { WF_SHAPE(0), { 0 } }, { WF_SHAPE(0), { 0 } } };
     answers("mse", f_mse, 2, none, (double[]){ N }, ones, (const double[2][MOST]){ { 0 } });
 }
-END_TEST
 
 static wf_var *f_rows(wf_tape *t, wf_var *const x[])
 {
     return wf_gather_rows(t, x[0], wf_constant(t, WF_I32, WF_SHAPE(2), (int32_t[]){ 2, 2 }));
 }
 
-START_TEST(rows_that_no_id_names_are_not_seen)
+TEST(rows_that_no_id_names_are_not_seen)
 {
     const numbers in = { WF_SHAPE(3, 2), { N, I, 1, N, 5, -I } };
     answers("embedding", f_rows, 1, &in, (double[]){ 5, -I, 5, -I }, (double[]){ 1, N, 2, 3 },
             (const double[1][MOST]){ { 0, 0, 0, 0, 3, N } });
 }
-END_TEST
 
-START_TEST(what_is_dropped_out_is_zero_even_if_it_was_nan)
+TEST(what_is_dropped_out_is_zero_even_if_it_was_nan)
 {
     wf_tape *t = wf_tape_new(NULL);
     double x[40];
@@ -359,7 +347,6 @@ START_TEST(what_is_dropped_out_is_zero_even_if_it_was_nan)
     ck_assert(dropped > 5 && dropped < 35);
     wf_tape_free(t);
 }
-END_TEST
 
 /* ---- the checker sees to it ---- */
 
@@ -416,7 +403,7 @@ static bool reference_that_hides(wf_tape *t, int n, wf_var *const in[], const vo
     return out[0] != NULL;
 }
 
-START_TEST(a_spelling_that_differs_where_values_are_special_is_told)
+TEST(a_spelling_that_differs_where_values_are_special_is_told)
 {
     wf_op op = toy();
     op.backward = backward_blind_to_nan;
@@ -442,9 +429,8 @@ START_TEST(a_spelling_that_differs_where_values_are_special_is_told)
     op.reference = reference_that_hides;
     only_law(LAW_SPECIAL, &op, "inf in all of input 0: output 0 at (0, 0): reference ");
 }
-END_TEST
 
-START_TEST(a_row_may_say_why_its_spellings_differ_but_not_for_nothing)
+TEST(a_row_may_say_why_its_spellings_differ_but_not_for_nothing)
 {
     wf_op op = toy();
     op.backward = backward_blind_to_nan;
@@ -460,14 +446,12 @@ START_TEST(a_row_may_say_why_its_spellings_differ_but_not_for_nothing)
     must_fail(&op, "toy: its row says why special values may differ ('backward leaves NaN out'), "
                    "but they do not");
 }
-END_TEST
 
-START_TEST(no_row_of_the_library_needs_an_excuse)
+TEST(no_row_of_the_library_needs_an_excuse)
 {
     for (int i = 0; wf_op_at(i); i++)
         ck_assert_msg(!wf_op_at(i)->special, "%s: %s", wf_op_at(i)->name, wf_op_at(i)->special);
 }
-END_TEST
 
 /* ---- at every level ---- */
 
@@ -481,7 +465,7 @@ static int print_kinds(void)
     return 0;
 }
 
-START_TEST(the_kinds_of_answers_are_one_at_every_dispatch_level)
+TEST(the_kinds_of_answers_are_one_at_every_dispatch_level)
 {
     char command[512], said[256], expected[256];
     if (wf_isa_level() == WF_ISA_C) return; /* the others are held against this one */
@@ -500,41 +484,11 @@ START_TEST(the_kinds_of_answers_are_one_at_every_dispatch_level)
     }
     ck_assert_int_eq(pclose(f), 0);
 }
-END_TEST
-
-static void add(TCase *tests)
-{
-    tcase_add_loop_test(tests, a_pointwise_op_answers_special_numbers_as_documented, 0, POINTWISE);
-    tcase_add_test(tests, the_larger_and_the_smaller_share_at_a_tie_and_choose_nan_first);
-    tcase_add_test(tests, what_was_not_chosen_gets_zero_even_of_a_derivative_that_is_no_number);
-    tcase_add_test(tests, the_branch_that_where_does_not_take_gets_zero_whatever_lies_there);
-    tcase_add_test(tests, the_largest_of_a_row_is_nan_where_one_is_and_those_share_the_derivative);
-    tcase_add_test(tests, the_mean_of_nothing_is_nan_the_sum_zero_and_the_largest_is_refused);
-    tcase_add_test(tests,
-                   a_softmax_shares_nothing_out_among_minus_infinities_and_is_nan_beyond_its_range);
-    tcase_add_test(tests,
-                   cross_entropy_does_not_look_at_ignored_rows_and_blames_no_logit_of_nothing);
-    tcase_add_test(tests,
-                   cross_entropy_is_infinite_for_what_cannot_be_and_nan_for_what_is_no_number);
-    tcase_add_test(tests,
-                   the_mean_over_positions_that_are_all_ignored_is_zero_and_so_is_its_derivative);
-    tcase_add_test(tests, a_squared_error_to_infinity_is_infinite_and_between_infinities_nan);
-    tcase_add_test(tests, rows_that_no_id_names_are_not_seen);
-    tcase_add_test(tests, what_is_dropped_out_is_zero_even_if_it_was_nan);
-    tcase_add_test(tests, a_spelling_that_differs_where_values_are_special_is_told);
-    tcase_add_test(tests, a_row_may_say_why_its_spellings_differ_but_not_for_nothing);
-    tcase_add_test(tests, no_row_of_the_library_needs_an_excuse);
-    tcase_add_test(tests, the_kinds_of_answers_are_one_at_every_dispatch_level);
-}
 
 static void no_log(void *user, const char *text)
 {
     (void)user, (void)text;
 }
 
-int main(int argc, char **argv)
-{
-    if (!wf_runtime_set(&(wf_runtime){ .log = no_log }, NULL)) return 1;
-    if (argc > 1 && !strcmp(argv[1], "--kinds")) return print_kinds();
-    return harness_main(argc, argv, "special", add);
-}
+const harness_suite suite = { .runtime = &(const wf_runtime){ .log = no_log },
+                              .child = print_kinds };

@@ -74,7 +74,7 @@ int posix_memalign(void **out, size_t align, size_t bytes)
 }
 #endif
 
-START_TEST(after_the_second_step_nothing_of_ours_asks_for_memory)
+TEST_EACH(after_the_second_step_nothing_of_ours_asks_for_memory, 3)
 {
     if (!INTERPOSED) {
         harness_skip("the sanitizer owns malloc");
@@ -111,15 +111,4 @@ START_TEST(after_the_second_step_nothing_of_ours_asks_for_memory)
            (long long)(ours - counted), (long long)of_blis);
     ck_assert_int_eq(ours, counted);
     rig_free(&r);
-}
-END_TEST
-
-static void add(TCase *tests)
-{
-    tcase_add_loop_test(tests, after_the_second_step_nothing_of_ours_asks_for_memory, 0, 3);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "steady", add);
 }

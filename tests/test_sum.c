@@ -92,7 +92,7 @@ static void check_sum(const wf_tensor *x, const wf_tensor *to, double scale, dou
     free(size);
 }
 
-START_TEST(a_sum_over_any_axes_in_any_layout_is_the_definition)
+TEST(a_sum_over_any_axes_in_any_layout_is_the_definition)
 {
     static double memory[ROOM], result[ROOM];
     for (int d = 0; d < 2; d++) {
@@ -117,7 +117,6 @@ START_TEST(a_sum_over_any_axes_in_any_layout_is_the_definition)
         }
     }
 }
-END_TEST
 
 /* Forms that are cut into parts and that are not, with few sums and many, rows and runs. */
 static const struct {
@@ -142,7 +141,7 @@ static const struct {
 };
 enum { FORMS = sizeof forms / sizeof forms[0] };
 
-START_TEST(a_long_sum_has_its_bound_and_the_same_bits_for_any_threads)
+TEST_EACH(a_long_sum_has_its_bound_and_the_same_bits_for_any_threads, FORMS)
 {
     static double memory[2 * MANY], result[MANY];
     ck_assert_int_le(wf_shape_count(&forms[_i].from), 2 * MANY);
@@ -156,9 +155,8 @@ START_TEST(a_long_sum_has_its_bound_and_the_same_bits_for_any_threads)
         check_sum(&x, &to, 0.7, 11, forms[_i].label);
     }
 }
-END_TEST
 
-START_TEST(rows_and_runs_of_any_number_and_step_are_summed)
+TEST(rows_and_runs_of_any_number_and_step_are_summed)
 {
     static double memory[40 * 40 * 4];
     for (int d = 0; d < 2; d++) {
@@ -191,7 +189,6 @@ START_TEST(rows_and_runs_of_any_number_and_step_are_summed)
         }
     }
 }
-END_TEST
 
 /* ---- products with a long k ---- */
 
@@ -203,11 +200,12 @@ static const struct {
     { 3, 5, 100000, true, false, false, 1, 1 },     { 1, 7, 50000, false, true, false, 0.5, 0 },
     { 1, 40, 40000, false, false, false, 1, 0 },    { 97, 70, 17001, true, false, false, 1, 1 },
     { 130, 3, 20000, false, true, true, -2, 0.25 }, { 300, 70, 16900, true, false, false, 1, 1 },
-    { 2, 2, 16384, false, false, false, 1, 0 },      { 2, 3, 16385, true, true, true, 1, 1 },
+    { 2, 2, 16384, false, false, false, 1, 0 },     { 2, 3, 16385, true, true, true, 1, 1 },
 };
 enum { PRODUCTS = sizeof products / sizeof products[0] };
 
-START_TEST(a_product_with_a_long_inner_size_has_its_bound_and_the_same_bits_for_any_threads)
+TEST_EACH(a_product_with_a_long_inner_size_has_its_bound_and_the_same_bits_for_any_threads,
+          PRODUCTS)
 {
     const int64_t m = products[_i].m, n = products[_i].n, k = products[_i].k;
     for (int d = 0; d < 2; d++) {
@@ -260,9 +258,8 @@ START_TEST(a_product_with_a_long_inner_size_has_its_bound_and_the_same_bits_for_
         free(first);
     }
 }
-END_TEST
 
-START_TEST(an_infinite_product_stays_infinite_however_long_it_is)
+TEST(an_infinite_product_stays_infinite_however_long_it_is)
 {
     static double a[20000], b[20000], scratch[2];
     double c = 0;
@@ -279,23 +276,5 @@ START_TEST(an_infinite_product_stays_infinite_however_long_it_is)
     ck_assert_int_eq(wf_gemm_scratch(WF_F64, INT64_MAX, 3, 17000), -1);
     ck_assert_int_eq(wf_gemm_scratch(WF_F64, INT64_MAX / 4, 1, 17000), -1);
 }
-END_TEST
 
-static void add(TCase *tests)
-{
-    tcase_add_test(tests, a_sum_over_any_axes_in_any_layout_is_the_definition);
-    tcase_add_loop_test(tests, a_long_sum_has_its_bound_and_the_same_bits_for_any_threads, 0,
-                        FORMS);
-    tcase_add_test(tests, rows_and_runs_of_any_number_and_step_are_summed);
-    tcase_add_loop_test(
-        tests, a_product_with_a_long_inner_size_has_its_bound_and_the_same_bits_for_any_threads, 0,
-        PRODUCTS);
-    tcase_add_test(tests, an_infinite_product_stays_infinite_however_long_it_is);
-}
-
-int main(int argc, char **argv)
-{
-    wf_error error;
-    if (!wf_runtime_set(&(wf_runtime){ .threads = 5 }, &error)) return 1;
-    return harness_main(argc, argv, "sum", add);
-}
+const harness_suite suite = { .runtime = &(const wf_runtime){ .threads = 5 } };

@@ -88,7 +88,7 @@ static void param_grad_is(double a, double b, double c)
 
 /* ---- errors ---- */
 
-START_TEST(the_first_failure_sticks_is_said_once_and_ends_the_step)
+TEST(the_first_failure_sticks_is_said_once_and_ends_the_step)
 {
     set_up();
     wf_var *a = numbers(3), *b = numbers(4);
@@ -117,9 +117,8 @@ START_TEST(the_first_failure_sticks_is_said_once_and_ends_the_step)
     ck_assert_ptr_nonnull(wf_add(t, numbers(3), numbers(3)));
     tear_down();
 }
-END_TEST
 
-START_TEST(a_failure_says_in_which_scopes)
+TEST(a_failure_says_in_which_scopes)
 {
     set_up();
     wf_scope_push(t, "translate");
@@ -141,9 +140,8 @@ START_TEST(a_failure_says_in_which_scopes)
     ck_assert_str_eq(wf_tape_error(t), "plain");
     tear_down();
 }
-END_TEST
 
-START_TEST(an_input_that_was_never_made_is_named_by_its_place)
+TEST(an_input_that_was_never_made_is_named_by_its_place)
 {
     set_up();
     ck_assert_ptr_null(wf_mul(t, numbers(3), NULL));
@@ -156,12 +154,12 @@ START_TEST(an_input_that_was_never_made_is_named_by_its_place)
     ck_assert_str_eq(wf_tape_error(t), "select: input 0 was never made (NULL)");
     tear_down();
 }
-END_TEST
 
-START_TEST(a_var_of_an_earlier_step_is_refused)
+TEST(a_var_of_an_earlier_step_is_refused)
 {
     if (HARNESS_ADDRESSES) {
-        harness_skip("there the memory of an earlier step is poisoned, and its use ends the program");
+        harness_skip(
+            "there the memory of an earlier step is poisoned, and its use ends the program");
         return;
     }
     set_up();
@@ -184,9 +182,8 @@ START_TEST(a_var_of_an_earlier_step_is_refused)
     ck_assert(!wf_tape_ok(t));
     tear_down();
 }
-END_TEST
 
-START_TEST(a_var_of_another_tape_is_refused)
+TEST(a_var_of_another_tape_is_refused)
 {
     set_up();
     wf_var *mine = numbers(3);
@@ -201,9 +198,8 @@ START_TEST(a_var_of_another_tape_is_refused)
     t = here;
     tear_down();
 }
-END_TEST
 
-START_TEST(mixed_dtypes_and_masks_are_refused_where_they_do_not_belong)
+TEST(mixed_dtypes_and_masks_are_refused_where_they_do_not_belong)
 {
     set_up();
     wf_var *f = wf_leaf(t, WF_F32, WF_SHAPE(3), NULL);
@@ -224,9 +220,8 @@ START_TEST(mixed_dtypes_and_masks_are_refused_where_they_do_not_belong)
     ck_assert_str_eq(wf_tape_error(t), "backward: output 0 is f64 (3); its cotangent is f64 (4)");
     tear_down();
 }
-END_TEST
 
-START_TEST(a_loss_that_is_not_finite_names_the_op_that_made_it_and_changes_nothing)
+TEST(a_loss_that_is_not_finite_names_the_op_that_made_it_and_changes_nothing)
 {
     set_up();
     ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
@@ -251,9 +246,8 @@ START_TEST(a_loss_that_is_not_finite_names_the_op_that_made_it_and_changes_nothi
     param_grad_is(1, 1, 1);
     tear_down();
 }
-END_TEST
 
-START_TEST(a_sweep_that_leads_nowhere_is_an_error)
+TEST(a_sweep_that_leads_nowhere_is_an_error)
 {
     set_up();
     ck_assert(!wf_backward(t, wf_sum(t, numbers(3), NULL)));
@@ -264,11 +258,10 @@ START_TEST(a_sweep_that_leads_nowhere_is_an_error)
     ck_assert_str_eq(wf_tape_error(t), "keep_grad: nothing differentiable led to this var");
     tear_down();
 }
-END_TEST
 
 /* ---- NULL ---- */
 
-START_TEST(of_null_every_question_has_a_quiet_answer)
+TEST(of_null_every_question_has_a_quiet_answer)
 {
     messages = 0;
     ck_assert_int_eq(wf_rank(NULL), 0);
@@ -324,9 +317,8 @@ START_TEST(of_null_every_question_has_a_quiet_answer)
     ck_assert_ptr_null(wf_fail(NULL, "x"));
     ck_assert_int_eq(messages, 0);
 }
-END_TEST
 
-START_TEST(what_a_var_is_can_be_read_and_out_of_range_is_harmless)
+TEST(what_a_var_is_can_be_read_and_out_of_range_is_harmless)
 {
     set_up();
     wf_var *x = wf_reshape(t, numbers(6), WF_SHAPE(2, 3)),
@@ -345,9 +337,8 @@ START_TEST(what_a_var_is_can_be_read_and_out_of_range_is_harmless)
     ck_assert(wf_at(w, 1) == 2 && wf_count(w) == 3); /* parameters are read too */
     tear_down();
 }
-END_TEST
 
-START_TEST(values_enter_by_copy)
+TEST(values_enter_by_copy)
 {
     set_up();
     double x[3] = { 1, 2, 3 };
@@ -366,11 +357,10 @@ START_TEST(values_enter_by_copy)
     ck_assert(!wf_tape_ok(t));
     tear_down();
 }
-END_TEST
 
 /* ---- marks ---- */
 
-START_TEST(a_rewind_forgets_what_came_after_and_keeps_what_was_named)
+TEST(a_rewind_forgets_what_came_after_and_keeps_what_was_named)
 {
     set_up_with((wf_tape_options){ .mode = WF_INFER });
     wf_var *h = numbers(8), *before = numbers(2);
@@ -392,9 +382,8 @@ START_TEST(a_rewind_forgets_what_came_after_and_keeps_what_was_named)
     ck_assert(wf_at(before, 1) == -0.5);
     tear_down();
 }
-END_TEST
 
-START_TEST(a_rewind_to_one_mark_again_and_again_takes_no_more_memory)
+TEST(a_rewind_to_one_mark_again_and_again_takes_no_more_memory)
 {
     set_up_with((wf_tape_options){ .mode = WF_INFER });
     wf_var *state[2] = { numbers(8), wf_reshape(t, numbers(6), WF_SHAPE(2, 3)) };
@@ -414,9 +403,8 @@ START_TEST(a_rewind_to_one_mark_again_and_again_takes_no_more_memory)
     if (!HARNESS_ADDRESSES) ck_assert_int_eq(allocations, from); /* or what was given up rests */
     tear_down();
 }
-END_TEST
 
-START_TEST(what_came_before_a_mark_is_still_differentiated_after_the_rewind)
+TEST(what_came_before_a_mark_is_still_differentiated_after_the_rewind)
 {
     set_up();
     wf_var *y = wf_square(t, w);
@@ -432,9 +420,8 @@ START_TEST(what_came_before_a_mark_is_still_differentiated_after_the_rewind)
         ck_assert(wf_tensor_at(wf_param_grad(w), i) == 2 * wf_at(w, i) * wf_at(keep[0], i));
     tear_down();
 }
-END_TEST
 
-START_TEST(a_parameter_first_used_after_a_mark_is_imported_anew_after_the_rewind)
+TEST(a_parameter_first_used_after_a_mark_is_imported_anew_after_the_rewind)
 {
     set_up();
     wf_mark mark = wf_tape_mark(t);
@@ -444,9 +431,8 @@ START_TEST(a_parameter_first_used_after_a_mark_is_imported_anew_after_the_rewind
     param_grad_is(2, 4, 6);
     tear_down();
 }
-END_TEST
 
-START_TEST(a_mark_of_an_earlier_step_is_refused)
+TEST(a_mark_of_an_earlier_step_is_refused)
 {
     set_up();
     wf_mark mark = wf_tape_mark(t);
@@ -455,9 +441,8 @@ START_TEST(a_mark_of_an_earlier_step_is_refused)
     ck_assert_str_eq(wf_tape_error(t), "rewind: the mark was set before the tape was reset");
     tear_down();
 }
-END_TEST
 
-START_TEST(a_mark_behind_the_one_rewound_to_stays_dead_when_the_tape_has_grown_past_it)
+TEST(a_mark_behind_the_one_rewound_to_stays_dead_when_the_tape_has_grown_past_it)
 {
     set_up();
     wf_mark outer = wf_tape_mark(t);
@@ -470,9 +455,8 @@ START_TEST(a_mark_behind_the_one_rewound_to_stays_dead_when_the_tape_has_grown_p
                      "rewind: the mark was set after one that the tape was rewound to");
     tear_down();
 }
-END_TEST
 
-START_TEST(a_rewind_is_refused_while_gradients_made_after_the_mark_wait_for_the_commit)
+TEST(a_rewind_is_refused_while_gradients_made_after_the_mark_wait_for_the_commit)
 {
     set_up_with((wf_tape_options){ .defer_commit = true });
     wf_mark mark = wf_tape_mark(t);
@@ -482,9 +466,8 @@ START_TEST(a_rewind_is_refused_while_gradients_made_after_the_mark_wait_for_the_
                                        "waits for wf_tape_commit");
     tear_down();
 }
-END_TEST
 
-START_TEST(a_gradient_kept_after_a_mark_is_forgotten_by_the_rewind_and_may_be_kept_again)
+TEST(a_gradient_kept_after_a_mark_is_forgotten_by_the_rewind_and_may_be_kept_again)
 {
     set_up();
     wf_var *x = numbers(3);
@@ -499,20 +482,18 @@ START_TEST(a_gradient_kept_after_a_mark_is_forgotten_by_the_rewind_and_may_be_ke
     for (int i = 0; i < 3; i++) ck_assert(wf_tensor_at(wf_grad_of(x), i) == 2 * wf_at(x, i));
     tear_down();
 }
-END_TEST
 
-START_TEST(gradients_of_nothing_by_nothing_are_no_error_on_a_fresh_tape)
+TEST(gradients_of_nothing_by_nothing_are_no_error_on_a_fresh_tape)
 {
     set_up();
     ck_assert(wf_grad(t, 0, NULL, NULL, 0, NULL, NULL, NULL));
     ck_assert(wf_tape_ok(t));
     tear_down();
 }
-END_TEST
 
 /* ---- modes, random numbers, hooks ---- */
 
-START_TEST(infer_mode_records_nothing)
+TEST(infer_mode_records_nothing)
 {
     set_up_with((wf_tape_options){ .mode = WF_INFER });
     wf_var *y = wf_sum(t, wf_mul(t, w, numbers(3)), NULL);
@@ -528,9 +509,8 @@ START_TEST(infer_mode_records_nothing)
     ck_assert_int_eq(wf_tape_nodes(t), 1);
     tear_down();
 }
-END_TEST
 
-START_TEST(constants_are_not_recorded_either)
+TEST(constants_are_not_recorded_either)
 {
     set_up();
     wf_var *c = wf_constant(t, WF_F64, WF_SHAPE(3), NULL);
@@ -539,9 +519,8 @@ START_TEST(constants_are_not_recorded_either)
     ck_assert_int_eq(wf_tape_nodes(t), 0);
     tear_down();
 }
-END_TEST
 
-START_TEST(random_numbers_depend_on_seed_and_step_alone)
+TEST(random_numbers_depend_on_seed_and_step_alone)
 {
     double first[64], again[64], other[64];
     t = wf_tape_new(&(wf_tape_options){ .seed = 9 });
@@ -566,7 +545,6 @@ START_TEST(random_numbers_depend_on_seed_and_step_alone)
     ck_assert_ptr_eq(wf_dropout(t, one, 0.5), one);
     wf_tape_free(t);
 }
-END_TEST
 
 static int committed;
 
@@ -575,7 +553,7 @@ static void count_commit(void *context)
     committed += *(int *)context;
 }
 
-START_TEST(hooks_run_when_what_was_computed_becomes_permanent)
+TEST(hooks_run_when_what_was_computed_becomes_permanent)
 {
     int one = 1, ten = 10;
     committed = 0;
@@ -624,7 +602,6 @@ START_TEST(hooks_run_when_what_was_computed_becomes_permanent)
     ck_assert_int_eq(committed, 14);
     tear_down();
 }
-END_TEST
 
 /* ---- steady state ---- */
 
@@ -639,7 +616,7 @@ static bool one_step(int64_t n)
     return wf_keep_grad(t, y) && wf_backward(t, wf_add(t, loss, wf_sum(t, g, NULL)));
 }
 
-START_TEST(a_steady_loop_allocates_nothing_after_its_second_step)
+TEST(a_steady_loop_allocates_nothing_after_its_second_step)
 {
     int64_t before = live;
     set_up();
@@ -654,41 +631,7 @@ START_TEST(a_steady_loop_allocates_nothing_after_its_second_step)
     tear_down();
     ck_assert_int_eq(live, before);
 }
-END_TEST
 
-static void add(TCase *tests)
-{
-    tcase_add_test(tests, the_first_failure_sticks_is_said_once_and_ends_the_step);
-    tcase_add_test(tests, a_failure_says_in_which_scopes);
-    tcase_add_test(tests, an_input_that_was_never_made_is_named_by_its_place);
-    tcase_add_test(tests, a_var_of_an_earlier_step_is_refused);
-    tcase_add_test(tests, a_var_of_another_tape_is_refused);
-    tcase_add_test(tests, mixed_dtypes_and_masks_are_refused_where_they_do_not_belong);
-    tcase_add_test(tests, a_loss_that_is_not_finite_names_the_op_that_made_it_and_changes_nothing);
-    tcase_add_test(tests, a_sweep_that_leads_nowhere_is_an_error);
-    tcase_add_test(tests, of_null_every_question_has_a_quiet_answer);
-    tcase_add_test(tests, what_a_var_is_can_be_read_and_out_of_range_is_harmless);
-    tcase_add_test(tests, values_enter_by_copy);
-    tcase_add_test(tests, a_rewind_forgets_what_came_after_and_keeps_what_was_named);
-    tcase_add_test(tests, a_rewind_to_one_mark_again_and_again_takes_no_more_memory);
-    tcase_add_test(tests, what_came_before_a_mark_is_still_differentiated_after_the_rewind);
-    tcase_add_test(tests, a_parameter_first_used_after_a_mark_is_imported_anew_after_the_rewind);
-    tcase_add_test(tests, a_mark_of_an_earlier_step_is_refused);
-    tcase_add_test(tests, infer_mode_records_nothing);
-    tcase_add_test(tests, constants_are_not_recorded_either);
-    tcase_add_test(tests, a_mark_behind_the_one_rewound_to_stays_dead_when_the_tape_has_grown_past_it);
-    tcase_add_test(tests, a_rewind_is_refused_while_gradients_made_after_the_mark_wait_for_the_commit);
-    tcase_add_test(tests, a_gradient_kept_after_a_mark_is_forgotten_by_the_rewind_and_may_be_kept_again);
-    tcase_add_test(tests, gradients_of_nothing_by_nothing_are_no_error_on_a_fresh_tape);
-    tcase_add_test(tests, random_numbers_depend_on_seed_and_step_alone);
-    tcase_add_test(tests, hooks_run_when_what_was_computed_becomes_permanent);
-    tcase_add_test(tests, a_steady_loop_allocates_nothing_after_its_second_step);
-}
-
-int main(int argc, char **argv)
-{
-    if (!wf_runtime_set(
-            &(wf_runtime){ .alloc = counted_alloc, .release = counted_release, .log = note }, NULL))
-        return 1;
-    return harness_main(argc, argv, "tape", add);
-}
+const harness_suite suite = { .runtime = &(const wf_runtime){ .alloc = counted_alloc,
+                                                              .release = counted_release,
+                                                              .log = note } };

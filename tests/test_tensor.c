@@ -18,7 +18,7 @@ static wf_tensor counted(wf_shape shape)
     return wf_tensor_of(WF_F64, shape, places);
 }
 
-START_TEST(dtypes_have_sizes_and_names)
+TEST(dtypes_have_sizes_and_names)
 {
     ck_assert_int_eq(wf_dtype_size(WF_F32), sizeof(float));
     ck_assert_int_eq(wf_dtype_size(WF_F64), sizeof(double));
@@ -29,9 +29,8 @@ START_TEST(dtypes_have_sizes_and_names)
     ck_assert_str_eq(wf_dtype_name(WF_I32), "i32");
     ck_assert_str_eq(wf_dtype_name((wf_dtype)3), "unknown");
 }
-END_TEST
 
-START_TEST(counts_are_products_of_sizes)
+TEST(counts_are_products_of_sizes)
 {
     wf_shape scalar = WF_SCALAR, shape = WF_SHAPE(2, 3, 5, 7), empty = WF_SHAPE(4, 0, 9);
     ck_assert_int_eq(wf_shape_count(&scalar), 1);
@@ -47,7 +46,6 @@ START_TEST(counts_are_products_of_sizes)
     ck_assert(!wf_shape_equal(&shape, &empty) && !wf_shape_equal(&shape, &scalar));
     ck_assert(!wf_shape_equal(&WF_SHAPE(2, 3), &WF_SHAPE(3, 2)));
 }
-END_TEST
 
 static const struct impossible {
     wf_shape shape;
@@ -73,23 +71,22 @@ static const struct impossible {
       "shape: (0, 9223372036854775807, 2) of f32 has more bytes than can be counted" },
 };
 
-START_TEST(shapes_that_cannot_be_are_refused_with_the_numbers)
+TEST_EACH(shapes_that_cannot_be_are_refused_with_the_numbers,
+          sizeof impossibles / sizeof impossibles[0])
 {
     const struct impossible *i = &impossibles[_i];
     wf_error e = { 0 };
     ck_assert_int_eq(wf_shape_check(&i->shape, i->dtype, &e), -1);
     ck_assert_str_eq(e.text, i->text);
 }
-END_TEST
 
-START_TEST(the_largest_shape_that_can_be_counted_is_accepted)
+TEST(the_largest_shape_that_can_be_counted_is_accepted)
 {
     wf_shape shape = WF_SHAPE((int64_t)1 << 31, ((int64_t)1 << 30) - 1);
     ck_assert_int_eq(wf_shape_check(&shape, WF_F32, NULL), shape.dim[0] * shape.dim[1]);
 }
-END_TEST
 
-START_TEST(a_shape_in_words_is_cut_and_terminated_like_snprintf)
+TEST(a_shape_in_words_is_cut_and_terminated_like_snprintf)
 {
     static const int64_t dim[] = { 2, 30, 400, 0, 5, 6, 7, INT64_MAX };
     static const char whole[] = "(2, 30, 400, 0, 5, 6, 7, 9223372036854775807)";
@@ -109,9 +106,8 @@ START_TEST(a_shape_in_words_is_cut_and_terminated_like_snprintf)
     wf_shape_text(text, 0, 2, dim);
     ck_assert_int_eq(text[0], 'x');
 }
-END_TEST
 
-START_TEST(axes_count_from_the_end_when_negative)
+TEST(axes_count_from_the_end_when_negative)
 {
     for (int rank = 0; rank <= WF_RANK; rank++) {
         for (int axis = -rank - 3; axis < rank + 3; axis++) {
@@ -120,9 +116,8 @@ START_TEST(axes_count_from_the_end_when_negative)
         }
     }
 }
-END_TEST
 
-START_TEST(a_fresh_tensor_is_row_major_at_every_rank)
+TEST(a_fresh_tensor_is_row_major_at_every_rank)
 {
     wf_shape shape = { 0, { 2, 3, 1, 4, 2, 3, 2, 5 } };
     for (; shape.rank <= WF_RANK; shape.rank++) {
@@ -135,9 +130,8 @@ START_TEST(a_fresh_tensor_is_row_major_at_every_rank)
         }
     }
 }
-END_TEST
 
-START_TEST(sizes_of_one_and_none_do_not_break_contiguity_and_strides_do)
+TEST(sizes_of_one_and_none_do_not_break_contiguity_and_strides_do)
 {
     wf_tensor x = counted(WF_SHAPE(3, 1, 5)), view;
     x.stride[1] = 77;
@@ -149,9 +143,8 @@ START_TEST(sizes_of_one_and_none_do_not_break_contiguity_and_strides_do)
     ck_assert(wf_view_slice(&x, 0, 1, 3, 1, &view) && wf_tensor_is_contiguous(&view));
     ck_assert(wf_view_expand(&x, WF_SHAPE(3, 2, 5), &view) && !wf_tensor_is_contiguous(&view));
 }
-END_TEST
 
-START_TEST(a_slice_holds_every_step_th_index_from_start_to_before_stop)
+TEST(a_slice_holds_every_step_th_index_from_start_to_before_stop)
 {
     const wf_shape shape = WF_SHAPE(3, 5, 7);
     const wf_tensor untouched = { .rank = 99 };
@@ -187,9 +180,8 @@ START_TEST(a_slice_holds_every_step_th_index_from_start_to_before_stop)
     }
     ck_assert_int_gt(made, 500);
 }
-END_TEST
 
-START_TEST(the_largest_step_takes_one_element)
+TEST(the_largest_step_takes_one_element)
 {
     wf_tensor x = counted(WF_SHAPE(3, 5)), view;
     ck_assert(wf_view_slice(&x, 0, 1, 3, INT64_MAX, &view));
@@ -198,9 +190,8 @@ START_TEST(the_largest_step_takes_one_element)
     ck_assert(wf_view_window(&x, 1, 2, INT64_MAX, &view));
     ck_assert_int_eq(view.dim[1], 1);
 }
-END_TEST
 
-START_TEST(an_empty_view_does_not_leave_the_memory_it_was_given)
+TEST(an_empty_view_does_not_leave_the_memory_it_was_given)
 {
     wf_tensor x = counted(WF_SHAPE(4, 6)), half, view;
     ck_assert(wf_view_slice(&x, 1, 0, 2, 1, &half));
@@ -213,9 +204,8 @@ START_TEST(an_empty_view_does_not_leave_the_memory_it_was_given)
     ck_assert(wf_view_slice(&x, 0, 2, 4, 1, &view) && view.data == NULL);
     ck_assert(wf_view_select(&x, 0, 3, &view) && view.data == NULL);
 }
-END_TEST
 
-START_TEST(a_selection_drops_the_axis)
+TEST(a_selection_drops_the_axis)
 {
     const wf_shape shape = WF_SHAPE(3, 4, 2, 5);
     for (int axis = -4; axis < 4; axis++) {
@@ -237,9 +227,8 @@ START_TEST(a_selection_drops_the_axis)
         }
     }
 }
-END_TEST
 
-START_TEST(a_transposition_exchanges_two_indices_and_undoes_itself)
+TEST(a_transposition_exchanges_two_indices_and_undoes_itself)
 {
     const wf_shape shape = WF_SHAPE(3, 4, 2, 5);
     for (int a = -4; a < 4; a++) {
@@ -263,9 +252,8 @@ START_TEST(a_transposition_exchanges_two_indices_and_undoes_itself)
     wf_tensor x = counted(shape), view;
     ck_assert(!wf_view_transpose(&x, 0, 4, &view) && !wf_view_transpose(&x, -5, 0, &view));
 }
-END_TEST
 
-START_TEST(a_window_slides_over_its_axis)
+TEST(a_window_slides_over_its_axis)
 {
     const wf_shape shape = WF_SHAPE(3, 7, 2);
     for (int axis = -3; axis < 3; axis++) {
@@ -295,7 +283,6 @@ START_TEST(a_window_slides_over_its_axis)
     wf_tensor full = counted((wf_shape){ 8, { 1, 2, 1, 2, 1, 2, 1, 3 } }), view;
     ck_assert(!wf_view_window(&full, 7, 2, 1, &view)); /* there is no ninth axis */
 }
-END_TEST
 
 /* Every view of a small tensor that one or two steps lead to. */
 static int some_views(wf_tensor list[], int room)
@@ -345,7 +332,7 @@ static bool can_be_laid_out(const wf_tensor *x, const wf_shape *shape)
     return true;
 }
 
-START_TEST(a_reshape_keeps_the_order_and_is_refused_only_when_no_strides_would_do)
+TEST(a_reshape_keeps_the_order_and_is_refused_only_when_no_strides_would_do)
 {
     static wf_tensor views[600];
     int n = some_views(views, 600), made = 0, refused = 0;
@@ -375,9 +362,8 @@ START_TEST(a_reshape_keeps_the_order_and_is_refused_only_when_no_strides_would_d
     ck_assert_int_gt(made, 1000);
     ck_assert_int_gt(refused, 1000);
 }
-END_TEST
 
-START_TEST(a_reshape_needs_as_many_elements)
+TEST(a_reshape_needs_as_many_elements)
 {
     wf_tensor x = counted(WF_SHAPE(4, 6)), one = counted(WF_SHAPE(1, 1)),
               none = counted(WF_SHAPE(3, 0)), y;
@@ -391,9 +377,8 @@ START_TEST(a_reshape_needs_as_many_elements)
     ck_assert(wf_view_reshape(&none, WF_SHAPE(0, 5), &y) && wf_tensor_count(&y) == 0);
     ck_assert(!wf_view_reshape(&none, WF_SHAPE(0, INT64_MAX, INT64_MAX), &y));
 }
-END_TEST
 
-START_TEST(broadcasting_follows_numpys_rule)
+TEST(broadcasting_follows_numpys_rule)
 {
     static const wf_shape shapes[] = { { 0, { 0 } },       { 1, { 1 } },         { 1, { 3 } },
                                        { 2, { 1, 3 } },    { 2, { 4, 1 } },      { 2, { 4, 3 } },
@@ -437,7 +422,6 @@ START_TEST(broadcasting_follows_numpys_rule)
               !wf_view_expand(&x, WF_SHAPE(2, 6), &wide));
     ck_assert(!wf_view_expand(&x, WF_SHAPE(INT64_MAX, 2, 3), &wide));
 }
-END_TEST
 
 static int ascending(const void *a, const void *b)
 {
@@ -455,7 +439,7 @@ static bool shares_an_element(const wf_tensor *x)
     return false;
 }
 
-START_TEST(an_overlap_is_found_exactly_when_two_indices_share_an_element)
+TEST(an_overlap_is_found_exactly_when_two_indices_share_an_element)
 {
     int with = 0, without = 0;
     for (int code = 0; code < 60000; code++) {
@@ -475,9 +459,8 @@ START_TEST(an_overlap_is_found_exactly_when_two_indices_share_an_element)
     ck_assert_int_gt(with, 5000);
     ck_assert_int_gt(without, 5000);
 }
-END_TEST
 
-START_TEST(an_overlap_is_decided_quickly_for_large_tensors_too)
+TEST(an_overlap_is_decided_quickly_for_large_tensors_too)
 {
     const int64_t n = (int64_t)1 << 30;
     wf_tensor rows = { .rank = 2, .dim = { n, 7 }, .stride = { 7, 1 } },
@@ -487,7 +470,6 @@ START_TEST(an_overlap_is_decided_quickly_for_large_tensors_too)
     ck_assert(!wf_tensor_overlaps_itself(&rows) && !wf_tensor_overlaps_itself(&turned));
     ck_assert(wf_tensor_overlaps_itself(&slide) && wf_tensor_overlaps_itself(&comb));
 }
-END_TEST
 
 static void put(const wf_tensor *x, int64_t flat, double value)
 {
@@ -497,7 +479,7 @@ static void put(const wf_tensor *x, int64_t flat, double value)
     if (x->dtype == WF_I32) ((int32_t *)x->data)[at] = (int32_t)value;
 }
 
-START_TEST(a_copy_holds_the_same_numbers_whatever_the_strides_and_dtypes_and_touches_no_others)
+TEST(a_copy_holds_the_same_numbers_whatever_the_strides_and_dtypes_and_touches_no_others)
 {
     static double from[ROOM], to[ROOM], before[ROOM];
     for (int a = 0; a < LAYOUTS * 3; a++) {
@@ -521,9 +503,8 @@ START_TEST(a_copy_holds_the_same_numbers_whatever_the_strides_and_dtypes_and_tou
         }
     }
 }
-END_TEST
 
-START_TEST(a_copy_to_i32_truncates_and_stays_in_range)
+TEST(a_copy_to_i32_truncates_and_stays_in_range)
 {
     static const double given[] = { 1.9,
                                     -1.9,
@@ -551,9 +532,8 @@ START_TEST(a_copy_to_i32_truncates_and_stays_in_range)
     wf_tensor_copy(&x, &y);
     for (int i = 0; i < N; i++) ck_assert_int_eq(got[i], expected[i]);
 }
-END_TEST
 
-START_TEST(a_copy_within_a_dtype_keeps_every_bit)
+TEST(a_copy_within_a_dtype_keeps_every_bit)
 {
     static const uint32_t bits[] = { 1,          0x80000000, 0x7fc12345, 0xff800001,
                                      0x007fffff, 0x3f800000, 0x80000001 };
@@ -568,9 +548,8 @@ START_TEST(a_copy_within_a_dtype_keeps_every_bit)
     wf_tensor_copy(&half, &y);
     ck_assert_int_eq(memcmp(odd, bits, sizeof odd), 0);
 }
-END_TEST
 
-START_TEST(a_copy_repeats_what_is_broadcast)
+TEST(a_copy_repeats_what_is_broadcast)
 {
     double three[3] = { 10, 20, 30 }, out[24];
     wf_tensor x = wf_tensor_of(WF_F64, WF_SHAPE(1, 3), three),
@@ -579,9 +558,8 @@ START_TEST(a_copy_repeats_what_is_broadcast)
     wf_tensor_copy(&wide, &y);
     for (int i = 0; i < 24; i++) ck_assert(out[i] == three[i % 3]);
 }
-END_TEST
 
-START_TEST(adding_adds_whatever_the_strides)
+TEST(adding_adds_whatever_the_strides)
 {
     static double from[ROOM], to[ROOM], before[ROOM];
     for (int a = 0; a < LAYOUTS * 2; a++) {
@@ -606,7 +584,6 @@ START_TEST(adding_adds_whatever_the_strides)
         }
     }
 }
-END_TEST
 
 /* y += x with the elements of y taken one after another, in float. */
 static void add_in_order(const wf_tensor *x, const wf_tensor *y, float *memory)
@@ -615,7 +592,7 @@ static void add_in_order(const wf_tensor *x, const wf_tensor *y, float *memory)
         memory[offset_of(y, i)] += ((const float *)x->data)[offset_of(x, i)];
 }
 
-START_TEST(adding_into_a_view_that_overlaps_itself_is_done_in_index_order)
+TEST(adding_into_a_view_that_overlaps_itself_is_done_in_index_order)
 {
     enum { LONG = 50000 };
     static float memory[LONG], oracle[LONG], x_memory[7 * LONG];
@@ -649,9 +626,8 @@ START_TEST(adding_into_a_view_that_overlaps_itself_is_done_in_index_order)
         ck_assert_msg(memcmp(memory, oracle, sizeof oracle) == 0, "view %d", v);
     }
 }
-END_TEST
 
-START_TEST(adding_asks_for_one_float_dtype)
+TEST(adding_asks_for_one_float_dtype)
 {
     int32_t i32[3] = { 1, 2, 3 }, j32[3] = { 5, 5, 5 };
     float f32[3] = { 1, 2, 3 };
@@ -664,9 +640,8 @@ START_TEST(adding_asks_for_one_float_dtype)
     wf_tensor_add(&c, &d);
     for (int i = 0; i < 3; i++) ck_assert(j32[i] == 5 && f64[i] == 7);
 }
-END_TEST
 
-START_TEST(filling_reaches_every_element_and_no_other)
+TEST(filling_reaches_every_element_and_no_other)
 {
     static double memory[ROOM], before[ROOM];
     for (int a = 0; a < LAYOUTS * 3; a++) {
@@ -684,9 +659,8 @@ START_TEST(filling_reaches_every_element_and_no_other)
     wf_tensor_fill(&scalar, 1e99);
     ck_assert_int_eq(one[0], INT32_MAX);
 }
-END_TEST
 
-START_TEST(nothing_happens_to_nothing)
+TEST(nothing_happens_to_nothing)
 {
     float one = 5;
     wf_shape shape = WF_SHAPE(1);
@@ -716,9 +690,8 @@ START_TEST(nothing_happens_to_nothing)
     ck_assert(isnan(wf_tensor_at(&x, 1)) && isnan(wf_tensor_at(&x, -1)) &&
               wf_tensor_at(&x, 0) == 5);
 }
-END_TEST
 
-START_TEST(a_tensor_over_const_memory_is_read_where_it_lies)
+TEST(a_tensor_over_const_memory_is_read_where_it_lies)
 {
     static const double table[6] = { 1, 2, 3, 4, 5, 6 };
     const wf_tensor x = wf_tensor_over(WF_F64, WF_SHAPE(2, 3), table);
@@ -728,45 +701,4 @@ START_TEST(a_tensor_over_const_memory_is_read_where_it_lies)
     const wf_tensor y = wf_tensor_of(WF_F32, WF_SHAPE(2, 3), copy);
     wf_tensor_copy(&x, &y);
     for (int i = 0; i < 6; i++) ck_assert(copy[i] == (float)table[i]);
-}
-END_TEST
-
-static void add(TCase *tests)
-{
-    tcase_add_test(tests, a_tensor_over_const_memory_is_read_where_it_lies);
-    tcase_add_test(tests, dtypes_have_sizes_and_names);
-    tcase_add_test(tests, counts_are_products_of_sizes);
-    tcase_add_loop_test(tests, shapes_that_cannot_be_are_refused_with_the_numbers, 0,
-                        sizeof impossibles / sizeof impossibles[0]);
-    tcase_add_test(tests, the_largest_shape_that_can_be_counted_is_accepted);
-    tcase_add_test(tests, a_shape_in_words_is_cut_and_terminated_like_snprintf);
-    tcase_add_test(tests, axes_count_from_the_end_when_negative);
-    tcase_add_test(tests, a_fresh_tensor_is_row_major_at_every_rank);
-    tcase_add_test(tests, sizes_of_one_and_none_do_not_break_contiguity_and_strides_do);
-    tcase_add_test(tests, a_slice_holds_every_step_th_index_from_start_to_before_stop);
-    tcase_add_test(tests, the_largest_step_takes_one_element);
-    tcase_add_test(tests, an_empty_view_does_not_leave_the_memory_it_was_given);
-    tcase_add_test(tests, a_selection_drops_the_axis);
-    tcase_add_test(tests, a_transposition_exchanges_two_indices_and_undoes_itself);
-    tcase_add_test(tests, a_window_slides_over_its_axis);
-    tcase_add_test(tests, a_reshape_keeps_the_order_and_is_refused_only_when_no_strides_would_do);
-    tcase_add_test(tests, a_reshape_needs_as_many_elements);
-    tcase_add_test(tests, broadcasting_follows_numpys_rule);
-    tcase_add_test(tests, an_overlap_is_found_exactly_when_two_indices_share_an_element);
-    tcase_add_test(tests, an_overlap_is_decided_quickly_for_large_tensors_too);
-    tcase_add_test(
-        tests, a_copy_holds_the_same_numbers_whatever_the_strides_and_dtypes_and_touches_no_others);
-    tcase_add_test(tests, a_copy_to_i32_truncates_and_stays_in_range);
-    tcase_add_test(tests, a_copy_within_a_dtype_keeps_every_bit);
-    tcase_add_test(tests, a_copy_repeats_what_is_broadcast);
-    tcase_add_test(tests, adding_adds_whatever_the_strides);
-    tcase_add_test(tests, adding_into_a_view_that_overlaps_itself_is_done_in_index_order);
-    tcase_add_test(tests, adding_asks_for_one_float_dtype);
-    tcase_add_test(tests, filling_reaches_every_element_and_no_other);
-    tcase_add_test(tests, nothing_happens_to_nothing);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "tensor", add);
 }

@@ -26,7 +26,7 @@ static char ours[4096], theirs[4096];
         ck_assert_str_eq(ours, theirs);                                                            \
     } while (0)
 
-START_TEST(every_directive_is_written_as_printf_writes_it)
+TEST(every_directive_is_written_as_printf_writes_it)
 {
     const double numbers[] = { 0,           -0.0,
                                1,           -1.5,
@@ -69,9 +69,8 @@ START_TEST(every_directive_is_written_as_printf_writes_it)
                       strlen("실 k|실|실"));
     ck_assert_str_eq(ours, "실 k|실|실");
 }
-END_TEST
 
-START_TEST(the_length_of_the_whole_is_returned_however_little_has_room)
+TEST(the_length_of_the_whole_is_returned_however_little_has_room)
 {
     char text[64];
     ck_assert_uint_eq(wf_format(NULL, 0, "%d threads", 12), 10);
@@ -97,9 +96,8 @@ START_TEST(the_length_of_the_whole_is_returned_however_little_has_room)
     wf_format(text, 3, "%.400f %s", 1e300, "x");
     ck_assert_int_eq(errno, ENOSPC);
 }
-END_TEST
 
-START_TEST(a_number_is_read_whole_or_not_at_all)
+TEST(a_number_is_read_whole_or_not_at_all)
 {
     static const char *const bad[] = { "",      " 1", "1 ", "1,5", "0.5x", "e5",  "--1",
                                        "1e999", ".",  "-",  "\t1", "0x",   "1e+", "\n" };
@@ -130,9 +128,8 @@ START_TEST(a_number_is_read_whole_or_not_at_all)
     ck_assert(wf_parse_integer("-0", &n) && n == 0);
     ck_assert(wf_parse_integer("0017", &n) && n == 17);
 }
-END_TEST
 
-START_TEST(rounding_is_to_nearest_whatever_the_caller_has_set)
+TEST(rounding_is_to_nearest_whatever_the_caller_has_set)
 {
     const int modes[] = { FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO };
     for (int i = 0; i < 4; i++) {
@@ -146,7 +143,6 @@ START_TEST(rounding_is_to_nearest_whatever_the_caller_has_set)
         ck_assert(read && kept && x == 0.1 && y == -0.3);
     }
 }
-END_TEST
 
 /* ---- a locale whose decimal point is a comma ---- */
 
@@ -183,7 +179,7 @@ static void keep_log(void *user, const char *text)
     snprintf(logged, sizeof logged, "%s", text);
 }
 
-START_TEST(a_locale_with_a_comma_changes_nothing_that_is_printed_said_or_read)
+TEST(a_locale_with_a_comma_changes_nothing_that_is_printed_said_or_read)
 {
     if (!set_comma()) return;
     ck_assert(wf_runtime_set(&(wf_runtime){ .log = keep_log }, NULL));
@@ -217,7 +213,6 @@ START_TEST(a_locale_with_a_comma_changes_nothing_that_is_printed_said_or_read)
     ck_assert_ptr_null(strchr(strstr(report.text, "worst"), ','));
     ck_assert_msg(comma_now(), "the caller's locale was changed");
 }
-END_TEST
 
 static void *other_thread(void *context)
 {
@@ -233,7 +228,7 @@ static void *other_thread(void *context)
     return right ? context : NULL;
 }
 
-START_TEST(threads_with_locales_of_their_own_keep_them)
+TEST(threads_with_locales_of_their_own_keep_them)
 {
     if (!set_comma()) return;
     locale_t comma = duplocale(LC_GLOBAL_LOCALE);
@@ -254,7 +249,6 @@ START_TEST(threads_with_locales_of_their_own_keep_them)
     }
     freelocale(comma);
 }
-END_TEST
 
 /* ---- Korean, cut at every place ---- */
 
@@ -273,7 +267,7 @@ static char *korean(char *text, size_t lead, size_t bytes)
     return text;
 }
 
-START_TEST(a_text_is_cut_between_letters_at_every_length)
+TEST(a_text_is_cut_between_letters_at_every_length)
 {
     /* Letters of 1, 2, 3 and 4 bytes, of which the second and third are Korean. */
     static const char text[] = "k실w올ö𝄞실";
@@ -291,7 +285,6 @@ START_TEST(a_text_is_cut_between_letters_at_every_length)
         ck_assert_str_eq(theirs + 1, ours);
     }
 }
-END_TEST
 
 static bool refusing_shape(wf_shaping *s)
 {
@@ -388,26 +381,8 @@ static void fail_everywhere(size_t lead)
     whole("corpus", e.text);
 }
 
-START_TEST(names_in_korean_are_whole_wherever_a_message_is_cut)
+TEST(names_in_korean_are_whole_wherever_a_message_is_cut)
 {
     ck_assert(wf_runtime_set(&(wf_runtime){ .log = keep_log }, NULL));
     for (size_t lead = 1; lead < 13; lead++) fail_everywhere(lead);
-}
-END_TEST
-
-static void add(TCase *tests)
-{
-    tcase_add_test(tests, every_directive_is_written_as_printf_writes_it);
-    tcase_add_test(tests, the_length_of_the_whole_is_returned_however_little_has_room);
-    tcase_add_test(tests, a_number_is_read_whole_or_not_at_all);
-    tcase_add_test(tests, rounding_is_to_nearest_whatever_the_caller_has_set);
-    tcase_add_test(tests, a_locale_with_a_comma_changes_nothing_that_is_printed_said_or_read);
-    tcase_add_test(tests, threads_with_locales_of_their_own_keep_them);
-    tcase_add_test(tests, a_text_is_cut_between_letters_at_every_length);
-    tcase_add_test(tests, names_in_korean_are_whole_wherever_a_message_is_cut);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "text", add);
 }

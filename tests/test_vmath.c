@@ -190,7 +190,7 @@ static void check_floats(const struct kind *kind, const float x[BLOCK], bool fas
     }
 }
 
-START_TEST(floats_of_every_kind_are_within_2_ulp)
+TEST_EACH(floats_of_every_kind_are_within_2_ulp, KINDS)
 {
     static float x[BLOCK];
     uint32_t bits = 0;
@@ -206,11 +206,10 @@ START_TEST(floats_of_every_kind_are_within_2_ulp)
         check_floats(kinds + _i, x, false);
     }
 }
-END_TEST
 
 enum { SLICES = 16 };
 
-START_TEST(all_floats_are_within_2_ulp)
+TEST_EACH(all_floats_are_within_2_ulp, getenv("WEFT_FULL") ? KINDS *SLICES : 1)
 {
     static float x[BLOCK];
     if (!getenv("WEFT_FULL")) {
@@ -223,9 +222,8 @@ START_TEST(all_floats_are_within_2_ulp)
         check_floats(kinds + _i / SLICES, x, true);
     }
 }
-END_TEST
 
-START_TEST(doubles_of_every_kind_are_within_4_ulp)
+TEST_EACH(doubles_of_every_kind_are_within_4_ulp, KINDS)
 {
     static double x[BLOCK], y[BLOCK];
     const struct kind *kind = kinds + _i;
@@ -248,9 +246,8 @@ START_TEST(doubles_of_every_kind_are_within_4_ulp)
         }
     }
 }
-END_TEST
 
-START_TEST(the_inline_functions_underflow_gradually)
+TEST_EACH(the_inline_functions_underflow_gradually, KINDS)
 {
     const struct kind *kind = kinds + _i;
     for (int i = 0; i < 1 << 16; i++) {
@@ -258,13 +255,11 @@ START_TEST(the_inline_functions_underflow_gradually)
                                 : -86.0f - 19.0f * (float)i / 65536;
         double error = ulps_f32(kind->one_f32(x), kind->exactl((long double)x));
         ck_assert_msg(error <= 2, "%s(%a) is off by %g ulp", kind->name, (double)x, error);
-        double d = kind->at_zero ? double_of(((uint64_t)i << 36) + 1)
-                                 : -706.0 - 41.0 * i / 65536;
+        double d = kind->at_zero ? double_of(((uint64_t)i << 36) + 1) : -706.0 - 41.0 * i / 65536;
         error = ulps_f64(kind->one_f64(d), kind->exactl((long double)d));
         ck_assert_msg(error <= 4, "%s(%a) is off by %g ulp", kind->name, d, error);
     }
 }
-END_TEST
 
 /* ---- special values ---- */
 
@@ -281,7 +276,7 @@ static float one(const struct kind *kind, float x)
     return y;
 }
 
-START_TEST(limits_are_exact)
+TEST(limits_are_exact)
 {
     const struct kind *e = kinds, *t = kinds + 1, *s = kinds + 2, *l = kinds + 3, *l1 = kinds + 4,
                       *e1 = kinds + 5, *sp = kinds + 6;
@@ -305,8 +300,8 @@ START_TEST(limits_are_exact)
     ck_assert(one(l, 1) == 0 && one(l, 0) == -INFINITY && one(l, -0.0f) == -INFINITY &&
               one(l, INFINITY) == INFINITY);
     ck_assert(isnan(one(l, -1)) && isnan(one(l, -INFINITY)) && isnan(one(l, -FLT_MIN)));
-    ck_assert(one(l1, -1) == -INFINITY && one(l1, INFINITY) == INFINITY &&
-              isnan(one(l1, -1.5f)) && isnan(one(l1, -INFINITY)) && isfinite(one(l1, FLT_MAX)));
+    ck_assert(one(l1, -1) == -INFINITY && one(l1, INFINITY) == INFINITY && isnan(one(l1, -1.5f)) &&
+              isnan(one(l1, -INFINITY)) && isfinite(one(l1, FLT_MAX)));
     ck_assert(one(e1, -INFINITY) == -1 && one(e1, -FLT_MAX) == -1 && one(e1, -20) == -1 &&
               one(e1, INFINITY) == INFINITY && one(e1, FLT_MAX) == INFINITY &&
               isfinite(one(e1, 88.7f)));
@@ -322,11 +317,10 @@ START_TEST(limits_are_exact)
     wf_sigmoid_f64(6, x, y);
     ck_assert(y[0] == 1 && y[1] == 0 && y[2] == 0 && y[3] == 1 && y[4] == 0 && isnan(y[5]));
 }
-END_TEST
 
 /* ---- laws ---- */
 
-START_TEST(tanh_is_odd_to_the_bit_and_bounded_and_sigmoid_is_bounded)
+TEST(tanh_is_odd_to_the_bit_and_bounded_and_sigmoid_is_bounded)
 {
     static float x[BLOCK], minus[BLOCK], y[BLOCK], z[BLOCK], s[BLOCK];
     static double d[BLOCK], e[BLOCK], f[BLOCK];
@@ -360,10 +354,9 @@ START_TEST(tanh_is_odd_to_the_bit_and_bounded_and_sigmoid_is_bounded)
             ck_assert_msg(e[i] == -f[i] && e[i] >= 0 && e[i] <= 1, "tanh(%a)", d[i]);
     }
 }
-END_TEST
 
 /* On a grid whose steps change the value by more than the error allowed. */
-START_TEST(the_functions_rise)
+TEST(the_functions_rise)
 {
     static const double from[KINDS] = { -80, -5, -80, 0.0625, -0.9, -10, -80 },
                         to[KINDS] = { 80, 5, 10, 100, 100, 80, 80 };
@@ -376,9 +369,8 @@ START_TEST(the_functions_rise)
             ck_assert_msg(y[i] > y[i - 1], "%s at %g", kinds[k].name, (double)x[i]);
     }
 }
-END_TEST
 
-START_TEST(an_element_s_value_does_not_depend_on_where_it_lies)
+TEST_EACH(an_element_s_value_does_not_depend_on_where_it_lies, KINDS)
 {
     enum { N = 80, FENCE = 20 };
     const struct kind *kind = kinds + _i;
@@ -406,9 +398,8 @@ START_TEST(an_element_s_value_does_not_depend_on_where_it_lies)
         }
     }
 }
-END_TEST
 
-START_TEST(the_caller_s_rounding_neither_matters_nor_changes)
+TEST(the_caller_s_rounding_neither_matters_nor_changes)
 {
     enum { N = 500 };
     static float x[N], y[N], z[N];
@@ -422,24 +413,4 @@ START_TEST(the_caller_s_rounding_neither_matters_nor_changes)
         ck_assert_int_eq(after, FE_UPWARD);
         ck_assert_int_eq(memcmp(y, z, sizeof y), 0);
     }
-}
-END_TEST
-
-static void add(TCase *tests)
-{
-    tcase_add_loop_test(tests, floats_of_every_kind_are_within_2_ulp, 0, KINDS);
-    tcase_add_loop_test(tests, all_floats_are_within_2_ulp, 0,
-                        getenv("WEFT_FULL") ? KINDS * SLICES : 1);
-    tcase_add_loop_test(tests, doubles_of_every_kind_are_within_4_ulp, 0, KINDS);
-    tcase_add_loop_test(tests, the_inline_functions_underflow_gradually, 0, KINDS);
-    tcase_add_test(tests, limits_are_exact);
-    tcase_add_test(tests, tanh_is_odd_to_the_bit_and_bounded_and_sigmoid_is_bounded);
-    tcase_add_test(tests, the_functions_rise);
-    tcase_add_loop_test(tests, an_element_s_value_does_not_depend_on_where_it_lies, 0, KINDS);
-    tcase_add_test(tests, the_caller_s_rounding_neither_matters_nor_changes);
-}
-
-int main(int argc, char **argv)
-{
-    return harness_main(argc, argv, "vmath", add);
 }

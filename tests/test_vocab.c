@@ -68,7 +68,7 @@ static int32_t id_of(const wf_vocab *v, const char *word)
 
 /* ---- vocabularies ---- */
 
-START_TEST(words_are_in_the_order_of_how_often_they_occur)
+TEST(words_are_in_the_order_of_how_often_they_occur)
 {
     wf_vocab *v = counted("the cat and the dog and 강아지 the\n", NULL);
     assert_words(v, "the\nand\ncat\ndog\n강아지\n");
@@ -85,9 +85,8 @@ START_TEST(words_are_in_the_order_of_how_often_they_occur)
     ck_assert_ptr_null(wf_vocab_word(v, -1));
     wf_vocab_free(v);
 }
-END_TEST
 
-START_TEST(the_order_of_the_texts_changes_nothing)
+TEST(the_order_of_the_texts_changes_nothing)
 {
     const wf_text one = { "one", "b a c a", 7 }, other = { "other", "c d b d e", 9 };
     wf_vocab *v = wf_vocab_from_parts((wf_text[]){ one, other }, 2, NULL, NULL);
@@ -97,9 +96,8 @@ START_TEST(the_order_of_the_texts_changes_nothing)
     wf_vocab_free(v);
     wf_vocab_free(w);
 }
-END_TEST
 
-START_TEST(rare_words_are_left_out_and_a_size_is_kept)
+TEST(rare_words_are_left_out_and_a_size_is_kept)
 {
     static const char text[] = "a a a b b c c d";
     wf_vocab *v = counted(text, &(wf_vocab_options){ .min_count = 2 });
@@ -115,9 +113,8 @@ START_TEST(rare_words_are_left_out_and_a_size_is_kept)
     assert_words(v, "");
     wf_vocab_free(v);
 }
-END_TEST
 
-START_TEST(special_words_in_a_text_are_the_special_ids)
+TEST(special_words_in_a_text_are_the_special_ids)
 {
     int32_t ids[4];
     wf_vocab *v = counted("a <unk> b <unk> <eos>", NULL);
@@ -126,10 +123,9 @@ START_TEST(special_words_in_a_text_are_the_special_ids)
     ck_assert(ids[0] == 4 && ids[1] == WF_EOS && ids[2] == WF_UNK);
     wf_vocab_free(v);
 }
-END_TEST
 
 /* Every letter with Unicode's property White_Space, and some that look like one and are none. */
-START_TEST(words_end_at_unicode_white_space_and_nowhere_else)
+TEST(words_end_at_unicode_white_space_and_nowhere_else)
 {
     static const char *const spaces[] = { "\t",     "\n",       "\v",       "\f",     "\r",
                                           " ",      "\xC2\x85", "\xC2\xA0", "\u1680", "\u2000",
@@ -157,9 +153,8 @@ START_TEST(words_end_at_unicode_white_space_and_nowhere_else)
                          (int64_t)strlen(text));
     }
 }
-END_TEST
 
-START_TEST(encoding_gives_ids_and_decoding_words)
+TEST(encoding_gives_ids_and_decoding_words)
 {
     wf_vocab *v = counted("하나 둘 둘 three", NULL);
     int32_t ids[5] = { -7, -7, -7, -7, -7 };
@@ -184,9 +179,8 @@ START_TEST(encoding_gives_ids_and_decoding_words)
     ck_assert_str_eq(out, "");
     wf_vocab_free(v);
 }
-END_TEST
 
-START_TEST(many_words_are_all_found_again)
+TEST(many_words_are_all_found_again)
 {
     enum { WORDS = 20000 };
     static char text[WORDS * 8];
@@ -201,9 +195,8 @@ START_TEST(many_words_are_all_found_again)
     }
     wf_vocab_free(v);
 }
-END_TEST
 
-START_TEST(a_vocabulary_that_was_saved_is_the_same_when_loaded)
+TEST(a_vocabulary_that_was_saved_is_the_same_when_loaded)
 {
     char path[600];
     wf_error error = { "" };
@@ -225,7 +218,6 @@ START_TEST(a_vocabulary_that_was_saved_is_the_same_when_loaded)
     wf_vocab_free(w);
     wf_vocab_free(e);
 }
-END_TEST
 
 static const struct {
     const char *lines, *says;
@@ -241,16 +233,15 @@ static const struct {
       "vocab 'v': byte 24 (line 5) is 0xFF, which is not UTF-8 there" },
 };
 
-START_TEST(what_is_no_vocabulary_is_refused_with_the_line)
+TEST_EACH(what_is_no_vocabulary_is_refused_with_the_line, sizeof wrong / sizeof *wrong)
 {
     wf_error error = { "" };
     ck_assert_ptr_null(
         wf_vocab_from_text("v", wrong[_i].lines, (int64_t)strlen(wrong[_i].lines), &error));
     ck_assert_str_eq(error.text, wrong[_i].says);
 }
-END_TEST
 
-START_TEST(when_memory_runs_out_there_is_a_sentence_and_no_leak)
+TEST(when_memory_runs_out_there_is_a_sentence_and_no_leak)
 {
     static char text[9000];
     int64_t n = 0;
@@ -270,7 +261,6 @@ START_TEST(when_memory_runs_out_there_is_a_sentence_and_no_leak)
     }
     memory.at = 0;
 }
-END_TEST
 
 /* ---- padding ---- */
 
@@ -294,7 +284,7 @@ static void assert_batch(const wf_padded *p, int64_t time, int32_t pad, bool kee
     }
 }
 
-START_TEST(lists_are_padded_to_the_longest_to_a_time_or_cut)
+TEST(lists_are_padded_to_the_longest_to_a_time_or_cut)
 {
     wf_padded p = { 0 };
     wf_error error = { "" };
@@ -318,9 +308,8 @@ START_TEST(lists_are_padded_to_the_longest_to_a_time_or_cut)
     wf_padded_free(&p);
     ck_assert_ptr_null(p.ids.data);
 }
-END_TEST
 
-START_TEST(a_batch_that_fits_nowhere_is_one_sentence)
+TEST(a_batch_that_fits_nowhere_is_one_sentence)
 {
     wf_padded p = { 0 };
     wf_error error = { "" };
@@ -331,7 +320,6 @@ START_TEST(a_batch_that_fits_nowhere_is_one_sentence)
     ck_assert_str_eq(error.text, "pad: not enough memory for 17592186044436 bytes");
     wf_padded_free(&p);
 }
-END_TEST
 
 /* ---- from text to a loss ---- */
 
@@ -356,7 +344,7 @@ static double loss_of(const wf_embedding *embed, const wf_rnn *gru, const wf_lin
     return mean;
 }
 
-START_TEST(a_padded_batch_has_the_loss_of_its_sentences_alone)
+TEST(a_padded_batch_has_the_loss_of_its_sentences_alone)
 {
     static const char *const lines[3] = { "나 는 간다", "a b a c a", "b 나" };
     wf_vocab *v = counted("나 는 간다 a b a c a b 나", NULL);
@@ -386,11 +374,10 @@ START_TEST(a_padded_batch_has_the_loss_of_its_sentences_alone)
     wf_module_free(net);
     wf_vocab_free(v);
 }
-END_TEST
 
 /* ---- orders ---- */
 
-START_TEST(a_permutation_has_every_number_once_and_depends_on_its_seed_alone)
+TEST(a_permutation_has_every_number_once_and_depends_on_its_seed_alone)
 {
     enum { N = 1000 };
     static int64_t a[N], b[N];
@@ -410,20 +397,18 @@ START_TEST(a_permutation_has_every_number_once_and_depends_on_its_seed_alone)
     wf_permutation(1, 3, a);
     ck_assert_int_eq(a[0], 0);
 }
-END_TEST
 
 /* The same numbers on every machine. */
-START_TEST(a_permutation_is_these_numbers)
+TEST(a_permutation_is_these_numbers)
 {
     static const int64_t want[8] = { 6, 7, 4, 5, 2, 0, 3, 1 };
     int64_t a[8];
     wf_permutation(8, 1, a);
     for (int i = 0; i < 8; i++) ck_assert_int_eq(a[i], want[i]);
 }
-END_TEST
 
 /* Chi-square over the 24 orders of 4 numbers: 23 degrees of freedom, below 60 but once in 40,000. */
-START_TEST(each_order_is_as_likely_as_any_other)
+TEST(each_order_is_as_likely_as_any_other)
 {
     enum { DRAWS = 24000 };
     int count[256] = { 0 };
@@ -442,33 +427,8 @@ START_TEST(each_order_is_as_likely_as_any_other)
     ck_assert_int_eq(orders, 24);
     ck_assert_double_lt(chi, 60);
 }
-END_TEST
 
-static void add(TCase *tests)
-{
-    tcase_add_checked_fixture(tests, set_up, tear_down);
-    tcase_add_test(tests, words_are_in_the_order_of_how_often_they_occur);
-    tcase_add_test(tests, the_order_of_the_texts_changes_nothing);
-    tcase_add_test(tests, rare_words_are_left_out_and_a_size_is_kept);
-    tcase_add_test(tests, special_words_in_a_text_are_the_special_ids);
-    tcase_add_test(tests, words_end_at_unicode_white_space_and_nowhere_else);
-    tcase_add_test(tests, encoding_gives_ids_and_decoding_words);
-    tcase_add_test(tests, many_words_are_all_found_again);
-    tcase_add_test(tests, a_vocabulary_that_was_saved_is_the_same_when_loaded);
-    tcase_add_loop_test(tests, what_is_no_vocabulary_is_refused_with_the_line, 0,
-                        sizeof wrong / sizeof *wrong);
-    tcase_add_test(tests, when_memory_runs_out_there_is_a_sentence_and_no_leak);
-    tcase_add_test(tests, lists_are_padded_to_the_longest_to_a_time_or_cut);
-    tcase_add_test(tests, a_batch_that_fits_nowhere_is_one_sentence);
-    tcase_add_test(tests, a_padded_batch_has_the_loss_of_its_sentences_alone);
-    tcase_add_test(tests, a_permutation_has_every_number_once_and_depends_on_its_seed_alone);
-    tcase_add_test(tests, a_permutation_is_these_numbers);
-    tcase_add_test(tests, each_order_is_as_likely_as_any_other);
-}
-
-int main(int argc, char **argv)
-{
-    if (!wf_runtime_set(&(wf_runtime){ .alloc = hook_alloc, .release = hook_release }, NULL))
-        return 1;
-    return harness_main(argc, argv, "vocab", add);
-}
+const harness_suite suite = { .runtime = &(const wf_runtime){ .alloc = hook_alloc,
+                                                              .release = hook_release },
+                              .before = set_up,
+                              .after = tear_down };
