@@ -94,7 +94,6 @@ static const wf_op row = {
     .inputs = 2,
     .outputs = 1,
     .attr_size = sizeof(add_into_attr),
-    .flags = WF_OP_LINEAR,
     .shape = shape,
     .forward = forward,
     .backward = backward,

@@ -161,6 +161,7 @@ INLINE bool shape_outputs(wf_tape *t, application *a, int64_t *scratch)
                      .n_out = n_out,
                      .in = a->value,
                      .attr = a->attr,
+                     .threads = t->threads,
                      .out = form,
                      .error = &error };
     uint64_t epoch = t->epoch;

@@ -122,7 +122,6 @@ static const wf_op argmax_row = {
     .inputs = 1,
     .outputs = 1,
     .attr_size = sizeof(extreme),
-    .flags = WF_OP_LINEAR,
     .shape = argmax_shape,
     .forward = argmax_forward,
     .backward = argmax_backward,

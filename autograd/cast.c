@@ -129,7 +129,6 @@ static const wf_op cast_row = {
     .inputs = 1,
     .outputs = 1,
     .attr_size = sizeof(int32_t),
-    .flags = WF_OP_LINEAR,
     .shape = cast_shape,
     .check = cast_check,
     .forward = cast_forward,

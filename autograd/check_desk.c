@@ -227,6 +227,7 @@ bool desk_set(check_desk *d, const check_case *c, wf_dtype dtype, const check_la
                      .n_out = c->n_out,
                      .in = form_at,
                      .attr = c->sample->attr.bytes,
+                     .threads = c->threads,
                      .out = out,
                      .error = &error };
     if (!op->shape(&s))
@@ -255,7 +256,7 @@ bool desk_set(check_desk *d, const check_case *c, wf_dtype dtype, const check_la
                          .attr = c->sample->attr.bytes,
                          .key = c->key,
                          .counter = c->counter,
-                         .threads = 1 };
+                         .threads = c->threads };
     return true;
 }
 

@@ -208,9 +208,10 @@ static bool check_threads(op_check *k)
     check_desk *many = desk_new(&k->pool);
     double *one = k->work[0], *three = k->work[1];
     if (!many) return check_no_memory(k);
-    if (!desk_set(many, c, WF_F64, NULL, NULL, &k->pool, k->report)) return false;
-    many->call.threads = 3;
-    if (!desk_forward(many, k->report) ||
+    k->c.threads = 3;
+    bool set = desk_set(many, c, WF_F64, NULL, NULL, &k->pool, k->report);
+    k->c.threads = 1;
+    if (!set || !desk_forward(many, k->report) ||
         !same_bits(k, "forward with three threads", many, &k->desk))
         return false;
     if (!k->sweeps) return true;

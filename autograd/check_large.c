@@ -66,6 +66,7 @@ static int64_t measure(large *l)
                      .n_out = l->n_out,
                      .in = l->in_at,
                      .attr = l->sample.attr.bytes,
+                     .threads = wf_threads(),
                      .out = l->out,
                      .error = &error };
     memset(l->out, 0, sizeof l->out);

@@ -79,7 +79,7 @@ typedef struct check_case {
     const wf_op *op;
     const wf_sample *sample;
     char who[160];
-    int n_in, n_out, visible;
+    int n_in, n_out, visible, threads;
     bool given[CHECK_VARS];   /* an optional input that was left out is not */
     bool differs[CHECK_VARS]; /* inputs: given, of floats */
     bool active[CHECK_VARS];  /* outputs: visible, of floats */

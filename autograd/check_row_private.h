@@ -60,6 +60,8 @@ bool check_tape_failed(op_check *k, const char *check);
 wf_var *check_tape_input(op_check *k, int i, const double *value, bool leaf);
 /* Applies the row to plain inputs; the gradients of those in `leaves` are kept. */
 bool check_tape_apply(op_check *k, uint32_t leaves, wf_var *in[], wf_var *out[]);
+/* Spells the row, which has a reference, in other ops. */
+bool check_tape_reference(op_check *k, wf_var *const in[], wf_var *out[]);
 
 /* wf_op_check without the laws in `skip` (so that a test can say which law it is that tells a
  * fault), and a hash of the kinds of number (NaN, infinite, finite) that the kernels gave for special

@@ -144,9 +144,8 @@ static bool on_tape(special *s, bool reference, bool graph, answer *a)
         in[i] = c->given[i] ? check_tape_input(k, i, s->value[i], true) : NULL;
         if (c->differs[i]) by[ins++] = in[i];
     }
-    const void *attr = c->sample->attr.bytes;
-    if (reference ? !k->op->reference(k->t, c->n_in, in, attr, out)
-                  : !wf_apply(k->t, k->op, c->n_in, in, attr, out))
+    if (reference ? !check_tape_reference(k, in, out)
+                  : !wf_apply(k->t, k->op, c->n_in, in, c->sample->attr.bytes, out))
         return check_tape_failed(k, s->what);
     for (int o = 0; o < c->visible; o++) {
         for (int64_t j = 0; j < c->out_count[o]; j++) *y++ = wf_at(out[o], j);

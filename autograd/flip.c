@@ -133,7 +133,6 @@ static const wf_op flip_row = {
     .inputs = 1,
     .outputs = 1,
     .attr_size = sizeof(reduction),
-    .flags = WF_OP_LINEAR,
     .shape = flip_shape,
     .forward = flip_forward,
     .backward = flip_backward,

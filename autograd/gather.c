@@ -465,7 +465,6 @@ static const wf_op one_hot_row = {
     .inputs = 1,
     .outputs = 1,
     .attr_size = sizeof(int64_t),
-    .flags = WF_OP_LINEAR,
     .shape = one_hot_shape,
     .forward = one_hot_forward,
     .backward = one_hot_backward,

@@ -153,7 +153,12 @@ static bool record_reference(wf_tape *t, const node *n, wf_var *const in[], wf_v
     const wf_op *op = n->op;
     uint64_t epoch = t->epoch;
     for (int i = 0; i < op->outputs; i++) made[i] = NULL;
-    bool ok = op->reference(t, n->n_in, in, n->attr, made);
+    bool ok = op->reference(t, &(wf_reference){ .op = op,
+                                                .n_in = n->n_in,
+                                                .n_out = op->outputs,
+                                                .in = in,
+                                                .attr = n->attr,
+                                                .out = made });
     if (t->epoch != epoch && !call_survived(t, epoch, op->name)) return false;
     if (!ok) {
         wf_fail(t, "%s: its reference failed", op->name);

@@ -195,12 +195,10 @@ static void entropy_backward(const wf_call *c)
     each_row(c, backward_rows, &b);
 }
 
-static bool entropy_reference(wf_tape *t, int n_in, wf_var *const in[], const void *attr,
-                              wf_var *out[])
+static bool entropy_reference(wf_tape *t, const wf_reference *r)
 {
-    (void)n_in;
-    const entropy *e = attr;
-    wf_var *z = in[0], *target = in[1];
+    const entropy *e = r->attr;
+    wf_var *z = r->in[0], *target = r->in[1];
     const int64_t n = wf_count(target);
     const wf_dtype dtype = wf_dtype_of(z);
     wf_var *none = wf_zeros(t, dtype, WF_SCALAR), *count = NULL, *ignored = NULL;
@@ -221,7 +219,7 @@ static bool entropy_reference(wf_tape *t, int n_in, wf_var *const in[], const vo
     if (e->reduction != WF_REDUCE_NONE) loss = wf_sum(t, loss, NULL); /* () */
     if (e->reduction == WF_REDUCE_MEAN)
         loss = count ? wf_div(t, loss, count) : wf_div_scalar(t, loss, n > 0 ? (double)n : 1);
-    out[0] = loss;
+    r->out[0] = loss;
     return loss != NULL;
 }
 
@@ -352,11 +350,10 @@ static void mse_backward(const wf_call *c)
     }
 }
 
-static bool mse_reference(wf_tape *t, int n_in, wf_var *const in[], const void *attr, wf_var *out[])
+static bool mse_reference(wf_tape *t, const wf_reference *r)
 {
-    (void)n_in, (void)attr;
-    out[0] = wf_mean(t, wf_square(t, wf_sub(t, in[0], in[1])), NULL);
-    return out[0] != NULL;
+    r->out[0] = wf_mean(t, wf_square(t, wf_sub(t, r->in[0], r->in[1])), NULL);
+    return r->out[0] != NULL;
 }
 
 static bool mse_sample(int k, wf_sample *s)

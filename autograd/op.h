@@ -29,6 +29,7 @@ typedef struct wf_shaping {
     int32_t n_in, n_out;
     const wf_tensor *const *in;
     const void *attr;
+    int threads;                                   /* that the kernels will be given */
     wf_tensor *out;                                /* fill dtype, rank, dim of all n_out */
     int64_t scratch_forward, scratch_backward;     /* bytes, 0 at the start */
     wf_error *error;
@@ -49,6 +50,15 @@ typedef struct wf_gradient {
     const void *attr;
 } wf_gradient;
 
+/* What reference sees: the op is spelled in other ops on vars. */
+typedef struct wf_reference {
+    const wf_op *op;
+    int32_t n_in, n_out;                           /* n_out counts visible outputs */
+    wf_var *const *in;
+    const void *attr;
+    wf_var **out;                                  /* to fill */
+} wf_reference;
+
 /* One set of inputs on which an op is tested. shape.rank -1: an optional input left out. Floats
  * are drawn from [low, high], at least `gap` from 0; ids are whole numbers in [low, high]. */
 enum { WF_SAMPLE_INPUTS = 16, WF_SAMPLE_ATTR = 256 };
@@ -62,8 +72,7 @@ typedef struct wf_sample {
 
 enum {
     WF_OP_RANDOM = 1,                              /* draws from key and counter */
-    WF_OP_LINEAR = 2,                              /* backward reads no values (informs recomputation and tests) */
-    WF_OP_SPARSE = 4                               /* backward adds to few places of a large gradient, as ids say (informs when sums are folded) */
+    WF_OP_SPARSE = 2                               /* backward adds to few places of a large gradient, as ids say (informs when sums are folded) */
 };
 
 struct wf_op {
@@ -79,7 +88,7 @@ struct wf_op {
     void (*forward)(const wf_call *c);
     void (*backward)(const wf_call *c);
     void (*gradient)(wf_tape *t, const wf_gradient *g);                /* or NULL, and then: */
-    bool (*reference)(wf_tape *t, int n_in, wf_var *const in[], const void *attr, wf_var *out[]);  /* the slow spelling: visible outputs */
+    bool (*reference)(wf_tape *t, const wf_reference *r);              /* the slow spelling */
     bool (*sample)(int k, wf_sample *s);           /* fills sample k (zeroed before); false when there are no more */
     /* NULL: where values are NaN, infinite, zero or tied, backward, gradient and reference give the
      * same numbers, or the same kind of none. Else why not, for users and the report to read. */

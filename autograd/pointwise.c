@@ -455,7 +455,6 @@ static wf_var *chosen(wf_tape *t, wf_var *derivative, wf_var *share)
         .inputs = count,                                                                           \
         .outputs = 1,                                                                              \
         .attr_size = attributes,                                                                   \
-        .flags = (reads) == READS_NONE ? WF_OP_LINEAR : 0,                                         \
         .reads_in = MASK(reads),                                                                   \
         .shape = shaping,                                                                          \
         .forward = op##_forward,                                                                   \

@@ -537,21 +537,20 @@ static bool lstm_check(const wf_call *c, wf_error *error)
 }
 
 /* The same in steps of the cell. */
-static bool lstm_reference(wf_tape *t, int n_in, wf_var *const in[], const void *attr,
-                           wf_var *out[])
+static bool lstm_reference(wf_tape *t, const wf_reference *r)
 {
-    (void)n_in;
+    wf_var *const *in = r->in;
     const wf_lstm_cell cell = {
         .weight_ih = in[W_IH], .weight_hh = in[W_HH], .bias_ih = in[B_IH], .bias_hh = in[B_HH]
     };
     wf_sequence s = { .x = in[X],
                       .lengths = in[LENGTHS],
-                      .reverse = ((const lstm_attr *)attr)->reverse != 0,
+                      .reverse = ((const lstm_attr *)r->attr)->reverse != 0,
                       .state = { in[H0], in[C0] } };
     if (!cell_steps(t, wf_cell_lstm(), &cell, &s)) return false;
-    out[Y] = s.output;
-    out[H_N] = s.state[0];
-    out[C_N] = s.state[1];
+    r->out[Y] = s.output;
+    r->out[H_N] = s.state[0];
+    r->out[C_N] = s.state[1];
     return true;
 }
 

@@ -131,9 +131,6 @@ TEST(a_row_that_lacks_a_part_is_told_which)
     op = toy();
     op.backward = NULL;
     must_fail(&op, "toy, sample 'matrix': it has inputs and outputs of floats, but no backward");
-    op = toy();
-    op.flags = WF_OP_LINEAR;
-    must_fail(&op, "toy: it is said to be linear, but to read values");
 }
 
 static wf_sample given;
@@ -397,19 +394,18 @@ static void gradient_of_the_value_only(wf_tape *t, const wf_gradient *g)
     if (g->gin[1]) g->gin[1] = wf_mul_scalar(t, g->gin[1], 1 + 1e-5);
 }
 
-static bool reference_of_another_op(wf_tape *t, int n, wf_var *const in[], const void *attr,
-                                    wf_var *out[])
+static bool reference_of_another_op(wf_tape *t, const wf_reference *r)
 {
-    toy_reference(t, n, in, attr, out);
-    out[0] = wf_mul_scalar(t, out[0], 1 + 1e-9);
+    toy_reference(t, r);
+    r->out[0] = wf_mul_scalar(t, r->out[0], 1 + 1e-9);
     return true;
 }
 
-static bool reference_cut_off(wf_tape *t, int n, wf_var *const in[], const void *attr,
-                              wf_var *out[])
+static bool reference_cut_off(wf_tape *t, const wf_reference *r)
 {
-    wf_var *cut[2] = { wf_detach(t, in[0]), in[1] };
-    return toy_reference(t, n, cut, attr, out);
+    wf_reference cut = *r;
+    cut.in = (wf_var *[]){ wf_detach(t, r->in[0]), r->in[1] };
+    return toy_reference(t, &cut);
 }
 
 TEST(faults_of_a_gradient_or_a_reference_are_told)

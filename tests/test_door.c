@@ -241,13 +241,11 @@ static wf_var *made(wf_tape *tape, wf_var *right)
     }
 }
 
-static bool reference_double(wf_tape *tape, int n_in, wf_var *const in[], const void *attr,
-                             wf_var *out[])
+static bool reference_double(wf_tape *tape, const wf_reference *r)
 {
-    (void)n_in, (void)attr;
     for (int i = 0; i < 2; i++) {
-        wf_var *y = wf_add(tape, in[0], in[0]);
-        out[i] = i == 1 ? made(tape, y) : y;
+        wf_var *y = wf_add(tape, r->in[0], r->in[0]);
+        r->out[i] = i == 1 ? made(tape, y) : y;
     }
     return hands_back != FAILS;
 }

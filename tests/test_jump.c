@@ -59,12 +59,11 @@ static void gradient(wf_tape *t, const wf_gradient *g)
     g->gin[0] = g->gout[0];
 }
 
-static bool reference(wf_tape *t, int n_in, wf_var *const in[], const void *attr, wf_var *result[])
+static bool reference(wf_tape *t, const wf_reference *r)
 {
-    (void)n_in, (void)attr;
     here(REFERENCE);
-    result[0] = wf_mul_scalar(t, in[0], 1);
-    return result[0] != NULL;
+    r->out[0] = wf_mul_scalar(t, r->in[0], 1);
+    return r->out[0] != NULL;
 }
 
 static const wf_op rows[] = {

@@ -77,10 +77,9 @@ static void racing_backward(const wf_call *c)
     scaled_by(c, true);
 }
 
-static bool scaled_reference(wf_tape *t, int n, wf_var *const in[], const void *attr, wf_var *out[])
+static bool scaled_reference(wf_tape *t, const wf_reference *r)
 {
-    (void)n, (void)attr;
-    return (out[0] = wf_mul(t, in[0], in[1])) != NULL;
+    return (r->out[0] = wf_mul(t, r->in[0], r->in[1])) != NULL;
 }
 
 static bool scaled_sample(int k, wf_sample *s)

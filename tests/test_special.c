@@ -394,13 +394,11 @@ static void gradient_that_hides(wf_tape *t, const wf_gradient *g)
     g->gin[0] = wf_mul(t, g->gin[0], wf_div(t, b, b));
 }
 
-static bool reference_that_hides(wf_tape *t, int n, wf_var *const in[], const void *attr,
-                                 wf_var *out[])
+static bool reference_that_hides(wf_tape *t, const wf_reference *r)
 {
-    (void)n, (void)attr;
     /* The smaller of a and 1e9: the same, but of infinities. */
-    out[0] = wf_mul(t, wf_minimum_scalar(t, in[0], 1e9), wf_square(t, in[1]));
-    return out[0] != NULL;
+    r->out[0] = wf_mul(t, wf_minimum_scalar(t, r->in[0], 1e9), wf_square(t, r->in[1]));
+    return r->out[0] != NULL;
 }
 
 TEST(a_spelling_that_differs_where_values_are_special_is_told)

@@ -63,13 +63,10 @@ static inline void toy_gradient(wf_tape *t, const wf_gradient *g)
     if (g->wanted[1]) g->gin[1] = wf_mul_scalar(t, wf_mul(t, y, wf_mul(t, a, b)), 2);
 }
 
-static inline bool toy_reference(wf_tape *t, int n, wf_var *const in[], const void *attr,
-                                 wf_var *out[])
+static inline bool toy_reference(wf_tape *t, const wf_reference *r)
 {
-    (void)n;
-    (void)attr;
-    out[0] = wf_mul(t, in[0], wf_square(t, in[1]));
-    return out[0] != NULL;
+    r->out[0] = wf_mul(t, r->in[0], wf_square(t, r->in[1]));
+    return r->out[0] != NULL;
 }
 
 static inline bool toy_sample(int k, wf_sample *s)
