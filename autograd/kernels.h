@@ -73,14 +73,10 @@ typedef struct op_kernels {
                          void *gx, int64_t gxs, double p);
 } op_kernels;
 
-const pointwise_kernel *pointwise_kernels_c(void);
-const op_kernels *op_kernels_c(wf_dtype dtype);
-#ifdef __x86_64__
-const pointwise_kernel *pointwise_kernels_avx2(void);
-const op_kernels *op_kernels_avx2(wf_dtype dtype);
-const pointwise_kernel *pointwise_kernels_avx512(void);
-const op_kernels *op_kernels_avx512(wf_dtype dtype);
-#endif
+typedef pointwise_kernel pointwise_table[POINTWISE_COUNT];
+typedef const op_kernels *op_tables[WF_DTYPES]; /* by dtype; NULL where it is none of floats */
+extern const pointwise_table WF_ISA_EACH(pointwise_kernels);
+extern const op_tables WF_ISA_EACH(op_kernels);
 
 /* Those of the dispatch level, for F32 or F64. */
 const op_kernels *op_kernels_of(wf_dtype dtype);

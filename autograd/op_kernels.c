@@ -1,5 +1,5 @@
 /* The loops of the ops that are not pointwise, compiled once per dispatch level; the level's
- * suffix is in the name of the one function that the object file exports. */
+ * suffix is in the name of the one table that other files see. */
 #include "autograd/kernels.h"
 #include "tensor/sum.h"
 #include "tensor/vmath.h"
@@ -11,9 +11,6 @@
 /* It does not vectorise the maximum of a row, for the sake of NaN, and says so. */
 #pragma clang diagnostic ignored "-Wpass-failed"
 #endif
-
-#define JOIN_(a, b) a##b
-#define JOIN(a, b) JOIN_(a, b)
 
 /* As many words of Philox4x32-10 (tensor/rng.h) as a block has elements, from 16 counters: word
  * i is word i / 16 of what wf_philox gives for counter + i % 16. Side by side, because so they
@@ -56,7 +53,4 @@ static void random_block(uint64_t key, uint64_t counter, uint32_t word[DROPOUT_B
 #define NAME(name) name##_f64
 #include "autograd/loops_kernels.inc"
 
-const op_kernels *JOIN(op_kernels_, WF_ISA_SUFFIX)(wf_dtype dtype)
-{
-    return dtype == WF_F64 ? &table_f64 : &table_f32;
-}
+const op_tables WF_ISA_OWN(op_kernels) = { [WF_F32] = &table_f32, [WF_F64] = &table_f64 };

@@ -6,22 +6,12 @@
 #include "tensor/sum.h"
 #include "tensor/text.h"
 
-#include <stdatomic.h>
 #include <string.h>
 
 const op_kernels *op_kernels_of(wf_dtype dtype)
 {
-    static _Atomic(const op_kernels *) found[2];
-    const int at = dtype == WF_F64;
-    const op_kernels *k = atomic_load_explicit(&found[at], memory_order_relaxed);
-    if (k) return k;
-    k = op_kernels_c(dtype);
-#ifdef __x86_64__
-    if (wf_isa_level() == WF_ISA_AVX2) k = op_kernels_avx2(dtype);
-    if (wf_isa_level() == WF_ISA_AVX512) k = op_kernels_avx512(dtype);
-#endif
-    atomic_store_explicit(&found[at], k, memory_order_relaxed);
-    return k;
+    static const op_kernels *const *const each[] = { WF_ISA_EACH(op_kernels) };
+    return each[wf_isa_level()][dtype];
 }
 
 /* Both are row-major and of one shape, and there are few elements. */

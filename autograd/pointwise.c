@@ -6,7 +6,6 @@
 #include "tensor/par.h"
 #include "tensor/sum.h"
 
-#include <stdatomic.h>
 #include <string.h>
 
 enum { READS_NONE = 0, READS_A = 1, READS_B = 2, READS_C = 4, READS_Y = 8 };
@@ -15,16 +14,8 @@ enum { BLOCK = 256, OPERANDS = 6, GRAIN = 16384, LEAF = 8 };
 
 static const pointwise_kernel *pointwise_kernels(void)
 {
-    static _Atomic(const pointwise_kernel *) found;
-    const pointwise_kernel *k = atomic_load_explicit(&found, memory_order_relaxed);
-    if (k) return k;
-    k = pointwise_kernels_c();
-#ifdef __x86_64__
-    if (wf_isa_level() == WF_ISA_AVX2) k = pointwise_kernels_avx2();
-    if (wf_isa_level() == WF_ISA_AVX512) k = pointwise_kernels_avx512();
-#endif
-    atomic_store_explicit(&found, k, memory_order_relaxed);
-    return k;
+    static const pointwise_kernel *const each[] = { WF_ISA_EACH(pointwise_kernels) };
+    return each[wf_isa_level()];
 }
 
 /* ---- shapes ---- */

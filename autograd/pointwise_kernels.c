@@ -1,13 +1,10 @@
 /* The loops of the pointwise ops over contiguous elements, both precisions, expanded from
  * autograd/pointwise.def and compiled once per dispatch level; the level's suffix is in the name
- * of the one function that the object file exports. */
+ * of the one table that other files see. */
 #include "autograd/kernels.h"
 #include "tensor/log1p.h"
 
 #include <math.h>
-
-#define JOIN_(a, b) a##b
-#define JOIN(a, b) JOIN_(a, b)
 
 /* What the lines of the .def file are written in; every kernel has its own T. */
 #define R(x) ((T)(x))
@@ -121,8 +118,6 @@ LERP_OF(double)
     FORWARD(name##_forward_i32, int32_t, int32_t, READ_2, value)
 #include "autograd/pointwise.def"
 
-const pointwise_kernel *JOIN(pointwise_kernels_, WF_ISA_SUFFIX)(void)
-{
 #define FLOATS(name)                                                                               \
     [POINTWISE_##name] = { { name##_forward_f32, name##_forward_f64 },                             \
                            { name##_backward_f32, name##_backward_f64 } },
@@ -133,8 +128,6 @@ const pointwise_kernel *JOIN(pointwise_kernels_, WF_ISA_SUFFIX)(void)
 #define WF_POINTWISE_WHERE(name, ...) FLOATS(name)
 #define WF_POINTWISE_COMPARE(name, ...)                                                            \
     [POINTWISE_##name] = { { name##_forward_f32, name##_forward_f64, name##_forward_i32 }, { 0 } },
-    static const pointwise_kernel table[POINTWISE_COUNT] = {
+const pointwise_table WF_ISA_OWN(pointwise_kernels) = {
 #include "autograd/pointwise.def"
-    };
-    return table;
-}
+};

@@ -3,6 +3,7 @@
 #ifndef WEFT_LAYERS_KERNELS_H
 #define WEFT_LAYERS_KERNELS_H
 
+#include "tensor/isa.h"
 #include "tensor/tensor.h"
 
 /* Rows are sequences, at their stride; within a row, units side by side. Pointers are at the
@@ -36,10 +37,8 @@ typedef struct lstm_table {
     void (*backward)(const lstm_backward_rows *r);
 } lstm_table;
 
-const lstm_table *lstm_kernels_c(wf_dtype dtype);
-#ifdef __x86_64__
-const lstm_table *lstm_kernels_avx2(wf_dtype dtype);
-const lstm_table *lstm_kernels_avx512(wf_dtype dtype);
-#endif
+/* By dtype, where it is one of floats. */
+typedef lstm_table lstm_tables[WF_DTYPES];
+extern const lstm_tables WF_ISA_EACH(lstm_kernels);
 
 #endif

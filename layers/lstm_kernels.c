@@ -5,8 +5,6 @@
 
 #include "tensor/vmath.h"
 
-#define JOIN_(a, b) a##b
-#define JOIN(a, b) JOIN_(a, b)
 #define INLINE static inline __attribute__((always_inline))
 
 #ifdef __clang__
@@ -31,11 +29,7 @@
 #define TANH wf_tanh_inline
 #include "layers/lstm_gates_kernels.inc"
 
-const lstm_table *JOIN(lstm_kernels_, WF_ISA_SUFFIX)(wf_dtype dtype)
-{
-    static const lstm_table tables[2] = {
-        { forward_f32, backward_f32 },
-        { forward_f64, backward_f64 },
-    };
-    return tables + (dtype == WF_F64);
-}
+const lstm_tables WF_ISA_OWN(lstm_kernels) = {
+    [WF_F32] = { forward_f32, backward_f32 },
+    [WF_F64] = { forward_f64, backward_f64 },
+};

@@ -7,7 +7,6 @@
 #include "layers/private.h"
 #include "layers/sequence_private.h"
 #include "tensor/gemm.h"
-#include "tensor/isa.h"
 #include "tensor/size.h"
 #include "tensor/sum.h"
 
@@ -21,14 +20,8 @@ enum { LEAF = 8 };
 
 static const lstm_table *kernels_for(wf_dtype dtype)
 {
-#ifdef __x86_64__
-    switch (wf_isa_level()) {
-    case WF_ISA_AVX512: return lstm_kernels_avx512(dtype);
-    case WF_ISA_AVX2: return lstm_kernels_avx2(dtype);
-    default: break;
-    }
-#endif
-    return lstm_kernels_c(dtype);
+    static const lstm_table *const each[] = { WF_ISA_EACH(lstm_kernels) };
+    return &each[wf_isa_level()][dtype];
 }
 
 /* ---- scratch: parts of one block, each 64-byte aligned ---- */

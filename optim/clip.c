@@ -8,8 +8,8 @@
 static void sum_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t block, void *context)
 {
     (void)context;
-    o->sum[block] = optim_kernels()->squares(s->dtype, n,
-                                             s->grad + start * wf_dtype_size(s->dtype));
+    o->sum[block] =
+        optim_kernels(s->dtype)->squares(n, s->grad + start * wf_dtype_size(s->dtype));
 }
 
 static void scale_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t block,
@@ -17,8 +17,8 @@ static void scale_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t 
 {
     (void)o;
     (void)block;
-    optim_kernels()->scale(s->dtype, n, s->grad + start * wf_dtype_size(s->dtype),
-                           *(const double *)context);
+    optim_kernels(s->dtype)
+        ->scale(n, s->grad + start * wf_dtype_size(s->dtype), *(const double *)context);
 }
 
 static void limit_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t block,
@@ -26,23 +26,23 @@ static void limit_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t 
 {
     (void)o;
     (void)block;
-    optim_kernels()->limit(s->dtype, n, s->grad + start * wf_dtype_size(s->dtype),
-                           *(const double *)context);
+    optim_kernels(s->dtype)
+        ->limit(n, s->grad + start * wf_dtype_size(s->dtype), *(const double *)context);
 }
 
 static void largest_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t block,
                           void *context)
 {
     (void)context;
-    o->sum[block] = optim_kernels()->largest(s->dtype, n,
-                                             s->grad + start * wf_dtype_size(s->dtype));
+    o->sum[block] =
+        optim_kernels(s->dtype)->largest(n, s->grad + start * wf_dtype_size(s->dtype));
 }
 
 static void sum_scaled_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t block,
                              void *context)
 {
-    o->sum[block] = optim_kernels()->squares_scaled(
-        s->dtype, n, s->grad + start * wf_dtype_size(s->dtype), *(const double *)context);
+    o->sum[block] = optim_kernels(s->dtype)->squares_scaled(
+        n, s->grad + start * wf_dtype_size(s->dtype), *(const double *)context);
 }
 
 /* Blocks are added in their order; NaN and the largest of them if `most`. */

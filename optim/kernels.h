@@ -4,6 +4,7 @@
 #define WEFT_OPTIM_KERNELS_H
 
 #include "optim/optim.h"
+#include "tensor/isa.h"
 
 typedef struct optim_table {
     /* The updates of the built-in rules; c->options are theirs. */
@@ -12,21 +13,18 @@ typedef struct optim_table {
     void (*adam)(const wf_optim_call *c);
     void (*adamw)(const wf_optim_call *c);
     /* The sum of squares in double, over sixteen interleaved sums that are added pairwise. */
-    double (*squares)(wf_dtype dtype, int64_t n, const void *x);
-    double (*squares_scaled)(wf_dtype dtype, int64_t n, const void *x, double by); /* of by x */
+    double (*squares)(int64_t n, const void *x);
+    double (*squares_scaled)(int64_t n, const void *x, double by); /* of by x */
     /* The largest |x|; NaN if there is one. */
-    double (*largest)(wf_dtype dtype, int64_t n, const void *x);
-    void (*scale)(wf_dtype dtype, int64_t n, void *x, double by);
-    void (*limit)(wf_dtype dtype, int64_t n, void *x, double most);
+    double (*largest)(int64_t n, const void *x);
+    void (*scale)(int64_t n, void *x, double by);
+    void (*limit)(int64_t n, void *x, double most);
 } optim_table;
 
-const optim_table *wf_optim_kernels_c(void);
-#ifdef __x86_64__
-const optim_table *wf_optim_kernels_avx2(void);
-const optim_table *wf_optim_kernels_avx512(void);
-#endif
+typedef const optim_table *optim_tables[WF_DTYPES]; /* by dtype; NULL where it is none of floats */
+extern const optim_tables WF_ISA_EACH(optim_kernels);
 
 /* The table of the dispatch level. */
-const optim_table *optim_kernels(void);
+const optim_table *optim_kernels(wf_dtype dtype);
 
 #endif

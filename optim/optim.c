@@ -1,7 +1,6 @@
 /* The optimiser: which parameters it moves, its buffers, and one pass over all of them in fixed
  * blocks, once no gradient is found that would spoil them. */
 #include "optim/private.h"
-#include "tensor/isa.h"
 #include "tensor/par.h"
 #include "tensor/runtime.h"
 #include "tensor/size.h"
@@ -14,15 +13,10 @@
 
 enum { OPTIONS_MOST = 1 << 20 };
 
-const optim_table *optim_kernels(void)
+const optim_table *optim_kernels(wf_dtype dtype)
 {
-    switch (wf_isa_level()) {
-#ifdef __x86_64__
-    case WF_ISA_AVX512: return wf_optim_kernels_avx512();
-    case WF_ISA_AVX2: return wf_optim_kernels_avx2();
-#endif
-    default: return wf_optim_kernels_c();
-    }
+    static const optim_table *const *const each[] = { WF_ISA_EACH(optim_kernels) };
+    return each[wf_isa_level()][dtype];
 }
 
 void optim_complain(const char *format, ...)
@@ -250,7 +244,7 @@ static void look_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t b
     (void)context;
     if (s->found_good == wf_param_grad_version(s->param)) return;
     const char *x = s->grad + start * wf_dtype_size(s->dtype);
-    o->sum[block] = optim_kernels()->largest(s->dtype, n, x);
+    o->sum[block] = optim_kernels(s->dtype)->largest(n, x);
 }
 
 /* The first parameter with a gradient that the rule cannot take; NULL: there is none. What

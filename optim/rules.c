@@ -9,22 +9,22 @@
 
 static void update_sgd(const wf_optim_call *c)
 {
-    optim_kernels()->sgd(c);
+    optim_kernels(c->dtype)->sgd(c);
 }
 
 static void update_rmsprop(const wf_optim_call *c)
 {
-    optim_kernels()->rmsprop(c);
+    optim_kernels(c->dtype)->rmsprop(c);
 }
 
 static void update_adam(const wf_optim_call *c)
 {
-    optim_kernels()->adam(c);
+    optim_kernels(c->dtype)->adam(c);
 }
 
 static void update_adamw(const wf_optim_call *c)
 {
-    optim_kernels()->adamw(c);
+    optim_kernels(c->dtype)->adamw(c);
 }
 
 /* Their names, which also mark whose defaults options began as. */

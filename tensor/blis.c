@@ -28,7 +28,7 @@ static int choose(void)
     /* BLIS 0.9 knows Intel by brand strings that newer and virtual processors do not carry, and
      * AMD up to Zen 4 (family 0x19, where its zen3 kernels beat skx). */
     wf_cpu cpu = wf_cpu_id();
-    if (level == WF_ISA_AVX512 && (cpu.intel || (cpu.amd && cpu.family >= 0x1a)))
+    if (level >= WF_ISA_AVX512 && (cpu.intel || (cpu.amd && cpu.family >= 0x1a)))
         return BLIS_ARCH_SKX;
 #endif
     return -1;

@@ -5,12 +5,10 @@
 
 #include <string.h>
 
-#if WF_ISA_LEVEL > 0
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
-#define JOIN_(a, b) a##b
-#define JOIN(a, b) JOIN_(a, b)
 #define INLINE static inline __attribute__((always_inline))
 #ifdef __clang__
 #define UNROLL _Pragma("unroll")
@@ -19,9 +17,9 @@
 #endif
 
 /* What the level's registers hold: bytes in a vector, vectors in a panel's row. */
-#if WF_ISA_LEVEL == 2
+#ifdef __AVX512F__
 enum { BYTES = 64, WIDE = 4 };
-#elif WF_ISA_LEVEL == 1
+#elif defined __AVX2__
 enum { BYTES = 32, WIDE = 2 };
 #else
 enum { BYTES = 16, WIDE = 2 };
@@ -41,7 +39,7 @@ typedef double lanes_f64 __attribute__((vector_size(BYTES)));
 
 /* Loads and stores the first n lanes (1 <= n < all) and touches no other memory; lanes not loaded
  * are zero. */
-#if WF_ISA_LEVEL == 2
+#ifdef __AVX512F__
 INLINE lanes_f32 load_part_f32(const float *p, int64_t n)
 {
     return (lanes_f32)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
@@ -61,7 +59,7 @@ INLINE void store_part_f64(double *p, lanes_f64 x, int64_t n)
 {
     _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), (__m512d)x);
 }
-#elif WF_ISA_LEVEL == 1
+#elif defined __AVX2__
 static const int32_t mask_words[16] = { -1, -1, -1, -1, -1, -1, -1, -1 };
 
 INLINE lanes_f32 load_part_f32(const float *p, int64_t n)
@@ -120,7 +118,7 @@ enum { GROUPS = BYTES / 16 };
 typedef float word_f32 __attribute__((vector_size(16)));
 typedef double word_f64 __attribute__((vector_size(16)));
 
-#if WF_ISA_LEVEL == 2
+#ifdef __AVX512F__
 INLINE lanes_f32 gather(const void *p0, const void *p1, const void *p2, const void *p3)
 {
     __m512 x = _mm512_castps128_ps512(_mm_loadu_ps(p0));
@@ -145,7 +143,7 @@ INLINE lanes_f64 hi_f64(lanes_f64 a, lanes_f64 b)
 {
     return (lanes_f64)_mm512_unpackhi_pd((__m512d)a, (__m512d)b);
 }
-#elif WF_ISA_LEVEL == 1
+#elif defined __AVX2__
 INLINE lanes_f32 gather(const void *p0, const void *p1, const void *p2, const void *p3)
 {
     (void)p2, (void)p3;
@@ -230,11 +228,7 @@ INLINE void turn_f64(lanes_f64 x[2])
 #undef WORD
 #undef NAME
 
-const wf_gemm_table *JOIN(wf_gemm_kernels_, WF_ISA_SUFFIX)(wf_dtype dtype)
-{
-    static const wf_gemm_table tables[2] = {
-        { LANES_f32 * WIDE, pack_f32, packed_f32, units_f32, run_f32 },
-        { LANES_f64 * WIDE, pack_f64, packed_f64, units_f64, run_f64 },
-    };
-    return tables + (dtype == WF_F64);
-}
+const wf_gemm_tables WF_ISA_OWN(wf_gemm_kernels) = {
+    [WF_F32] = { LANES_f32 * WIDE, pack_f32, packed_f32, units_f32, run_f32 },
+    [WF_F64] = { LANES_f64 * WIDE, pack_f64, packed_f64, units_f64, run_f64 },
+};

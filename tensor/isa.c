@@ -4,6 +4,7 @@
 #include "tensor/text.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -106,7 +107,11 @@ static void find(void)
 
 wf_isa wf_isa_level(void)
 {
+    static _Atomic int level = -1; /* asked before every kernel */
+    int known = atomic_load_explicit(&level, memory_order_relaxed);
+    if (known >= 0) return (wf_isa)known;
     pthread_once(&once, find);
+    atomic_store_explicit(&level, (int)state.level, memory_order_relaxed);
     return state.level;
 }
 
@@ -124,7 +129,7 @@ wf_cpu wf_cpu_id(void)
 
 const char *wf_isa_name(wf_isa level)
 {
-    return (int)level >= 0 && level <= WF_ISA_AVX512 ? names[level] : "unknown";
+    return (size_t)level < sizeof names / sizeof *names ? names[level] : "unknown";
 }
 
 const char *wf_processor(void)
@@ -135,30 +140,18 @@ const char *wf_processor(void)
 
 const wf_vmath_table *wf_vmath_kernels(void)
 {
-#ifdef __x86_64__
-    wf_isa level = wf_isa_level();
-    if (level == WF_ISA_AVX512) return wf_vmath_kernels_avx512();
-    if (level == WF_ISA_AVX2) return wf_vmath_kernels_avx2();
-#endif
-    return wf_vmath_kernels_c();
+    static const wf_vmath_table *const each[] = { WF_ISA_EACH(&wf_vmath_kernels) };
+    return each[wf_isa_level()];
 }
 
 const wf_gemm_table *wf_gemm_kernels(wf_dtype dtype)
 {
-#ifdef __x86_64__
-    wf_isa level = wf_isa_level();
-    if (level == WF_ISA_AVX512) return wf_gemm_kernels_avx512(dtype);
-    if (level == WF_ISA_AVX2) return wf_gemm_kernels_avx2(dtype);
-#endif
-    return wf_gemm_kernels_c(dtype);
+    static const wf_gemm_table *const each[] = { WF_ISA_EACH(wf_gemm_kernels) };
+    return &each[wf_isa_level()][dtype];
 }
 
 const wf_sum_table *wf_sum_kernels(wf_dtype dtype)
 {
-#ifdef __x86_64__
-    wf_isa level = wf_isa_level();
-    if (level == WF_ISA_AVX512) return wf_sum_kernels_avx512(dtype);
-    if (level == WF_ISA_AVX2) return wf_sum_kernels_avx2(dtype);
-#endif
-    return wf_sum_kernels_c(dtype);
+    static const wf_sum_table *const each[] = { WF_ISA_EACH(wf_sum_kernels) };
+    return &each[wf_isa_level()][dtype];
 }

@@ -4,6 +4,8 @@
 
 #include "tensor/api.h"
 
+/* A dispatch level is a line of meson.build, a constant and a name here, and how isa.c knows it. */
+
 WF_BEGIN
 
 typedef enum wf_isa { WF_ISA_C = 0, WF_ISA_AVX2 = 1, WF_ISA_AVX512 = 2 } wf_isa;
@@ -15,6 +17,21 @@ WF_API const char *wf_isa_name(wf_isa level);
 /* The processor's brand string from cpuid, e.g. "AMD EPYC"; "family F model M" appended. Never
  * NULL. */
 WF_API const char *wf_processor(void);
+
+/* What is compiled once per level, for which the build says -DWF_ISA_SUFFIX=avx2, ...: the one
+ * thing that such a file defines for others is WF_ISA_OWN(name), which is name_avx2. Elsewhere
+ * WF_ISA_EACH(name) lists all of them, to be declared and to be picked from:
+ *     extern const my_table WF_ISA_EACH(my_kernels);
+ *     static const my_table *const each[] = { WF_ISA_EACH(&my_kernels) };
+ *     return each[wf_isa_level()]; */
+#define WF_ISA_OWN(name) WF_ISA_JOIN(name, WF_ISA_SUFFIX)
+#define WF_ISA_JOIN(name, suffix) WF_ISA_PASTE(name, suffix)
+#define WF_ISA_PASTE(name, suffix) name##_##suffix
+#ifdef __x86_64__
+#define WF_ISA_EACH(name) name##_c, name##_avx2, name##_avx512
+#else
+#define WF_ISA_EACH(name) name##_c
+#endif
 
 WF_END
 

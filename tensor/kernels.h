@@ -71,19 +71,13 @@ enum { WF_PANEL_BYTES = 32 << 10 };
 void *wf_panel_take(void);
 void wf_panel_give(void *panel);
 
-const wf_vmath_table *wf_vmath_kernels_c(void);
-const wf_gemm_table *wf_gemm_kernels_c(wf_dtype dtype);
-const wf_sum_table *wf_sum_kernels_c(wf_dtype dtype);
-#ifdef __x86_64__
-const wf_vmath_table *wf_vmath_kernels_avx2(void);
-const wf_gemm_table *wf_gemm_kernels_avx2(wf_dtype dtype);
-const wf_sum_table *wf_sum_kernels_avx2(wf_dtype dtype);
-const wf_vmath_table *wf_vmath_kernels_avx512(void);
-const wf_gemm_table *wf_gemm_kernels_avx512(wf_dtype dtype);
-const wf_sum_table *wf_sum_kernels_avx512(wf_dtype dtype);
-#endif
+typedef wf_gemm_table wf_gemm_tables[WF_DTYPES]; /* by dtype, where it is one of floats */
+typedef wf_sum_table wf_sum_tables[WF_DTYPES];
+extern const wf_vmath_table WF_ISA_EACH(wf_vmath_kernels);
+extern const wf_gemm_tables WF_ISA_EACH(wf_gemm_kernels);
+extern const wf_sum_tables WF_ISA_EACH(wf_sum_kernels);
 
-/* The tables of the dispatch level. */
+/* Those of the dispatch level. */
 const wf_vmath_table *wf_vmath_kernels(void);
 const wf_gemm_table *wf_gemm_kernels(wf_dtype dtype);
 const wf_sum_table *wf_sum_kernels(wf_dtype dtype);

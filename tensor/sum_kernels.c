@@ -1,10 +1,7 @@
 /* The loops of tensor/sum.h, and of sums of products, compiled once per dispatch level; the level's
- * suffix is in the name of the one function that the object file exports. */
+ * suffix is in the name of the one table that other files see. */
 #include "tensor/kernels.h"
 #include "tensor/sum.h"
-
-#define JOIN_(a, b) a##b
-#define JOIN(a, b) JOIN_(a, b)
 
 static void eight_f32(int64_t n, const void *const row[], double *restrict high,
                       double *restrict low)
@@ -158,11 +155,7 @@ INTO(double, f64)
 FOLDS(float, f32)
 FOLDS(double, f64)
 
-const wf_sum_table *JOIN(wf_sum_kernels_, WF_ISA_SUFFIX)(wf_dtype dtype)
-{
-    static const wf_sum_table tables[2] = {
-        { eight_f32, one_f32, run_f32, into_f32, fold_f32, settle_f32 },
-        { eight_f64, one_f64, run_f64, into_f64, fold_f64, settle_f64 },
-    };
-    return tables + (dtype == WF_F64);
-}
+const wf_sum_tables WF_ISA_OWN(wf_sum_kernels) = {
+    [WF_F32] = { eight_f32, one_f32, run_f32, into_f32, fold_f32, settle_f32 },
+    [WF_F64] = { eight_f64, one_f64, run_f64, into_f64, fold_f64, settle_f64 },
+};

@@ -10,6 +10,7 @@ WF_BEGIN
 enum { WF_RANK = 8 };                              /* the highest rank */
 
 typedef enum wf_dtype { WF_F32 = 0, WF_F64 = 1, WF_I32 = 2 } wf_dtype;
+enum { WF_DTYPES = 3 };
 
 /* Bytes per element; the name, "f32". */
 WF_API int64_t wf_dtype_size(wf_dtype dtype);

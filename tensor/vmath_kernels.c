@@ -1,10 +1,7 @@
 /* Loops over the inline functions of tensor/vmath.h and tensor/log1p.h, compiled once per dispatch
- * level; the level's suffix is in the name of the one function that the object file exports. */
+ * level; the level's suffix is in the name of the one table that other files see. */
 #include "tensor/kernels.h"
 #include "tensor/log1p.h"
-
-#define JOIN_(a, b) a##b
-#define JOIN(a, b) JOIN_(a, b)
 
 static void exp_f32(int64_t n, const float *x, float *y)
 {
@@ -76,23 +73,19 @@ static void softplus_f64(int64_t n, const double *x, double *y)
     for (int64_t i = 0; i < n; i++) y[i] = wf_softplus_inline(x[i]);
 }
 
-const wf_vmath_table *JOIN(wf_vmath_kernels_, WF_ISA_SUFFIX)(void)
-{
-    static const wf_vmath_table table = {
-        .exp_f32 = exp_f32,
-        .exp_f64 = exp_f64,
-        .tanh_f32 = tanh_f32,
-        .tanh_f64 = tanh_f64,
-        .sigmoid_f32 = sigmoid_f32,
-        .sigmoid_f64 = sigmoid_f64,
-        .log_f32 = log_f32,
-        .log_f64 = log_f64,
-        .log1p_f32 = log1p_f32,
-        .log1p_f64 = log1p_f64,
-        .expm1_f32 = expm1_f32,
-        .expm1_f64 = expm1_f64,
-        .softplus_f32 = softplus_f32,
-        .softplus_f64 = softplus_f64,
-    };
-    return &table;
-}
+const wf_vmath_table WF_ISA_OWN(wf_vmath_kernels) = {
+    .exp_f32 = exp_f32,
+    .exp_f64 = exp_f64,
+    .tanh_f32 = tanh_f32,
+    .tanh_f64 = tanh_f64,
+    .sigmoid_f32 = sigmoid_f32,
+    .sigmoid_f64 = sigmoid_f64,
+    .log_f32 = log_f32,
+    .log_f64 = log_f64,
+    .log1p_f32 = log1p_f32,
+    .log1p_f64 = log1p_f64,
+    .expm1_f32 = expm1_f32,
+    .expm1_f64 = expm1_f64,
+    .softplus_f32 = softplus_f32,
+    .softplus_f64 = softplus_f64,
+};
