@@ -73,6 +73,11 @@ static void each_place(void *context, int64_t begin, int64_t end)
     }
 }
 
+static uint32_t argmax_varying(const wf_call *c)
+{
+    return wf_axis(c->in[0]->rank, ((const extreme *)c->attr)->axis) > 0;
+}
+
 static void argmax_forward(const wf_call *c)
 {
     const extreme *e = c->attr;
@@ -122,6 +127,7 @@ static const wf_op argmax_row = {
     .inputs = 1,
     .outputs = 1,
     .attr_size = sizeof(extreme),
+    .varying = argmax_varying,
     .shape = argmax_shape,
     .forward = argmax_forward,
     .backward = argmax_backward,

@@ -133,6 +133,7 @@ static const wf_op flip_row = {
     .inputs = 1,
     .outputs = 1,
     .attr_size = sizeof(reduction),
+    .varying = reduction_varying,
     .shape = flip_shape,
     .forward = flip_forward,
     .backward = flip_backward,

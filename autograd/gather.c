@@ -250,6 +250,11 @@ static bool embedding_check(const wf_call *c, wf_error *error)
     return ids_below(c->in[1], c->in[0]->dim[0], error);
 }
 
+static uint32_t embedding_varying(const wf_call *c)
+{
+    return c->in[1]->rank > 0 ? 2 : 0;
+}
+
 static void embedding_forward(const wf_call *c)
 {
     lookup l = lookup_of(c->in[0], c->out[0], c->in[1]);
@@ -332,6 +337,11 @@ static bool one_hot_shape(wf_shaping *s)
     for (int i = 0; i < ids->rank; i++) y->dim[i] = ids->dim[i];
     y->dim[ids->rank] = classes;
     return true;
+}
+
+static uint32_t one_hot_varying(const wf_call *c)
+{
+    return c->in[0]->rank > 0;
 }
 
 static void one_hot_forward(const wf_call *c)
@@ -436,6 +446,8 @@ static const wf_op embedding_row = {
     .outputs = 1,
     .flags = WF_OP_SPARSE,
     .reads_in = 2,
+    .reads_check = 2,
+    .varying = embedding_varying,
     .shape = embedding_shape,
     .check = embedding_check,
     .forward = embedding_forward,
@@ -451,6 +463,7 @@ static const wf_op scatter_row = {
     .outputs = 1,
     .attr_size = sizeof(int64_t),
     .reads_in = 2,
+    .reads_check = 2,
     .shape = scatter_shape,
     .check = scatter_check,
     .forward = scatter_forward,
@@ -465,6 +478,7 @@ static const wf_op one_hot_row = {
     .inputs = 1,
     .outputs = 1,
     .attr_size = sizeof(int64_t),
+    .varying = one_hot_varying,
     .shape = one_hot_shape,
     .forward = one_hot_forward,
     .backward = one_hot_backward,

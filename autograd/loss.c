@@ -276,6 +276,7 @@ static const wf_op entropy_row = {
     .attr_size = sizeof(entropy),
     .reads_in = 3,
     .reads_out = 2,
+    .reads_check = 2,
     .shape = entropy_shape,
     .check = entropy_check,
     .forward = entropy_forward,

@@ -291,6 +291,12 @@ static products products_of(const wf_call *c)
     return p;
 }
 
+/* The rows of a matrix, or the products of a batch. */
+static uint32_t matmul_varying(const wf_call *c)
+{
+    return c->out[0]->rank == 2 ? 1 : broadcast_varying(c);
+}
+
 static void matmul_forward(const wf_call *c)
 {
     products p = products_of(c);
@@ -395,6 +401,11 @@ static products rows_products(const wf_call *c, const wf_tensor *x, double beta)
                    .scratch = c->scratch };
     for (int i = 0; i < p.rank; i++) p.dim[i] = x->dim[i];
     return p;
+}
+
+static uint32_t affine_varying(const wf_call *c)
+{
+    return c->in[0]->rank > 1;
 }
 
 static void affine_forward(const wf_call *c)
@@ -503,6 +514,8 @@ static const wf_op matmul_row = {
     .inputs = 2,
     .outputs = 1,
     .reads_in = 3,
+    .varying = matmul_varying,
+    .product = { .weight = 1 },
     .shape = matmul_shape,
     .forward = matmul_forward,
     .backward = matmul_backward,
@@ -517,6 +530,8 @@ static const wf_op affine_row = {
     .outputs = 1,
     .optional = 4,
     .reads_in = 3,
+    .varying = affine_varying,
+    .product = { .weight = 1, .bias = 2, .transposed = true },
     .shape = affine_shape,
     .forward = affine_forward,
     .backward = affine_backward,

@@ -151,6 +151,7 @@ static const wf_op norm_row = {
     .attr_size = sizeof(reduction),
     .reads_in = 1,
     .reads_out = 1,
+    .varying = reduction_varying,
     .shape = norm_shape,
     .forward = norm_forward,
     .backward = norm_backward,

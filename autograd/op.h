@@ -72,7 +72,8 @@ typedef struct wf_sample {
 
 enum {
     WF_OP_RANDOM = 1,                              /* draws from key and counter */
-    WF_OP_SPARSE = 2                               /* backward adds to few places of a large gradient, as ids say (informs when sums are folded) */
+    WF_OP_ELEMENTWISE = 2,                         /* an element of the outputs is made of those of the inputs at its index, broadcast, wherever that is */
+    WF_OP_SPARSE = 4                               /* backward adds to few places of a large gradient, as ids say (informs when sums are folded) */
 };
 
 struct wf_op {
@@ -83,6 +84,15 @@ struct wf_op {
     uint32_t flags;
     uint32_t optional;                             /* bit i: input i may be NULL */
     uint32_t reads_in, reads_out;                  /* bit i: backward reads in[i] (out[i]); shapes may be read always */
+    uint32_t reads_check;                          /* bit i: check reads in[i]; whatever is in others, it says the same */
+    /* Which inputs vary with axis 0: bit i, if row r of every output, hidden ones too, is made of
+     * row r of such in[i] and the whole of the others, and row r of their gradients of row r of
+     * gout, whatever else is computed with it. 0: not so. Sees shapes, dtypes and attr; may be
+     * NULL, which is "not so", or of elementwise ops what broadcasting says. */
+    uint32_t (*varying)(const wf_call *c);
+    /* out[0] is in[0] (..., I) times in[weight] (I, O), transposed: (O, I), wherever that has two
+     * axes, plus in[bias] (O) unless bias is 0. weight 0: it is no such product. */
+    struct { int8_t weight, bias; bool transposed; } product;
     bool (*shape)(wf_shaping *s);
     bool (*check)(const wf_call *c, wf_error *error);                  /* may be NULL; reads values (ids in range) */
     void (*forward)(const wf_call *c);

@@ -85,6 +85,25 @@ void tensor_assign(const wf_tensor *to, const wf_tensor *from, int threads)
         wf_loop_run(&loop, threads, 1, assign_run, &bytes);
 }
 
+bool varies(const wf_call *c, int i)
+{
+    const wf_tensor *x = c->in[i], *y = c->out[0];
+    return x && x->rank > 0 && x->rank == y->rank && x->dim[0] == y->dim[0];
+}
+
+uint32_t broadcast_varying(const wf_call *c)
+{
+    uint32_t mask = 0;
+    for (int i = 0; c->n_in <= 32 && i < c->n_in; i++) mask |= (uint32_t)varies(c, i) << i;
+    return mask;
+}
+
+uint32_t axis_varying(const wf_call *c)
+{
+    if (c->n_in > 32 || wf_axis(c->out[0]->rank, *(const int32_t *)c->attr) <= 0) return 0;
+    return UINT32_MAX >> (32 - c->n_in);
+}
+
 bool same_dtype(const wf_shaping *s, int i, int as, const char *const names[])
 {
     const wf_tensor *x = s->in[i], *y = s->in[as];

@@ -29,12 +29,19 @@ reduction reduction_of(const wf_axes *axes, bool keep);
 /* Can the axes be those of the only input? And what shape has the result of a reduction? */
 bool reduction_sound(const wf_shaping *s, const reduction *r);
 bool reduction_shape(wf_shaping *s);
+/* As a row's `varying`: the axes of attr, a reduction or an int32_t, leave axis 0 alone. */
+uint32_t reduction_varying(const wf_call *c);
+uint32_t axis_varying(const wf_call *c);
 /* A bit for each axis. */
 uint32_t reduction_axes(const reduction *r, int rank);
 /* The result y as it stands beside x: the axes that went are there with size 1. And a var of the
  * result's form, repeated to x's. */
 wf_tensor reduction_beside(const wf_tensor *y, const wf_tensor *x, const reduction *r);
 wf_var *reduction_repeated(wf_tape *t, wf_var *y, wf_var *x, const reduction *r);
+
+/* Has in[i] the rows of the outputs? And which inputs have: what broadcasting says. */
+bool varies(const wf_call *c, int i);
+uint32_t broadcast_varying(const wf_call *c);
 
 /* Bytes that hold any shape as text. */
 enum { WF_SHAPE_TEXT = 192 };

@@ -446,6 +446,7 @@ static wf_var *chosen(wf_tape *t, wf_var *derivative, wf_var *share)
         .inputs = count,                                                                           \
         .outputs = 1,                                                                              \
         .attr_size = attributes,                                                                   \
+        .flags = WF_OP_ELEMENTWISE,                                                                \
         .reads_in = MASK(reads),                                                                   \
         .shape = shaping,                                                                          \
         .forward = op##_forward,                                                                   \

@@ -24,6 +24,12 @@ reduction reduction_of(const wf_axes *axes, bool keep)
 }
 
 /* The axes were checked by shape. */
+uint32_t reduction_varying(const wf_call *c)
+{
+    const int rank = c->in[0]->rank;
+    return rank > 0 && !(reduction_axes(c->attr, rank) & 1);
+}
+
 uint32_t reduction_axes(const reduction *r, int rank)
 {
     uint32_t mask = 0;
@@ -294,6 +300,11 @@ static bool sum_to_shape(wf_shaping *s)
     return true;
 }
 
+static uint32_t sum_to_varying(const wf_call *c)
+{
+    return varies(c, 0);
+}
+
 static void sum_to_forward(const wf_call *c)
 {
     sum_into(c->out[0], c->out[0], c, 1);
@@ -378,6 +389,7 @@ static const wf_op sum_row = {
     .inputs = 1,
     .outputs = 1,
     .attr_size = sizeof(reduction),
+    .varying = reduction_varying,
     .shape = reduction_shape,
     .forward = sum_forward,
     .backward = sum_backward,
@@ -391,6 +403,7 @@ static const wf_op mean_row = {
     .inputs = 1,
     .outputs = 1,
     .attr_size = sizeof(reduction),
+    .varying = reduction_varying,
     .shape = reduction_shape,
     .forward = mean_forward,
     .backward = mean_backward,
@@ -406,6 +419,7 @@ static const wf_op max_row = {
     .attr_size = sizeof(reduction),
     .reads_in = 1,
     .reads_out = 1,
+    .varying = reduction_varying,
     .shape = max_shape,
     .forward = max_forward,
     .backward = max_backward,
@@ -419,6 +433,7 @@ static const wf_op sum_to_row = {
     .inputs = 1,
     .outputs = 1,
     .attr_size = sizeof(wf_shape),
+    .varying = sum_to_varying,
     .shape = sum_to_shape,
     .forward = sum_to_forward,
     .backward = sum_to_backward,

@@ -428,6 +428,7 @@ static const wf_op alias_row = {
     .doc = "x under a new root (engine)",
     .inputs = 1,
     .outputs = 1,
+    .flags = WF_OP_ELEMENTWISE,
     .shape = alias_shape,
     .forward = alias_forward,
     .backward = alias_backward,

@@ -605,6 +605,7 @@ static const wf_op lstm_op = {
     .optional = 1u << B_IH | 1u << B_HH | 1u << LENGTHS,
     .reads_in = 1u << X | 1u << H0 | 1u << C0 | 1u << W_IH | 1u << W_HH | 1u << LENGTHS,
     .reads_out = 1u << Y | 1u << GATES | 1u << C,
+    .reads_check = 1u << LENGTHS,
     .shape = lstm_shape,
     .check = lstm_check,
     .forward = lstm_forward,
