@@ -2,30 +2,11 @@
  * none. */
 #include "autograd/state_private.h"
 #include "autograd/sweep_private.h"
-#include "tensor/par.h"
 
 #include <math.h>
 #include <string.h>
 
 enum { FEW = 16 };
-
-static void part_copy(void *context, int64_t begin, int64_t end)
-{
-    char *const *p = context;
-    memcpy(p[0] + begin, p[1] + begin, (size_t)(end - begin));
-}
-
-static void add_into_param(wf_tape *t, param *p, void *from)
-{
-    void *both[2] = { p->grad, from };
-    int64_t n = wf_tensor_count(&p->var.value);
-    if (p->has_grad)
-        numbers_add(t->threads, p->var.value.dtype, n, p->grad, from);
-    else
-        wf_par_for(t->threads, n * wf_dtype_size(p->var.value.dtype), 1 << 16, part_copy, both);
-    p->has_grad = true;
-    p->grad_version++;
-}
 
 /* Runs the hooks there are. One that a hook registers waits for the next commit; one that resets
  * the tape ends it, one that rewinds it does not: what waits lies before the mark. */
@@ -76,9 +57,11 @@ static bool commit(wf_tape *t)
     }
     for (int64_t i = 0; ok && i < t->imports.n; i++) {
         if (!all[i].pending) continue;
-        if (!all[i].param->frozen) add_into_param(t, all[i].param, all[i].pending);
-        const wf_tensor *value = &all[i].var->value;
-        pool_give(&t->grads, all[i].pending, wf_tensor_count(value) * wf_dtype_size(value->dtype));
+        param *p = all[i].param;
+        if (p->frozen)
+            param_grad_give(p, all[i].pending);
+        else
+            param_grad_commit(t, p, all[i].pending);
         all[i].pending = NULL;
     }
     for (int64_t i = 0; i < locked; i++) module_unlock(module_root(all[i].param->module), t);
@@ -94,21 +77,19 @@ static bool collect_imports(wf_tape *t, bool good)
     for (int64_t i = 0; i < t->imports.n; i++) {
         wf_var *v = all[i].var;
         if (all[i].bound) continue;
-        v->flags &= ~(uint32_t)(VAR_NEEDED | VAR_HELD);
-        if (!grad_arrived(v)) continue;
-        grad_settle(t, v);
-        if (!good || t->rehearsal) {
-            grad_drop(t, v);
-        } else if (all[i].pending) {
-            wf_tensor pending = v->value, more = v->value;
-            pending.data = all[i].pending;
-            more.data = v->grad;
-            wf_tensor_add(&more, &pending);
-            grad_drop(t, v);
-        } else {
-            all[i].pending = v->grad;
-            v->grad = NULL;
+        if (grad_arrived(v)) {
+            grad_settle(t, v);
+            param_grad **swept = &((imported *)v)->swept;
+            if (good && *swept && !all[i].pending) {
+                all[i].pending = *swept;
+                *swept = NULL;
+                v->grad = NULL;
+            } else {
+                if (good && *swept) param_grad_add(t->threads, all[i].pending, *swept);
+                grad_drop(t, v);
+            }
         }
+        v->flags &= ~(uint32_t)(VAR_NEEDED | VAR_HELD | VAR_LANDS);
     }
     return good;
 }
@@ -178,7 +159,8 @@ static bool backward(wf_tape *t, int n, wf_var *const out[], wf_var *const cotan
     import *all = t->imports.at;
     for (int64_t i = 0; i < t->imports.n; i++) {
         if (all[i].bound) continue;
-        if (!all[i].param->frozen) all[i].var->flags |= VAR_NEEDED | VAR_HELD;
+        if (!all[i].param->frozen)
+            all[i].var->flags |= VAR_NEEDED | VAR_HELD | (t->rehearsal ? 0 : VAR_LANDS);
         if (all[i].param->version != all[i].version) {
             fail_changed(t, all[i].param);
             return collect_imports(t, false);

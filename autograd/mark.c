@@ -103,6 +103,7 @@ static bool forget_epochs(wf_tape *t, const wf_mark *mark)
 static bool go_back(wf_tape *t, const wf_mark *mark)
 {
     if (!forget_epochs(t, mark)) return false;
+    imports_cut(t, imports_at(mark));
     /* A var from before the mark must not point to a kept gradient's place after it. */
     for (int64_t i = kept_at(mark); i < t->kept.n; i++) ((wf_var **)t->kept.at)[i]->kept = NULL;
     t->kept.n = kept_at(mark);
@@ -115,7 +116,6 @@ static bool go_back(wf_tape *t, const wf_mark *mark)
         t->first = NULL;
     t->nodes = (int64_t)(mark->place[5] >> 32);
     t->where = (const scope *)(uintptr_t)mark->place[6];
-    imports_cut(t, imports_at(mark));
     return true;
 }
 

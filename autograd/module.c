@@ -1,5 +1,5 @@
 /* The module tree: names, memory and errors of layers, and the parameters that they own. */
-#include "autograd/private.h"
+#include "autograd/param_grad_private.h"
 #include "tensor/io_private.h"
 #include "tensor/rng.h"
 #include "tensor/runtime.h"
@@ -7,7 +7,6 @@
 #include "tensor/text.h"
 
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <string.h>
 
 typedef struct block block;
@@ -118,7 +117,7 @@ static void param_free(param *p)
 {
     if (!p) return;
     wf_release(p->var.value.data);
-    wf_release(p->grad);
+    param_grads_free(p);
     wf_release(p->path);
     wf_release(p);
 }
@@ -230,10 +229,9 @@ static param *param_make(wf_module *module, const char *name, wf_shape shape, in
         p->module = module;
         p->path = joined(module->path, name);
         p->var.value = wf_tensor_of(root->dtype, shape, wf_alloc(bytes));
-        p->grad = wf_alloc_zero(bytes);
     }
-    if (!p || !p->path || !p->var.value.data || !p->grad)
-        wf_module_fail(module, "parameter '%s': out of memory for 2 x %zu bytes", name, bytes);
+    if (!p || !p->path || !p->var.value.data)
+        wf_module_fail(module, "parameter '%s': out of memory for %zu bytes", name, bytes);
     else if (!param_fill(&p->var.value, init, wf_key_named(root->seed, p->path)))
         wf_module_fail(module, "parameter '%s': out of memory for its initial values", p->path);
     if (root->failed) {
@@ -242,8 +240,6 @@ static param *param_make(wf_module *module, const char *name, wf_shape shape, in
     }
     p->var.root = &p->var;
     p->version = 1;
-    p->grad_tensor = p->var.value;
-    p->grad_tensor.data = p->grad;
     return p;
 }
 
@@ -316,12 +312,12 @@ void wf_param_changed(wf_var *v)
 const wf_tensor *wf_param_grad(const wf_var *v)
 {
     const param *p = param_of(v);
-    return p && p->has_grad ? &p->grad_tensor : NULL;
+    return p && p->grad ? &p->grad->whole : NULL;
 }
 
 void wf_param_clear_grad(wf_var *v)
 {
-    if (param_of(v)) param_of(v)->has_grad = false;
+    if (param_of(v)) param_grad_clear(param_of(v));
 }
 
 uint64_t wf_param_grad_version(const wf_var *v)
@@ -334,7 +330,7 @@ void wf_param_freeze(wf_var *v, bool frozen)
     param *p = param_of(v);
     if (!p) return;
     p->frozen = frozen;
-    if (frozen) p->has_grad = false;
+    if (frozen) param_grad_clear(p);
 }
 
 bool wf_param_frozen(const wf_var *v)
@@ -356,7 +352,7 @@ void wf_module_freeze(wf_module *m, bool frozen)
 void wf_module_clear_grads(wf_module *m)
 {
     param *const *all = m ? m->params.at : NULL;
-    for (int64_t i = 0; m && i < m->params.n; i++) all[i]->has_grad = false;
+    for (int64_t i = 0; m && i < m->params.n; i++) param_grad_clear(all[i]);
 }
 
 int64_t wf_module_param_count(const wf_module *m)

@@ -24,6 +24,14 @@ static void zero_part(void *context, int64_t begin, int64_t end)
     memset((char *)context + begin, 0, (size_t)(end - begin));
 }
 
+void bytes_zero(int threads, void *at, int64_t bytes)
+{
+    if (bytes < 1 << 18)
+        memset(at, 0, (size_t)bytes);
+    else
+        wf_par_for(threads, bytes, 1 << 17, zero_part, at);
+}
+
 void *grad_new(wf_tape *t, int64_t bytes)
 {
     void *g = pool_take(&t->grads, bytes);
@@ -31,21 +39,28 @@ void *grad_new(wf_tape *t, int64_t bytes)
         tape_fail_oom(t, "backward", bytes);
         return NULL;
     }
-    if (bytes < 1 << 18)
-        memset(g, 0, (size_t)bytes);
-    else
-        wf_par_for(t->threads, bytes, 1 << 17, zero_part, g);
+    bytes_zero(t->threads, g, bytes);
     return g;
 }
 
 bool grad_begin(wf_tape *t, wf_var *root)
 {
-    return (root->grad = grad_new(t, var_bytes(root))) != NULL;
+    imported *of = root->flags & VAR_LANDS ? (imported *)root : NULL;
+    if (!of || of->swept) return (root->grad = grad_new(t, var_bytes(root))) != NULL;
+    if (!(of->swept = param_grad_take(t, of->param))) return false;
+    root->grad = of->swept->whole.data;
+    return true;
 }
 
 void grad_give(wf_tape *t, wf_var *root)
 {
-    pool_give(&t->grads, root->grad, var_bytes(root));
+    if (root->flags & VAR_LANDS) {
+        imported *of = (imported *)root;
+        param_grad_give(of->param, of->swept);
+        of->swept = NULL;
+    } else {
+        pool_give(&t->grads, root->grad, var_bytes(root));
+    }
     root->grad = NULL;
 }
 
@@ -67,10 +82,15 @@ void numbers_add(int threads, wf_dtype dtype, int64_t n, void *a, const void *b)
     wf_par_for(threads, n, 1 << 14, dtype == WF_F32 ? add_f32 : add_f64, both);
 }
 
-/* later is added to earlier, and its memory given back. */
+/* later is added to earlier, and its memory given back; or earlier to later, which is the same
+ * sum, where that is what will be read. */
 static void *join(wf_tape *t, const wf_var *root, void *earlier, void *later)
 {
     if (!later) return earlier;
+    if (root->flags & VAR_LANDS && later == ((const imported *)root)->swept->whole.data) {
+        later = earlier;
+        earlier = ((const imported *)root)->swept->whole.data;
+    }
     numbers_add(t->threads, root->value.dtype, wf_tensor_count(&root->value), earlier, later);
     pool_give(&t->grads, later, var_bytes(root));
     return earlier;

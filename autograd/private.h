@@ -7,17 +7,21 @@
 #include "autograd/module.h"
 #include "autograd/op.h"
 
+#include <stdatomic.h>
+
 typedef struct node node;
 typedef struct scope scope;
 typedef struct partials partials;
+typedef struct param_grad param_grad;
 typedef struct graph_sums graph_sums;
 
 enum {
     VAR_WANTS_GRAD = 1,       /* differentiable and recorded */
     VAR_NEEDED = 2,           /* roots, during a sweep: a gradient here leads to a target */
     VAR_HELD = 4,             /* roots, during a sweep: a target, its gradient outlives its producer */
-    VAR_IMPORT = 8,           /* stands for a parameter: what it gathers is committed */
-    VAR_OWNED = 16            /* roots, during a graph sweep: graph_grad was made here and is nobody else's yet */
+    VAR_IMPORT = 8,           /* stands for a parameter: a struct imported */
+    VAR_OWNED = 16,           /* roots, during a graph sweep: graph_grad is of here and nobody else's */
+    VAR_LANDS = 32            /* imports, during a sweep: the gradient lies where it will be read */
 };
 
 struct wf_var {
@@ -59,14 +63,15 @@ struct scope {
     const char *name;
 };
 
+enum { SPARE_GRADS = 8 }; /* tapes that may sweep at once without asking for memory in each step */
 typedef struct param {
     wf_var var;               /* first: a parameter is a var */
     wf_module *module;
     char *path;               /* whole, from the root */
-    void *grad;               /* as many elements as the value */
-    bool has_grad, frozen;
+    param_grad *grad;         /* what was committed; NULL: nothing since it was cleared */
+    _Atomic(param_grad *) spare[SPARE_GRADS];
+    bool frozen;
     uint64_t version, grad_version;
-    wf_tensor grad_tensor;
 } param;
 
 typedef struct import {
@@ -74,7 +79,7 @@ typedef struct import {
     wf_var *var;              /* what stands for it here */
     bool bound, frozen;       /* frozen: when it was imported */
     uint64_t version;         /* of the parameter when it was imported */
-    void *pending;            /* gradients of sweeps that were not committed yet */
+    param_grad *pending;      /* of sweeps that were not committed yet */
 } import;
 
 typedef struct hook {
@@ -118,7 +123,7 @@ typedef struct span {
 bool epoch_good(const wf_tape *t, uint64_t epoch);
 /* Begins an epoch: later ones are larger, on every tape. */
 void epoch_begin(wf_tape *t);
-/* The import table for exactly the first n imports. */
+/* The import table for exactly the first n imports; the gradients of others are freed. */
 void imports_cut(wf_tape *t, int64_t n);
 
 /* A callback may use the tape that is calling it: record on it, fail it, even reset it. Around
@@ -148,8 +153,7 @@ bool call_survived(wf_tape *t, uint64_t epoch, const char *what);
 /* A constant, or a leaf if it shall be differentiable: of a tensor, of data, or zeros. */
 wf_var *enter_values(wf_tape *t, const char *who, wf_dtype dtype, wf_shape shape,
                      const wf_tensor *from, const void *data, bool differentiable);
-/* Makes *v, whose value's form is set, a root on the tape, and gives it memory unless it has
- * some. False after failing the tape. */
+/* Makes *v, whose value's form is set, a root on the tape, with memory. False after failing it. */
 bool var_begin(wf_tape *t, wf_var *v, const char *who);
 /* A new var (and its memory, unless value->data is given) in the form of *value; its own root.
  * NULL after failing the tape. */

@@ -2,7 +2,7 @@
 #ifndef WEFT_AUTOGRAD_SWEEP_PRIVATE_H
 #define WEFT_AUTOGRAD_SWEEP_PRIVATE_H
 
-#include "autograd/private.h"
+#include "autograd/param_grad_private.h"
 
 /* A sweep or a commit begins, and ends with the block of `WF_SWEEP calling before = sweep_begin(t,
  * who);`: meanwhile no other one does. before.tape is NULL after failing the tape. */
@@ -25,7 +25,8 @@ bool sweep_run(wf_tape *t, const char *who, int n, wf_var *const out[], wf_var *
 
 /* Zeroed memory from the gradient pool; NULL after failing the tape. */
 void *grad_new(wf_tape *t, int64_t bytes);
-/* A root's gradient begins at zero. False after failing the tape. */
+/* A root's gradient begins at zero, a parameter's where it will be read. False after failing the
+ * tape. */
 bool grad_begin(wf_tape *t, wf_var *root);
 /* Puts aside what a root has gathered, if it is enough; and adds up what was put aside. */
 bool grad_fold(wf_tape *t, wf_var *root);
@@ -69,6 +70,7 @@ static inline void grad_drop(wf_tape *t, wf_var *root)
 
 /* Are all its numbers finite? Row-major ones are looked at as they lie, by several threads. */
 bool tensor_finite(const wf_tensor *x, int threads);
+void bytes_zero(int threads, void *at, int64_t bytes);
 /* a += b over row-major numbers. */
 void numbers_add(int threads, wf_dtype dtype, int64_t n, void *a, const void *b);
 

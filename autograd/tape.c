@@ -1,5 +1,5 @@
 /* The tape's life: making, resetting, failing, values that enter, parameters on it. */
-#include "autograd/private.h"
+#include "autograd/param_grad_private.h"
 #include "autograd/state_private.h"
 #include "tensor/rng.h"
 #include "tensor/runtime.h"
@@ -62,6 +62,7 @@ void wf_tape_free(wf_tape *t)
         return;
     }
     tape_give_back(t);
+    imports_cut(t, 0);
     arena_free(&t->values);
     arena_free(&t->grads.arena);
     wf_release(t->imports.at);
@@ -77,10 +78,10 @@ void wf_tape_reset(wf_tape *t)
 {
     if (!t) return;
     tape_give_back(t);
+    imports_cut(t, 0);
     arena_reset(&t->values);
     pool_reset(&t->grads);
-    if (t->slots.n) memset(t->slots.at, 0, (size_t)t->slots.n * sizeof(int32_t));
-    t->imports.n = t->kept.n = t->hooks.n = t->marks.n = 0;
+    t->kept.n = t->hooks.n = t->marks.n = 0;
     t->first = t->last = NULL;
     t->nodes = t->hooked = 0;
     t->where = NULL;
@@ -492,6 +493,12 @@ static bool imports_rehash(wf_tape *t, int64_t room)
 void imports_cut(wf_tape *t, int64_t n)
 {
     if (t->imports.n == n) return;
+    /* What is not committed may be a model's that is gone: it is freed, not given back. */
+    import *all = t->imports.at;
+    for (int64_t i = n; i < t->imports.n; i++) {
+        wf_release(all[i].pending);
+        if (!all[i].bound) wf_release(((imported *)all[i].var)->swept);
+    }
     t->imports.n = n;
     imports_rehash(t, t->slots.n);
 }
@@ -527,8 +534,14 @@ static wf_var *import_param(wf_tape *t, param *p)
             found->var->flags |= VAR_WANTS_GRAD;
         return found->var;
     }
-    wf_var *v = var_new(t, "import", &p->var.value);
-    if (!v) return NULL;
+    imported *of = arena_take(&t->values, sizeof *of, 16);
+    if (!of) {
+        tape_fail_oom(t, "import", sizeof *of);
+        return NULL;
+    }
+    *of = (imported){ .var = { .value = p->var.value }, .param = p };
+    wf_var *v = &of->var;
+    var_begin(t, v, "import");
     v->flags |= VAR_IMPORT;
     if (t->mode != WF_INFER && !p->frozen) v->flags |= VAR_WANTS_GRAD;
     return import_add(t, p, v, false) ? v : NULL;
