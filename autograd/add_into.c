@@ -33,19 +33,19 @@ static bool shape(wf_shaping *s)
 static void forward(const wf_call *c)
 {
     wf_tensor view;
-    if (c->in[0]->data != c->out[0]->data) wf_tensor_copy(c->in[0], c->out[0]);
+    if (c->in[0]->data != c->out[0]->data) wf_tensor_assign(c->in[0], c->out[0], c->threads);
     add_into_layout(c->out[0], c->attr, &view);
-    wf_tensor_add(c->in[1], &view);
+    wf_tensor_accumulate(c->in[1], &view, 1, c->threads);
 }
 
 static void backward(const wf_call *c)
 {
     if (!c->gout[0]) return;
-    if (c->gin[0]) wf_tensor_add(c->gout[0], c->gin[0]);
+    wf_tensor_accumulate(c->gout[0], c->gin[0], 1, c->threads);
     if (c->gin[1]) {
         wf_tensor view;
         add_into_layout(c->gout[0], c->attr, &view);
-        wf_tensor_add(&view, c->gin[1]);
+        wf_tensor_accumulate(&view, c->gin[1], 1, c->threads);
     }
 }
 

@@ -59,13 +59,10 @@ static void each_place(void *context, int64_t begin, int64_t end)
     const extreme *e = c->attr;
     const int axis = wf_axis(x->rank, e->axis);
     int32_t *y = c->out[0]->data;
+    wf_tensor first;
+    if (!wf_view_select(x, axis, 0, &first)) return;
     for (int64_t i = begin; i < end; i++) {
-        int64_t at = 0, rest = i;
-        for (int k = x->rank - 1; k >= 0; k--) {
-            if (k == axis) continue;
-            at += rest % x->dim[k] * x->stride[k];
-            rest /= x->dim[k];
-        }
+        const int64_t at = wf_tensor_offset(&first, first.rank, i);
         y[i] = (x->dtype == WF_F32 ? scan_f32
                 : x->dtype == WF_F64
                     ? scan_f64

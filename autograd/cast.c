@@ -47,14 +47,13 @@ static bool cast_check(const wf_call *c, wf_error *error)
     holding h = { x->dtype, true };
     wf_loop loop;
     if (target_of(c->attr) != WF_I32 || x->dtype == WF_I32 || wf_tensor_count(x) == 0) return true;
-    if (wf_loop_plan(&loop, wf_tensor_shape(x), 1, &x, -1))
-        wf_loop_run(&loop, 1, 0, holding_run, &h);
+    if (wf_loop_plan(&loop, wf_tensor_shape(x), 1, &x)) wf_loop_run(&loop, 1, 0, holding_run, &h);
     for (int64_t i = 0; !h.all; i++) {
         const double v = wf_tensor_at(x, i);
         char text[WF_SHAPE_TEXT];
         if (i32_holds(v)) continue;
         return wf_refuse(error, "%g at %s is beyond what i32 can hold", v,
-                         element_text(text, x, i));
+                         wf_index_text(text, sizeof text, x->rank, x->dim, i));
     }
     return true;
 }
@@ -64,32 +63,9 @@ static void cast_forward(const wf_call *c)
     wf_tensor_copy(c->in[0], c->out[0]);
 }
 
-/* Operands: gx and g, of different dtypes. */
-static void add_to_f32(void *context, char *const pointer[], const int64_t stride[], int64_t n)
-{
-    (void)context;
-    for (int64_t i = 0; i < n; i++)
-        *(float *)(void *)(pointer[0] + i * stride[0]) += (float)*(
-            const double *)(const void *)(pointer[1] + i * stride[1]);
-}
-
-static void add_to_f64(void *context, char *const pointer[], const int64_t stride[], int64_t n)
-{
-    (void)context;
-    for (int64_t i = 0; i < n; i++)
-        *(double *)(void *)(pointer[0] + i * stride[0]) += (double)*(
-            const float *)(const void *)(pointer[1] + i * stride[1]);
-}
-
 static void cast_backward(const wf_call *c)
 {
-    const wf_tensor *gx = c->gin[0], *g = c->gout[0];
-    wf_loop loop;
-    if (!gx || !g) return;
-    if (gx->dtype == g->dtype)
-        tensor_accumulate(gx, g, 1, c->threads);
-    else if (wf_loop_plan(&loop, wf_tensor_shape(gx), 2, (const wf_tensor *[]){ gx, g }, -1))
-        wf_loop_run(&loop, c->threads, 1, gx->dtype == WF_F32 ? add_to_f32 : add_to_f64, NULL);
+    wf_tensor_accumulate(c->gout[0], c->gin[0], 1, c->threads);
 }
 
 static void cast_gradient(wf_tape *t, const wf_gradient *g)

@@ -39,13 +39,8 @@ double check_largest(int64_t n, const double *x)
 
 const char *check_where(char text[CHECK_WHERE], const wf_shape *form, int64_t at)
 {
-    int64_t where[WF_RANK] = { at };
-    for (int k = form ? form->rank - 1 : -1; k >= 0; k--) {
-        const int64_t n = form->dim[k] > 0 ? form->dim[k] : 1;
-        where[k] = at % n;
-        at /= n;
-    }
-    return wf_shape_text(text, CHECK_WHERE, form ? form->rank : 1, where);
+    return form ? wf_index_text(text, CHECK_WHERE, form->rank, form->dim, at)
+                : wf_shape_text(text, CHECK_WHERE, 1, &at);
 }
 
 bool check_near(wf_report *report, const check_subject *subject, int64_t n, const double *got,

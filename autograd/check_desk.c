@@ -45,19 +45,9 @@ void check_let_go(check_pool *pool, struct check_block *until)
 
 /* ---- places ---- */
 
-int64_t check_offset_of(const wf_tensor *x, int64_t index)
-{
-    int64_t offset = 0;
-    for (int a = x->rank - 1; a >= 0; a--) {
-        offset += index % x->dim[a] * x->stride[a];
-        index /= x->dim[a];
-    }
-    return offset;
-}
-
 double place_get(const check_place *p, int64_t index)
 {
-    int64_t at = check_offset_of(&p->tensor, index);
+    int64_t at = wf_tensor_offset(&p->tensor, p->tensor.rank, index);
     switch (p->tensor.dtype) {
     case WF_F64: return ((const double *)p->tensor.data)[at];
     case WF_F32: return (double)((const float *)p->tensor.data)[at];
@@ -67,7 +57,7 @@ double place_get(const check_place *p, int64_t index)
 
 static void place_put(check_place *p, int64_t index, double x)
 {
-    int64_t at = check_offset_of(&p->tensor, index);
+    int64_t at = wf_tensor_offset(&p->tensor, p->tensor.rank, index);
     switch (p->tensor.dtype) {
     case WF_F64: ((double *)p->tensor.data)[at] = x; break;
     case WF_F32: ((float *)p->tensor.data)[at] = (float)x; break;
@@ -372,7 +362,7 @@ void desk_hide_undeclared(check_desk *d)
 double *desk_element(check_desk *d, int input, int64_t index)
 {
     const wf_tensor *x = &d->in[input].tensor;
-    return (double *)x->data + check_offset_of(x, index);
+    return (double *)x->data + wf_tensor_offset(x, x->rank, index);
 }
 
 void desk_outputs(const check_desk *d, double *y)

@@ -284,7 +284,7 @@ static void repeat_axis(const check_case *c, int input, int axis, double *value)
     wf_tensor x = wf_tensor_of(WF_F64, c->in_shape[input], NULL);
     x.stride[axis] = 0;
     for (int64_t j = 0; j < c->in_count[input]; j++)
-        value[j] = c->value[input][check_offset_of(&x, j)];
+        value[j] = c->value[input][wf_tensor_offset(&x, x.rank, j)];
 }
 
 static bool check_layouts_all(op_check *k)

@@ -136,7 +136,5 @@ double *desk_element(check_desk *d, int input, int64_t index);
 void desk_outputs(const check_desk *d, double *y);
 
 double place_get(const check_place *p, int64_t index);
-/* Where the element at a flat row-major index lies. */
-int64_t check_offset_of(const wf_tensor *x, int64_t index);
 
 #endif

@@ -46,7 +46,7 @@ static void write_values(wf_var *x, const double *value)
     const wf_tensor *v = wf_value(x);
     int64_t n = v ? wf_tensor_count(v) : 0;
     for (int64_t j = 0; j < n; j++) {
-        int64_t at = check_offset_of(v, j);
+        int64_t at = wf_tensor_offset(v, v->rank, j);
         if (v->dtype == WF_I32)
             ((int32_t *)v->data)[at] = (int32_t)value[j];
         else
@@ -223,7 +223,7 @@ static bool check_route(op_check *k, const char *check, const route *r)
             const wf_tensor *v = wf_value(in[i]);
             int64_t first = (const double *)v->data - (const double *)wf_data(base[i]);
             for (int64_t e = 0; e < c->in_count[i]; e++)
-                whole[first + check_offset_of(v, e)] += want[c->column[j] + e];
+                whole[first + wf_tensor_offset(v, v->rank, e)] += want[c->column[j] + e];
         }
         gradient_of(base[i], n, whole + n);
         const wf_shape form = wf_shape_of(base[i]);

@@ -68,9 +68,10 @@ wf_var *wf_length_mask(wf_tape *t, wf_var *lengths, int64_t time)
     for (int64_t b = 0; b < batch; b++) {
         const int64_t length = (int64_t)wf_at(lengths, b);
         if (length < 0 || length > time)
-            return wf_fail(t, "length_mask: the length at %s is %lld; expected 0 to %lld",
-                           element_text(text, &lengths->value, b), (long long)length,
-                           (long long)time);
+            return wf_fail(
+                t, "length_mask: the length at %s is %lld; expected 0 to %lld",
+                wf_index_text(text, sizeof text, lengths->value.rank, lengths->value.dim, b),
+                (long long)length, (long long)time);
     }
     wf_var *mask = constant(t, "length_mask", WF_I32, WF_SHAPE(time, batch));
     for (int64_t b = 0; mask && b < batch; b++) {

@@ -33,12 +33,12 @@ static bool expand_shape(wf_shaping *s)
 
 static void forward(const wf_call *c)
 {
-    tensor_assign(c->out[0], c->in[0], c->threads);
+    wf_tensor_assign(c->in[0], c->out[0], c->threads);
 }
 
 static void backward(const wf_call *c)
 {
-    if (c->gin[0] && c->gout[0]) tensor_accumulate(c->gin[0], c->gout[0], 1, c->threads);
+    wf_tensor_accumulate(c->gout[0], c->gin[0], 1, c->threads);
 }
 
 static void copy_gradient(wf_tape *t, const wf_gradient *g)

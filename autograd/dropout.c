@@ -47,7 +47,7 @@ static void forward(const wf_call *c)
 {
     drawing d = { c, c->in[0]->data };
     if (!wf_tensor_is_contiguous(c->in[0])) {
-        tensor_assign(c->out[0], c->in[0], c->threads);
+        wf_tensor_assign(c->in[0], c->out[0], c->threads);
         d.x = c->out[0]->data;
     }
     wf_par_for(c->threads, wf_tensor_count(c->out[0]), GRAIN, draw_part, &d);
@@ -67,7 +67,7 @@ static void backward(const wf_call *c)
     if (!c->gin[0] || !c->gout[0]) return;
     wf_loop loop;
     if (wf_loop_plan(&loop, wf_tensor_shape(c->out[0]), 3,
-                     (const wf_tensor *[]){ c->out[1], c->gout[0], c->gin[0] }, -1))
+                     (const wf_tensor *[]){ c->out[1], c->gout[0], c->gin[0] }))
         wf_loop_run(&loop, c->threads, 4, back_run, (void *)c);
 }
 

@@ -1,8 +1,8 @@
 /* flip: the same numbers in reverse along some axes. Strides are never negative, so it is an op and
  * not a view. */
-#include "autograd/kernels.h"
 #include "autograd/ops_private.h"
 #include "tensor/par.h"
+#include "tensor/sum.h"
 
 #include <string.h>
 
@@ -17,38 +17,30 @@ static bool flip_shape(wf_shaping *s)
 /* A side with strides of its own (x, or its gradient) and one that is row-major (y, or its
  * gradient), row by row of the latter's last axis. */
 typedef struct flipping {
-    const op_kernels *kernels;
-    const wf_tensor *strided;
+    wf_tensor begin; /* the strided side, from the element that comes first */
     char *dense;
-    uint32_t axes;
     int64_t bytes, n, step; /* a row's elements, and where the next one is on the strided side */
 } flipping;
 
 static flipping flipping_of(const wf_call *c, const wf_tensor *strided, const wf_tensor *dense)
 {
     const int last = strided->rank - 1;
-    flipping f = { .strided = strided,
-                   .dense = dense->data,
-                   .axes = reduction_axes(c->attr, strided->rank),
-                   .bytes = bytes_of(strided),
-                   .n = last < 0 ? 1 : strided->dim[last],
-                   .step = last < 0 ? 1 : strided->stride[last] };
-    if (f.n <= 1) f.step = 1; /* it may be anything */
-    if (last >= 0 && f.axes >> last & 1) f.step = -f.step;
+    const uint32_t axes = reduction_axes(c->attr, strided->rank);
+    flipping f = { .begin = *strided, .dense = dense->data, .bytes = bytes_of(strided) };
+    for (int k = 0; k <= last; k++) {
+        if (!(axes >> k & 1) || strided->dim[k] == 0) continue;
+        f.begin.data = (char *)f.begin.data + (strided->dim[k] - 1) * strided->stride[k] * f.bytes;
+        f.begin.stride[k] = -strided->stride[k];
+    }
+    f.n = last < 0 ? 1 : strided->dim[last];
+    f.step = f.n <= 1 ? 1 : f.begin.stride[last]; /* of one element it may be anything */
     return f;
 }
 
 /* Where the element that comes first in a row lies on the strided side. */
 static char *row_start(const flipping *f, int64_t row)
 {
-    const wf_tensor *x = f->strided;
-    int64_t at = f->step < 0 ? (1 - f->n) * f->step : 0;
-    for (int k = x->rank - 2; k >= 0; k--) {
-        const int64_t i = row % x->dim[k];
-        at += (f->axes >> k & 1 ? x->dim[k] - 1 - i : i) * x->stride[k];
-        row /= x->dim[k];
-    }
-    return (char *)x->data + at * f->bytes;
+    return (char *)f->begin.data + wf_tensor_offset(&f->begin, f->begin.rank - 1, row) * f->bytes;
 }
 
 static void forward_rows(void *context, int64_t begin, int64_t end)
@@ -71,12 +63,13 @@ static void backward_rows(void *context, int64_t begin, int64_t end)
 {
     const flipping *f = context;
     for (int64_t row = begin; row < end; row++)
-        f->kernels->add(f->n, row_start(f, row), f->step, f->dense + row * f->n * f->bytes, 1, 1);
+        wf_run_add(f->begin.dtype, f->n, 1, f->dense + row * f->n * f->bytes, 1, row_start(f, row),
+                   f->step);
 }
 
 static void each_row(const wf_call *c, flipping *f, wf_par_fn *fn)
 {
-    const int64_t count = wf_tensor_count(f->strided);
+    const int64_t count = wf_tensor_count(&f->begin);
     if (count > 0) wf_par_for(c->threads, count / f->n, ELEMENTS / f->n + 1, fn, f);
 }
 
@@ -90,7 +83,6 @@ static void flip_backward(const wf_call *c)
 {
     if (!c->gin[0] || !c->gout[0]) return;
     flipping f = flipping_of(c, c->gin[0], c->gout[0]);
-    f.kernels = op_kernels_of(c->gin[0]->dtype);
     each_row(c, &f, backward_rows);
 }
 

@@ -22,17 +22,6 @@ static bool ids_shape(const wf_shaping *s)
     return true;
 }
 
-/* The offset of an element of x, in elements, from its row-major index. */
-static int64_t place(const wf_tensor *x, int axes, int64_t index)
-{
-    int64_t at = 0;
-    for (int k = axes - 1; k >= 0; k--) {
-        at += index % x->dim[k] * x->stride[k];
-        index /= x->dim[k];
-    }
-    return at;
-}
-
 /* The step between neighbours, in elements, where the first `axes` axes are one long one; 0
  * where they are not. */
 static int64_t step_of(const wf_tensor *x, int axes)
@@ -47,11 +36,11 @@ static bool ids_below(const wf_tensor *ids, int64_t rows, wf_error *error)
     const int64_t n = wf_tensor_count(ids), step = step_of(ids, ids->rank);
     const int32_t *data = ids->data;
     for (int64_t i = 0; i < n; i++) {
-        const int32_t id = data[step ? i * step : place(ids, ids->rank, i)];
+        const int32_t id = data[step ? i * step : wf_tensor_offset(ids, ids->rank, i)];
         if (id >= 0 && id < rows) continue;
         char text[WF_SHAPE_TEXT];
         return wf_refuse(error, "id %d at %s is out of range: there are %lld rows", id,
-                         element_text(text, ids, i), (long long)rows);
+                         wf_index_text(text, sizeof text, ids->rank, ids->dim, i), (long long)rows);
     }
     return true;
 }
@@ -60,7 +49,6 @@ static bool ids_below(const wf_tensor *ids, int64_t rows, wf_error *error)
 
 /* Rows of `many` (axes ..., D) go with the ids; row `id` of `table` (V, D) is the other side. */
 typedef struct lookup {
-    const op_kernels *kernels;
     const wf_tensor *table, *many, *ids;
     int64_t bytes, many_step, ids_step;
     const struct occurrence *sorted;               /* when rows are added up */
@@ -74,14 +62,15 @@ typedef struct occurrence {
 
 static char *row_of_many(const lookup *l, int64_t i)
 {
-    const int64_t at = l->many_step ? i * l->many_step : place(l->many, l->many->rank - 1, i);
+    const int64_t at = l->many_step ? i * l->many_step
+                                    : wf_tensor_offset(l->many, l->many->rank - 1, i);
     return (char *)l->many->data + at * l->bytes;
 }
 
 static int32_t id_of(const lookup *l, int64_t i)
 {
-    return ((const int32_t *)
-                l->ids->data)[l->ids_step ? i * l->ids_step : place(l->ids, l->ids->rank, i)];
+    const int64_t at = l->ids_step ? i * l->ids_step : wf_tensor_offset(l->ids, l->ids->rank, i);
+    return ((const int32_t *)l->ids->data)[at];
 }
 
 static char *row_of_table(const lookup *l, int32_t id)
@@ -115,8 +104,8 @@ static void add_from_table(void *context, int64_t begin, int64_t end)
 {
     const lookup *l = context;
     for (int64_t i = begin; i < end; i++)
-        l->kernels->add(width(l), row_of_many(l, i), l->many->stride[l->many->rank - 1],
-                        row_of_table(l, id_of(l, i)), l->table->stride[1], 1);
+        wf_run_add(l->table->dtype, width(l), 1, row_of_table(l, id_of(l, i)), l->table->stride[1],
+                   row_of_many(l, i), l->many->stride[l->many->rank - 1]);
 }
 
 /* How many numbers come before each byte, from how many have it. */
@@ -164,7 +153,8 @@ static void add_occurrences(const lookup *l, const occurrence *o, int64_t count,
     char *to = row_of_table(l, o->id) + column * to_step * l->bytes;
     if (count <= LEAF) {
         for (int64_t i = 0; i < count; i++)
-            l->kernels->add(columns, to, to_step, row_of_many(l, o[i].row) + skip, from_step, 1);
+            wf_run_add(l->table->dtype, columns, 1, row_of_many(l, o[i].row) + skip, from_step, to,
+                       to_step);
         return;
     }
     double high[COLUMNS * 16], low[COLUMNS * 16];
@@ -216,8 +206,7 @@ static void by_columns(lookup *l, void *scratch, int threads)
 
 static lookup lookup_of(const wf_tensor *table, const wf_tensor *many, const wf_tensor *ids)
 {
-    return (lookup){ .kernels = op_kernels_of(table->dtype),
-                     .table = table,
+    return (lookup){ .table = table,
                      .many = many,
                      .ids = ids,
                      .bytes = bytes_of(table),
@@ -352,7 +341,7 @@ static void one_hot_forward(const wf_call *c)
     int32_t *to = y->data;
     memset(to, 0, (size_t)(n * classes) * sizeof *to);
     for (int64_t i = 0; i < n; i++) {
-        const int32_t id = data[place(ids, ids->rank, i)];
+        const int32_t id = data[wf_tensor_offset(ids, ids->rank, i)];
         if (id >= 0 && id < classes) to[i * classes + id] = 1;
     }
 }

@@ -35,7 +35,7 @@ static wf_var *add_into(wf_tape *t, wf_var *total, bool owned, wf_var *more, con
     if (!out) return NULL;
     wf_tensor view;
     add_into_layout(&out->value, a, &view);
-    wf_tensor_add(&more->value, &view);
+    wf_tensor_accumulate(&more->value, &view, 1, t->threads);
     if ((total->flags | more->flags) & VAR_WANTS_GRAD &&
         !node_record(t, op_add_into(), 2, in, out, 1, a))
         return NULL;

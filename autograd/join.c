@@ -98,7 +98,7 @@ static void forward(const wf_call *c)
     int64_t at = 0;
     for (int i = 0; i < c->n_in; i++) {
         wf_tensor part = part_of(c->out[0], axis, at, c->in[i]);
-        if (part.data) tensor_assign(&part, c->in[i], c->threads);
+        if (part.data) wf_tensor_assign(c->in[i], &part, c->threads);
         at += width_of(c, i, axis);
     }
 }
@@ -111,7 +111,7 @@ static void backward(const wf_call *c)
     for (int i = 0; i < c->n_in; i++) {
         if (c->gin[i]) {
             wf_tensor part = part_of(c->gout[0], axis, at, c->in[i]);
-            if (part.data) tensor_accumulate(c->gin[i], &part, 1, c->threads);
+            if (part.data) wf_tensor_accumulate(&part, c->gin[i], 1, c->threads);
         }
         at += width_of(c, i, axis);
     }

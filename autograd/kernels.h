@@ -37,8 +37,6 @@ enum { DROPOUT_BLOCK = 64 };
 
 /* Kernels of one dtype, on n elements with strides in elements. */
 typedef struct op_kernels {
-    /* to[i] += scale * from[i]. A stride of 0 of `from`: the same number again and again. */
-    void (*add)(int64_t n, void *to, int64_t ts, const void *from, int64_t fs, double scale);
     /* Adds (scale * from[i]) squared to sums of tensor/sum.h, ts apart: 0 for one sum, or 1. */
     void (*squares)(int64_t n, double *high, double *low, int64_t ts, const void *from, int64_t fs,
                     double scale);
@@ -80,13 +78,5 @@ extern const op_tables WF_ISA_EACH(op_kernels);
 
 /* Those of the dispatch level, for F32 or F64. */
 const op_kernels *op_kernels_of(wf_dtype dtype);
-
-/* ---- on whole tensors, in parallel ---- */
-
-/* to += scale * from: sizes of 1 of either repeat, so `from` is broadcast to `to` or summed into
- * it, with the error of tensor/sum.h. */
-void tensor_accumulate(const wf_tensor *to, const wf_tensor *from, double scale, int threads);
-/* to = from, of any one dtype; from is broadcast. */
-void tensor_assign(const wf_tensor *to, const wf_tensor *from, int threads);
 
 #endif

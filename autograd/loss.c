@@ -56,21 +56,9 @@ static bool entropy_shape(wf_shaping *s)
     return true;
 }
 
-/* The offset of row-major position i among the first `axes` axes of x. */
-static int64_t place(const wf_tensor *x, int axes, int64_t i)
-{
-    int64_t at = 0;
-    for (int k = axes - 1; k >= 0; k--) {
-        if (x->dim[k] == 1) continue;
-        at += i % x->dim[k] * x->stride[k];
-        i /= x->dim[k];
-    }
-    return at;
-}
-
 static int32_t id_at(const wf_tensor *target, int64_t i)
 {
-    return ((const int32_t *)target->data)[place(target, target->rank, i)];
+    return ((const int32_t *)target->data)[wf_tensor_offset(target, target->rank, i)];
 }
 
 static bool counts(const entropy *e, int32_t id)
@@ -87,7 +75,8 @@ static bool entropy_check(const wf_call *c, wf_error *error)
         if ((id >= 0 && id < classes) || !counts(c->attr, id)) continue;
         char text[WF_SHAPE_TEXT];
         return wf_refuse(error, "target %d at %s is out of range: there are %lld classes", id,
-                         element_text(text, target, i), (long long)classes);
+                         wf_index_text(text, sizeof text, target->rank, target->dim, i),
+                         (long long)classes);
     }
     return true;
 }
@@ -115,7 +104,8 @@ static void forward_rows(void *context, int64_t begin, int64_t end)
         const int32_t id = id_at(c->in[1], i);
         char *normal = (char *)c->out[1]->data + 2 * i * bytes;
         if (counts(e, id)) {
-            loss[i] = kernels->entropy(z->dim[axes], (char *)z->data + place(z, axes, i) * bytes,
+            loss[i] = kernels->entropy(z->dim[axes],
+                                       (char *)z->data + wf_tensor_offset(z, axes, i) * bytes,
                                        stride, id, e->smoothing, normal);
         } else {
             loss[i] = 0;
@@ -180,11 +170,12 @@ static void backward_rows(void *context, int64_t begin, int64_t end)
     for (int64_t i = begin; i < end; i++) {
         const int32_t id = id_at(c->in[1], i);
         if (!counts(e, id)) continue;
-        kernels->entropy_back(
-            n, (char *)z->data + place(z, axes, i) * bytes, n == 1 ? 1 : z->stride[axes], id,
-            e->smoothing, (char *)c->out[1]->data + 2 * i * bytes,
-            number_at(g, each ? place(g, axes, i) : 0) / b->divisor,
-            (char *)gz->data + place(gz, axes, i) * bytes, n == 1 ? 1 : gz->stride[axes]);
+        kernels->entropy_back(n, (char *)z->data + wf_tensor_offset(z, axes, i) * bytes,
+                              n == 1 ? 1 : z->stride[axes], id, e->smoothing,
+                              (char *)c->out[1]->data + 2 * i * bytes,
+                              number_at(g, each ? wf_tensor_offset(g, axes, i) : 0) / b->divisor,
+                              (char *)gz->data + wf_tensor_offset(gz, axes, i) * bytes,
+                              n == 1 ? 1 : gz->stride[axes]);
     }
 }
 
@@ -324,7 +315,7 @@ static void mse_forward(const wf_call *c)
     const int64_t n = wf_tensor_count(a);
     wf_loop loop;
     wf_tensor_fill(y, n > 0 ? 0 : (double)NAN);
-    if (wf_loop_plan(&loop, wf_tensor_shape(a), 3, (const wf_tensor *[]){ y, a, b }, -1))
+    if (wf_loop_plan(&loop, wf_tensor_shape(a), 3, (const wf_tensor *[]){ y, a, b }))
         wf_loop_sum(&loop, 0, y->dtype, 1, (double)n, c->threads, squares_tile, &q);
 }
 
@@ -346,7 +337,7 @@ static void mse_backward(const wf_call *c)
     for (int i = 0; i < 2; i++) { /* the derivative to b is that to a with a and b exchanged */
         wf_loop loop;
         if (c->gin[i] && wf_loop_plan(&loop, wf_tensor_shape(in[0]), 3,
-                                      (const wf_tensor *[]){ c->gin[i], in[i], in[1 - i] }, -1))
+                                      (const wf_tensor *[]){ c->gin[i], in[i], in[1 - i] }))
             wf_loop_run(&loop, c->threads, 1, squares_back_run, &q);
     }
 }

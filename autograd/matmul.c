@@ -411,7 +411,7 @@ static uint32_t affine_varying(const wf_call *c)
 static void affine_forward(const wf_call *c)
 {
     products p = rows_products(c, c->in[0], c->in[2] ? 1 : 0);
-    if (c->in[2]) tensor_assign(c->out[0], c->in[2], c->threads);
+    if (c->in[2]) wf_tensor_assign(c->in[2], c->out[0], c->threads);
     p.a = rows_of(c->in[0]);
     p.b = transposed(the_matrix(c->in[1]));
     p.c = rows_of(c->out[0]);
@@ -435,7 +435,7 @@ static void affine_backward(const wf_call *c)
         q.c = the_matrix(c->gin[1]);
         multiply(&q);
     }
-    if (c->gin[2]) tensor_accumulate(c->gin[2], g, 1, c->threads);
+    if (c->gin[2]) wf_tensor_accumulate(g, c->gin[2], 1, c->threads);
 }
 
 static void affine_gradient(wf_tape *t, const wf_gradient *g)

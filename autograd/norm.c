@@ -49,7 +49,7 @@ static void squares_into(double *sums, const wf_tensor *like, const wf_tensor *x
     const wf_tensor to = wf_tensor_of(WF_F64, wf_tensor_shape(like), sums);
     wf_loop loop;
     wf_tensor_fill(&to, 0);
-    if (wf_loop_plan(&loop, wf_tensor_shape(x), 2, (const wf_tensor *[]){ &to, x }, -1))
+    if (wf_loop_plan(&loop, wf_tensor_shape(x), 2, (const wf_tensor *[]){ &to, x }))
         wf_loop_sum(&loop, 0, WF_F64, 1, 1, threads, squares_tile, &q);
 }
 
@@ -98,8 +98,7 @@ static void norm_backward(const wf_call *c)
                     g = reduction_beside(c->gout[0], x, c->attr);
     squaring q = { .kernels = op_kernels_of(x->dtype), .bytes = bytes_of(x) };
     wf_loop loop;
-    if (wf_loop_plan(&loop, wf_tensor_shape(x), 4, (const wf_tensor *[]){ c->gin[0], x, &y, &g },
-                     -1))
+    if (wf_loop_plan(&loop, wf_tensor_shape(x), 4, (const wf_tensor *[]){ c->gin[0], x, &y, &g }))
         wf_loop_run(&loop, c->threads, 1, back_run, &q);
 }
 

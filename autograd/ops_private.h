@@ -51,9 +51,6 @@ static inline const char *shape_text(char text[WF_SHAPE_TEXT], const wf_tensor *
     return wf_shape_text(text, WF_SHAPE_TEXT, x->rank, x->dim);
 }
 
-/* Where the element at a flat row-major index is, "(1, 2)". */
-const char *element_text(char text[WF_SHAPE_TEXT], const wf_tensor *x, int64_t index);
-
 /* Has input i the dtype of input `as`? Otherwise refuses it, under its name where messages about
  * shapes use names (NULL: by number). */
 bool same_dtype(const wf_shaping *s, int i, int as, const char *const names[]);

@@ -40,8 +40,7 @@ void param_grad_give(param *p, param_grad *g)
 
 void param_grad_add(int threads, param_grad *to, const param_grad *from)
 {
-    numbers_add(threads, to->whole.dtype, wf_tensor_count(&to->whole), to->whole.data,
-                from->whole.data);
+    wf_tensor_accumulate(&from->whole, &to->whole, 1, threads);
 }
 
 void param_grad_commit(wf_tape *t, param *p, param_grad *g)

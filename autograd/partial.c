@@ -64,24 +64,6 @@ void grad_give(wf_tape *t, wf_var *root)
     root->grad = NULL;
 }
 
-static void add_f32(void *context, int64_t begin, int64_t end)
-{
-    float *const *p = context;
-    for (int64_t i = begin; i < end; i++) p[0][i] += p[1][i];
-}
-
-static void add_f64(void *context, int64_t begin, int64_t end)
-{
-    double *const *p = context;
-    for (int64_t i = begin; i < end; i++) p[0][i] += p[1][i];
-}
-
-void numbers_add(int threads, wf_dtype dtype, int64_t n, void *a, const void *b)
-{
-    const void *both[2] = { a, b };
-    wf_par_for(threads, n, 1 << 14, dtype == WF_F32 ? add_f32 : add_f64, both);
-}
-
 /* later is added to earlier, and its memory given back; or earlier to later, which is the same
  * sum, where that is what will be read. */
 static void *join(wf_tape *t, const wf_var *root, void *earlier, void *later)
@@ -91,7 +73,10 @@ static void *join(wf_tape *t, const wf_var *root, void *earlier, void *later)
         later = earlier;
         earlier = ((const imported *)root)->swept->whole.data;
     }
-    numbers_add(t->threads, root->value.dtype, wf_tensor_count(&root->value), earlier, later);
+    wf_tensor sum = root->value, more = root->value;
+    sum.data = earlier;
+    more.data = later;
+    wf_tensor_accumulate(&more, &sum, 1, t->threads);
     pool_give(&t->grads, later, var_bytes(root));
     return earlier;
 }

@@ -237,7 +237,7 @@ static void walk(job *j, const wf_tensor *const operand[], const wf_tensor *shap
 {
     const int last = j->operands - 1;
     wf_loop loop;
-    if (!wf_loop_plan(&loop, wf_tensor_shape(shape), j->operands, operand, -1)) return;
+    if (!wf_loop_plan(&loop, wf_tensor_shape(shape), j->operands, operand)) return;
     /* How many terms meet in one element; a few rows of them are added up where they are. */
     int64_t meet = 1;
     for (int k = 0; k < loop.rank; k++) meet *= loop.stride[last][k] == 0 ? loop.dim[k] : 1;

@@ -131,14 +131,14 @@ static void sum_backward(const wf_call *c)
 {
     if (!c->gin[0] || !c->gout[0]) return;
     const wf_tensor g = reduction_beside(c->gout[0], c->in[0], c->attr);
-    tensor_accumulate(c->gin[0], &g, 1, c->threads);
+    wf_tensor_accumulate(&g, c->gin[0], 1, c->threads);
 }
 
 static void mean_backward(const wf_call *c)
 {
     if (!c->gin[0] || !c->gout[0]) return;
     const wf_tensor g = reduction_beside(c->gout[0], c->in[0], c->attr);
-    tensor_accumulate(c->gin[0], &g, 1 / meeting(c->in[0], c->attr), c->threads);
+    wf_tensor_accumulate(&g, c->gin[0], 1 / meeting(c->in[0], c->attr), c->threads);
 }
 
 wf_var *reduction_repeated(wf_tape *t, wf_var *y, wf_var *x, const reduction *r)
@@ -194,7 +194,7 @@ static void max_forward(const wf_call *c)
     choosing m = { op_kernels_of(x->dtype), bytes_of(x) };
     wf_loop loop;
     wf_tensor_fill(c->out[0], -(double)INFINITY);
-    if (wf_loop_plan(&loop, wf_tensor_shape(x), 2, (const wf_tensor *[]){ &to, x }, -1))
+    if (wf_loop_plan(&loop, wf_tensor_shape(x), 2, (const wf_tensor *[]){ &to, x }))
         wf_loop_run(&loop, c->threads, 1, max_run, &m);
 }
 
@@ -251,11 +251,10 @@ static void max_backward(const wf_call *c)
     int64_t bytes = bytes_of(x);
     wf_loop loop;
     wf_tensor_fill(&share, 0);
-    if (!wf_loop_plan(&loop, wf_tensor_shape(x), 3, (const wf_tensor *[]){ &share, &y, x }, -1))
-        return;
+    if (!wf_loop_plan(&loop, wf_tensor_shape(x), 3, (const wf_tensor *[]){ &share, &y, x })) return;
     wf_loop_run(&loop, c->threads, 1, count_run, &bytes);
     if (!wf_loop_plan(&loop, wf_tensor_shape(x), 5,
-                      (const wf_tensor *[]){ c->gin[0], &share, &y, x, &g }, -1))
+                      (const wf_tensor *[]){ c->gin[0], &share, &y, x, &g }))
         return;
     wf_loop_run(&loop, c->threads, 1, share_run, &bytes);
 }
@@ -312,7 +311,7 @@ static void sum_to_forward(const wf_call *c)
 
 static void sum_to_backward(const wf_call *c)
 {
-    if (c->gin[0] && c->gout[0]) tensor_accumulate(c->gin[0], c->gout[0], 1, c->threads);
+    wf_tensor_accumulate(c->gout[0], c->gin[0], 1, c->threads);
 }
 
 static void sum_to_gradient(wf_tape *t, const wf_gradient *g)

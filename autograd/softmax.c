@@ -23,34 +23,22 @@ static bool shape(wf_shaping *s)
 typedef struct rows {
     const op_kernels *kernels;
     bool logarithm;
-    int axis;
-    int64_t n, bytes;
-    const wf_tensor *x[3];
+    int64_t n, bytes, step[3];
+    wf_tensor begin[3]; /* the first elements of all rows */
 } rows;
 
-/* The element that row `index` (row-major over the other axes) begins with. */
+/* Row `index`, row-major over the other axes. */
 static void *row_at(const rows *r, int which, int64_t index)
 {
-    const wf_tensor *x = r->x[which];
-    int64_t at = 0;
-    for (int k = x->rank - 1; k >= 0; k--) {
-        if (k == r->axis || x->dim[k] == 1) continue;
-        at += index % x->dim[k] * x->stride[k];
-        index /= x->dim[k];
-    }
-    return (char *)x->data + at * r->bytes;
-}
-
-static int64_t step(const rows *r, int which)
-{
-    return r->n == 1 ? 1 : r->x[which]->stride[r->axis];
+    const wf_tensor *x = &r->begin[which];
+    return (char *)x->data + wf_tensor_offset(x, x->rank, index) * r->bytes;
 }
 
 static void forward_rows(void *context, int64_t begin, int64_t end)
 {
     const rows *r = context;
     for (int64_t i = begin; i < end; i++)
-        r->kernels->softmax(r->n, row_at(r, 0, i), step(r, 0), row_at(r, 1, i), step(r, 1),
+        r->kernels->softmax(r->n, row_at(r, 0, i), r->step[0], row_at(r, 1, i), r->step[1],
                             r->logarithm);
 }
 
@@ -58,33 +46,38 @@ static void backward_rows(void *context, int64_t begin, int64_t end)
 {
     const rows *r = context;
     for (int64_t i = begin; i < end; i++)
-        r->kernels->softmax_back(r->n, row_at(r, 0, i), step(r, 0), row_at(r, 1, i), step(r, 1),
-                                 row_at(r, 2, i), step(r, 2), r->logarithm);
+        r->kernels->softmax_back(r->n, row_at(r, 0, i), r->step[0], row_at(r, 1, i), r->step[1],
+                                 row_at(r, 2, i), r->step[2], r->logarithm);
 }
 
-static void each_row(const wf_call *c, rows *r, wf_par_fn *fn)
+/* n tensors of one shape. */
+static void each_row(const wf_call *c, int n, const wf_tensor *const x[], bool logarithm,
+                     wf_par_fn *fn)
 {
-    const wf_tensor *y = c->out[0];
-    const int64_t count = wf_tensor_count(y);
+    const int64_t count = wf_tensor_count(x[0]);
     if (count == 0) return;
-    r->kernels = op_kernels_of(y->dtype);
-    r->axis = wf_axis(y->rank, *(const int32_t *)c->attr);
-    r->n = y->dim[r->axis];
-    r->bytes = bytes_of(y);
-    wf_par_for(c->threads, count / r->n, ELEMENTS / r->n + 1, fn, r);
+    const int axis = wf_axis(x[0]->rank, *(const int32_t *)c->attr);
+    rows r = { .kernels = op_kernels_of(x[0]->dtype),
+               .logarithm = logarithm,
+               .n = x[0]->dim[axis],
+               .bytes = bytes_of(x[0]) };
+    for (int i = 0; i < n; i++) {
+        r.step[i] = r.n == 1 ? 1 : x[i]->stride[axis];
+        wf_view_select(x[i], axis, 0, &r.begin[i]);
+    }
+    wf_par_for(c->threads, count / r.n, ELEMENTS / r.n + 1, fn, &r);
 }
 
 static void forward(const wf_call *c, bool logarithm)
 {
-    rows r = { .logarithm = logarithm, .x = { c->in[0], c->out[0] } };
-    each_row(c, &r, forward_rows);
+    each_row(c, 2, (const wf_tensor *[]){ c->in[0], c->out[0] }, logarithm, forward_rows);
 }
 
 static void backward(const wf_call *c, bool logarithm)
 {
-    if (!c->gin[0] || !c->gout[0]) return;
-    rows r = { .logarithm = logarithm, .x = { c->out[0], c->gout[0], c->gin[0] } };
-    each_row(c, &r, backward_rows);
+    if (c->gin[0] && c->gout[0])
+        each_row(c, 3, (const wf_tensor *[]){ c->out[0], c->gout[0], c->gin[0] }, logarithm,
+                 backward_rows);
 }
 
 static void softmax_forward(const wf_call *c)

@@ -188,7 +188,7 @@ static bool fold_in(wf_tape *t, node *n, desk *d)
         if (!d->wanted[i] || !is_apart(d, i)) continue;
         wf_tensor place, *own = &d->gin[i];
         if (!grad_view(t, n->in[i], &place)) return false;
-        wf_tensor_add(own, &place);
+        wf_tensor_accumulate(own, &place, 1, t->threads);
         pool_give(&t->grads, own->data, wf_tensor_count(own) * wf_dtype_size(own->dtype));
         if (counted(n, n->in[i]) && !grad_fold(t, n->in[i]->root)) return false;
     }
@@ -301,7 +301,7 @@ static bool seed(wf_tape *t, int n, wf_var *const out[], wf_var *const cotangent
         if (!(out[i]->root->flags & VAR_NEEDED) || !(out[i]->flags & VAR_WANTS_GRAD)) continue;
         if (!grad_view(t, out[i], &g)) return false;
         if (cotangent[i]) {
-            wf_tensor_add(&cotangent[i]->value, &g);
+            wf_tensor_accumulate(&cotangent[i]->value, &g, 1, t->threads);
         } else if (g.dtype == WF_F32) {
             *(float *)g.data += 1.0f;
         } else {

@@ -71,8 +71,6 @@ static inline void grad_drop(wf_tape *t, wf_var *root)
 /* Are all its numbers finite? Row-major ones are looked at as they lie, by several threads. */
 bool tensor_finite(const wf_tensor *x, int threads);
 void bytes_zero(int threads, void *at, int64_t bytes);
-/* a += b over row-major numbers. */
-void numbers_add(int threads, wf_dtype dtype, int64_t n, void *a, const void *b);
 
 /* ---- words for what is not finite (autograd/blame.c) ---- */
 

@@ -398,12 +398,12 @@ static bool alias_shape(wf_shaping *s)
 
 static void alias_forward(const wf_call *c)
 {
-    wf_tensor_copy(c->in[0], c->out[0]);
+    wf_tensor_assign(c->in[0], c->out[0], c->threads);
 }
 
 static void alias_backward(const wf_call *c)
 {
-    if (c->gin[0] && c->gout[0]) wf_tensor_add(c->gout[0], c->gin[0]);
+    wf_tensor_accumulate(c->gout[0], c->gin[0], 1, c->threads);
 }
 
 static void alias_gradient(wf_tape *t, const wf_gradient *g)

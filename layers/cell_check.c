@@ -259,13 +259,8 @@ static bool near(lab *l, const char *law, const char *what, wf_shape form, const
         if (off > l->report.worst && relative <= apart_f64) l->report.worst = off;
         if (off <= relative) continue;
         char text[128];
-        int64_t at[WF_RANK], rest = i;
-        for (int d = form.rank - 1; d >= 0; d--) {
-            at[d] = rest % form.dim[d];
-            rest /= form.dim[d];
-        }
         return fail(l, "%s: element %s of %s is %.10g; expected %.10g (the largest is %.3g)", law,
-                    wf_shape_text(text, sizeof text, form.rank, at), what, got[i], want[i],
+                    wf_index_text(text, sizeof text, form.rank, form.dim, i), what, got[i], want[i],
                     largest);
     }
     return true;

@@ -79,15 +79,6 @@ static void copy_row(wf_dtype dtype, int64_t n, const char *x, int64_t stride, c
     }
 }
 
-static void add_row(wf_dtype dtype, int64_t n, const char *x, char *y, int64_t stride)
-{
-    if (dtype == WF_F32) {
-        for (int64_t j = 0; j < n; j++) ((float *)y)[j * stride] += ((const float *)x)[j];
-    } else {
-        for (int64_t j = 0; j < n; j++) ((double *)y)[j * stride] += ((const double *)x)[j];
-    }
-}
-
 static char *row_of(const wf_tensor *x, int64_t i, int64_t b)
 {
     return (char *)x->data + (i * x->stride[0] + b * x->stride[1]) * wf_dtype_size(x->dtype);
@@ -129,8 +120,8 @@ static void scatter_steps(void *context, int64_t first, int64_t last)
     int64_t width = m->tensor->dim[2], bytes = width * wf_dtype_size(m->tensor->dtype);
     for (int64_t i = first; i < last; i++) {
         for (int64_t r = 0; r < p->active[i]; r++) {
-            add_row(m->tensor->dtype, width, m->rows + (p->begin[i] + r) * bytes,
-                    row_of(m->tensor, i, p->order[r]), m->tensor->stride[2]);
+            wf_run_add(m->tensor->dtype, width, 1, m->rows + (p->begin[i] + r) * bytes, 1,
+                       row_of(m->tensor, i, p->order[r]), m->tensor->stride[2]);
         }
     }
 }
@@ -194,8 +185,8 @@ void seq_scatter_state_add(const seq_plan *p, const void *from, const wf_tensor 
 {
     int64_t size = wf_dtype_size(y->dtype), width = y->dim[1];
     for (int64_t r = 0; r < p->batch; r++) {
-        add_row(y->dtype, width, (const char *)from + r * width * size,
-                (char *)y->data + p->order[r] * y->stride[0] * size, y->stride[1]);
+        wf_run_add(y->dtype, width, 1, (const char *)from + r * width * size, 1,
+                   (char *)y->data + p->order[r] * y->stride[0] * size, y->stride[1]);
     }
 }
 

@@ -143,14 +143,6 @@ static const char *lost(wf_stored stored, const chunk *c, int64_t k, wf_dtype to
 
 /* ---- all of an entry ---- */
 
-/* (1, 2) for the element at a flat row-major index. */
-static const char *place_text(char *text, size_t bytes, const wf_tensor *x, int64_t flat)
-{
-    int64_t index[WF_RANK] = { 0 };
-    for (int d = x->rank - 1; d >= 0; flat /= x->dim[d], d--) index[d] = flat % x->dim[d];
-    return wf_shape_text(text, bytes, x->rank, index);
-}
-
 static bool values_fit(const wf_record *x, const wf_tensor *to, char why[WF_WHAT])
 {
     chunk c;
@@ -163,7 +155,8 @@ static bool values_fit(const wf_record *x, const wf_tensor *to, char why[WF_WHAT
             const char *reason = lost(x->stored, &c, k, to->dtype, number);
             if (!reason) continue;
             wf_format(why, WF_WHAT, "element %s is %s, %s",
-                      place_text(place, sizeof place, to, at + k), number, reason);
+                      wf_index_text(place, sizeof place, to->rank, to->dim, at + k), number,
+                      reason);
             return false;
         }
     }

@@ -35,6 +35,9 @@ typedef struct wf_sum_table {
     /* A row of wf_gemm_fold and of wf_gemm_settle. */
     void (*fold)(int64_t n, const void *p, void *low, void *c, int64_t step);
     void (*settle)(int64_t n, const void *low, void *c, int64_t step);
+    /* to[i * to_step] += scale * x[i * step], x of F32 or F64. */
+    void (*add[2])(int64_t n, double scale, const void *x, int64_t step, void *to,
+                   int64_t to_step);
 } wf_sum_table;
 
 /* A product's operands as wf_gemm takes them. */

@@ -78,22 +78,14 @@ static uint64_t movement(const axis *a, int operands)
     return sum;
 }
 
-/* Sorts axes so that the last moves memory least; those along which `fixed` is broadcast come after
- * the others, as they were. */
-static void arrange(axis list[], int kept, int operands, int fixed)
+/* Sorts axes so that the last moves memory least. */
+static void arrange(axis list[], int kept, int operands)
 {
     for (int i = 1; i < kept; i++) {
-        axis a = list[i];
-        uint64_t moves = movement(&a, operands);
+        const axis a = list[i];
+        const uint64_t moves = movement(&a, operands);
         int at = i;
-        for (; at > 0; at--) {
-            const axis *b = &list[at - 1];
-            bool a_last = fixed >= 0 && a.stride[fixed] == 0,
-                 b_last = fixed >= 0 && b->stride[fixed] == 0;
-            bool outside = a_last != b_last ? b_last : !a_last && moves > movement(b, operands);
-            if (!outside) break;
-            list[at] = *b;
-        }
+        for (; at > 0 && moves > movement(&list[at - 1], operands); at--) list[at] = list[at - 1];
         list[at] = a;
     }
 }
@@ -106,7 +98,7 @@ static bool merges(const axis *outer, const axis *inner, int operands)
 }
 
 static bool plan(wf_loop *loop, const wf_shape *shape, int operands,
-                 const wf_tensor *const operand[], int fixed, bool free)
+                 const wf_tensor *const operand[], bool free)
 {
     axis list[WF_RANK + 1];
     int kept = gather(list, shape, operands, operand);
@@ -116,7 +108,7 @@ static bool plan(wf_loop *loop, const wf_shape *shape, int operands,
         plan_line(loop, operands, operand, count);
         return true;
     }
-    if (free && kept > 1) arrange(list, kept, operands, fixed);
+    if (free && kept > 1) arrange(list, kept, operands);
     int rank = 0;
     for (int k = 1; k < kept; k++) {
         if (merges(&list[rank], &list[k], operands)) {
@@ -137,22 +129,20 @@ static bool plan(wf_loop *loop, const wf_shape *shape, int operands,
     return true;
 }
 
-bool wf_loop_plan(wf_loop *loop, wf_shape shape, int operands, const wf_tensor *const operand[],
-                  int fixed)
+bool wf_loop_plan(wf_loop *loop, wf_shape shape, int operands, const wf_tensor *const operand[])
 {
-    if (!loop || !operand || operands < 1 || operands > WF_LOOP_OPERANDS || fixed >= operands)
-        return false;
+    if (!loop || !operand || operands < 1 || operands > WF_LOOP_OPERANDS) return false;
     for (int i = 0; i < operands; i++)
         if (!operand[i]) return false;
     if (shape.rank < 0 || shape.rank > WF_RANK) return false;
     return plan_contiguous(loop, &shape, operands, operand) ||
-           plan(loop, &shape, operands, operand, fixed, true);
+           plan(loop, &shape, operands, operand, true);
 }
 
 bool wf_loop_plan_in_order(wf_loop *loop, wf_shape shape, int operands,
                            const wf_tensor *const operand[])
 {
-    return plan(loop, &shape, operands, operand, -1, false);
+    return plan(loop, &shape, operands, operand, false);
 }
 
 /* Walks the part begin <= i < end of one axis, and all of the others, in row-major order. */

@@ -19,10 +19,9 @@ typedef struct wf_loop {
     int64_t count;                                 /* elements in all */
 } wf_loop;
 
-/* Plans a walk over `shape`, to which every operand must broadcast (false if one does not).
- * `fixed`, if >= 0, names an operand whose broadcast axes become the innermost, so that each of
- * its elements is visited in one go, in index order: what a sum needs. -1: free. */
-WF_API bool wf_loop_plan(wf_loop *loop, wf_shape shape, int operands, const wf_tensor *const operand[], int fixed);
+/* Plans a walk over `shape`, to which every operand must broadcast (false if one does not). */
+WF_API bool wf_loop_plan(wf_loop *loop, wf_shape shape, int operands,
+                         const wf_tensor *const operand[]);
 
 /* Called with pointers at the start of an innermost run of n elements and each operand's stride
  * in bytes. */
@@ -31,7 +30,8 @@ typedef void wf_loop_fn(void *context, char *const pointer[], const int64_t stri
 /* Runs the whole loop. Threads split the axes in which no operand listed in `written` (a bit
  * mask) is broadcast, at fixed places, so the result is the same for any number of threads;
  * within a part, order is row-major. */
-WF_API void wf_loop_run(const wf_loop *loop, int threads, uint32_t written, wf_loop_fn *fn, void *context);
+WF_API void wf_loop_run(const wf_loop *loop, int threads, uint32_t written, wf_loop_fn *fn,
+                        void *context);
 
 WF_END
 

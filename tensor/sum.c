@@ -4,6 +4,7 @@
 
 #include "tensor/kernels.h"
 #include "tensor/par.h"
+#include "tensor/private.h"
 
 #include <string.h>
 
@@ -292,6 +293,53 @@ void wf_sum_tensor(const wf_tensor *x, const wf_tensor *to, double scale, double
         return;
     }
     wf_loop loop;
-    if (wf_loop_plan(&loop, wf_tensor_shape(x), 2, (const wf_tensor *[]){ to, x }, -1))
+    if (wf_loop_plan(&loop, wf_tensor_shape(x), 2, (const wf_tensor *[]){ to, x }))
         wf_loop_sum(&loop, 0, dtype, scale, divisor, threads, tensor_tile, &dtype);
+}
+
+/* ---- one tensor added to another ---- */
+
+void wf_run_add(wf_dtype dtype, int64_t n, double scale, const void *x, int64_t step, void *to,
+                int64_t to_step)
+{
+    if (!is_float(dtype) || n <= 0 || !x || !to) return;
+    uint32_t fp = wf_fp_enter();
+    wf_sum_kernels(dtype)->add[dtype == WF_F64](n, scale, x, step, to, to_step);
+    wf_fp_leave(fp);
+}
+
+typedef struct addition {
+    double scale;
+    wf_dtype from, to;
+} addition;
+
+static void add_run(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+{
+    const addition *a = context;
+    wf_sum_kernels(a->to)->add[a->from == WF_F64](n, a->scale, pointer[0],
+                                                  stride[0] / wf_dtype_size(a->from), pointer[1],
+                                                  stride[1] / wf_dtype_size(a->to));
+}
+
+void wf_tensor_accumulate(const wf_tensor *x, const wf_tensor *y, double scale, int threads)
+{
+    if (!x || !y || !x->data || !y->data || !is_float(x->dtype) || !is_float(y->dtype)) return;
+    const wf_tensor *const operand[] = { x, y };
+    const wf_shape to = wf_tensor_shape(y);
+    addition a = { scale, x->dtype, y->dtype };
+    wf_loop loop;
+    if (!wf_loop_plan(&loop, to, 2, operand)) { /* y is the one that is broadcast */
+        wf_shape from = wf_tensor_shape(x), both;
+        wf_tensor whole;
+        if (wf_shape_broadcast(&from, &to, &both) && wf_view_expand(x, both, &whole))
+            wf_sum_tensor(&whole, y, scale, 1, threads);
+        return;
+    }
+    /* A single line of neighbours does not overlap; anything else may. */
+    const bool line = loop.rank == 1 && loop.stride[1][0] == wf_dtype_size(y->dtype);
+    if (line || !wf_tensor_overlaps_itself(y)) {
+        wf_loop_run(&loop, threads, 2, add_run, &a);
+    } else if (wf_loop_plan_in_order(&loop, to, 2, operand)) {
+        wf_loop_run_in_order(&loop, add_run, &a);
+    }
 }

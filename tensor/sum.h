@@ -29,17 +29,25 @@ static inline double wf_sum_value(double high, double low)
 }
 
 /* Adds n numbers, `step` elements apart, to one sum. */
-WF_API void wf_sum_run(wf_dtype dtype, int64_t n, const void *x, int64_t step, double *high, double *low);
+WF_API void wf_sum_run(wf_dtype dtype, int64_t n, const void *x, int64_t step, double *high,
+                       double *low);
 /* Adds rows of n numbers, `step` elements apart in each, to n sums: the first of every row to
  * high[0] + low[0], and so on. */
-WF_API void wf_sum_rows(wf_dtype dtype, int64_t rows, int64_t n, const void *const row[], int64_t step, double *high, double *low);
+WF_API void wf_sum_rows(wf_dtype dtype, int64_t rows, int64_t n, const void *const row[],
+                        int64_t step, double *high, double *low);
+
+/* to[i * to_step] += scale * x[i * step], one after another. */
+WF_API void wf_run_add(wf_dtype dtype, int64_t n, double scale, const void *x, int64_t step,
+                       void *to, int64_t to_step);
 
 /* to[i * step] += what sum i of n comes to. */
-WF_API void wf_sum_into(wf_dtype dtype, int64_t n, const double *high, const double *low, void *to, int64_t step);
+WF_API void wf_sum_into(wf_dtype dtype, int64_t n, const double *high, const double *low, void *to,
+                        int64_t step);
 
 /* to += scale / divisor times the sum of x over the axes along which `to` has a size of 1, or
  * none. One float dtype; to broadcasts to x's shape and does not overlap itself. */
-WF_API void wf_sum_tensor(const wf_tensor *x, const wf_tensor *to, double scale, double divisor, int threads);
+WF_API void wf_sum_tensor(const wf_tensor *x, const wf_tensor *to, double scale, double divisor,
+                          int threads);
 
 /* A piece of a walk whose terms are still to be computed: `columns` sums, in each of which rows
  * times run terms meet. Pointers are at each operand's first element, strides in bytes. At most
@@ -48,7 +56,8 @@ enum { WF_SUM_COLUMNS = 512 };
 typedef struct wf_sum_tile {
     int64_t rows, columns, run;
     char *pointer[WF_LOOP_OPERANDS];
-    int64_t row_stride[WF_LOOP_OPERANDS], column_stride[WF_LOOP_OPERANDS], run_stride[WF_LOOP_OPERANDS];
+    int64_t row_stride[WF_LOOP_OPERANDS], column_stride[WF_LOOP_OPERANDS],
+        run_stride[WF_LOOP_OPERANDS];
     double *high, *low;                            /* columns of each, to add to */
 } wf_sum_tile;
 typedef void wf_sum_fn(void *context, const wf_sum_tile *tile);
@@ -57,7 +66,8 @@ typedef void wf_sum_fn(void *context, const wf_sum_tile *tile);
  * operand `to`, which is of the dtype and broadcast along the axes that are summed. Threads
  * share columns, and where those are few, parts of the sums, cut at places that the shape alone
  * decides. */
-WF_API void wf_loop_sum(const wf_loop *loop, int to, wf_dtype dtype, double scale, double divisor, int threads, wf_sum_fn *fn, void *context);
+WF_API void wf_loop_sum(const wf_loop *loop, int to, wf_dtype dtype, double scale, double divisor,
+                        int threads, wf_sum_fn *fn, void *context);
 
 WF_END
 

@@ -155,7 +155,32 @@ INTO(double, f64)
 FOLDS(float, f32)
 FOLDS(double, f64)
 
+/* What is added is of type S; a step of 0: the same number again and again. */
+#define ADD(name, T, S)                                                                            \
+    static void name(int64_t n, double scale, const void *x_, int64_t step, void *to_,             \
+                     int64_t to_step)                                                              \
+    {                                                                                              \
+        const S *x = x_;                                                                           \
+        T *to = to_;                                                                               \
+        const T by = (T)scale;                                                                     \
+        if (to_step == 1 && step == 1) {                                                           \
+            SIMD for (int64_t i = 0; i < n; i++) to[i] += by * (T)x[i];                            \
+        } else if (to_step == 1 && step == 0) {                                                    \
+            const T all = by * (T)*x;                                                              \
+            SIMD for (int64_t i = 0; i < n; i++) to[i] += all;                                     \
+        } else {                                                                                   \
+            for (int64_t i = 0; i < n; i++) to[i * to_step] += by * (T)x[i * step];                \
+        }                                                                                          \
+    }
+#define SIMD _Pragma("omp simd")
+ADD(add_f32, float, float)
+ADD(add_f32_from_f64, float, double)
+ADD(add_f64_from_f32, double, float)
+ADD(add_f64, double, double)
+
 const wf_sum_tables WF_ISA_OWN(wf_sum_kernels) = {
-    [WF_F32] = { eight_f32, one_f32, run_f32, into_f32, fold_f32, settle_f32 },
-    [WF_F64] = { eight_f64, one_f64, run_f64, into_f64, fold_f64, settle_f64 },
+    [WF_F32] = { eight_f32, one_f32, run_f32, into_f32, fold_f32, settle_f32,
+                 { add_f32, add_f32_from_f64 } },
+    [WF_F64] = { eight_f64, one_f64, run_f64, into_f64, fold_f64, settle_f64,
+                 { add_f64_from_f32, add_f64 } },
 };

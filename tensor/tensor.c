@@ -113,6 +113,17 @@ char *wf_shape_text(char *text, size_t bytes, int rank, const int64_t dim[])
     return text;
 }
 
+char *wf_index_text(char *text, size_t bytes, int rank, const int64_t dim[], int64_t index)
+{
+    int64_t where[WF_RANK] = { 0 };
+    for (int k = rank - 1; dim && rank <= WF_RANK && k >= 0; k--) {
+        const int64_t n = dim[k] > 0 ? dim[k] : 1;
+        where[k] = index % n;
+        index /= n;
+    }
+    return wf_shape_text(text, bytes, rank, dim ? where : NULL);
+}
+
 wf_tensor wf_tensor_of(wf_dtype dtype, wf_shape shape, void *data)
 {
     wf_tensor x = { .data = data, .dtype = dtype, .rank = shape.rank };
@@ -229,80 +240,48 @@ static void i32_to_f64(void *context, char *const pointer[], const int64_t strid
 }
 
 /* Bytes as they are, denormals and the payload of a NaN included. */
-static void move_32(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+static void move(void *context, char *const pointer[], const int64_t stride[], int64_t n)
 {
-    (void)context;
-    for (int64_t i = 0; i < n; i++)
-        memcpy(pointer[1] + i * stride[1], pointer[0] + i * stride[0], 4);
+    const int64_t size = *(const int64_t *)context;
+    const char *from = pointer[0];
+    char *to = pointer[1];
+    if (stride[0] == size && stride[1] == size)
+        memcpy(to, from, (size_t)(n * size));
+    else if (size == 4)
+        for (int64_t i = 0; i < n; i++) memcpy(to + i * stride[1], from + i * stride[0], 4);
+    else
+        for (int64_t i = 0; i < n; i++) memcpy(to + i * stride[1], from + i * stride[0], 8);
 }
 
-static void move_64(void *context, char *const pointer[], const int64_t stride[], int64_t n)
-{
-    (void)context;
-    for (int64_t i = 0; i < n; i++)
-        memcpy(pointer[1] + i * stride[1], pointer[0] + i * stride[0], 8);
-}
-
-void wf_tensor_copy(const wf_tensor *x, const wf_tensor *y)
+void wf_tensor_assign(const wf_tensor *x, const wf_tensor *y, int threads)
 {
     static wf_loop_fn *const conversion[3][3] = {
-        { move_32, f32_to_f64, f32_to_i32 },
-        { f64_to_f32, move_64, f64_to_i32 },
-        { i32_to_f32, i32_to_f64, move_32 },
+        { move, f32_to_f64, f32_to_i32 },
+        { f64_to_f32, move, f64_to_i32 },
+        { i32_to_f32, i32_to_f64, move },
     };
     if (!x || !y || !x->data || !y->data || !wf_dtype_size(x->dtype) || !wf_dtype_size(y->dtype))
         return;
     wf_loop loop;
-    if (!wf_loop_plan(&loop, wf_tensor_shape(y), 2, (const wf_tensor *const[]){ x, y }, -1) ||
+    int64_t size = wf_dtype_size(y->dtype);
+    if (!wf_loop_plan(&loop, wf_tensor_shape(y), 2, (const wf_tensor *const[]){ x, y }) ||
         loop.count == 0)
         return;
-    int64_t size = wf_dtype_size(y->dtype);
-    if (x->dtype == y->dtype && loop.rank == 1 && loop.stride[0][0] == size &&
-        loop.stride[1][0] == size)
-        memcpy(y->data, x->data, (size_t)(loop.count * size));
-    else
-        wf_loop_run(&loop, 1, 2, conversion[x->dtype][y->dtype], NULL);
+    wf_loop_run(&loop, threads, 2, conversion[x->dtype][y->dtype], &size);
 }
 
-static void add_f32(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+void wf_tensor_copy(const wf_tensor *x, const wf_tensor *y)
 {
-    (void)context;
-    if (stride[0] == 4 && stride[1] == 4) {
-        const float *restrict x = (const float *)pointer[0];
-        float *restrict y = (float *)pointer[1];
-        for (int64_t i = 0; i < n; i++) y[i] += x[i];
-        return;
-    }
-    for (int64_t i = 0; i < n; i++)
-        *(float *)(pointer[1] + i * stride[1]) += *(const float *)(pointer[0] + i * stride[0]);
-}
-
-static void add_f64(void *context, char *const pointer[], const int64_t stride[], int64_t n)
-{
-    (void)context;
-    if (stride[0] == 8 && stride[1] == 8) {
-        const double *restrict x = (const double *)pointer[0];
-        double *restrict y = (double *)pointer[1];
-        for (int64_t i = 0; i < n; i++) y[i] += x[i];
-        return;
-    }
-    for (int64_t i = 0; i < n; i++)
-        *(double *)(pointer[1] + i * stride[1]) += *(const double *)(pointer[0] + i * stride[0]);
+    wf_tensor_assign(x, y, 1);
 }
 
 void wf_tensor_add(const wf_tensor *x, const wf_tensor *y)
 {
-    if (!x || !y || !x->data || !y->data || x->dtype != y->dtype) return;
-    if (y->dtype != WF_F32 && y->dtype != WF_F64) return;
-    wf_loop_fn *fn = y->dtype == WF_F64 ? add_f64 : add_f32;
-    const wf_tensor *const operand[] = { x, y };
-    const wf_shape shape = wf_tensor_shape(y);
-    wf_loop loop;
-    if (!wf_loop_plan(&loop, shape, 2, operand, -1)) return;
-    /* A single line of neighbours does not overlap; anything else may. */
-    bool line = loop.rank == 1 && loop.stride[1][0] == wf_dtype_size(y->dtype);
-    if (!line && wf_tensor_overlaps_itself(y)) wf_loop_plan_in_order(&loop, shape, 2, operand);
-    wf_loop_run_in_order(&loop, fn, NULL);
+    if (!x || !y || x->dtype != y->dtype) return;
+    const wf_shape from = wf_tensor_shape(x), to = wf_tensor_shape(y);
+    wf_shape both;
+    if (wf_shape_broadcast(&from, &to, &both) && wf_shape_equal(&both, &to))
+        wf_tensor_accumulate(x, y, 1, 1);
 }
 
 typedef union scalar {
@@ -341,7 +320,7 @@ void wf_tensor_fill(const wf_tensor *y, double value)
     case WF_I32: v.i32 = to_i32(value); break;
     default: return;
     }
-    if (wf_loop_plan(&loop, wf_tensor_shape(y), 1, (const wf_tensor *const[]){ y }, -1))
+    if (wf_loop_plan(&loop, wf_tensor_shape(y), 1, (const wf_tensor *const[]){ y }))
         wf_loop_run(&loop, 1, 0, y->dtype == WF_F64 ? fill_64 : fill_32, &v);
 }
 
@@ -349,11 +328,7 @@ double wf_tensor_at(const wf_tensor *x, int64_t index)
 {
     WF_FP_SCOPE uint32_t fp = wf_fp_enter_exact();
     if (!x || !x->data || index < 0 || index >= wf_tensor_count(x)) return (double)NAN;
-    int64_t at = 0;
-    for (int k = x->rank - 1; k >= 0; k--) {
-        at += index % x->dim[k] * x->stride[k];
-        index /= x->dim[k];
-    }
+    const int64_t at = wf_tensor_offset(x, x->rank, index);
     switch (x->dtype) {
     case WF_F32: return (double)((const float *)x->data)[at];
     case WF_F64: return ((const double *)x->data)[at];

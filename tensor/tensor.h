@@ -58,6 +58,8 @@ WF_API wf_shape wf_tensor_shape(const wf_tensor *x);
 WF_API bool wf_shape_equal(const wf_shape *a, const wf_shape *b);
 /* "(2, 3)", "()" for a scalar; into text, at most bytes, always terminated. Returns text. */
 WF_API char *wf_shape_text(char *text, size_t bytes, int rank, const int64_t dim[]);
+/* The same of an element's index along each axis, from its flat row-major index: "(1, 2)". */
+WF_API char *wf_index_text(char *text, size_t bytes, int rank, const int64_t dim[], int64_t index);
 
 /* A row-major view of data. */
 WF_API wf_tensor wf_tensor_of(wf_dtype dtype, wf_shape shape, void *data);
@@ -66,6 +68,17 @@ WF_API wf_tensor wf_tensor_of(wf_dtype dtype, wf_shape shape, void *data);
  * tape, saves, prints or reads it. */
 WF_API wf_tensor wf_tensor_over(wf_dtype dtype, wf_shape shape, const void *data);
 WF_API bool wf_tensor_is_contiguous(const wf_tensor *x);
+/* The offset, in elements, of what stands at a flat row-major index of the first `axes` axes. */
+static inline int64_t wf_tensor_offset(const wf_tensor *x, int axes, int64_t index)
+{
+    int64_t at = 0;
+    for (int k = axes - 1; k >= 0; k--) {
+        if (x->dim[k] == 1) continue;
+        at += index % x->dim[k] * x->stride[k];
+        index /= x->dim[k];
+    }
+    return at;
+}
 /* Does one element of memory serve two indices (a stride of 0, a sliding window)? */
 WF_API bool wf_tensor_overlaps_itself(const wf_tensor *x);
 
@@ -77,20 +90,28 @@ WF_API int wf_axis(int rank, int axis);
  * axis of size n becomes (n - size) / step + 1 positions, and a last axis of `size` is added.
  * reshape: only where strides allow it without copying. expand: sizes of 1 (and missing leading
  * axes) repeat with stride 0. */
-WF_API bool wf_view_slice(const wf_tensor *x, int axis, int64_t start, int64_t stop, int64_t step, wf_tensor *out);
+WF_API bool wf_view_slice(const wf_tensor *x, int axis, int64_t start, int64_t stop, int64_t step,
+                          wf_tensor *out);
 WF_API bool wf_view_select(const wf_tensor *x, int axis, int64_t index, wf_tensor *out);
 WF_API bool wf_view_transpose(const wf_tensor *x, int a, int b, wf_tensor *out);
-WF_API bool wf_view_window(const wf_tensor *x, int axis, int64_t size, int64_t step, wf_tensor *out);
+WF_API bool wf_view_window(const wf_tensor *x, int axis, int64_t size, int64_t step,
+                           wf_tensor *out);
 WF_API bool wf_view_reshape(const wf_tensor *x, wf_shape shape, wf_tensor *out);
 WF_API bool wf_view_expand(const wf_tensor *x, wf_shape shape, wf_tensor *out);
 /* The shape that a and b broadcast to (NumPy's rule). */
 WF_API bool wf_shape_broadcast(const wf_shape *a, const wf_shape *b, wf_shape *out);
 
-/* Element-wise over any strides; y must not overlap itself or x. Shapes must be equal (x may be
- * broadcast by stride 0). copy converts between dtypes; f64 to i32 truncates. */
-WF_API void wf_tensor_copy(const wf_tensor *x, const wf_tensor *y);   /* y = x */
-WF_API void wf_tensor_add(const wf_tensor *x, const wf_tensor *y);    /* y += x, same float dtype, any overlap within y is
-                                                                       * honoured one element after another in index order */
+/* y = x, element by element over any strides: x is broadcast to y, which overlaps neither itself
+ * nor x. Dtypes are converted; f64 to i32 truncates. assign: by up to `threads` threads. */
+WF_API void wf_tensor_copy(const wf_tensor *x, const wf_tensor *y);
+WF_API void wf_tensor_assign(const wf_tensor *x, const wf_tensor *y, int threads);
+/* y += x of one float dtype: x is broadcast to y. Any overlap within y is honoured, one element
+ * after another in index order. */
+WF_API void wf_tensor_add(const wf_tensor *x, const wf_tensor *y);
+/* y += scale * x by up to `threads` threads, of any float dtypes. Where y has a size of 1, or no
+ * axis, and x has more, all of those are summed into it, with the error of tensor/sum.h; then the
+ * dtypes are equal and y does not overlap itself. */
+WF_API void wf_tensor_accumulate(const wf_tensor *x, const wf_tensor *y, double scale, int threads);
 WF_API void wf_tensor_fill(const wf_tensor *y, double value);
 /* The element at a flat row-major index, as a double; NaN when x is NULL or has no data. */
 WF_API double wf_tensor_at(const wf_tensor *x, int64_t index);

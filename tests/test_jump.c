@@ -229,7 +229,7 @@ static void run_loop(void *context)
     float data[6] = { 0 };
     wf_tensor x = wf_tensor_of(WF_F32, WF_SHAPE(6), data);
     wf_loop loop;
-    ck_assert(wf_loop_plan(&loop, WF_SHAPE(6), 1, (const wf_tensor *const[]){ &x }, -1));
+    ck_assert(wf_loop_plan(&loop, WF_SHAPE(6), 1, (const wf_tensor *const[]){ &x }));
     if (kind == 0) wf_par_for(1, 10, 1, jump, NULL);
     if (kind == 1) wf_par_team(1, jump_from_team, NULL);
     if (kind == 2) wf_loop_run(&loop, 1, 1, jump_from_walk, NULL);

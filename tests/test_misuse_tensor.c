@@ -137,6 +137,10 @@ static void dtypes_and_shapes(void)
     QUIET(wf_axis(0, 0) == -1 && wf_axis(3, 3) == -1 && wf_axis(3, -4) == -1 &&
           wf_axis(3, -1) == 2);
     QUIET(wf_axis(8, INT_MIN) == -1 && wf_axis(8, INT_MAX) == -1 && wf_axis(-1, -1) == -1);
+    QUIET(!wf_index_text(NULL, 9, 1, out.dim, 1) &&
+          !strcmp(wf_index_text(text, 0, 1, out.dim, 1), "untouched") &&
+          strlen(wf_index_text((char[40]){ 0 }, 40, 2, NULL, 1)) < 40 &&
+          strlen(wf_index_text((char[40]){ 0 }, 40, 1 << 20, out.dim, 1)) < 40);
     QUIET(!wf_shape_text(NULL, 0, 1, out.dim) && !wf_shape_text(NULL, 9, 1, out.dim));
     QUIET(wf_shape_text(text, 0, 1, out.dim) == text && !strcmp(text, "untouched"));
     QUIET(!strcmp(wf_shape_text(text, 4, 1, (int64_t[]){ 123456 }), "(12"));
@@ -176,6 +180,14 @@ static void tensors(void)
     wf_tensor_add(&a, &other);
     wf_tensor_add(&a, &single);
     wf_tensor_add(&whole, &whole);
+    wf_tensor_assign(NULL, &b, 1);
+    wf_tensor_assign(&a, &other, -1);
+    wf_tensor_accumulate(NULL, &b, 1, 1);
+    wf_tensor_accumulate(&a, NULL, 1, 1);
+    wf_tensor_accumulate(&nowhere, &b, 1, 1);
+    wf_tensor_accumulate(&a, &other, 1, 1);
+    wf_tensor_accumulate(&whole, &whole, 1, 1);
+    wf_tensor_accumulate(&b, &whole, 1, 1);
     wf_tensor_fill(NULL, 1);
     wf_tensor_fill(&nowhere, 1);
     wf_tensor_fill(&odd, 1);
@@ -264,18 +276,17 @@ static void loops(void)
     const wf_tensor *one[1] = { &a }, *apart[2] = { &a, &b }, *none[2] = { &a, NULL };
     wf_loop loop;
     int64_t seen = 0;
-    QUIET(!wf_loop_plan(NULL, WF_SHAPE(2, 3), 1, one, -1) &&
-          !wf_loop_plan(&loop, WF_SHAPE(2, 3), 1, NULL, -1));
-    QUIET(!wf_loop_plan(&loop, WF_SHAPE(2, 3), 2, none, -1));
-    QUIET(!wf_loop_plan(&loop, WF_SHAPE(2, 3), 0, one, -1) &&
-          !wf_loop_plan(&loop, WF_SHAPE(2, 3), 9, one, -1));
-    QUIET(!wf_loop_plan(&loop, WF_SHAPE(2, 3), -1, one, -1) &&
-          !wf_loop_plan(&loop, WF_SHAPE(2, 3), 1, one, 1));
-    QUIET(!wf_loop_plan(&loop, WF_SHAPE(2, 3), 2, apart, -1) &&
-          !wf_loop_plan(&loop, WF_SHAPE(3), 1, one, -1));
-    QUIET(!wf_loop_plan(&loop, shape_of_rank(9), 1, one, -1) &&
-          !wf_loop_plan(&loop, shape_of_rank(-1), 1, one, -1));
-    QUIET(wf_loop_plan(&loop, WF_SHAPE(2, 3), 1, one, -5));
+    QUIET(!wf_loop_plan(NULL, WF_SHAPE(2, 3), 1, one) &&
+          !wf_loop_plan(&loop, WF_SHAPE(2, 3), 1, NULL));
+    QUIET(!wf_loop_plan(&loop, WF_SHAPE(2, 3), 2, none));
+    QUIET(!wf_loop_plan(&loop, WF_SHAPE(2, 3), 0, one) &&
+          !wf_loop_plan(&loop, WF_SHAPE(2, 3), 9, one));
+    QUIET(!wf_loop_plan(&loop, WF_SHAPE(2, 3), -1, one) &&
+          !wf_loop_plan(&loop, WF_SHAPE(2, 3), 2, apart));
+    QUIET(!wf_loop_plan(&loop, WF_SHAPE(3), 1, one));
+    QUIET(!wf_loop_plan(&loop, shape_of_rank(9), 1, one) &&
+          !wf_loop_plan(&loop, shape_of_rank(-1), 1, one));
+    QUIET(wf_loop_plan(&loop, WF_SHAPE(2, 3), 1, one));
     wf_loop_run(NULL, 1, 0, count_elements, &seen);
     wf_loop_run(&loop, 1, 0, NULL, &seen);
     QUIET(seen == 0);
@@ -389,6 +400,10 @@ static void sums(void)
     wf_sum_into(WF_F64, 3, NULL, low, to, 1);
     wf_sum_into(WF_F64, 3, high, NULL, to, 1);
     wf_sum_into(WF_F64, 3, high, low, NULL, 1);
+    wf_run_add(WF_I32, 3, 1, x, 1, to, 1);
+    wf_run_add(WF_F64, -3, 1, x, 1, to, 1);
+    wf_run_add(WF_F64, 3, 1, NULL, 1, to, 1);
+    wf_run_add(WF_F64, 3, 1, x, 1, NULL, 1);
     const wf_tensor a = wf_tensor_of(WF_F64, WF_SHAPE(2, 3), x),
                     b = wf_tensor_of(WF_F64, WF_SHAPE(3), to),
                     other = wf_tensor_of(WF_F32, WF_SHAPE(3), single),
@@ -403,7 +418,7 @@ static void sums(void)
     wf_sum_tensor(&a, &apart, 1, 1, 1);
     wf_sum_tensor(&whole, &whole, 1, 1, 1);
     wf_loop loop;
-    ck_assert(wf_loop_plan(&loop, WF_SHAPE(2, 3), 2, (const wf_tensor *[]){ &b, &a }, -1));
+    ck_assert(wf_loop_plan(&loop, WF_SHAPE(2, 3), 2, (const wf_tensor *[]){ &b, &a }));
     wf_loop_sum(NULL, 0, WF_F64, 1, 1, 1, no_terms, NULL);
     wf_loop_sum(&loop, 2, WF_F64, 1, 1, 1, no_terms, NULL);
     wf_loop_sum(&loop, -1, WF_F64, 1, 1, 1, no_terms, NULL);
@@ -513,6 +528,7 @@ static const misuse table[] = {
     { OF(wf_shape_check), dtypes_and_shapes },
     { OF(wf_shape_equal), dtypes_and_shapes },
     { OF(wf_shape_text), dtypes_and_shapes },
+    { OF(wf_index_text), dtypes_and_shapes },
     { OF(wf_shape_broadcast), dtypes_and_shapes },
     { OF(wf_axis), dtypes_and_shapes },
     { OF(wf_tensor_count), tensors },
@@ -522,7 +538,9 @@ static const misuse table[] = {
     { OF(wf_tensor_is_contiguous), tensors },
     { OF(wf_tensor_overlaps_itself), tensors },
     { OF(wf_tensor_copy), tensors },
+    { OF(wf_tensor_assign), tensors },
     { OF(wf_tensor_add), tensors },
+    { OF(wf_tensor_accumulate), tensors },
     { OF(wf_tensor_fill), tensors },
     { OF(wf_tensor_at), tensors },
     { OF(wf_tensor_print), printing },
@@ -546,6 +564,7 @@ static const misuse table[] = {
     { OF(wf_sum_run), sums },
     { OF(wf_sum_rows), sums },
     { OF(wf_sum_into), sums },
+    { OF(wf_run_add), sums },
     { OF(wf_sum_tensor), sums },
     { OF(wf_loop_sum), sums },
     { OF(wf_gemm), products },

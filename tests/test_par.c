@@ -384,7 +384,7 @@ TEST_EACH(floating_point_is_set_inside_and_given_back_untouched, sizeof states /
     static float data[100000];
     wf_tensor x = wf_tensor_of(WF_F32, WF_SHAPE(100000), data);
     wf_loop loop;
-    ck_assert(wf_loop_plan(&loop, WF_SHAPE(100000), 1, (const wf_tensor *const[]){ &x }, -1));
+    ck_assert(wf_loop_plan(&loop, WF_SHAPE(100000), 1, (const wf_tensor *const[]){ &x }));
     uint32_t first = _mm_getcsr(), flags = states[_i] == 0x9FC0 ? 0x3F : 0;
     atomic_int strange = 0;
     for (int i = 0; i < 4; i++) {
@@ -437,15 +437,14 @@ static void hash_run(void *context, char *const pointer[], const int64_t stride[
 }
 
 /* y (given axes of x dropped to stride 0) += x for a number of threads, into out. */
-static void sum_to(const wf_tensor *x, const wf_tensor *y, int fixed, int threads, cuts *c)
+static void sum_to(const wf_tensor *x, const wf_tensor *y, int threads, cuts *c)
 {
     wf_loop loop;
     wf_tensor wide;
     memset(c, 0, sizeof *c);
     c->origin = y->data;
     ck_assert(wf_view_expand(y, wf_tensor_shape(x), &wide));
-    ck_assert(
-        wf_loop_plan(&loop, wf_tensor_shape(x), 2, (const wf_tensor *const[]){ &wide, x }, fixed));
+    ck_assert(wf_loop_plan(&loop, wf_tensor_shape(x), 2, (const wf_tensor *const[]){ &wide, x }));
     wf_loop_run(&loop, threads, 1, hash_run, c);
 }
 
@@ -482,26 +481,24 @@ TEST_EACH(the_bits_and_the_cuts_of_a_walk_do_not_depend_on_the_number_of_threads
             for (int k = 0; k < turned.rank / 2; k++)
                 ck_assert(wf_view_transpose(&a, k, turned.rank - 1 - k, &a));
         }
-        for (int fixed = -1; fixed < 1; fixed++) {
-            cuts first;
-            for (int i = 0; i < 4; i++) {
-                cuts c;
-                memset(y, 0, (size_t)m * sizeof *y);
-                sum_to(&a, &b, fixed, widths[i], &c);
-                if (i == 0) {
-                    memcpy(once, y, (size_t)m * sizeof *y);
-                    memcpy(&first, &c, sizeof c);
-                    /* Against a plain sum in double. */
-                    double total = 0, ours = 0;
-                    for (int64_t k = 0; k < n; k++) total += (double)x[k];
-                    for (int64_t k = 0; k < m; k++) ours += (double)y[k];
-                    ck_assert_double_eq_tol(ours, total, 1e-3 * sqrt((double)n));
-                    continue;
-                }
-                ck_assert_int_eq(memcmp(once, y, (size_t)m * sizeof *y), 0);
-                ck_assert_int_eq(atomic_load(&c.runs), atomic_load(&first.runs));
-                ck_assert(atomic_load(&c.hash) == atomic_load(&first.hash));
+        cuts first;
+        for (int i = 0; i < 4; i++) {
+            cuts c;
+            memset(y, 0, (size_t)m * sizeof *y);
+            sum_to(&a, &b, widths[i], &c);
+            if (i == 0) {
+                memcpy(once, y, (size_t)m * sizeof *y);
+                memcpy(&first, &c, sizeof c);
+                /* Against a plain sum in double. */
+                double total = 0, ours = 0;
+                for (int64_t k = 0; k < n; k++) total += (double)x[k];
+                for (int64_t k = 0; k < m; k++) ours += (double)y[k];
+                ck_assert_double_eq_tol(ours, total, 1e-3 * sqrt((double)n));
+                continue;
             }
+            ck_assert_int_eq(memcmp(once, y, (size_t)m * sizeof *y), 0);
+            ck_assert_int_eq(atomic_load(&c.runs), atomic_load(&first.runs));
+            ck_assert(atomic_load(&c.hash) == atomic_load(&first.hash));
         }
     }
     wf_release(x);
@@ -516,16 +513,16 @@ TEST(a_long_walk_really_is_shared_and_a_short_one_is_not)
               b = wf_tensor_of(WF_F32, WF_SHAPE(200, 200), y), short_a, short_b;
     cuts c;
     wf_par_width();
-    sum_to(&a, &b, -1, 3, &c);
+    sum_to(&a, &b, 3, &c);
     ck_assert_int_eq(wf_par_width(), 3);
     ck_assert(wf_view_slice(&a, 0, 0, 160, 1, &short_a) &&
               wf_view_slice(&b, 0, 0, 160, 1, &short_b));
-    sum_to(&short_a, &short_b, -1, 3, &c);
+    sum_to(&short_a, &short_b, 3, &c);
     ck_assert_int_eq(wf_par_width(), 1);
     /* Rows too short to be cut: the sums of 11 columns are added row by row, on one thread. */
     a = wf_tensor_of(WF_F32, WF_SHAPE(3600, 11), x);
     b = wf_tensor_of(WF_F32, WF_SHAPE(1, 11), y);
-    sum_to(&a, &b, -1, 3, &c);
+    sum_to(&a, &b, 3, &c);
     ck_assert_int_eq(atomic_load(&c.runs), 3600);
 }
 

@@ -581,6 +581,9 @@ TEST(adding_adds_whatever_the_strides)
                 put(&y, i, wf_tensor_at(&z, i));
             }
             ck_assert_int_eq(memcmp(before, to, sizeof to), 0);
+            wf_tensor_accumulate(&x, &y, -2, 3);
+            for (int64_t i = 0; i < n; i++)
+                ck_assert(wf_tensor_at(&y, i) == wf_tensor_at(&z, i) - 2 * wf_tensor_at(&x, i));
         }
     }
 }
@@ -624,6 +627,42 @@ TEST(adding_into_a_view_that_overlaps_itself_is_done_in_index_order)
         add_in_order(&x, to, oracle);
         wf_tensor_add(&x, to);
         ck_assert_msg(memcmp(memory, oracle, sizeof oracle) == 0, "view %d", v);
+    }
+}
+
+/* Integers of few digits: every sum is exact, in whatever order and dtype. */
+TEST(accumulating_converts_broadcasts_and_sums_by_any_number_of_threads)
+{
+    enum { M = 211, N = 307 };
+    static double from[M * N], to[2][M * N];
+    const wf_shape whole = WF_SHAPE(M, N), less[] = {
+        { 2, { M, N } }, { 2, { 1, N } }, { 2, { M, 1 } }, { 1, { N } }, { 0, { 0 } }
+    };
+    for (int kind = 0; kind < 4; kind++) {
+        const wf_dtype a = (wf_dtype)(kind & 1), b = (wf_dtype)(kind >> 1);
+        for (int k = 0; k < 10; k++) {
+            const bool sums = k >= 5;
+            if (sums && a != b) continue;
+            const wf_tensor x = wf_tensor_of(a, sums ? whole : less[k], from);
+            const int64_t n = wf_shape_count(&whole);
+            for (int64_t i = 0; i < wf_tensor_count(&x); i++) put(&x, i, (double)(i % 23 - 11));
+            for (int turn = 0; turn < 2; turn++) {
+                const wf_tensor y = wf_tensor_of(b, sums ? less[k - 5] : whole, to[turn]);
+                wf_tensor_fill(&y, 5);
+                wf_tensor_accumulate(&x, &y, 3, turn ? 3 : 1);
+            }
+            wf_tensor y = wf_tensor_of(b, sums ? less[k - 5] : whole, to[0]), wide;
+            ck_assert_int_eq(memcmp(to[0], to[1], (size_t)(wf_tensor_count(&y) * 4)), 0);
+            ck_assert(wf_view_expand(sums ? &y : &x, whole, &wide));
+            for (int64_t i = 0; i < n; i++) { /* sums are undone, element by element */
+                if (sums)
+                    put(&wide, i, wf_tensor_at(&wide, i) - 3 * wf_tensor_at(&x, i));
+                else
+                    ck_assert(wf_tensor_at(&y, i) == 5 + 3 * wf_tensor_at(&wide, i));
+            }
+            for (int64_t i = 0; sums && i < wf_tensor_count(&y); i++)
+                ck_assert(wf_tensor_at(&y, i) == 5);
+        }
     }
 }
 
