@@ -34,6 +34,7 @@ static bool argmax_shape(wf_shaping *s)
 }
 
 /* The first place of the largest (smallest) of n >= 1 elements; the first NaN if there is one. */
+typedef int32_t scan_fn(const void *data, int64_t at, int64_t n, int64_t stride, bool smallest);
 #define SCAN(name, type, is_nan)                                                                   \
     static int32_t name(const void *data, int64_t at, int64_t n, int64_t stride, bool smallest)    \
     {                                                                                              \
@@ -58,15 +59,13 @@ static void each_place(void *context, int64_t begin, int64_t end)
     const wf_tensor *x = c->in[0];
     const extreme *e = c->attr;
     const int axis = wf_axis(x->rank, e->axis);
+    static scan_fn *const scan[WF_DTYPES] = { scan_f32, scan_f64, scan_i32 };
     int32_t *y = c->out[0]->data;
     wf_tensor first;
     if (!wf_view_select(x, axis, 0, &first)) return;
     for (int64_t i = begin; i < end; i++) {
         const int64_t at = wf_tensor_offset(&first, first.rank, i);
-        y[i] = (x->dtype == WF_F32 ? scan_f32
-                : x->dtype == WF_F64
-                    ? scan_f64
-                    : scan_i32)(x->data, at, x->dim[axis], x->stride[axis], e->smallest);
+        y[i] = scan[x->dtype](x->data, at, x->dim[axis], x->stride[axis], e->smallest);
     }
 }
 

@@ -14,7 +14,7 @@ static wf_dtype target_of(const void *attr)
 static bool cast_shape(wf_shaping *s)
 {
     const int32_t dtype = *(const int32_t *)s->attr;
-    if (dtype < WF_F32 || dtype > WF_I32)
+    if (!wf_dtype_size((wf_dtype)dtype))
         return wf_refuse(s->error, "there is no dtype %d", (int)dtype);
     s->out[0] = *s->in[0];
     s->out[0].dtype = (wf_dtype)dtype;
@@ -28,23 +28,21 @@ static bool i32_holds(double v)
 }
 
 typedef struct holding {
-    wf_dtype dtype;
+    const wf_dtype_info *dtype;
     bool all;
 } holding;
 
 static void holding_run(void *context, char *const pointer[], const int64_t stride[], int64_t n)
 {
     holding *h = context;
-    for (int64_t i = 0; i < n; i++) {
-        const void *at = pointer[0] + i * stride[0];
-        h->all &= i32_holds(h->dtype == WF_F32 ? (double)*(const float *)at : *(const double *)at);
-    }
+    for (int64_t i = 0; i < n; i++)
+        h->all &= i32_holds(h->dtype->load(pointer[0] + i * stride[0], 0));
 }
 
 static bool cast_check(const wf_call *c, wf_error *error)
 {
     const wf_tensor *x = c->in[0];
-    holding h = { x->dtype, true };
+    holding h = { wf_dtype_describe(x->dtype), true };
     wf_loop loop;
     if (target_of(c->attr) != WF_I32 || x->dtype == WF_I32 || wf_tensor_count(x) == 0) return true;
     if (wf_loop_plan(&loop, wf_tensor_shape(x), 1, &x)) wf_loop_run(&loop, 1, 0, holding_run, &h);

@@ -48,21 +48,13 @@ void check_let_go(check_pool *pool, struct check_block *until)
 double place_get(const check_place *p, int64_t index)
 {
     int64_t at = wf_tensor_offset(&p->tensor, p->tensor.rank, index);
-    switch (p->tensor.dtype) {
-    case WF_F64: return ((const double *)p->tensor.data)[at];
-    case WF_F32: return (double)((const float *)p->tensor.data)[at];
-    default: return (double)((const int32_t *)p->tensor.data)[at];
-    }
+    return wf_dtype_describe(p->tensor.dtype)->load(p->tensor.data, at);
 }
 
 static void place_put(check_place *p, int64_t index, double x)
 {
     int64_t at = wf_tensor_offset(&p->tensor, p->tensor.rank, index);
-    switch (p->tensor.dtype) {
-    case WF_F64: ((double *)p->tensor.data)[at] = x; break;
-    case WF_F32: ((float *)p->tensor.data)[at] = (float)x; break;
-    default: ((int32_t *)p->tensor.data)[at] = (int32_t)x; break;
-    }
+    wf_dtype_describe(p->tensor.dtype)->store(p->tensor.data, at, x);
 }
 
 static void place_put_all(check_place *p, const double *x)

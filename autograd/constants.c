@@ -24,7 +24,7 @@ wf_var *wf_arange(wf_tape *t, wf_dtype dtype, double start, double stop, double 
 {
     WF_FP_SCOPE uint32_t fp = wf_fp_enter_exact();
     if (!wf_tape_ok(t)) return NULL;
-    if (dtype != WF_F32 && dtype != WF_F64 && dtype != WF_I32)
+    if (!wf_dtype_size(dtype))
         return wf_fail(t, "arange: there is no dtype %d", (int)dtype);
     if (!isfinite(start) || !isfinite(stop) || !isfinite(step))
         return wf_fail(t, "arange: from %g to %g by %g; expected finite numbers", start, stop,
@@ -43,15 +43,8 @@ wf_var *wf_arange(wf_tape *t, wf_dtype dtype, double start, double stop, double 
                        "2147483647",
                        start, stop, step);
     wf_var *y = constant(t, "arange", dtype, WF_SHAPE(n));
-    for (int64_t i = 0; y && i < n; i++) {
-        const double v = start + (double)i * step;
-        if (dtype == WF_F32)
-            ((float *)y->value.data)[i] = (float)v;
-        else if (dtype == WF_F64)
-            ((double *)y->value.data)[i] = v;
-        else
-            ((int32_t *)y->value.data)[i] = (int32_t)v;
-    }
+    for (int64_t i = 0; y && i < n; i++)
+        wf_dtype_describe(dtype)->store(y->value.data, i, start + (double)i * step);
     return y;
 }
 

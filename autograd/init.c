@@ -9,10 +9,7 @@
 
 static void put(const wf_tensor *x, int64_t i, double value)
 {
-    if (x->dtype == WF_F32)
-        ((float *)x->data)[i] = (float)value;
-    else
-        ((double *)x->data)[i] = value;
+    wf_dtype_describe(x->dtype)->store(x->data, i, value);
 }
 
 static double dot(const double *a, const double *b, int64_t n)

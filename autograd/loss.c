@@ -126,29 +126,20 @@ static void entropy_forward(const wf_call *c)
     const wf_tensor *y = c->out[0];
     const double *loss = c->scratch;
     const int64_t n = wf_tensor_count(c->in[1]);
+    const wf_dtype_info *dtype = wf_dtype_describe(y->dtype);
     each_row(c, forward_rows, (void *)c);
     if (e->reduction == WF_REDUCE_NONE) {
-        for (int64_t i = 0; i < n; i++) {
-            if (y->dtype == WF_F32)
-                ((float *)y->data)[i] = (float)loss[i];
-            else
-                ((double *)y->data)[i] = loss[i];
-        }
+        for (int64_t i = 0; i < n; i++) dtype->store(y->data, i, loss[i]);
         return;
     }
     double high = 0, low = 0;
     wf_sum_run(WF_F64, n, loss, 1, &high, &low);
-    const double sum = wf_sum_value(high, low) / divisor(c);
-    if (y->dtype == WF_F32)
-        *(float *)y->data = (float)sum;
-    else
-        *(double *)y->data = sum;
+    dtype->store(y->data, 0, wf_sum_value(high, low) / divisor(c));
 }
 
 static double number_at(const wf_tensor *x, int64_t at)
 {
-    return x->dtype == WF_F32 ? (double)((const float *)x->data)[at]
-                              : ((const double *)x->data)[at];
+    return wf_dtype_describe(x->dtype)->load(x->data, at);
 }
 
 /* With the mean's divisor. */

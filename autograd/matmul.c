@@ -56,7 +56,7 @@ static matrices transposed(matrices m)
 
 static const char *at(const products *p, const char *base, int64_t elements)
 {
-    return base + elements * (p->dtype == WF_F64 ? 8 : 4);
+    return wf_element(p->dtype, base, elements);
 }
 
 /* Products that add into one matrix before their sum is folded into it (see tensor/gemm.h): a chain

@@ -147,7 +147,7 @@ wf_module *wf_module_new(const char *name, const wf_module_options *options)
         m->seed = options->seed;
         m->dtype = options->dtype;
     }
-    if (m->dtype != WF_F32 && m->dtype != WF_F64)
+    if (!wf_dtype_is_float(m->dtype))
         wf_module_fail(m, "module '%s': .dtype is %s; parameters are f32 or f64", m->name,
                        wf_dtype_name(m->dtype));
     return m;

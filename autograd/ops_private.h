@@ -57,12 +57,12 @@ bool same_dtype(const wf_shaping *s, int i, int as, const char *const names[]);
 
 static inline bool is_float(const wf_tensor *x)
 {
-    return x->dtype != WF_I32;
+    return wf_dtype_is_float(x->dtype);
 }
 
 static inline int64_t bytes_of(const wf_tensor *x)
 {
-    return x->dtype == WF_F64 ? 8 : 4;
+    return wf_dtype_size(x->dtype);
 }
 
 #endif

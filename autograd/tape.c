@@ -307,7 +307,7 @@ wf_var *enter_values(wf_tape *t, const char *who, wf_dtype dtype, wf_shape shape
 {
     if (!t || t->failed) return NULL;
     wf_error e = { { 0 } };
-    if (dtype != WF_F32 && dtype != WF_F64 && dtype != WF_I32)
+    if (!wf_dtype_size(dtype))
         return wf_fail(t, "%s: there is no dtype %d", who, (int)dtype);
     if (wf_shape_check(&shape, dtype, &e) < 0) return wf_fail(t, "%s: %s", who, e.text);
     wf_tensor form = { .dtype = dtype, .rank = shape.rank };

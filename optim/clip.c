@@ -9,7 +9,7 @@ static void sum_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t bl
 {
     (void)context;
     o->sum[block] =
-        optim_kernels(s->dtype)->squares(n, s->grad + start * wf_dtype_size(s->dtype));
+        optim_kernels(s->dtype)->squares(n, wf_element(s->dtype, s->grad, start));
 }
 
 static void scale_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t block,
@@ -18,7 +18,7 @@ static void scale_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t 
     (void)o;
     (void)block;
     optim_kernels(s->dtype)
-        ->scale(n, s->grad + start * wf_dtype_size(s->dtype), *(const double *)context);
+        ->scale(n, wf_element(s->dtype, s->grad, start), *(const double *)context);
 }
 
 static void limit_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t block,
@@ -27,7 +27,7 @@ static void limit_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t 
     (void)o;
     (void)block;
     optim_kernels(s->dtype)
-        ->limit(n, s->grad + start * wf_dtype_size(s->dtype), *(const double *)context);
+        ->limit(n, wf_element(s->dtype, s->grad, start), *(const double *)context);
 }
 
 static void largest_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t block,
@@ -35,14 +35,14 @@ static void largest_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_
 {
     (void)context;
     o->sum[block] =
-        optim_kernels(s->dtype)->largest(n, s->grad + start * wf_dtype_size(s->dtype));
+        optim_kernels(s->dtype)->largest(n, wf_element(s->dtype, s->grad, start));
 }
 
 static void sum_scaled_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t block,
                              void *context)
 {
     o->sum[block] = optim_kernels(s->dtype)->squares_scaled(
-        n, s->grad + start * wf_dtype_size(s->dtype), *(const double *)context);
+        n, wf_element(s->dtype, s->grad, start), *(const double *)context);
 }
 
 /* Blocks are added in their order; NaN and the largest of them if `most`. */

@@ -6,7 +6,6 @@
 #include "tensor/size.h"
 #include "tensor/text.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
@@ -235,7 +234,7 @@ static void update_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t
 
 double optim_largest(const wf_optim *o, wf_dtype dtype)
 {
-    double largest = dtype == WF_F32 ? (double)FLT_MAX : DBL_MAX;
+    double largest = wf_dtype_describe(dtype)->largest;
     return o->rule.squares ? sqrt(largest) : largest;
 }
 
@@ -243,7 +242,7 @@ static void look_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t b
 {
     (void)context;
     if (s->found_good == wf_param_grad_version(s->param)) return;
-    const char *x = s->grad + start * wf_dtype_size(s->dtype);
+    const void *x = wf_element(s->dtype, s->grad, start);
     o->sum[block] = optim_kernels(s->dtype)->largest(n, x);
 }
 

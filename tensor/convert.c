@@ -129,7 +129,7 @@ static const char *lost(wf_stored stored, const chunk *c, int64_t k, wf_dtype to
     } else { /* the digits between the highest and the lowest one that is set */
         uint64_t size = huge || x >= 0 ? c->u[k] : 0 - c->u[k];
         int digits = size ? 64 - __builtin_clzll(size) - __builtin_ctzll(size) : 0;
-        holds = digits <= (to == WF_F32 ? 24 : 53);
+        holds = digits <= wf_dtype_describe(to)->digits;
     }
     if (holds) return NULL;
     if (huge)

@@ -12,26 +12,17 @@ enum {
 }; /* multiply-adds that are worth a thread: what it writes comes back from its cache */
 enum { CUT = 256 }; /* rows and columns below which BLIS does not pay */
 
-static bool is_float(wf_dtype dtype)
-{
-    return dtype == WF_F32 || dtype == WF_F64;
-}
-
-static const char *at(wf_dtype dtype, const void *base, int64_t elements)
-{
-    return (const char *)base + elements * (dtype == WF_F64 ? 8 : 4);
-}
-
 /* C = beta C: what is left of a product without depth. */
 static void scale(wf_dtype dtype, const wf_gemm_call *g)
 {
+    const wf_dtype_info *x = wf_dtype_describe(dtype);
+    double held; /* beta as the dtype holds it */
+    x->store(&held, 0, g->beta);
+    const double beta = x->load(&held, 0);
     for (int64_t i = 0; i < g->m; i++) {
         for (int64_t j = 0; j < g->n; j++) {
-            void *c = (void *)at(dtype, g->c, i * g->c_row + j * g->c_col);
-            if (dtype == WF_F64)
-                *(double *)c = g->beta == 0 ? 0.0 : g->beta * *(double *)c;
-            else
-                *(float *)c = g->beta == 0 ? 0.0f : (float)g->beta * *(float *)c;
+            const int64_t at = i * g->c_row + j * g->c_col;
+            x->store(g->c, at, beta == 0 ? 0 : beta * x->load(g->c, at));
         }
     }
 }
@@ -53,7 +44,7 @@ static wf_gemm_call turned(const wf_gemm_call *g)
 static bool is_large(wf_dtype dtype, const wf_gemm_call *g)
 {
     const double m = (double)g->m, n = (double)g->n, k = (double)g->k;
-    const double bytes = m * k * (dtype == WF_F64 ? 8 : 4);
+    const double bytes = m * k * (double)wf_dtype_size(dtype);
     if (g->a_col != 1 && bytes >= 4 << 20) return m > CUT && n > CUT / 4;
     return m * n * k > 1 << 27 && m > CUT && n > CUT;
 }
@@ -83,12 +74,12 @@ static void run_part(void *context, int64_t begin, int64_t end)
     wf_gemm_call g = *x->call;
     if (x->columns) {
         g.n = end - begin;
-        g.b = at(x->dtype, g.b, begin * g.b_col);
-        g.c = (void *)at(x->dtype, g.c, begin * g.c_col);
+        g.b = wf_element(x->dtype, g.b, begin * g.b_col);
+        g.c = wf_element(x->dtype, g.c, begin * g.c_col);
     } else {
         g.m = end - begin;
-        g.a = at(x->dtype, g.a, begin * g.a_row);
-        g.c = (void *)at(x->dtype, g.c, begin * g.c_row);
+        g.a = wf_element(x->dtype, g.a, begin * g.a_row);
+        g.c = wf_element(x->dtype, g.c, begin * g.c_row);
     }
     wf_blis_gemm(x->dtype, &g);
 }
@@ -106,7 +97,7 @@ void wf_gemm(wf_dtype dtype, int threads, int64_t m, int64_t n, int64_t k, doubl
              const void *a, int64_t a_row, int64_t a_col, const void *b, int64_t b_row,
              int64_t b_col, double beta, void *c, int64_t c_row, int64_t c_col)
 {
-    if (m <= 0 || n <= 0 || !is_float(dtype) || !c || (k > 0 && (!a || !b))) return;
+    if (m <= 0 || n <= 0 || !wf_dtype_is_float(dtype) || !c || (k > 0 && (!a || !b))) return;
     WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     wf_gemm_call g = { m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, c_col, alpha, beta };
     /* One row rather than one column, and C's columns next to each other. */
@@ -137,7 +128,7 @@ enum { PART = 16384 }; /* elements that are worth a thread */
 int64_t wf_gemm_scratch(wf_dtype dtype, int64_t m, int64_t n, int64_t k)
 {
     int64_t bytes = -1;
-    if (!is_float(dtype) || k <= WF_GEMM_SPAN || m <= 0 || n <= 0) return 0;
+    if (!wf_dtype_is_float(dtype) || k <= WF_GEMM_SPAN || m <= 0 || n <= 0) return 0;
     if (!wf_size_mul(m, n, &m) || !wf_size_mul(m, 2 * wf_dtype_size(dtype), &bytes)) return -1;
     return bytes;
 }
@@ -168,7 +159,7 @@ static void fold_rows(void *context, int64_t begin, int64_t end)
 void wf_gemm_fold(wf_dtype dtype, int threads, int64_t m, int64_t n, const void *p, void *low,
                   void *c, int64_t c_row, int64_t c_col)
 {
-    if (!is_float(dtype) || m <= 0 || n <= 0 || !p || !low || !c) return;
+    if (!wf_dtype_is_float(dtype) || m <= 0 || n <= 0 || !p || !low || !c) return;
     folding f = { dtype, n, p, low, c, c_row, c_col };
     wf_par_for(threads, m, PART / n + 1, fold_rows, &f);
 }
@@ -176,7 +167,7 @@ void wf_gemm_fold(wf_dtype dtype, int threads, int64_t m, int64_t n, const void 
 void wf_gemm_settle(wf_dtype dtype, int threads, int64_t m, int64_t n, const void *low, void *c,
                     int64_t c_row, int64_t c_col)
 {
-    if (!is_float(dtype) || m <= 0 || n <= 0 || !low || !c) return;
+    if (!wf_dtype_is_float(dtype) || m <= 0 || n <= 0 || !low || !c) return;
     folding f = { dtype, n, NULL, (char *)(uintptr_t)low, c, c_row, c_col };
     wf_par_for(threads, m, PART / n + 1, fold_rows, &f);
 }
@@ -185,17 +176,17 @@ void wf_gemm_long(wf_dtype dtype, int threads, int64_t m, int64_t n, int64_t k, 
                   const void *a, int64_t a_row, int64_t a_col, const void *b, int64_t b_row,
                   int64_t b_col, double beta, void *c, int64_t c_row, int64_t c_col, void *scratch)
 {
-    const bool whole = !scratch || k <= WF_GEMM_SPAN || m <= 0 || n <= 0 || !is_float(dtype);
+    const bool whole = !scratch || k <= WF_GEMM_SPAN || m <= 0 || n <= 0 || !wf_dtype_is_float(dtype);
     const int64_t first = whole ? k : WF_GEMM_SPAN;
     wf_gemm(dtype, threads, m, n, first, alpha, a, a_row, a_col, b, b_row, b_col, beta, c, c_row,
             c_col);
     if (whole || !a || !b || !c) return;
-    char *p = scratch, *low = (char *)at(dtype, p, m * n);
+    char *p = scratch, *low = wf_element(dtype, p, m * n);
     memset(low, 0, (size_t)(m * n * wf_dtype_size(dtype)));
     for (int64_t l = first; l < k; l += WF_GEMM_SPAN) {
         const int64_t deep = k - l < WF_GEMM_SPAN ? k - l : WF_GEMM_SPAN;
-        wf_gemm(dtype, threads, m, n, deep, alpha, at(dtype, a, l * a_col), a_row, a_col,
-                at(dtype, b, l * b_row), b_row, b_col, 0, p, n, 1);
+        wf_gemm(dtype, threads, m, n, deep, alpha, wf_element(dtype, a, l * a_col), a_row, a_col,
+                wf_element(dtype, b, l * b_row), b_row, b_col, 0, p, n, 1);
         wf_gemm_fold(dtype, threads, m, n, p, low, c, c_row, c_col);
     }
     wf_gemm_settle(dtype, threads, m, n, low, c, c_row, c_col);
@@ -205,12 +196,12 @@ void wf_gemm_long(wf_dtype dtype, int threads, int64_t m, int64_t n, int64_t k, 
 
 int64_t wf_pack_width(wf_dtype dtype)
 {
-    return is_float(dtype) ? wf_gemm_kernels(dtype)->width : 0;
+    return wf_dtype_is_float(dtype) ? wf_gemm_kernels(dtype)->width : 0;
 }
 
 int64_t wf_pack_count(wf_dtype dtype, int64_t k, int64_t n)
 {
-    if (!is_float(dtype) || k <= 0 || n <= 0) return 0;
+    if (!wf_dtype_is_float(dtype) || k <= 0 || n <= 0) return 0;
     int64_t count = -1, columns;
     if (wf_size_align(n, wf_gemm_kernels(dtype)->width, &columns)) wf_size_mul(columns, k, &count);
     return count;
@@ -232,7 +223,7 @@ static void pack_part(void *context, int64_t first, int64_t last)
 void wf_pack(wf_dtype dtype, int threads, int64_t k, int64_t n, const void *b, int64_t b_row,
              int64_t b_col, void *packed)
 {
-    if (!is_float(dtype) || k <= 0 || n <= 0 || !b || !packed) return;
+    if (!wf_dtype_is_float(dtype) || k <= 0 || n <= 0 || !b || !packed) return;
     packing x = { wf_gemm_kernels(dtype), k, n, b_row, b_col, b, packed };
     int64_t width = x.kernels->width, grain = 1 + (32 << 10) / (k * width);
     wf_par_for(threads, (n + width - 1) / width, grain, pack_part, &x);
@@ -242,7 +233,7 @@ void wf_gemm_packed(wf_dtype dtype, int64_t m, int64_t n, int64_t k, const void 
                     const void *packed, int64_t first, int64_t last, bool add, void *c,
                     int64_t c_row)
 {
-    if (!is_float(dtype) || m <= 0 || n <= 0 || k < 0 || first < 0 || first >= last) return;
+    if (!wf_dtype_is_float(dtype) || m <= 0 || n <= 0 || k < 0 || first < 0 || first >= last) return;
     if (!c || (k > 0 && (!a || !packed))) return;
     const wf_gemm_table *kernels = wf_gemm_kernels(dtype);
     if (first >= (n + kernels->width - 1) / kernels->width) return;

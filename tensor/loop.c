@@ -15,11 +15,6 @@ typedef struct axis {
     int64_t stride[WF_LOOP_OPERANDS];
 } axis;
 
-static int64_t bytes_of(const wf_tensor *x)
-{
-    return x->dtype == WF_F64 ? 8 : 4;
-}
-
 static void plan_line(wf_loop *loop, int operands, const wf_tensor *const operand[], int64_t count)
 {
     loop->operands = operands;
@@ -27,7 +22,7 @@ static void plan_line(wf_loop *loop, int operands, const wf_tensor *const operan
     loop->dim[0] = loop->count = count;
     for (int i = 0; i < operands; i++) {
         loop->base[i] = operand[i]->data;
-        loop->stride[i][0] = bytes_of(operand[i]);
+        loop->stride[i][0] = wf_dtype_size(operand[i]->dtype);
     }
 }
 
@@ -64,7 +59,7 @@ static int gather(axis list[], const wf_shape *shape, int operands,
             int own = k - (shape->rank - x->rank);
             bool present = own >= 0 && x->dim[own] == a->dim;
             if (own >= 0 && !present && x->dim[own] != 1) return -1;
-            a->stride[i] = present ? x->stride[own] * bytes_of(x) : 0;
+            a->stride[i] = present ? x->stride[own] * wf_dtype_size(x->dtype) : 0;
         }
         kept += a->dim != 1;
     }

@@ -8,14 +8,9 @@
 
 #include <string.h>
 
-static bool is_float(wf_dtype dtype)
-{
-    return dtype == WF_F32 || dtype == WF_F64;
-}
-
 void wf_sum_run(wf_dtype dtype, int64_t n, const void *x, int64_t step, double *high, double *low)
 {
-    if (!is_float(dtype) || n <= 0 || !x || !high || !low) return;
+    if (!wf_dtype_is_float(dtype) || n <= 0 || !x || !high || !low) return;
     uint32_t fp = wf_fp_enter();
     wf_sum_kernels(dtype)->run(n, x, step, high, low);
     wf_fp_leave(fp);
@@ -32,7 +27,7 @@ static void add_rows(const wf_sum_table *kernels, int64_t rows, int64_t n, const
 void wf_sum_rows(wf_dtype dtype, int64_t rows, int64_t n, const void *const row[], int64_t step,
                  double *high, double *low)
 {
-    if (!is_float(dtype) || rows <= 0 || n <= 0 || !row || !high || !low) return;
+    if (!wf_dtype_is_float(dtype) || rows <= 0 || n <= 0 || !row || !high || !low) return;
     uint32_t fp = wf_fp_enter();
     add_rows(wf_sum_kernels(dtype), rows, n, row, step, high, low);
     wf_fp_leave(fp);
@@ -41,7 +36,7 @@ void wf_sum_rows(wf_dtype dtype, int64_t rows, int64_t n, const void *const row[
 void wf_sum_into(wf_dtype dtype, int64_t n, const double *high, const double *low, void *to,
                  int64_t step)
 {
-    if (!is_float(dtype) || n <= 0 || !high || !low || !to) return;
+    if (!wf_dtype_is_float(dtype) || n <= 0 || !high || !low || !to) return;
     uint32_t fp = wf_fp_enter();
     wf_sum_kernels(dtype)->into(n, high, low, 1, 1, to, step);
     wf_fp_leave(fp);
@@ -226,7 +221,7 @@ static void run_parts(summing *s, int threads)
 void wf_loop_sum(const wf_loop *loop, int to, wf_dtype dtype, double scale, double divisor,
                  int threads, wf_sum_fn *fn, void *context)
 {
-    if (!loop || !fn || !is_float(dtype) || to < 0 || to >= loop->operands || loop->count <= 0)
+    if (!loop || !fn || !wf_dtype_is_float(dtype) || to < 0 || to >= loop->operands || loop->count <= 0)
         return;
     summing s = { .loop = loop,
                   .to = to,
@@ -280,7 +275,7 @@ static void tensor_tile(void *context, const wf_sum_tile *tile)
 void wf_sum_tensor(const wf_tensor *x, const wf_tensor *to, double scale, double divisor,
                    int threads)
 {
-    if (!x || !to || !x->data || !to->data || x->dtype != to->dtype || !is_float(x->dtype)) return;
+    if (!x || !to || !x->data || !to->data || x->dtype != to->dtype || !wf_dtype_is_float(x->dtype)) return;
     wf_dtype dtype = x->dtype;
     const int64_t n = wf_tensor_count(x);
     if (wf_tensor_count(to) == 1 && n < 2 * PART && wf_tensor_is_contiguous(x) &&

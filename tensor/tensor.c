@@ -2,6 +2,7 @@
  * add, fill, read one. */
 #include "tensor/tensor.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -12,24 +13,55 @@
 #include "tensor/size.h"
 #include "tensor/text.h"
 
+static int32_t to_i32(double value)
+{
+    if (!(value > -2147483649.0)) return value != value ? 0 : INT32_MIN;
+    return value < 2147483648.0 ? (int32_t)value : INT32_MAX;
+}
+
+/* A double holds every value of all dtypes. */
+#define ACCESS(name, type, from)                                                                   \
+    static inline double load_##name(const void *data, int64_t at)                                 \
+    {                                                                                              \
+        return (double)((const type *)data)[at];                                                   \
+    }                                                                                              \
+    static inline void store_##name(void *data, int64_t at, double value)                          \
+    {                                                                                              \
+        ((type *)data)[at] = from(value);                                                          \
+    }
+ACCESS(f32, float, (float))
+ACCESS(f64, double, )
+ACCESS(i32, int32_t, to_i32)
+
+static const wf_dtype_info dtypes[WF_DTYPES] = {
+    [WF_F32] = { "f32", sizeof(float), true, FLT_MANT_DIG, (double)FLT_MAX, load_f32, store_f32 },
+    [WF_F64] = { "f64", sizeof(double), true, DBL_MANT_DIG, DBL_MAX, load_f64, store_f64 },
+    [WF_I32] = { "i32", sizeof(int32_t), false, 31, INT32_MAX, load_i32, store_i32 },
+};
+
+const wf_dtype_info *wf_dtype_describe(wf_dtype dtype)
+{
+    return (unsigned)dtype < WF_DTYPES ? &dtypes[dtype] : NULL;
+}
+
 int64_t wf_dtype_size(wf_dtype dtype)
 {
-    switch (dtype) {
-    case WF_F32: return 4;
-    case WF_F64: return 8;
-    case WF_I32: return 4;
-    }
-    return 0;
+    return (unsigned)dtype < WF_DTYPES ? dtypes[dtype].size : 0;
 }
 
 const char *wf_dtype_name(wf_dtype dtype)
 {
-    switch (dtype) {
-    case WF_F32: return "f32";
-    case WF_F64: return "f64";
-    case WF_I32: return "i32";
-    }
-    return "unknown";
+    return (unsigned)dtype < WF_DTYPES ? dtypes[dtype].name : "unknown";
+}
+
+bool wf_dtype_is_float(wf_dtype dtype)
+{
+    return (unsigned)dtype < WF_DTYPES && dtypes[dtype].is_float;
+}
+
+void *wf_element(wf_dtype dtype, const void *data, int64_t at)
+{
+    return data ? (char *)(uintptr_t)data + at * wf_dtype_size(dtype) : NULL;
 }
 
 int64_t wf_shape_count(const wf_shape *shape)
@@ -161,113 +193,81 @@ int wf_axis(int rank, int axis)
     return axis >= 0 && axis < rank ? axis : -1;
 }
 
-/* A double as an int32: truncated, held within range, 0 for NaN. The plain conversion is undefined
- * outside the range. */
-static int32_t to_i32(double value)
-{
-    if (!(value > -2147483649.0)) return value != value ? 0 : INT32_MIN;
-    return value < 2147483648.0 ? (int32_t)value : INT32_MAX;
-}
-
-/* One element as a double, which holds every value of all three dtypes. */
-static inline __attribute__((always_inline)) double load(wf_dtype dtype, const char *at)
-{
-    if (dtype == WF_F32) return (double)*(const float *)at;
-    if (dtype == WF_F64) return *(const double *)at;
-    return (double)*(const int32_t *)at;
-}
-
-static inline __attribute__((always_inline)) void store(wf_dtype dtype, char *at, double value)
-{
-    if (dtype == WF_F32)
-        *(float *)at = (float)value;
-    else if (dtype == WF_F64)
-        *(double *)at = value;
-    else
-        *(int32_t *)at = to_i32(value);
-}
-
 /* One run of a conversion; compiled once for each pair of dtypes below, and there once more for
  * contiguous runs. */
-static inline __attribute__((always_inline)) void convert(wf_dtype from, wf_dtype to,
+static inline __attribute__((always_inline)) void convert(const wf_dtype_info *from,
+                                                          const wf_dtype_info *to,
                                                           char *const pointer[],
                                                           const int64_t stride[], int64_t n)
 {
-    const int64_t s = from == WF_F64 ? 8 : 4, t = to == WF_F64 ? 8 : 4;
     const char *restrict source = pointer[0];
     char *restrict target = pointer[1];
-    if (stride[0] == s && stride[1] == t)
-        for (int64_t i = 0; i < n; i++) store(to, target + i * t, load(from, source + i * s));
+    if (stride[0] == from->size && stride[1] == to->size)
+        for (int64_t i = 0; i < n; i++) to->store(target, i, from->load(source, i));
     else
         for (int64_t i = 0; i < n; i++)
-            store(to, target + i * stride[1], load(from, source + i * stride[0]));
+            to->store(target + i * stride[1], 0, from->load(source + i * stride[0], 0));
 }
 
-static void f32_to_f64(void *context, char *const pointer[], const int64_t stride[], int64_t n)
+#define CONVERSION(name, from, to)                                                                 \
+    static void name(void *context, char *const pointer[], const int64_t stride[], int64_t n)      \
+    {                                                                                              \
+        (void)context;                                                                             \
+        convert(&dtypes[from], &dtypes[to], pointer, stride, n);                                   \
+    }
+CONVERSION(f32_to_f64, WF_F32, WF_F64)
+CONVERSION(f32_to_i32, WF_F32, WF_I32)
+CONVERSION(f64_to_f32, WF_F64, WF_F32)
+CONVERSION(f64_to_i32, WF_F64, WF_I32)
+CONVERSION(i32_to_f32, WF_I32, WF_F32)
+CONVERSION(i32_to_f64, WF_I32, WF_F64)
+
+/* Of any two dtypes. */
+static void convert_run(void *context, char *const pointer[], const int64_t stride[], int64_t n)
 {
-    (void)context;
-    convert(WF_F32, WF_F64, pointer, stride, n);
+    const wf_dtype_info *const *pair = context;
+    convert(pair[0], pair[1], pointer, stride, n);
 }
 
-static void f32_to_i32(void *context, char *const pointer[], const int64_t stride[], int64_t n)
-{
-    (void)context;
-    convert(WF_F32, WF_I32, pointer, stride, n);
-}
-
-static void f64_to_f32(void *context, char *const pointer[], const int64_t stride[], int64_t n)
-{
-    (void)context;
-    convert(WF_F64, WF_F32, pointer, stride, n);
-}
-
-static void f64_to_i32(void *context, char *const pointer[], const int64_t stride[], int64_t n)
-{
-    (void)context;
-    convert(WF_F64, WF_I32, pointer, stride, n);
-}
-
-static void i32_to_f32(void *context, char *const pointer[], const int64_t stride[], int64_t n)
-{
-    (void)context;
-    convert(WF_I32, WF_F32, pointer, stride, n);
-}
-
-static void i32_to_f64(void *context, char *const pointer[], const int64_t stride[], int64_t n)
-{
-    (void)context;
-    convert(WF_I32, WF_F64, pointer, stride, n);
-}
-
-/* Bytes as they are, denormals and the payload of a NaN included. */
-static void move(void *context, char *const pointer[], const int64_t stride[], int64_t n)
-{
-    const int64_t size = *(const int64_t *)context;
-    const char *from = pointer[0];
-    char *to = pointer[1];
-    if (stride[0] == size && stride[1] == size)
-        memcpy(to, from, (size_t)(n * size));
-    else if (size == 4)
-        for (int64_t i = 0; i < n; i++) memcpy(to + i * stride[1], from + i * stride[0], 4);
-    else
-        for (int64_t i = 0; i < n; i++) memcpy(to + i * stride[1], from + i * stride[0], 8);
-}
+/* Bytes as they are, denormals and the payload of a NaN included; one element again and again is
+ * worth its own loop. */
+#define MOVE(bits)                                                                                 \
+    static void move_##bits(void *context, char *const pointer[], const int64_t stride[],          \
+                            int64_t n)                                                             \
+    {                                                                                              \
+        (void)context;                                                                             \
+        const int64_t size = bits / 8;                                                             \
+        uint##bits##_t one;                                                                        \
+        memcpy(&one, pointer[0], sizeof one);                                                      \
+        if (stride[0] == size && stride[1] == size)                                                \
+            memcpy(pointer[1], pointer[0], (size_t)(n * size));                                    \
+        else if (stride[0] == 0 && stride[1] == size)                                              \
+            for (int64_t i = 0; i < n; i++) ((uint##bits##_t *)pointer[1])[i] = one;               \
+        else                                                                                       \
+            for (int64_t i = 0; i < n; i++)                                                        \
+                memcpy(pointer[1] + i * stride[1], pointer[0] + i * stride[0], sizeof one);        \
+    }
+MOVE(16)
+MOVE(32)
+MOVE(64)
 
 void wf_tensor_assign(const wf_tensor *x, const wf_tensor *y, int threads)
 {
-    static wf_loop_fn *const conversion[3][3] = {
-        { move, f32_to_f64, f32_to_i32 },
-        { f64_to_f32, move, f64_to_i32 },
-        { i32_to_f32, i32_to_f64, move },
+    static wf_loop_fn *const conversion[WF_DTYPES][WF_DTYPES] = {
+        [WF_F32] = { [WF_F64] = f32_to_f64, [WF_I32] = f32_to_i32 },
+        [WF_F64] = { [WF_F32] = f64_to_f32, [WF_I32] = f64_to_i32 },
+        [WF_I32] = { [WF_F32] = i32_to_f32, [WF_F64] = i32_to_f64 },
     };
+    static wf_loop_fn *const move[] = { [2] = move_16, [4] = move_32, [8] = move_64 };
     if (!x || !y || !x->data || !y->data || !wf_dtype_size(x->dtype) || !wf_dtype_size(y->dtype))
         return;
+    const wf_dtype_info *pair[] = { &dtypes[x->dtype], &dtypes[y->dtype] };
+    wf_loop_fn *fn = x->dtype == y->dtype ? move[pair[1]->size] : conversion[x->dtype][y->dtype];
     wf_loop loop;
-    int64_t size = wf_dtype_size(y->dtype);
     if (!wf_loop_plan(&loop, wf_tensor_shape(y), 2, (const wf_tensor *const[]){ x, y }) ||
         loop.count == 0)
         return;
-    wf_loop_run(&loop, threads, 2, conversion[x->dtype][y->dtype], &size);
+    wf_loop_run(&loop, threads, 2, fn ? fn : convert_run, pair);
 }
 
 void wf_tensor_copy(const wf_tensor *x, const wf_tensor *y)
@@ -284,55 +284,20 @@ void wf_tensor_add(const wf_tensor *x, const wf_tensor *y)
         wf_tensor_accumulate(x, y, 1, 1);
 }
 
-typedef union scalar {
-    float f32;
-    double f64;
-    int32_t i32;
-} scalar;
-
-static void fill_32(void *context, char *const pointer[], const int64_t stride[], int64_t n)
-{
-    const int32_t bits = ((const scalar *)context)->i32; /* of either kind */
-    if (stride[0] == 4)
-        for (int64_t i = 0; i < n; i++) ((int32_t *)pointer[0])[i] = bits;
-    else
-        for (int64_t i = 0; i < n; i++) *(int32_t *)(pointer[0] + i * stride[0]) = bits;
-}
-
-static void fill_64(void *context, char *const pointer[], const int64_t stride[], int64_t n)
-{
-    const double value = ((const scalar *)context)->f64;
-    if (stride[0] == 8)
-        for (int64_t i = 0; i < n; i++) ((double *)pointer[0])[i] = value;
-    else
-        for (int64_t i = 0; i < n; i++) *(double *)(pointer[0] + i * stride[0]) = value;
-}
-
 void wf_tensor_fill(const wf_tensor *y, double value)
 {
     WF_FP_SCOPE uint32_t fp = wf_fp_enter_exact();
-    if (!y || !y->data) return;
-    wf_loop loop;
-    scalar v;
-    switch (y->dtype) {
-    case WF_F32: v.f32 = (float)value; break;
-    case WF_F64: v.f64 = value; break;
-    case WF_I32: v.i32 = to_i32(value); break;
-    default: return;
-    }
-    if (wf_loop_plan(&loop, wf_tensor_shape(y), 1, (const wf_tensor *const[]){ y }))
-        wf_loop_run(&loop, 1, 0, y->dtype == WF_F64 ? fill_64 : fill_32, &v);
+    double one;
+    if (!y || !y->data || !wf_dtype_size(y->dtype)) return;
+    dtypes[y->dtype].store(&one, 0, value);
+    const wf_tensor scalar = wf_tensor_of(y->dtype, WF_SCALAR, &one);
+    wf_tensor_copy(&scalar, y);
 }
 
 double wf_tensor_at(const wf_tensor *x, int64_t index)
 {
     WF_FP_SCOPE uint32_t fp = wf_fp_enter_exact();
-    if (!x || !x->data || index < 0 || index >= wf_tensor_count(x)) return (double)NAN;
-    const int64_t at = wf_tensor_offset(x, x->rank, index);
-    switch (x->dtype) {
-    case WF_F32: return (double)((const float *)x->data)[at];
-    case WF_F64: return ((const double *)x->data)[at];
-    case WF_I32: return (double)((const int32_t *)x->data)[at];
-    }
-    return (double)NAN;
+    const wf_dtype_info *dtype = x ? wf_dtype_describe(x->dtype) : NULL;
+    if (!dtype || !x->data || index < 0 || index >= wf_tensor_count(x)) return (double)NAN;
+    return dtype->load(x->data, wf_tensor_offset(x, x->rank, index));
 }

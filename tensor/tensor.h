@@ -12,9 +12,25 @@ enum { WF_RANK = 8 };                              /* the highest rank */
 typedef enum wf_dtype { WF_F32 = 0, WF_F64 = 1, WF_I32 = 2 } wf_dtype;
 enum { WF_DTYPES = 3 };
 
-/* Bytes per element; the name, "f32". */
+/* All that is known of a dtype; tables of kernels are indexed by it. */
+typedef struct wf_dtype_info {
+    const char *name;                              /* "f32" */
+    int64_t size;                                  /* bytes per element */
+    bool is_float;                                 /* has gradients; ids and masks have none */
+    int digits;                                    /* whole numbers of as many bits are exact */
+    double largest;                                /* the largest finite number */
+    /* Element `at` from data on; stored as it is rounded, of i32 cut off and kept in its range. */
+    double (*load)(const void *data, int64_t at);
+    void (*store)(void *data, int64_t at, double value);
+} wf_dtype_info;
+
+/* NULL, 0, "unknown" and false of what is no dtype. */
+WF_API const wf_dtype_info *wf_dtype_describe(wf_dtype dtype);
 WF_API int64_t wf_dtype_size(wf_dtype dtype);
 WF_API const char *wf_dtype_name(wf_dtype dtype);
+WF_API bool wf_dtype_is_float(wf_dtype dtype);
+/* Where element `at` from data on lies; NULL of NULL. */
+WF_API void *wf_element(wf_dtype dtype, const void *data, int64_t at);
 
 /* Sizes by value: WF_SHAPE(2, 3); a scalar is WF_SCALAR. */
 typedef struct wf_shape {

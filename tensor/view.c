@@ -20,7 +20,7 @@ static bool possible(const wf_shape *shape, wf_dtype dtype)
 static void advance(wf_tensor *view, int64_t steps, int64_t stride)
 {
     if (view->data && wf_tensor_count(view) > 0)
-        view->data = (char *)view->data + steps * stride * wf_dtype_size(view->dtype);
+        view->data = wf_element(view->dtype, view->data, steps * stride);
 }
 
 /* A multiple of a stride, where the axis is long enough for it to matter: a step may be any number.
