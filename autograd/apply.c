@@ -9,7 +9,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-enum { FEW = 16, OUTPUTS = 16, ATTR_MOST = 1 << 20 };
+enum { FEW = 16 };
 
 /* The parts of an application are one function: a tiny op is as quick as its calls are few. */
 #define INLINE static inline __attribute__((always_inline))
@@ -30,8 +30,9 @@ bool wf_refuse(wf_error *error, const char *format, ...)
 static inline bool sound(const wf_op *op)
 {
     return op->name && op->shape && op->forward && op->inputs >= -1 && op->outputs >= 1 &&
-           op->outputs <= OUTPUTS && (uint32_t)op->hidden <= (uint32_t)(OUTPUTS - op->outputs) &&
-           (uint32_t)op->attr_size <= ATTR_MOST;
+           op->outputs <= WF_OP_OUTPUTS &&
+           (uint32_t)op->hidden <= (uint32_t)(WF_OP_OUTPUTS - op->outputs) &&
+           (uint32_t)op->attr_size <= WF_ROW_BYTES;
 }
 
 bool row_sound(const wf_op *op, wf_error *error)
@@ -45,11 +46,11 @@ bool row_sound(const wf_op *op, wf_error *error)
     if (op->inputs < -1)
         return wf_refuse(error, "its row takes %d inputs; it can be 0 or more, and -1 for any",
                          op->inputs);
-    if ((uint32_t)op->attr_size > ATTR_MOST)
+    if ((uint32_t)op->attr_size > WF_ROW_BYTES)
         return wf_refuse(error, "its row has %d bytes of attributes; 0 to %d can be", op->attr_size,
-                         ATTR_MOST);
+                         WF_ROW_BYTES);
     return wf_refuse(error, "its row has %d outputs and %d hidden ones; 1 to %d can be",
-                     op->outputs, op->hidden, OUTPUTS);
+                     op->outputs, op->hidden, WF_OP_OUTPUTS);
 }
 
 node *node_record(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], wf_var *out, int n_out,
@@ -149,7 +150,7 @@ INLINE bool shape_outputs(wf_tape *t, application *a, int64_t *scratch)
 {
     const wf_op *op = a->op;
     int n_out = op->outputs + op->hidden;
-    wf_tensor form[OUTPUTS];
+    wf_tensor form[WF_OP_OUTPUTS];
     for (int i = 0; i < n_out; i++) { /* what shape does not fill is refused */
         form[i].rank = -1;
         memset(form[i].dim, 0xff, sizeof form[i].dim);
@@ -233,7 +234,7 @@ INLINE bool apply(wf_tape *t, application *a, wf_var *const given[], wf_var *res
     bool wants;
     if (!enter_all(t, a, given, &wants) || !shape_outputs(t, a, &scratch)) return false;
     int n_out = op->outputs + op->hidden;
-    const wf_tensor *made[OUTPUTS];
+    const wf_tensor *made[WF_OP_OUTPUTS];
     for (int i = 0; i < n_out; i++) made[i] = &a->out[i].value;
     wf_call c = { .op = op,
                   .n_in = a->n_in,
@@ -314,13 +315,14 @@ bool wf_apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const v
               wf_var *out[])
 {
     if (apply_any(t, op, n_in, in, attr, out)) return true;
-    for (int i = 0; op && out && op->outputs <= OUTPUTS && i < op->outputs; i++) out[i] = NULL;
+    for (int i = 0; op && out && op->outputs <= WF_OP_OUTPUTS && i < op->outputs; i++)
+        out[i] = NULL;
     return false;
 }
 
 wf_var *wf_apply_one(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const void *attr)
 {
-    wf_var *out[OUTPUTS];
+    wf_var *out[WF_OP_OUTPUTS];
     if (op && op->outputs != 1 && sound(op))
         return wf_fail(t, "%s: it has %d outputs, not one", op->name, op->outputs);
     return apply_any(t, op, n_in, in, attr, out) ? out[0] : NULL;

@@ -13,7 +13,7 @@
 #define ASAN_UNPOISON_MEMORY_REGION(at, bytes) ((void)(at), (void)(bytes))
 #endif
 
-enum { ALIGN = 64, CHUNK = 64 * 1024, STAYS = 8, STAY_BYTES = 64 << 20 };
+enum { CHUNK = 64 * 1024, STAYS = 8, STAY_BYTES = 64 << 20 };
 
 struct chunk {
     chunk *next;
@@ -23,7 +23,7 @@ struct chunk {
 
 static char *chunk_begin(chunk *c)
 {
-    return (char *)c + ALIGN;
+    return (char *)c + WF_ALIGNMENT;
 }
 
 static void arena_enter(arena *a, chunk *c)
@@ -36,7 +36,8 @@ static void arena_enter(arena *a, chunk *c)
 static chunk *chunk_new(arena *a, int64_t bytes)
 {
     int64_t all;
-    if (!wf_size_align(bytes, ALIGN, &bytes) || !wf_size_add(bytes, ALIGN, &all)) return NULL;
+    if (!wf_size_align(bytes, WF_ALIGNMENT, &bytes) || !wf_size_add(bytes, WF_ALIGNMENT, &all))
+        return NULL;
     chunk *c = wf_alloc((size_t)all);
     if (!c) return NULL;
     *c = (chunk){ .size = bytes };
@@ -171,14 +172,15 @@ struct pool_block {
  * tape has seen. */
 static int pool_class(int64_t bytes, int64_t *size)
 {
-    uint64_t units = bytes <= ALIGN ? 1 : ((uint64_t)bytes + ALIGN - 1) / ALIGN;
+    uint64_t units = bytes <= WF_ALIGNMENT ? 1
+                                           : ((uint64_t)bytes + WF_ALIGNMENT - 1) / WF_ALIGNMENT;
     if (units <= 8) {
-        *size = (int64_t)units * ALIGN;
+        *size = (int64_t)units * WF_ALIGNMENT;
         return (int)units - 1;
     }
     int shift = 60 - __builtin_clzll(units - 1); /* 8 <= (units - 1) >> shift < 16 */
     uint64_t eighths = ((units - 1) >> shift) + 1;
-    *size = (int64_t)(eighths << shift) * ALIGN;
+    *size = (int64_t)(eighths << shift) * WF_ALIGNMENT;
     return 8 * shift + (int)eighths - 1;
 }
 
@@ -187,7 +189,7 @@ void *pool_take(pool *p, int64_t bytes)
     if (bytes > INT64_MAX / 4) return NULL;
     int64_t size;
     pool_block **bucket = &p->free[pool_class(bytes, &size)], *block = *bucket;
-    if (!block) return arena_take(&p->arena, size, ALIGN);
+    if (!block) return arena_take(&p->arena, size, WF_ALIGNMENT);
     *bucket = block->next;
     ASAN_UNPOISON_MEMORY_REGION(block, (size_t)bytes);
     return block;

@@ -40,7 +40,7 @@ WF_API wf_report wf_op_check(const wf_op *op, const wf_check_options *options);
  * failed. It may be called many times and must be deterministic. inputs give shapes and values;
  * I32 ones are passed as they are. A value at a kink (relu at 0) has no derivative, and fails; one
  * near by is told. The outputs are the same in eval mode and in infer mode. */
-typedef bool wf_check_fn(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n_out);
+typedef bool wf_check_fn(wf_tape *t, void *context, wf_var *const in[], wf_var *out[WF_CHECK_OUTPUTS], int *n_out);
 WF_API wf_report wf_gradcheck(wf_check_fn *fn, void *context, int n_in, const wf_tensor in[], const wf_check_options *options);
 
 WF_END

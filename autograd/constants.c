@@ -1,18 +1,15 @@
-/* Constants that are computed: numbers in even steps, and masks from lengths. */
+/* Constants that are computed: by whoever asks, numbers in even steps, and masks from lengths. */
 #include "autograd/ops_private.h"
 #include "autograd/private.h"
 #include "tensor/par.h"
 
 #include <math.h>
 
-/* A new constant of uninitialised numbers. */
-static wf_var *constant(wf_tape *t, const char *who, wf_dtype dtype, wf_shape shape)
+wf_var *wf_constant_fill(wf_tape *t, wf_dtype dtype, wf_shape shape, wf_tensor *to)
 {
-    wf_error e = { { 0 } };
-    if (wf_shape_check(&shape, dtype, &e) < 0) return wf_fail(t, "%s: %s", who, e.text);
-    wf_tensor form = { .dtype = dtype, .rank = shape.rank };
-    for (int i = 0; i < shape.rank; i++) form.dim[i] = shape.dim[i];
-    return var_new(t, who, &form);
+    wf_var *y = enter_values(t, "constant_fill", dtype, shape, NULL, NULL, false);
+    if (to) *to = y ? y->value : wf_tensor_of(dtype, WF_SCALAR, NULL);
+    return y;
 }
 
 static bool whole_i32(double v)
@@ -24,8 +21,7 @@ wf_var *wf_arange(wf_tape *t, wf_dtype dtype, double start, double stop, double 
 {
     WF_FP_SCOPE uint32_t fp = wf_fp_enter_exact();
     if (!wf_tape_ok(t)) return NULL;
-    if (!wf_dtype_size(dtype))
-        return wf_fail(t, "arange: there is no dtype %d", (int)dtype);
+    if (!wf_dtype_size(dtype)) return wf_fail(t, "arange: there is no dtype %d", (int)dtype);
     if (!isfinite(start) || !isfinite(stop) || !isfinite(step))
         return wf_fail(t, "arange: from %g to %g by %g; expected finite numbers", start, stop,
                        step);
@@ -42,7 +38,7 @@ wf_var *wf_arange(wf_tape *t, wf_dtype dtype, double start, double stop, double 
                        "arange: from %g to %g by %g; i32 takes whole numbers from -2147483648 to "
                        "2147483647",
                        start, stop, step);
-    wf_var *y = constant(t, "arange", dtype, WF_SHAPE(n));
+    wf_var *y = enter_values(t, "arange", dtype, WF_SHAPE(n), NULL, NULL, false);
     for (int64_t i = 0; y && i < n; i++)
         wf_dtype_describe(dtype)->store(y->value.data, i, start + (double)i * step);
     return y;
@@ -66,7 +62,7 @@ wf_var *wf_length_mask(wf_tape *t, wf_var *lengths, int64_t time)
                 wf_index_text(text, sizeof text, lengths->value.rank, lengths->value.dim, b),
                 (long long)length, (long long)time);
     }
-    wf_var *mask = constant(t, "length_mask", WF_I32, WF_SHAPE(time, batch));
+    wf_var *mask = enter_values(t, "length_mask", WF_I32, WF_SHAPE(time, batch), NULL, NULL, false);
     for (int64_t b = 0; mask && b < batch; b++) {
         const int64_t length = (int64_t)wf_at(lengths, b);
         for (int64_t s = 0; s < time; s++)

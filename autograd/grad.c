@@ -6,8 +6,6 @@
 
 #include <string.h>
 
-enum { OUTPUTS = 16 };
-
 static wf_shape shape_of(const wf_var *v)
 {
     return wf_tensor_shape(&v->value);
@@ -176,7 +174,8 @@ static bool reference_gradient(wf_tape *t, const node *n, wf_var *const gout[], 
 {
     const wf_op *op = n->op;
     int64_t bytes = n->n_in * (int64_t)sizeof(wf_var *);
-    wf_var **in = arena_take(&t->values, bytes, 16), *out[OUTPUTS], *with[OUTPUTS], *made[OUTPUTS];
+    wf_var **in = arena_take(&t->values, bytes, 16), *out[WF_OP_OUTPUTS], *with[WF_OP_OUTPUTS],
+           *made[WF_OP_OUTPUTS];
     if (!in) {
         tape_fail_oom(t, op->name, bytes);
         return false;
@@ -213,7 +212,7 @@ static bool row_gradient(wf_tape *t, const node *n, wf_var *const gout[], const 
 {
     const wf_op *op = n->op;
     if (op->gradient) {
-        wf_var *outs[OUTPUTS];
+        wf_var *outs[WF_OP_OUTPUTS];
         for (int i = 0; i < n->n_out; i++) outs[i] = &n->out[i];
         wf_gradient g = { .op = op,
                           .n_in = n->n_in,
@@ -236,7 +235,7 @@ static bool row_gradient(wf_tape *t, const node *n, wf_var *const gout[], const 
 
 static bool node_graph(wf_tape *t, const node *n)
 {
-    wf_var *gout[OUTPUTS];
+    wf_var *gout[WF_OP_OUTPUTS];
     bool arrived = false;
     for (int i = 0; i < n->n_out; i++) {
         gout[i] = i < n->op->outputs ? settled(t, &n->out[i]) : NULL;

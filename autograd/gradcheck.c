@@ -11,8 +11,6 @@
 #include <math.h>
 #include <string.h>
 
-enum { OUTPUTS = 8 };
-
 /* A value that is moved: an input of floats, or a parameter. */
 typedef struct moved {
     wf_var *param; /* NULL: an input */
@@ -35,11 +33,11 @@ typedef struct grad_check {
     int64_t n_moved, columns, rows;
     int n_out;
     moved *moved;
-    wf_shape out_shape[OUTPUTS];
-    bool active[OUTPUTS];
+    wf_shape out_shape[WF_CHECK_OUTPUTS];
+    bool active[WF_CHECK_OUTPUTS];
     wf_var **in_var;                          /* n_in of them, as fn gets them */
     wf_var **leaf, **grad, **toward, **twice; /* n_moved of them */
-    wf_var *out[OUTPUTS];
+    wf_var *out[WF_CHECK_OUTPUTS];
     double *cotangent;                                /* rows */
     double *first, *second, *direction, *want, *work; /* columns */
     double *along[4];                                 /* rows */
@@ -79,12 +77,12 @@ static bool run(grad_check *g)
             return failed(g, "binding a parameter to a double var");
     }
     int n = 0;
-    for (int o = 0; o < OUTPUTS; o++) g->out[o] = NULL;
+    for (int o = 0; o < WF_CHECK_OUTPUTS; o++) g->out[o] = NULL;
     if (!g->fn(g->t, g->context, g->in_var, g->out, &n) || !wf_tape_ok(g->t))
         return failed(g, "the function");
-    if (n < 1 || n > OUTPUTS)
+    if (n < 1 || n > WF_CHECK_OUTPUTS)
         return check_fail(g->report, "gradcheck: the function gave %d outputs; 1 to %d can be", n,
-                          OUTPUTS);
+                          WF_CHECK_OUTPUTS);
     for (int o = 0; o < n; o++) {
         wf_shape shape = wf_shape_of(g->out[o]);
         if (!g->out[o])
@@ -132,7 +130,7 @@ static int active_outputs(grad_check *g, bool leaves, wf_var *from[], wf_var *wi
 /* The gradient of <cotangent, outputs> by one sweep. Runs fn. */
 static bool gradient(grad_check *g, double *out)
 {
-    wf_var *from[OUTPUTS], *with[OUTPUTS];
+    wf_var *from[WF_CHECK_OUTPUTS], *with[WF_CHECK_OUTPUTS];
     if (!run(g)) return false;
     for (int64_t m = 0; m < g->n_moved; m++) wf_keep_grad(g->t, g->leaf[m]);
     int n = active_outputs(g, false, from, with);
@@ -317,7 +315,7 @@ static bool cotangents_near(grad_check *g, wf_var *const by_cotangent[])
 /* The gradient as a graph: equal by value to the sweep's, and differentiable in turn. */
 static bool check_second(grad_check *g)
 {
-    wf_var *from[OUTPUTS], *with[OUTPUTS];
+    wf_var *from[WF_CHECK_OUTPUTS], *with[WF_CHECK_OUTPUTS];
     int64_t column = 0;
     if (!run(g)) return false;
     int n = active_outputs(g, true, from, with);
@@ -382,7 +380,7 @@ static bool prepare(grad_check *g, wf_module *module)
     }
     if (!g->columns)
         return check_fail(g->report, "gradcheck: there is nothing to differentiate by");
-    int64_t list = (g->n_moved + OUTPUTS) * (int64_t)sizeof(wf_var *);
+    int64_t list = (g->n_moved + WF_CHECK_OUTPUTS) * (int64_t)sizeof(wf_var *);
     wf_var ***lists[] = { &g->leaf, &g->grad, &g->toward, &g->twice };
     for (int i = 0; i < 4; i++) *lists[i] = check_take(&g->pool, list);
     double **columns[] = { &g->first, &g->second, &g->direction, &g->want, &g->work };

@@ -192,14 +192,14 @@ wf_module *wf_module_child(wf_module *parent, const char *name)
 void *wf_module_memory(wf_module *module, size_t bytes)
 {
     if (!module) return NULL;
-    block *b = bytes < SIZE_MAX / 2 ? wf_alloc_zero(64 + bytes) : NULL;
+    block *b = bytes < SIZE_MAX / 2 ? wf_alloc_zero(WF_ALIGNMENT + bytes) : NULL;
     if (!b) {
         wf_module_fail(module, "module '%s': out of memory for %zu bytes", module->name, bytes);
         return NULL;
     }
     b->next = module->memory;
     module->memory = b;
-    return (char *)b + 64;
+    return (char *)b + WF_ALIGNMENT;
 }
 
 const char *wf_module_name(const wf_module *m)

@@ -61,7 +61,6 @@ typedef struct wf_reference {
 
 /* One set of inputs on which an op is tested. shape.rank -1: an optional input left out. Floats
  * are drawn from [low, high], at least `gap` from 0; ids are whole numbers in [low, high]. */
-enum { WF_SAMPLE_INPUTS = 16, WF_SAMPLE_ATTR = 256 };
 typedef struct wf_sample {
     const char *label;
     int32_t n_in;

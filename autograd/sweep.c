@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { FEW = 16, OUTPUTS = 16, LOOK_BACK = 32, APART = -2 };
+enum { FEW = 16, LOOK_BACK = 32, APART = -2 };
 
 calling sweep_begin(wf_tape *t, const char *who)
 {
@@ -209,8 +209,8 @@ static bool node_backward(wf_tape *t, node *n, desk *d, const node **culprit)
         wf_fail(t, "%s: its row has no backward", n->op->name);
         return false;
     }
-    const wf_tensor *out[OUTPUTS], *gout[OUTPUTS];
-    wf_tensor gout_form[OUTPUTS];
+    const wf_tensor *out[WF_OP_OUTPUTS], *gout[WF_OP_OUTPUTS];
+    wf_tensor gout_form[WF_OP_OUTPUTS];
     for (int i = 0; i < n->n_out; i++) {
         wf_var *v = &n->out[i];
         out[i] = &v->value;

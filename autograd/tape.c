@@ -276,7 +276,8 @@ bool var_begin(wf_tape *t, wf_var *v, const char *who)
                 wf_shape_text(text, sizeof text, v->value.rank, v->value.dim));
         return false;
     }
-    v->value.data = arena_take(&t->values, bytes > 0 ? bytes : 1, bytes >= 64 ? 64 : 16);
+    v->value.data = arena_take(&t->values, bytes > 0 ? bytes : 1,
+                               bytes >= WF_ALIGNMENT ? WF_ALIGNMENT : 16);
     if (!v->value.data) tape_fail_oom(t, who, bytes);
     return v->value.data != NULL;
 }
@@ -307,8 +308,7 @@ wf_var *enter_values(wf_tape *t, const char *who, wf_dtype dtype, wf_shape shape
 {
     if (!t || t->failed) return NULL;
     wf_error e = { { 0 } };
-    if (!wf_dtype_size(dtype))
-        return wf_fail(t, "%s: there is no dtype %d", who, (int)dtype);
+    if (!wf_dtype_size(dtype)) return wf_fail(t, "%s: there is no dtype %d", who, (int)dtype);
     if (wf_shape_check(&shape, dtype, &e) < 0) return wf_fail(t, "%s: %s", who, e.text);
     wf_tensor form = { .dtype = dtype, .rank = shape.rank };
     memcpy(form.dim, shape.dim, sizeof form.dim);
@@ -364,6 +364,16 @@ wf_var *wf_full(wf_tape *t, wf_dtype dtype, wf_shape shape, double value)
     wf_var *v = enter_values(t, "full", dtype, shape, NULL, NULL, false);
     if (v && value != 0.0) wf_tensor_fill(&v->value, value);
     return v;
+}
+
+void *wf_tape_memory(wf_tape *t, size_t bytes)
+{
+    if (!t || t->failed) return NULL;
+    void *memory = bytes < INT64_MAX / 2
+                       ? arena_take(&t->values, (int64_t)bytes + (bytes == 0), WF_ALIGNMENT)
+                       : NULL;
+    if (!memory) return wf_fail(t, "tape_memory: out of memory for %zu bytes", bytes);
+    return memset(memory, 0, bytes);
 }
 
 /* The same numbers row-major under a root of their own, sharing memory where they are row-major

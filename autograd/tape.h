@@ -73,6 +73,12 @@ WF_API wf_var *wf_leaf_tensor(wf_tape *t, const wf_tensor *x);       /* strides 
 WF_API wf_var *wf_constant_tensor(wf_tape *t, const wf_tensor *x);
 WF_API wf_var *wf_zeros(wf_tape *t, wf_dtype dtype, wf_shape shape);
 WF_API wf_var *wf_full(wf_tape *t, wf_dtype dtype, wf_shape shape, double value);
+/* A constant whose numbers are written by you: *to becomes its value, row-major zeros, to be filled
+ * before anything reads the constant. NULL, and *to without data, after failing the tape. */
+WF_API wf_var *wf_constant_fill(wf_tape *t, wf_dtype dtype, wf_shape shape, wf_tensor *to);
+/* Memory for what a layer or an op of your own notes down: zeroed, aligned to WF_ALIGNMENT, the
+ * tape's until its reset, or until it is rewound to an earlier mark. NULL after failing the tape. */
+WF_API void *wf_tape_memory(wf_tape *t, size_t bytes);
 /* x without its history: the same numbers, no gradient. */
 WF_API wf_var *wf_detach(wf_tape *t, wf_var *x);
 

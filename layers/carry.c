@@ -66,7 +66,7 @@ wf_carry *wf_carry_new(const wf_rnn *rnn, int64_t batch)
            wf_size_mul(numbers, wf_dtype_size(dtype), &bytes) &&
            wf_size_mul(form.layers, form.states * (int64_t)sizeof(wf_tensor), &head) &&
            wf_size_add(head, (int64_t)sizeof(wf_carry), &head) &&
-           wf_size_align(head, 64, &head) && wf_size_add(bytes, head, &bytes);
+           wf_size_align(head, WF_ALIGNMENT, &head) && wf_size_add(bytes, head, &bytes);
     char *memory = fits ? wf_alloc_zero((size_t)bytes) : NULL;
     if (!memory) {
         wf_module_fail(module, "carry: out of memory for %lld sequences", (long long)batch);
@@ -140,8 +140,9 @@ wf_var *carry_read(wf_tape *t, const wf_carry *carry, int64_t layer, int k, wf_d
     if (carry->latest && carry->generation == wf_tape_generation(t))
         return wf_detach(t, carry->latest->state[i]);
     /* A checker works in double on what the program trains in float. */
-    wf_var *state = wf_zeros(t, dtype, wf_tensor_shape(&carry->state[i])); /* (B, width) */
-    if (state) wf_tensor_copy(&carry->state[i], wf_value(state));
+    wf_tensor to; /* (B, width) */
+    wf_var *state = wf_constant_fill(t, dtype, wf_tensor_shape(&carry->state[i]), &to);
+    wf_tensor_copy(&carry->state[i], &to);
     return state;
 }
 
@@ -197,24 +198,25 @@ static bool keep_finite(wf_tape *t, pending *p)
     wf_carry *carry = p->carry;
     int64_t n = states_of(carry);
     wf_var **clean = NULL, **old = NULL;
+    wf_tensor *to = NULL, from, row; /* to: what clean holds */
     for (int64_t b = 0; b < carry->batch; b++) {
         if (sequence_is_finite(p, b)) continue;
         p->spoilt++;
-        if (!clean && !(clean = tape_memory(t, 2 * (size_t)n * sizeof *clean))) return false;
+        if (!clean && (!(clean = wf_tape_memory(t, 2 * (size_t)n * sizeof *clean)) ||
+                       !(to = wf_tape_memory(t, (size_t)n * sizeof *to))))
+            return false;
         old = clean + n;
         for (int64_t i = 0; i < n; i++) {
             const wf_tensor *made = wf_value(p->state[i]);
-            wf_tensor from, to;
             if (!clean[i]) {
                 old[i] = carry_read(t, carry, i / carry->form.states, (int)(i % carry->form.states),
                                     made->dtype);
-                clean[i] = wf_zeros(t, made->dtype, wf_tensor_shape(made)); /* (B, width) */
+                clean[i] = wf_constant_fill(t, made->dtype, wf_tensor_shape(made), &to[i]);
                 if (!old[i] || !clean[i]) return false;
-                wf_tensor_copy(made, wf_value(clean[i]));
+                wf_tensor_copy(made, &to[i]); /* (B, width) */
             }
-            if (wf_view_select(wf_value(old[i]), 0, b, &from) &&
-                wf_view_select(wf_value(clean[i]), 0, b, &to))
-                wf_tensor_copy(&from, &to);
+            if (wf_view_select(wf_value(old[i]), 0, b, &from) && wf_view_select(&to[i], 0, b, &row))
+                wf_tensor_copy(&from, &row);
         }
     }
     if (clean) memcpy(p->state, clean, (size_t)n * sizeof *clean);
@@ -254,7 +256,7 @@ static void make_permanent(void *context)
 bool carry_write(wf_tape *t, wf_carry *carry, wf_var *const state[])
 {
     size_t bytes = (size_t)states_of(carry) * sizeof state[0];
-    pending *p = tape_memory(t, sizeof *p + bytes);
+    pending *p = wf_tape_memory(t, sizeof *p + bytes);
     if (!p) return false;
     p->carry = carry;
     p->generation = wf_tape_generation(t);

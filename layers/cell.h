@@ -40,7 +40,7 @@ typedef struct wf_sequence {
     wf_var *x;                                     /* (T, B, input) */
     wf_var *lengths;                               /* (B) I32, or NULL: all T */
     bool reverse;                      /* each sequence from its own last step to its first */
-    wf_var *state[8];                  /* in: (B, width) initial, all given; out: final */
+    wf_var *state[WF_CELL_STATES];                  /* in: (B, width) initial, all given; out: final */
     wf_var *output;                    /* out: (T, B, width of state 0), zero past the end */
 } wf_sequence;
 

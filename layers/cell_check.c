@@ -29,7 +29,7 @@ typedef struct lab {
     block *blocks;
     wf_module *net[8];
     int nets, states;
-    int64_t width[CELL_STATES];
+    int64_t width[WF_CELL_STATES];
     uint64_t seed;
     int64_t draws;
 } lab;
@@ -53,14 +53,14 @@ static bool fail(lab *l, const char *format, ...)
 /* Zeroed memory, or NULL after failing. */
 static void *take(lab *l, int64_t items, size_t size)
 {
-    block *b = l->report.ok ? wf_alloc_zero(64 + (size_t)items * size + 1) : NULL;
+    block *b = l->report.ok ? wf_alloc_zero(WF_ALIGNMENT + (size_t)items * size + 1) : NULL;
     if (!b) {
         fail(l, "out of memory");
         return NULL;
     }
     b->next = l->blocks;
     l->blocks = b;
-    return (char *)b + 64;
+    return (char *)b + WF_ALIGNMENT;
 }
 
 /* Standard normals that are floats, so that both precisions begin with the same. */
@@ -127,22 +127,23 @@ static void copy_params(const wf_rnn *from, int direction, const wf_rnn *to)
 typedef struct trial {
     int64_t time, batch, places;
     const int32_t *lengths;
-    const double *x, *gy, *initial[CELL_STATES], *gfinal[CELL_STATES];
+    const double *x, *gy, *initial[WF_CELL_STATES], *gfinal[WF_CELL_STATES];
 } trial;
 
 typedef struct outcome {
     const wf_module *module; /* whose parameters these are the gradients of */
-    wf_shape form_y, form_x, form_state[CELL_STATES];
-    int64_t n_y, n_x, n_state[CELL_STATES], n_params;
-    double *y, *dx, *final[CELL_STATES], *dinitial[CELL_STATES], *params;
+    wf_shape form_y, form_x, form_state[WF_CELL_STATES];
+    int64_t n_y, n_x, n_state[WF_CELL_STATES], n_params;
+    double *y, *dx, *final[WF_CELL_STATES], *dinitial[WF_CELL_STATES], *params;
 } outcome;
 
 static wf_var *enter(wf_tape *t, wf_dtype dtype, bool leaf, wf_shape shape, const double *values)
 {
-    wf_var *v = leaf ? wf_leaf(t, dtype, shape, NULL) : wf_constant(t, dtype, shape, NULL);
-    wf_tensor from = wf_tensor_of(WF_F64, shape, (void *)(uintptr_t)values);
-    if (v) wf_tensor_copy(&from, wf_value(v));
-    return v;
+    wf_tensor to;
+    const wf_tensor from = wf_tensor_over(WF_F64, shape, values);
+    wf_var *v = wf_constant_fill(t, dtype, shape, &to);
+    wf_tensor_copy(&from, &to);
+    return v && leaf ? wf_leaf_tensor(t, &to) : v;
 }
 
 static double *leave(lab *l, const wf_var *v, int64_t *n)
@@ -158,9 +159,9 @@ static bool run_on(lab *l, wf_tape *t, const wf_rnn *rnn, const trial *c, outcom
 {
     const wf_module *module = wf_rnn_module(rnn);
     wf_dtype dtype = wf_module_dtype(module);
-    wf_var *initial[CELL_STATES], *final[CELL_STATES], *out[1 + CELL_STATES],
-        *cotangent[1 + CELL_STATES];
-    wf_var *wrt[1 + CELL_STATES + MOST_PARAMS], *grad[1 + CELL_STATES + MOST_PARAMS];
+    wf_var *initial[WF_CELL_STATES], *final[WF_CELL_STATES], *out[1 + WF_CELL_STATES],
+        *cotangent[1 + WF_CELL_STATES];
+    wf_var *wrt[1 + WF_CELL_STATES + MOST_PARAMS], *grad[1 + WF_CELL_STATES + MOST_PARAMS];
     int params = (int)wf_module_param_count(module), n = 0;
     wrt[n++] = enter(t, dtype, true, WF_SHAPE(c->time, c->batch, l->o.input), c->x);
     for (int k = 0; k < l->states; k++) {
@@ -346,7 +347,7 @@ static trial trial_new(lab *l, int64_t places, bool ragged)
     trial c = { .time = l->o.time, .batch = l->o.batch, .places = places };
     int64_t input = l->o.input, output = places * l->width[0];
     double *x = draw(l, c.time * c.batch * input, 1), *gy = draw(l, c.time * c.batch * output, 1),
-           *initial[CELL_STATES];
+           *initial[WF_CELL_STATES];
     for (int k = 0; k < l->states; k++) {
         c.initial[k] = initial[k] = draw(l, places * c.batch * l->width[k], 0.5);
         c.gfinal[k] = draw(l, places * c.batch * l->width[k], 1);
@@ -381,7 +382,7 @@ static void check_ragged(lab *l, const wf_rnn *rnn)
     int64_t input = l->o.input, output = l->width[0];
     for (int64_t b = 0; l->report.ok && b < c.batch; b++) {
         int64_t steps = c.lengths[b];
-        double *final[CELL_STATES], *dinitial[CELL_STATES];
+        double *final[WF_CELL_STATES], *dinitial[WF_CELL_STATES];
         trial one = { .time = steps, .batch = 1, .places = 1 };
         for (int64_t i = steps * output; i < c.time * output; i++) {
             if (all.y[(i / output * c.batch + b) * output + i % output] == 0) continue;
@@ -452,9 +453,9 @@ static bool halves_on(lab *l, wf_tape *t, const wf_rnn *rnn, const trial *c, wf_
                             : "halves through states against the whole";
     int64_t cut = c->time / 2, output = l->width[0], n;
     wf_var *x = enter(t, WF_F64, true, WF_SHAPE(c->time, c->batch, l->o.input), c->x), *half[2];
-    wf_var *initial[CELL_STATES], *middle[CELL_STATES], *final[CELL_STATES], *out[2 + CELL_STATES],
-        *cotangent[2 + CELL_STATES];
-    wf_var *wrt[1 + CELL_STATES] = { x }, *grad[1 + CELL_STATES];
+    wf_var *initial[WF_CELL_STATES], *middle[WF_CELL_STATES], *final[WF_CELL_STATES],
+        *out[2 + WF_CELL_STATES], *cotangent[2 + WF_CELL_STATES];
+    wf_var *wrt[1 + WF_CELL_STATES] = { x }, *grad[1 + WF_CELL_STATES];
     for (int k = 0; k < l->states; k++)
         wrt[1 + k] = initial[k] = enter(t, WF_F64, true, WF_SHAPE(1, c->batch, l->width[k]),
                                         c->initial[k]);
@@ -532,8 +533,8 @@ static bool pure_on(lab *l, wf_tape *t, const wf_rnn *rnn)
         memcpy(self[0] + p->offset, &param, sizeof param);
     }
     memcpy(self[1], self[0], cell->size);
-    wf_var *x = enter(t, WF_F64, true, WF_SHAPE(c.batch, l->o.input), c.x), *before[CELL_STATES],
-           *after[2][CELL_STATES];
+    wf_var *x = enter(t, WF_F64, true, WF_SHAPE(c.batch, l->o.input), c.x), *before[WF_CELL_STATES],
+           *after[2][WF_CELL_STATES];
     for (int k = 0; k < l->states; k++)
         before[k] = enter(t, WF_F64, true, WF_SHAPE(c.batch, l->width[k]), c.initial[k]);
     for (int i = 0; i < 2; i++) {
@@ -585,7 +586,7 @@ typedef struct graded {
 static bool graded_fn(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n_out)
 {
     const graded *g = context;
-    wf_var *final[CELL_STATES];
+    wf_var *final[WF_CELL_STATES];
     out[0] = wf_rnn_forward(
         t, g->rnn, in[0],
         &(wf_rnn_call){ .initial = in + 1, .lengths = in[1 + g->states], .final = final });
@@ -600,7 +601,7 @@ static void check_gradients(lab *l, const wf_rnn *rnn)
 {
     if (!l->report.ok) return;
     enum { STEPS = 3, SEQUENCES = 2 };
-    wf_tensor in[2 + CELL_STATES];
+    wf_tensor in[2 + WF_CELL_STATES];
     int32_t lengths[SEQUENCES] = { 2, STEPS };
     graded g = { rnn, l->states };
     in[0] = wf_tensor_of(WF_F64, WF_SHAPE(STEPS, SEQUENCES, l->o.input),

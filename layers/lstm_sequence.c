@@ -36,7 +36,7 @@ static void *part(parts *p, int64_t rows, int64_t columns, int64_t size)
 {
     int64_t items, bytes, begin = p->used;
     if (begin < 0 || !wf_size_mul(rows, columns, &items) || !wf_size_mul(items, size, &bytes) ||
-        !wf_size_add(begin, bytes, &bytes) || !wf_size_align(bytes, 64, &p->used)) {
+        !wf_size_add(begin, bytes, &bytes) || !wf_size_align(bytes, WF_ALIGNMENT, &p->used)) {
         p->used = -1;
         return NULL;
     }

@@ -27,22 +27,17 @@ bool layer_dtype(wf_tape *t, const char *kind, const wf_module *module, const wf
 
 /* ---- cells over time (rnn.c, steps.c) ---- */
 
-enum { CELL_STATES = 8, CELL_SIZE = 1 << 20 };
-
 /* A cell's size, linear in the three widths, worked out. */
 int64_t cell_size(int64_t size, int64_t input, int64_t hidden, int64_t output);
-/* How many states a row lists, 0 to CELL_STATES. */
+/* How many states a row lists, 0 to WF_CELL_STATES. */
 int cell_states(const wf_cell *cell);
 /* One direction of one layer, step by step: the meaning of every fused sequence. False after
  * failing the tape. */
 bool cell_steps(wf_tape *t, const wf_cell *cell, const void *self, wf_sequence *s);
-/* Zeroed memory that lives as long as the tape's step: bytes of a constant. NULL after failing
- * the tape. */
-void *tape_memory(wf_tape *t, size_t bytes);
 
 /* What a carry must know of a layer. */
 typedef struct rnn_form {
-    int64_t layers, width[CELL_STATES];
+    int64_t layers, width[WF_CELL_STATES];
     int directions, states;
     bool reverse;
 } rnn_form;

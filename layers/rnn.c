@@ -15,7 +15,7 @@ struct wf_rnn {
     wf_module *module;
     const wf_cell *cell;
     int64_t input, hidden, output;      /* output: of .output, what WF_OUTPUT stands for */
-    int64_t layers, width[CELL_STATES]; /* of the states, per sequence */
+    int64_t layers, width[WF_CELL_STATES]; /* of the states, per sequence */
     int directions, states;
     bool stepwise, reverse;
     double dropout;
@@ -41,15 +41,8 @@ int64_t cell_size(int64_t size, int64_t input, int64_t hidden, int64_t output)
 int cell_states(const wf_cell *cell)
 {
     int n = 0;
-    while (cell->states && n < CELL_STATES && cell->states[n].name) n++;
+    while (cell->states && n < WF_CELL_STATES && cell->states[n].name) n++;
     return n;
-}
-
-void *tape_memory(wf_tape *t, size_t bytes)
-{
-    int64_t items = (int64_t)(bytes / sizeof(double) + 1);
-    const wf_tensor *place = wf_value(wf_zeros(t, WF_F64, WF_SHAPE(items)));
-    return place ? place->data : NULL;
 }
 
 /* ---- making ---- */
@@ -173,9 +166,9 @@ static bool cell_is_sound(wf_module *parent, const char *name, const wf_cell *ce
                                             : "size");
     char who[256];
     wf_format(who, sizeof who, "rnn '%s': cell '%s'", name, title);
-    if (cell->size > CELL_SIZE)
+    if (cell->size > WF_ROW_BYTES)
         return wf_module_fail(parent, "%s: its struct has %zu bytes; 1 to %d can be", who,
-                              cell->size, CELL_SIZE);
+                              cell->size, WF_ROW_BYTES);
     for (int k = 0; k < cell_states(cell); k++) {
         if (!*cell->states[k].name)
             return wf_module_fail(parent, "%s: state %d has an empty name", who, k);
@@ -307,7 +300,7 @@ rnn_form rnn_form_of(const wf_rnn *rnn)
 /* As it is on this tape. Read whole before anything of the call is written, so that .initial and
  * .final may be one array. */
 typedef struct given {
-    wf_var *x, *lengths, *initial[CELL_STATES]; /* lengths, all of initial: or NULL */
+    wf_var *x, *lengths, *initial[WF_CELL_STATES]; /* lengths, all of initial: or NULL */
     wf_carry *carry;
 } given;
 
@@ -427,7 +420,7 @@ static bool given_is_sound(wf_tape *t, const wf_rnn *rnn, given *g, bool begun)
 static const void *self_on(wf_tape *t, const wf_rnn *rnn, int64_t place)
 {
     const wf_cell *cell = rnn->cell;
-    char *self = tape_memory(t, cell->size);
+    char *self = wf_tape_memory(t, cell->size);
     if (!self) return NULL;
     memcpy(self, rnn->self + (size_t)place * cell->size, cell->size);
     for (const wf_cell_param *p = cell->params; p && p->name; p++) {
@@ -489,7 +482,7 @@ static bool run_direction(wf_tape *t, const wf_rnn *rnn, int64_t place, wf_seque
  * states. */
 static wf_var *run_layers(wf_tape *t, const wf_rnn *rnn, const given *g, wf_var *last[])
 {
-    wf_var *x = g->x, *zero[CELL_STATES] = { NULL };
+    wf_var *x = g->x, *zero[WF_CELL_STATES] = { NULL };
     int64_t batch = wf_dim(x, 1);
     for (int64_t layer = 0; layer < rnn->layers; layer++) {
         wf_var *y[2] = { NULL, NULL }; /* (T, B, width) */
@@ -520,9 +513,9 @@ static wf_var *run_layers(wf_tape *t, const wf_rnn *rnn, const given *g, wf_var 
 /* Of one call that is sound; final, unless NULL, receives one var per state. */
 static wf_var *run_call(wf_tape *t, const wf_rnn *rnn, const given *g, wf_var *final[])
 {
-    wf_var *all[CELL_STATES];
+    wf_var *all[WF_CELL_STATES];
     int64_t places = rnn->layers * rnn->directions;
-    wf_var **last = tape_memory(t, (size_t)(places * (rnn->states + 1)) * sizeof *last);
+    wf_var **last = wf_tape_memory(t, (size_t)(places * (rnn->states + 1)) * sizeof *last);
     wf_var *y = last ? run_layers(t, rnn, g, last) : NULL; /* (T, B, directions * width) */
     if (!y || (g->carry && !carry_write(t, g->carry, last))) return NULL;
     for (int k = 0; final && k < rnn->states; k++) {

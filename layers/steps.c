@@ -21,7 +21,7 @@ typedef struct walk {
 typedef struct flow {
     int states;
     int64_t rows, pieces, first;
-    wf_var *initial[CELL_STATES], *now[CELL_STATES];
+    wf_var *initial[WF_CELL_STATES], *now[WF_CELL_STATES];
     wf_var **ended; /* (states, pieces); filled from the end, from `first` on */
 } flow;
 
@@ -34,14 +34,15 @@ static bool even(const seq_plan *p)
 static bool walk_begin(wf_tape *t, const wf_sequence *s, walk *w)
 {
     int64_t time = wf_dim(s->x, 0), batch = wf_dim(s->x, 1);
-    void *memory = tape_memory(t, (size_t)seq_plan_bytes(time, batch));
+    void *memory = wf_tape_memory(t, (size_t)seq_plan_bytes(time, batch));
     if (!memory) return false;
     *w = (walk){ .plan = seq_plan_make(time, batch, wf_value(s->lengths), memory), .sorted = true };
     if (even(&w->plan)) return true;
-    w->order = wf_zeros(t, WF_I32, WF_SHAPE(batch));
-    w->place = wf_zeros(t, WF_I32, WF_SHAPE(batch));
+    wf_tensor rows, places;
+    w->order = wf_constant_fill(t, WF_I32, WF_SHAPE(batch), &rows);
+    w->place = wf_constant_fill(t, WF_I32, WF_SHAPE(batch), &places);
     if (!w->order || !w->place) return false;
-    int32_t *order = wf_value(w->order)->data, *place = wf_value(w->place)->data;
+    int32_t *order = rows.data, *place = places.data;
     for (int64_t r = 0; r < batch; r++) {
         order[r] = (int32_t)w->plan.order[r];
         place[w->plan.order[r]] = (int32_t)r;
@@ -55,7 +56,7 @@ static bool flow_begin(wf_tape *t, const walk *w, const wf_sequence *s, int stat
     const seq_plan *p = &w->plan;
     *f = (flow){ .states = states, .rows = s->reverse && !even(p) ? 0 : p->batch };
     f->pieces = f->first = 2 + (p->time < p->batch ? p->time : p->batch);
-    f->ended = tape_memory(t, (size_t)(states * f->pieces) * sizeof *f->ended);
+    f->ended = wf_tape_memory(t, (size_t)(states * f->pieces) * sizeof *f->ended);
     if (!f->ended) return false;
     for (int k = 0; k < states; k++) {
         wf_var *initial = s->state[k]; /* (B, width) */
@@ -131,7 +132,7 @@ static wf_var *step(wf_tape *t, const wf_cell *cell, const void *self, const wal
 {
     int64_t n = w->plan.active[i];
     bool whole = w->sorted && n == w->plan.batch;
-    wf_var *next[CELL_STATES], *ids = whole ? NULL : wf_slice(t, w->order, 0, 0, n, 1);
+    wf_var *next[WF_CELL_STATES], *ids = whole ? NULL : wf_slice(t, w->order, 0, 0, n, 1);
     flow_rows(t, f, n);
     x = wf_select(t, x, 0, i); /* (B, input) */
     if (!w->sorted)
@@ -151,7 +152,7 @@ bool cell_steps(wf_tape *t, const wf_cell *cell, const void *self, wf_sequence *
     wf_shape form = WF_SHAPE(batch, wf_dim(s->state[0], 1));
     walk w;
     flow f;
-    wf_var **y = tape_memory(t, (size_t)time * sizeof *y), *nothing = NULL; /* (B, width) each */
+    wf_var **y = wf_tape_memory(t, (size_t)time * sizeof *y), *nothing = NULL; /* (B, width) each */
     if (!y || !walk_begin(t, s, &w) || !flow_begin(t, &w, s, cell_states(cell), &f)) return false;
     for (int64_t k = 0; k < time; k++) {
         int64_t i = s->reverse ? time - 1 - k : k;

@@ -8,8 +8,7 @@
 static void sum_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t block, void *context)
 {
     (void)context;
-    o->sum[block] =
-        optim_kernels(s->dtype)->squares(n, wf_element(s->dtype, s->grad, start));
+    o->sum[block] = optim_kernels(s->dtype)->squares(n, wf_element(s->dtype, s->grad, start));
 }
 
 static void scale_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t block,
@@ -17,8 +16,8 @@ static void scale_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t 
 {
     (void)o;
     (void)block;
-    optim_kernels(s->dtype)
-        ->scale(n, wf_element(s->dtype, s->grad, start), *(const double *)context);
+    optim_kernels(s->dtype)->scale(n, wf_element(s->dtype, s->grad, start),
+                                   *(const double *)context);
 }
 
 static void limit_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t block,
@@ -26,23 +25,22 @@ static void limit_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t 
 {
     (void)o;
     (void)block;
-    optim_kernels(s->dtype)
-        ->limit(n, wf_element(s->dtype, s->grad, start), *(const double *)context);
+    optim_kernels(s->dtype)->limit(n, wf_element(s->dtype, s->grad, start),
+                                   *(const double *)context);
 }
 
 static void largest_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t block,
                           void *context)
 {
     (void)context;
-    o->sum[block] =
-        optim_kernels(s->dtype)->largest(n, wf_element(s->dtype, s->grad, start));
+    o->sum[block] = optim_kernels(s->dtype)->largest(n, wf_element(s->dtype, s->grad, start));
 }
 
 static void sum_scaled_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t block,
                              void *context)
 {
-    o->sum[block] = optim_kernels(s->dtype)->squares_scaled(
-        n, wf_element(s->dtype, s->grad, start), *(const double *)context);
+    o->sum[block] = optim_kernels(s->dtype)->squares_scaled(n, wf_element(s->dtype, s->grad, start),
+                                                            *(const double *)context);
 }
 
 /* Blocks are added in their order; NaN and the largest of them if `most`. */

@@ -10,8 +10,6 @@
 #include <stdarg.h>
 #include <string.h>
 
-enum { OPTIONS_MOST = 1 << 20 };
-
 const optim_table *optim_kernels(wf_dtype dtype)
 {
     static const optim_table *const *const each[] = { WF_ISA_EACH(optim_kernels) };
@@ -44,7 +42,7 @@ static bool lay_out(wf_optim *o, char *at, int64_t *bytes)
         s->first = o->blocks;
         o->blocks += (s->count + OPTIM_BLOCK - 1) / OPTIM_BLOCK;
         if (!wf_size_mul(s->count, wf_dtype_size(s->dtype), &size) ||
-            !wf_size_align(size, 64, &size)) {
+            !wf_size_align(size, WF_ALIGNMENT, &size)) {
             return false;
         }
         for (int k = 0; k < o->rule.states; k++) {
@@ -58,11 +56,11 @@ static bool lay_out(wf_optim *o, char *at, int64_t *bytes)
 /* Is the rule one that can be run, and can be told from others in a file? */
 static bool rule_fits(wf_module *module, const wf_optim_rule *rule)
 {
-    if (!rule || !rule->name || !rule->update || rule->states < 0 || rule->states > 4)
+    if (!rule || !rule->name || !rule->update || rule->states < 0 || rule->states > WF_OPTIM_STATES)
         return wf_module_fail(module, "optim: the rule needs a name, an update and 0 to 4 states");
-    if (rule->options_size > OPTIONS_MOST)
+    if (rule->options_size > WF_ROW_BYTES)
         return wf_module_fail(module, "%s: its options have %zu bytes; 0 to %d can be", rule->name,
-                              rule->options_size, OPTIONS_MOST);
+                              rule->options_size, WF_ROW_BYTES);
     for (int k = 0; k < rule->states; k++) {
         const char *name = rule->state_names[k];
         if (!name || !*name || strchr(name, '.') || !strcmp(name, "step"))

@@ -15,7 +15,7 @@ typedef struct wf_optim_call {
     int64_t n;                                     /* numbers in this stretch of a parameter */
     void *value;
     const void *grad;                              /* finite */
-    void *state[4];                                /* the same stretch of each buffer, or NULL */
+    void *state[WF_OPTIM_STATES];                  /* the same stretch of each buffer, or NULL */
     int64_t step;                                  /* this parameter's updates, from 1 */
     double lr;                                     /* the group's, as are the options */
     const void *options;                           /* options_size bytes, as given or set since */
@@ -33,8 +33,8 @@ typedef struct wf_optim_option {
 typedef struct wf_optim_rule wf_optim_rule;
 struct wf_optim_rule {
     const char *name;
-    int states;                                    /* 0 to 4 */
-    const char *state_names[4];                    /* any that files may hold, but "step" */
+    int states;                                    /* 0 to WF_OPTIM_STATES */
+    const char *state_names[WF_OPTIM_STATES];      /* any that files may hold, but "step" */
     size_t options_size;
     /* Its options, up to one without a name. NULL: they can be neither set nor saved. */
     const wf_optim_option *options;

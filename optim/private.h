@@ -20,7 +20,7 @@ typedef struct slot {
     wf_dtype dtype;
     int group;
     char *value, *grad;                            /* during a pass; grad NULL: it has none */
-    wf_tensor state[4];
+    wf_tensor state[WF_OPTIM_STATES];
 } slot;
 
 /* Parameters with options of their own. */

@@ -9,12 +9,11 @@
 
 #include <string.h>
 
-/* Memory that lives as long as the bundle; the contents follow at HEAD bytes. */
+/* Memory that lives as long as the bundle; the contents follow at WF_ALIGNMENT bytes. */
 typedef struct block {
     struct block *next;
 } block;
 
-enum { HEAD = 64 };
 
 /* Which of the names given so far is this one? Open addressing, at most half full; a slot holds an
  * index + 1. */
@@ -74,14 +73,14 @@ bool wf_bundle_ok(const wf_bundle *b, wf_error *error)
 
 static void *keep(wf_bundle *b, int64_t bytes)
 {
-    block *made = wf_size_add(bytes, HEAD, &bytes) ? wf_alloc((size_t)bytes) : NULL;
+    block *made = wf_size_add(bytes, WF_ALIGNMENT, &bytes) ? wf_alloc((size_t)bytes) : NULL;
     if (!made) {
         wf_bundle_fail(b, "bundle: not enough memory for %lld bytes", (long long)bytes);
         return NULL;
     }
     made->next = b->kept;
     b->kept = made;
-    return (char *)made + HEAD;
+    return (char *)made + WF_ALIGNMENT;
 }
 
 /* The text, kept by the bundle, the same in every locale. */

@@ -176,7 +176,8 @@ void wf_gemm_long(wf_dtype dtype, int threads, int64_t m, int64_t n, int64_t k, 
                   const void *a, int64_t a_row, int64_t a_col, const void *b, int64_t b_row,
                   int64_t b_col, double beta, void *c, int64_t c_row, int64_t c_col, void *scratch)
 {
-    const bool whole = !scratch || k <= WF_GEMM_SPAN || m <= 0 || n <= 0 || !wf_dtype_is_float(dtype);
+    const bool whole = !scratch || k <= WF_GEMM_SPAN || m <= 0 || n <= 0 ||
+                       !wf_dtype_is_float(dtype);
     const int64_t first = whole ? k : WF_GEMM_SPAN;
     wf_gemm(dtype, threads, m, n, first, alpha, a, a_row, a_col, b, b_row, b_col, beta, c, c_row,
             c_col);
@@ -233,7 +234,8 @@ void wf_gemm_packed(wf_dtype dtype, int64_t m, int64_t n, int64_t k, const void 
                     const void *packed, int64_t first, int64_t last, bool add, void *c,
                     int64_t c_row)
 {
-    if (!wf_dtype_is_float(dtype) || m <= 0 || n <= 0 || k < 0 || first < 0 || first >= last) return;
+    if (!wf_dtype_is_float(dtype) || m <= 0 || n <= 0 || k < 0 || first < 0 || first >= last)
+        return;
     if (!c || (k > 0 && (!a || !packed))) return;
     const wf_gemm_table *kernels = wf_gemm_kernels(dtype);
     if (first >= (n + kernels->width - 1) / kernels->width) return;

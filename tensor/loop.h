@@ -7,8 +7,6 @@
 
 WF_BEGIN
 
-enum { WF_LOOP_OPERANDS = 8 };
-
 /* Axes are merged where every operand allows it and ordered so that the innermost moves memory
  * least. Strides are in bytes; 0 for an operand that is broadcast along an axis. */
 typedef struct wf_loop {

@@ -6,14 +6,14 @@
 #include <sched.h>
 #include <stdatomic.h>
 
-enum { PANELS = 128, LINE = 64 };
+enum { PANELS = 128 };
 
-static char panels[PANELS][WF_PANEL_BYTES] __attribute__((aligned(LINE)));
+static char panels[PANELS][WF_PANEL_BYTES] __attribute__((aligned(WF_ALIGNMENT)));
 /* Whether a panel is in use, each in a cache line of its own. */
 static struct {
     atomic_bool value;
-    char line[LINE - sizeof(atomic_bool)];
-} taken[PANELS] __attribute__((aligned(LINE)));
+    char line[WF_ALIGNMENT - sizeof(atomic_bool)];
+} taken[PANELS] __attribute__((aligned(WF_ALIGNMENT)));
 
 /* Where a thread looks first: the panel that it had last may still lie in its cache. */
 static _Thread_local int latest;

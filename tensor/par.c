@@ -21,8 +21,6 @@
 #define BACKEND_OPENMP 0
 #endif
 
-enum { MOST_THREADS = 64 };
-
 struct wf_team {
     int size;
 #if !BACKEND_OPENMP
@@ -132,7 +130,7 @@ void wf_par_team(int threads, wf_team_fn *fn, void *context)
 {
     if (!fn) return;
     WF_FP_SCOPE uint32_t state = wf_fp_enter();
-    int width = allowed(threads, MOST_THREADS);
+    int width = allowed(threads, WF_THREADS);
     if (width == 1) {
         wf_team alone = { .size = 1 };
         fn(context, &alone, 0, 1);
@@ -222,7 +220,7 @@ static void *wait_at_gate(void *argument)
 static int threads_to_be_had(int wanted)
 {
     pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
-    pthread_t thread[MOST_THREADS];
+    pthread_t thread[WF_THREADS];
     pthread_attr_t attributes;
     int made = 0, before = wf_threads_alive();
     if (pthread_attr_init(&attributes) != 0) return 0;
@@ -241,7 +239,7 @@ static int threads_to_be_had(int wanted)
 
 /* OpenMP keeps a team for each thread that runs regions: how large this one's is, and the most that
  * it can be. */
-static _Thread_local int latest = 1, most = MOST_THREADS;
+static _Thread_local int latest = 1, most = WF_THREADS;
 
 static int backend_width(int width)
 {
@@ -324,7 +322,7 @@ static int backend_width(int width)
 static void backend_run(const region *r, int width)
 {
     gate g = { .lock = PTHREAD_MUTEX_INITIALIZER, .opened = PTHREAD_COND_INITIALIZER, .region = r };
-    worker workers[MOST_THREADS];
+    worker workers[WF_THREADS];
     int size = 1;
     for (; size < width; size++) {
         workers[size].gate = &g;

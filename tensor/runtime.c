@@ -19,7 +19,6 @@
 #include "tensor/private.h"
 #include "tensor/text.h"
 
-enum { ALIGNMENT = 64, MOST_THREADS = 64 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_bool frozen;
@@ -34,8 +33,8 @@ const char *wf_version(void)
 static void *default_alloc(void *user, size_t bytes)
 {
     (void)user;
-    if (bytes > SIZE_MAX - (ALIGNMENT - 1)) return NULL;
-    return aligned_alloc(ALIGNMENT, (bytes + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1));
+    if (bytes > SIZE_MAX - (WF_ALIGNMENT - 1)) return NULL;
+    return aligned_alloc(WF_ALIGNMENT, (bytes + WF_ALIGNMENT - 1) & ~(size_t)(WF_ALIGNMENT - 1));
 }
 
 static void default_release(void *user, void *memory)
@@ -111,7 +110,7 @@ static int processors(void)
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
     long online = sysconf(_SC_NPROCESSORS_ONLN); /* more processors than a cpu_set_t holds */
-    return online > MOST_THREADS ? MOST_THREADS : (int)online;
+    return online > WF_THREADS ? WF_THREADS : (int)online;
 }
 
 int wf_threads_alive(void)
@@ -131,7 +130,7 @@ static bool lower_by(const char *name, int *threads)
     while (*at == ' ') at++;
     const char *digits = at;
     for (; *at >= '0' && *at <= '9'; at++)
-        if (n <= MOST_THREADS) n = 10 * n + (*at - '0'); /* a large number lowers nothing */
+        if (n <= WF_THREADS) n = 10 * n + (*at - '0'); /* a large number lowers nothing */
     while (*at == ' ') at++;
     if (at == digits || n < 1 || (*at && *at != ',')) return false;
     if (n < *threads) *threads = n;
@@ -163,7 +162,7 @@ static int fill(const char *nonsense[2])
             if (!lower_by(variables[i], &runtime.threads)) nonsense[bad++] = variables[i];
     }
     if (runtime.threads < 1) runtime.threads = 1;
-    if (runtime.threads > MOST_THREADS) runtime.threads = MOST_THREADS;
+    if (runtime.threads > WF_THREADS) runtime.threads = WF_THREADS;
     return bad;
 }
 
@@ -212,9 +211,9 @@ static bool acceptable(const wf_runtime *r, wf_error *error)
     if (!r->alloc != !r->release)
         return wf_error_set(error, "runtime: %s is given without %s",
                             r->alloc ? "alloc" : "release", r->alloc ? "release" : "alloc");
-    if (r->threads < 0 || r->threads > MOST_THREADS)
+    if (r->threads < 0 || r->threads > WF_THREADS)
         return wf_error_set(error, "runtime: threads is %d; expected 0 (the default) to %d",
-                            r->threads, MOST_THREADS);
+                            r->threads, WF_THREADS);
     for (int i = 0; i < 4; i++)
         if (r->reserved[i] || (r->files && r->files->reserved[i]))
             return wf_error_set(error,
@@ -249,7 +248,7 @@ void *wf_alloc(size_t bytes)
     if (bytes == 0 || bytes > PTRDIFF_MAX) return NULL;
     const wf_runtime *r = wf_runtime_use();
     void *memory = r->alloc(r->user, bytes);
-    if (((uintptr_t)memory & (ALIGNMENT - 1)) == 0) return memory;
+    if (((uintptr_t)memory & (WF_ALIGNMENT - 1)) == 0) return memory;
     r->release(r->user, memory); /* aligned loads would crash far from the cause */
     wf_log_line("runtime: alloc gave memory that is not 64-byte aligned; taken as none");
     return NULL;

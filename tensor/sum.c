@@ -221,7 +221,8 @@ static void run_parts(summing *s, int threads)
 void wf_loop_sum(const wf_loop *loop, int to, wf_dtype dtype, double scale, double divisor,
                  int threads, wf_sum_fn *fn, void *context)
 {
-    if (!loop || !fn || !wf_dtype_is_float(dtype) || to < 0 || to >= loop->operands || loop->count <= 0)
+    if (!loop || !fn || !wf_dtype_is_float(dtype) || to < 0 || to >= loop->operands ||
+        loop->count <= 0)
         return;
     summing s = { .loop = loop,
                   .to = to,
@@ -275,7 +276,8 @@ static void tensor_tile(void *context, const wf_sum_tile *tile)
 void wf_sum_tensor(const wf_tensor *x, const wf_tensor *to, double scale, double divisor,
                    int threads)
 {
-    if (!x || !to || !x->data || !to->data || x->dtype != to->dtype || !wf_dtype_is_float(x->dtype)) return;
+    if (!x || !to || !x->data || !to->data || x->dtype != to->dtype || !wf_dtype_is_float(x->dtype))
+        return;
     wf_dtype dtype = x->dtype;
     const int64_t n = wf_tensor_count(x);
     if (wf_tensor_count(to) == 1 && n < 2 * PART && wf_tensor_is_contiguous(x) &&
@@ -297,7 +299,7 @@ void wf_sum_tensor(const wf_tensor *x, const wf_tensor *to, double scale, double
 void wf_run_add(wf_dtype dtype, int64_t n, double scale, const void *x, int64_t step, void *to,
                 int64_t to_step)
 {
-    if (!is_float(dtype) || n <= 0 || !x || !to) return;
+    if (!wf_dtype_is_float(dtype) || n <= 0 || !x || !to) return;
     uint32_t fp = wf_fp_enter();
     wf_sum_kernels(dtype)->add[dtype == WF_F64](n, scale, x, step, to, to_step);
     wf_fp_leave(fp);
@@ -318,7 +320,9 @@ static void add_run(void *context, char *const pointer[], const int64_t stride[]
 
 void wf_tensor_accumulate(const wf_tensor *x, const wf_tensor *y, double scale, int threads)
 {
-    if (!x || !y || !x->data || !y->data || !is_float(x->dtype) || !is_float(y->dtype)) return;
+    if (!x || !y || !x->data || !y->data || !wf_dtype_is_float(x->dtype) ||
+        !wf_dtype_is_float(y->dtype))
+        return;
     const wf_tensor *const operand[] = { x, y };
     const wf_shape to = wf_tensor_shape(y);
     addition a = { scale, x->dtype, y->dtype };

@@ -13,6 +13,8 @@
 #include "tensor/size.h"
 #include "tensor/text.h"
 
+/* A double as an int32: truncated, held within range, 0 for NaN. The plain conversion is undefined
+ * outside the range. */
 static int32_t to_i32(double value)
 {
     if (!(value > -2147483649.0)) return value != value ? 0 : INT32_MIN;

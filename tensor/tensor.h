@@ -4,10 +4,9 @@
 #define WEFT_TENSOR_TENSOR_H
 
 #include "tensor/error.h"
+#include "tensor/limits.h"
 
 WF_BEGIN
-
-enum { WF_RANK = 8 };                              /* the highest rank */
 
 typedef enum wf_dtype { WF_F32 = 0, WF_F64 = 1, WF_I32 = 2 } wf_dtype;
 enum { WF_DTYPES = 3 };

@@ -109,6 +109,15 @@ static wf_var *zeros(wf_tape *t, wf_dtype dtype, wf_shape shape, const void *dat
     return wf_zeros(t, dtype, shape);
 }
 
+static wf_var *filled(wf_tape *t, wf_dtype dtype, wf_shape shape, const void *data)
+{
+    (void)data;
+    wf_tensor to;
+    wf_var *v = wf_constant_fill(t, dtype, shape, &to);
+    ck_assert(v ? to.data == wf_data(v) && wf_tensor_count(&to) == wf_count(v) : !to.data);
+    return v;
+}
+
 typedef wf_var *enter_fn(wf_tape *t, wf_dtype dtype, wf_shape shape, const void *data);
 
 static void enters(enter_fn *enter, const char *who)
@@ -161,6 +170,26 @@ static void arange_enters(void)
     wf_fail(now.t, "test: failed on purpose");
     ck_assert_ptr_null(wf_arange(now.t, WF_F64, 0, 3, 1));
     misuse_renew();
+}
+
+static void filling(void)
+{
+    enters(filled, "constant_fill");
+    misuse_renew();
+    QUIET(wf_count(wf_constant_fill(now.t, WF_F32, WF_SHAPE(3), NULL)) == 3);
+}
+
+static void memory_of_a_tape(void)
+{
+    QUIET(!wf_tape_memory(NULL, 8));
+    char *memory = wf_tape_memory(now.t, 0), *more = wf_tape_memory(now.t, 1000);
+    QUIET(memory && more && (uintptr_t)memory % WF_ALIGNMENT == 0);
+    QUIET((uintptr_t)more % WF_ALIGNMENT == 0);
+    for (int i = 0; i < 1000; i++) ck_assert_int_eq(more[i], 0);
+    REFUSES(wf_tape_memory(now.t, SIZE_MAX),
+            "tape_memory: out of memory for 18446744073709551615 bytes");
+    REFUSES(wf_tape_memory(now.t, SIZE_MAX / 4),
+            "tape_memory: out of memory for 4611686018427387903 bytes");
 }
 
 static void full_enters(void)
@@ -733,6 +762,8 @@ static const misuse table[] = {
     { OF(wf_constant_tensor), constant_tensor },
     { OF(wf_zeros), zeros_enter },
     { OF(wf_full), full_enters },
+    { OF(wf_constant_fill), filling },
+    { OF(wf_tape_memory), memory_of_a_tape },
     { OF(wf_arange), arange_enters },
     { OF(wf_rank), reading },
     { OF(wf_dim), reading },

@@ -114,6 +114,11 @@ static void dtypes_and_shapes(void)
     char text[64] = "untouched";
     QUIET(wf_dtype_size((wf_dtype)3) == 0 && wf_dtype_size((wf_dtype)-1) == 0);
     QUIET(!strcmp(wf_dtype_name((wf_dtype)99), "unknown"));
+    QUIET(!wf_dtype_describe((wf_dtype)WF_DTYPES) && !wf_dtype_describe((wf_dtype)-1));
+    QUIET(!wf_dtype_is_float((wf_dtype)99) && !wf_dtype_is_float(WF_I32));
+    QUIET(wf_dtype_is_float(WF_F32) && wf_dtype_is_float(WF_F64));
+    QUIET(!wf_element(WF_F64, NULL, 7) && wf_element((wf_dtype)99, text, 7) == text);
+    QUIET(wf_element(WF_F64, text, 2) == text + 16 && wf_element(WF_I32, text, 3) == text + 12);
     QUIET(wf_shape_count(NULL) == 0 && wf_shape_count(&scalar) == 1);
     QUIET(!wf_shape_equal(NULL, &scalar) && !wf_shape_equal(&scalar, NULL));
     QUIET(!wf_shape_equal(NULL, NULL) && !wf_shape_equal(&deep, &scalar));
@@ -524,6 +529,9 @@ static const misuse table[] = {
     { OF(wf_processor), the_processor },
     { OF(wf_dtype_size), dtypes_and_shapes },
     { OF(wf_dtype_name), dtypes_and_shapes },
+    { OF(wf_dtype_describe), dtypes_and_shapes },
+    { OF(wf_dtype_is_float), dtypes_and_shapes },
+    { OF(wf_element), dtypes_and_shapes },
     { OF(wf_shape_count), dtypes_and_shapes },
     { OF(wf_shape_check), dtypes_and_shapes },
     { OF(wf_shape_equal), dtypes_and_shapes },
