@@ -27,7 +27,7 @@
 #define SANITIZED 0
 #endif
 
-enum { TIMEOUT = SANITIZED ? 600 : 120, TESTS = 256, REASON = 400, PATHS = 8, LONGEST_PATH = 4096 };
+enum { TIMEOUT = SANITIZED ? 600 : 300, TESTS = 256, REASON = 400, PATHS = 8, LONGEST_PATH = 4096 };
 
 static struct {
     const TTest *test;
@@ -142,10 +142,41 @@ static int read_notes(void)
     return skipped;
 }
 
+/* ---- the runtime ---- */
+
+struct harness_heap heap;
+struct harness_said log_kept;
+
+static void *heap_alloc(void *user, size_t bytes)
+{
+    (void)user;
+    const int64_t now = ++heap.asked;
+    if (heap.fail_at && (heap.fail_on ? now >= heap.fail_at : now == heap.fail_at)) return NULL;
+    void *x = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    heap.live += x != NULL;
+    return x;
+}
+
+static void heap_release(void *user, void *x)
+{
+    (void)user;
+    heap.live--;
+    free(x);
+}
+
+static void keep_log(void *user, const char *text)
+{
+    (void)user;
+    log_kept.times++;
+    snprintf(log_kept.text, sizeof log_kept.text, "%s", text);
+}
+
+/* ---- main ---- */
+
 static TCase *all_tests(const char *part, const harness_suite *own)
 {
     TCase *all = tcase_create("tests");
-    tcase_set_timeout(all, own->timeout ? own->timeout : TIMEOUT);
+    tcase_set_timeout(all, TIMEOUT);
     tcase_add_checked_fixture(all, before_test, after_test);
     if (own->before || own->after) tcase_add_checked_fixture(all, own->before, own->after);
     for (int i = 0; i < n_tests; i++)
@@ -159,7 +190,11 @@ static int run_suite(int argc, char **argv, void (*add)(TCase *tests))
     const harness_suite own = &suite ? suite : (harness_suite){ 0 };
     const char *slash = strrchr(argv[0], '/'), *part = argc > 1 ? argv[1] : "";
     wf_error e = { "" };
-    if (own.runtime && !wf_runtime_set(own.runtime, &e)) return fprintf(stderr, "%s\n", e.text), 1;
+    const wf_runtime runtime = { .alloc = heap_alloc,
+                                 .release = heap_release,
+                                 .log = own.log ? own.log : keep_log,
+                                 .threads = own.threads };
+    if (&suite && !wf_runtime_set(&runtime, &e)) return fprintf(stderr, "%s\n", e.text), 1;
     if (own.child && strncmp(part, "--", 2) == 0) return own.child();
     notes = tmpfile();
     if (!notes || fcntl(fileno(notes), F_SETFL, O_APPEND | O_RDWR) != 0) {

@@ -5,6 +5,7 @@
 #define WEFT_TESTS_HARNESS_H
 
 #include <check.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -40,15 +41,26 @@ enum { HARNESS_SETTLED = HARNESS_ADDRESSES ? 6 : 2 };
 void harness_add(const TTest *test, int count);
 
 /* What a suite may say of itself, where it wants anything but its tests: `const harness_suite
- * suite = { .before = ... };`. */
+ * suite = { .before = ... };`. It then has the runtime below. */
 typedef struct harness_suite {
-    const wf_runtime *runtime;      /* set before all else */
-    void (*before)(void);           /* begins every test, in its process */
-    void (*after)(void);            /* ends every test that has not failed */
-    int (*child)(void);             /* runs instead of the tests where argv[1] begins with "--" */
-    int timeout;                    /* of one test, in seconds; 0: 120, and 600 when sanitized */
+    int threads;                               /* the ceiling; 0: as many as there are processors */
+    void (*log)(void *user, const char *text); /* NULL: kept in `log_kept` */
+    void (*before)(void);                      /* begins every test, in its process */
+    void (*after)(void);                       /* ends every test that has not failed */
+    int (*child)(void); /* runs instead of the tests where argv[1] begins with "--" */
 } harness_suite;
 extern const harness_suite suite __attribute__((weak));
+
+/* Memory is counted, and can be made to run out; what is logged is kept. */
+extern struct harness_heap {
+    atomic_llong asked, live; /* requests so far; blocks that are held */
+    int64_t fail_at;          /* the request that fails, 0: none */
+    bool fail_on;             /* and every one after it */
+} heap;
+extern struct harness_said {
+    int times;
+    char text[4096];
+} log_kept;
 
 /* The main of a suite that adds its tests by hand. */
 int harness_main(int argc, char **argv, const char *name, void (*add)(TCase *tests));

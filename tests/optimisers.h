@@ -1,4 +1,4 @@
-/* What the suites of optimisers share: a counting runtime, parameters with gradients given to
+/* What the suites of optimisers share: parameters with gradients given to
  * them, optimisers by name or by number, and a hash of all that they move. Included by the
  * suites, whose own copy it becomes. */
 #ifndef WEFT_TESTS_OPTIMISERS_H
@@ -6,48 +6,13 @@
 
 #include <weft.h>
 
-#include "tests/harness.h"
+#include "tests/fixture.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- a runtime that counts, for a process of its own ---- */
-
-static struct counts {
-    int64_t asked, fail_at, live; /* requests so far; the one that fails (0: none); blocks held */
-    int logs;
-    char text[1024];
-} counts;
-
-static void *counting_alloc(void *user, size_t bytes)
-{
-    (void)user;
-    if (++counts.asked == counts.fail_at) return NULL;
-    counts.live++;
-    return aligned_alloc(64, (bytes + 63) / 64 * 64);
-}
-
-static void counting_release(void *user, void *memory)
-{
-    (void)user;
-    counts.live--;
-    free(memory);
-}
-
-static void counting_log(void *user, const char *text)
-{
-    (void)user;
-    counts.logs++;
-    snprintf(counts.text, sizeof counts.text, "%s", text);
-}
-
-static inline void use_counting_runtime(void)
-{
-    ck_assert(wf_runtime_set(
-        &(wf_runtime){ .alloc = counting_alloc, .release = counting_release, .log = counting_log },
-        NULL));
-}
+const harness_suite suite = { 0 };
 
 static inline wf_module *module_of(wf_dtype dtype)
 {
@@ -95,28 +60,14 @@ static inline void set_number(wf_var *p, double number)
     wf_param_changed(p);
 }
 
-static inline size_t bytes_of(const wf_tensor *x)
-{
-    return (size_t)(wf_tensor_count(x) * wf_dtype_size(x->dtype));
-}
-
-static inline uint64_t hash_bytes(uint64_t hash, const void *at, size_t bytes)
-{
-    const unsigned char *byte = at;
-    for (size_t i = 0; i < bytes; i++) hash = (hash ^ byte[i]) * UINT64_C(0x100000001B3);
-    return hash;
-}
-
 /* Values, buffers, counts and rates of everything that an optimiser of this module moves. */
 static inline uint64_t hash_all(const wf_module *net, const wf_optim *optim)
 {
-    uint64_t hash = UINT64_C(0xCBF29CE484222325);
+    uint64_t hash = HASH;
     const wf_tensor *x;
     for (int64_t i = 0; i < wf_module_param_count(net); i++) {
-        x = wf_param_value(wf_module_param_at(net, i));
-        hash = hash_bytes(hash, x->data, bytes_of(x));
-        for (int k = 0; (x = wf_optim_state(optim, i, k)); k++)
-            hash = hash_bytes(hash, x->data, bytes_of(x));
+        hash = hash_tensor(hash, wf_param_value(wf_module_param_at(net, i)));
+        for (int k = 0; (x = wf_optim_state(optim, i, k)); k++) hash = hash_tensor(hash, x);
         hash = hash_bytes(hash, &(int64_t){ wf_optim_steps_of(optim, i) }, sizeof(int64_t));
     }
     for (int g = 0; g < wf_optim_groups(optim); g++)

@@ -24,7 +24,7 @@ typedef struct rig {
     wf_optim *adam;
     wf_carry *past;
     wf_tape *t;
-    int32_t *ids, *lengths;                        /* (T + 1, B) and (B) */
+    int32_t *ids, *lengths; /* (T + 1, B) and (B) */
 } rig;
 
 /* The id of a place in the text. */
@@ -50,13 +50,14 @@ static inline bool rig_make(rig *r, rig_size s, wf_error *e)
     memset(r, 0, sizeof *r);
     r->size = s;
     r->net = wf_module_new("rig", &(wf_module_options){ .seed = 3 });
-    r->embed = wf_embedding_new(r->net, "embed", &(wf_embedding_options){
-                                    .input = s.letters, .output = s.embed });
-    r->rnn = wf_rnn_new(r->net, "rnn", s.cell, &(wf_rnn_options){
-                            .input = s.embed, .hidden = s.hidden, .layers = s.layers,
-                            .dropout = s.dropout });
-    r->head = wf_linear_new(r->net, "head", &(wf_linear_options){
-                                .input = s.hidden, .output = s.letters });
+    r->embed = wf_embedding_new(r->net, "embed",
+                                &(wf_embedding_options){ .input = s.letters, .output = s.embed });
+    r->rnn = wf_rnn_new(
+        r->net, "rnn", s.cell,
+        &(wf_rnn_options){
+            .input = s.embed, .hidden = s.hidden, .layers = s.layers, .dropout = s.dropout });
+    r->head = wf_linear_new(r->net, "head",
+                            &(wf_linear_options){ .input = s.hidden, .output = s.letters });
     wf_adam_options adam = wf_adam_defaults();
     adam.lr = 2e-3;
     r->adam = wf_adam_new(r->net, &adam);
@@ -80,7 +81,8 @@ static inline bool rig_step(rig *r, int64_t step)
     for (int64_t i = 0; i <= s.time; i++)
         for (int64_t b = 0; b < s.batch; b++)
             r->ids[i * s.batch + b] = rig_id(b * 1013 + step * s.time + i, s.letters);
-    for (int64_t b = 0; b < s.batch; b++) r->lengths[b] = (int32_t)(1 + (b * 37 + step * 11) % s.time);
+    for (int64_t b = 0; b < s.batch; b++)
+        r->lengths[b] = (int32_t)(1 + (b * 37 + step * 11) % s.time);
     if (s.batch > 2) r->lengths[1] = 0, r->lengths[2] = (int32_t)s.time;
     wf_tensor input = wf_tensor_of(WF_I32, WF_SHAPE(s.time, s.batch), r->ids);
     wf_tensor target = wf_tensor_of(WF_I32, WF_SHAPE(s.time, s.batch), r->ids + s.batch);
@@ -121,7 +123,8 @@ static inline uint64_t rig_hash(const rig *r)
     for (int64_t i = 0; i < wf_module_param_count(r->net); i++)
         for (int k = 0; (x = wf_optim_state(r->adam, i, k)); k++) hash = rig_hash_tensor(hash, x);
     for (int64_t layer = 0; layer < r->size.layers; layer++)
-        for (int k = 0; (x = wf_carry_state(r->past, layer, 0, k)); k++) hash = rig_hash_tensor(hash, x);
+        for (int k = 0; (x = wf_carry_state(r->past, layer, 0, k)); k++)
+            hash = rig_hash_tensor(hash, x);
     return hash;
 }
 

@@ -5,32 +5,14 @@
 #include "autograd/views.h"
 #include "tensor/rng.h"
 #include "tensor/runtime.h"
-#include "tests/harness.h"
+#include "tests/tape.h"
 
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
-static void quiet(void *user, const char *text)
-{
-    (void)user;
-    (void)text;
-}
-
-static wf_tape *t;
-
-static void set_up(void)
-{
-    t = wf_tape_new(NULL);
-}
-
-static void tear_down(void)
-{
-    wf_tape_free(t);
-}
-
 /* Whole numbers from -9 to 9, which every dtype holds. */
-static wf_var *drawn(wf_dtype dtype, wf_shape shape, uint64_t seed)
+static wf_var *whole(wf_dtype dtype, wf_shape shape, uint64_t seed)
 {
     wf_var *x = wf_leaf(t, dtype, shape, NULL);
     for (int64_t i = 0; i < wf_count(x); i++) {
@@ -62,7 +44,7 @@ static void assert_same(const wf_var *a, const wf_var *b)
 TEST(flip_reverses_the_axes_that_are_named)
 {
     for (int dtype = WF_F32; dtype <= WF_I32; dtype++) {
-        wf_var *x = drawn((wf_dtype)dtype, WF_SHAPE(3, 5, 7), 1);
+        wf_var *x = whole((wf_dtype)dtype, WF_SHAPE(3, 5, 7), 1);
         wf_var *layout[] = { x, wf_transpose(t, x, 0, 2), wf_slice(t, x, 2, 1, WF_LAST, 2) };
         for (int k = 0; k < 3; k++)
             for (unsigned axes = 0; axes < 8; axes++) {
@@ -88,7 +70,7 @@ TEST(flip_reverses_the_axes_that_are_named)
 
 TEST(the_derivative_of_a_large_flip_is_flipped_for_any_number_of_threads)
 {
-    wf_var *x = drawn(WF_F32, WF_SHAPE(300, 211), 1), *y = drawn(WF_F32, WF_SHAPE(300, 211), 2);
+    wf_var *x = whole(WF_F32, WF_SHAPE(300, 211), 1), *y = whole(WF_F32, WF_SHAPE(300, 211), 2);
     wf_var *loss = wf_sum(t,
                           wf_mul(t, wf_flip(t, wf_transpose(t, x, 0, 1), WF_AXES(0, 1)),
                                  wf_transpose(t, y, 0, 1)),
@@ -102,7 +84,7 @@ TEST(the_derivative_of_a_large_flip_is_flipped_for_any_number_of_threads)
 
 TEST(permute_is_transposes_one_after_another_and_its_own_inverse_undoes_it)
 {
-    wf_var *x = drawn(WF_F64, WF_SHAPE(2, 3, 5, 7), 1);
+    wf_var *x = whole(WF_F64, WF_SHAPE(2, 3, 5, 7), 1);
     wf_var *y = wf_permute(t, x, WF_AXES(2, 0, -1, 1));
     assert_same(y, wf_transpose(t, wf_transpose(t, wf_transpose(t, x, 0, 2), 1, 2), 2, 3));
     ck_assert_ptr_eq(wf_data(y), wf_data(x));
@@ -113,7 +95,7 @@ TEST(permute_is_transposes_one_after_another_and_its_own_inverse_undoes_it)
 
 TEST(squeeze_undoes_unsqueeze)
 {
-    wf_var *x = drawn(WF_F64, WF_SHAPE(3, 5), 1);
+    wf_var *x = whole(WF_F64, WF_SHAPE(3, 5), 1);
     for (int axis = -3; axis <= 2; axis++)
         assert_same(wf_squeeze(t, wf_unsqueeze(t, x, axis), axis), x);
     wf_var *one = wf_leaf(t, WF_F64, WF_SHAPE(1), NULL);
@@ -150,7 +132,7 @@ TEST(cast_keeps_what_the_other_dtype_holds_in_every_layout)
 {
     for (int from = WF_F32; from <= WF_I32; from++)
         for (int to = WF_F32; to <= WF_I32; to++) {
-            wf_var *x = drawn((wf_dtype)from, WF_SHAPE(30, 7), 1);
+            wf_var *x = whole((wf_dtype)from, WF_SHAPE(30, 7), 1);
             wf_var *layout[] = { x, wf_transpose(t, x, 0, 1), wf_slice(t, x, 1, 1, 6, 2) };
             for (int k = 0; k < 3; k++) {
                 wf_var *y = wf_cast(t, layout[k], (wf_dtype)to);
@@ -181,7 +163,7 @@ TEST(a_derivative_goes_through_casts_in_the_dtype_of_each_side)
 {
     for (int from = WF_F32; from <= WF_F64; from++)
         for (int graph = 0; graph < 2; graph++) {
-            wf_var *x = drawn((wf_dtype)from, WF_SHAPE(5, 3), 1), *grad;
+            wf_var *x = whole((wf_dtype)from, WF_SHAPE(5, 3), 1), *grad;
             wf_var *y = wf_cast(t, wf_transpose(t, x, 0, 1), from == WF_F32 ? WF_F64 : WF_F32);
             wf_var *loss = wf_sum(t, wf_square(t, y), NULL);
             ck_assert(wf_grad(t, 1, &loss, NULL, 1, &x, &grad,
@@ -272,7 +254,7 @@ TEST(a_mask_of_lengths_is_1_up_to_each_end)
 TEST(a_norm_is_the_root_of_the_sum_of_squares)
 {
     for (int dtype = WF_F32; dtype <= WF_F64; dtype++) {
-        wf_var *x = drawn((wf_dtype)dtype, WF_SHAPE(7, 300, 11), 1);
+        wf_var *x = whole((wf_dtype)dtype, WF_SHAPE(7, 300, 11), 1);
         wf_var *all = wf_norm(t, x, NULL), *some = wf_norm(t, x, WF_AXES(1)),
                *kept = wf_norm_keep(t, x, WF_AXES(0, 2));
         wf_var *squares = wf_square(t, x),
@@ -347,6 +329,4 @@ TEST(the_second_derivative_of_a_norm_at_0_is_0)
     for (int i = 0; i < 3; i++) ck_assert_double_eq(wf_at(second, i), 0);
 }
 
-const harness_suite suite = { .runtime = &(const wf_runtime){ .log = quiet },
-                              .before = set_up,
-                              .after = tear_down };
+const harness_suite suite = { .before = set_up, .after = tear_down };

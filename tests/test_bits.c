@@ -4,7 +4,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "tests/harness.h"
+#include "tests/fixture.h"
 #include "tests/rig.h"
 
 #include <fenv.h>
@@ -171,13 +171,13 @@ static uint64_t random_numbers(void)
         { .kind = WF_INIT_IDENTITY, .a = 0.1 },
     };
     for (wf_dtype dtype = WF_F32; dtype <= WF_F64; dtype++) {
-        wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 3, .dtype = dtype });
+        OWN(wf_module) *net = wf_module_new("net",
+                                            &(wf_module_options){ .seed = 3, .dtype = dtype });
         for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
             char name[8] = { 'w', (char)('a' + i) };
             wf_var *v = wf_param_new(net, name, WF_SHAPE(6, 5), kinds[i]);
             hash = rig_hash_tensor(hash, wf_param_value(v));
         }
-        wf_module_free(net);
     }
     return hash;
 }
@@ -250,17 +250,17 @@ static uint64_t rules(void)
 {
     uint64_t hash = 1;
     for (int rule = 0; rule < 4; rule++) {
-        wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 3 });
+        OWN(wf_module) *net = wf_module_new("net", &(wf_module_options){ .seed = 3 });
         wf_linear *layer = wf_linear_new(net, "layer",
                                          &(wf_linear_options){ .input = 4, .output = 3 });
-        wf_optim *o =
+        OWN(wf_optim) *o =
             rule == 0
                 ? wf_sgd_new(net, &(wf_sgd_options){ .lr = 0.1, .momentum = 0.9, .nesterov = true })
             : rule == 1
                 ? wf_rmsprop_new(net, &(wf_rmsprop_options){ .centered = true, .alpha = 0.7 })
             : rule == 2 ? wf_adam_new(net, &(wf_adam_options){ .amsgrad = true })
                         : wf_adamw_new(net, &(wf_adamw_options){ .lr = 0.01 });
-        wf_tape *t = wf_tape_new(NULL);
+        OWN(wf_tape) *t = wf_tape_new(NULL);
         for (int step = 0; step < 3; step++) {
             wf_tape_reset(t);
             wf_var *x = wf_full(t, WF_F32, WF_SHAPE(2, 4), 0.3);
@@ -276,9 +276,6 @@ static uint64_t rules(void)
         if (!wf_optim_save(o, path, &e) || !wf_optim_load(o, path, &e)) hash = 0;
         hash = mix_number(hash, wf_optim_lr(o));
         hash ^= rig_hash_net(net);
-        wf_tape_free(t);
-        wf_optim_free(o);
-        wf_module_free(net);
     }
     return hash;
 }
@@ -389,5 +386,3 @@ TEST_EACH(the_callers_rounding_mode_and_traps_change_no_bit_and_are_given_back, 
         ck_assert_msg(got == want, "%s, %s: other bits", w->name, modes[i].name);
     }
 }
-
-const harness_suite suite = { .timeout = 600 };

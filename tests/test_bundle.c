@@ -3,7 +3,7 @@
 #define _GNU_SOURCE
 #include <weft.h>
 
-#include "tests/harness.h"
+#include "tests/fixture.h"
 
 #include <float.h>
 #include <locale.h>
@@ -12,32 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-/* ---- a runtime in which the k-th request for memory fails ---- */
-
-static int64_t asked, failing, living;
-
-static void *hook_alloc(void *user, size_t bytes)
-{
-    (void)user;
-    if (++asked == failing) return NULL;
-    living++;
-    return aligned_alloc(64, (bytes + 63) / 64 * 64);
-}
-
-static void hook_release(void *user, void *memory)
-{
-    (void)user;
-    living--;
-    free(memory);
-}
-
-static const char *path_of(const char *name)
-{
-    static char path[1024];
-    snprintf(path, sizeof path, "%s/%s", harness_folder(), name);
-    return path;
-}
 
 static wf_archive *reloaded(const wf_bundle *b)
 {
@@ -55,7 +29,7 @@ TEST(what_is_added_is_found_under_its_names_in_the_order_of_adding)
     wf_tensor tensor = wf_tensor_of(WF_F32, WF_SHAPE(2, 3), w), turned, state;
     state = wf_tensor_of(WF_F64, WF_SHAPE(3), m);
     ck_assert(wf_view_transpose(&tensor, 0, 1, &turned));
-    wf_bundle *b = wf_bundle_new();
+    OWN(wf_bundle) *b = wf_bundle_new();
     char name[] = "model.weight";
     ck_assert(wf_bundle_add(b, name, &tensor));
     memset(name, '?', sizeof name - 1); /* names are copied */
@@ -64,7 +38,7 @@ TEST(what_is_added_is_found_under_its_names_in_the_order_of_adding)
     w[0] = 10; /* read when the bundle is saved; the copy is of before */
     for (int32_t i = 0; i < 3; i++)
         ck_assert(wf_bundle_copyf(b, &(wf_tensor){ .data = &i, .dtype = WF_I32 }, "count.%d", i));
-    wf_archive *a = reloaded(b);
+    OWN(wf_archive) *a = reloaded(b);
     ck_assert_int_eq(wf_archive_count(a), 6);
     ck_assert_str_eq(wf_archive_at(a, 1)->name, "optim.층.weight.m");
     ck_assert_str_eq(wf_archive_at(a, 5)->name, "count.2");
@@ -78,28 +52,25 @@ TEST(what_is_added_is_found_under_its_names_in_the_order_of_adding)
     for (int i = 0; i < 3; i++)
         ck_assert_double_eq(wf_tensor_at(wf_archive_findf(a, "count.%d", i), 0), i);
     ck_assert_ptr_null(wf_archive_findf(a, "count.%d", 3));
-    wf_archive_free(a);
-    wf_bundle_free(b);
 }
 
 TEST(a_bundle_grows_on_after_it_was_saved)
 {
     double x = 1;
-    wf_bundle *b = wf_bundle_new();
+    OWN(wf_bundle) *b = wf_bundle_new();
     for (int i = 0; i < 3; i++) {
         wf_archive *a = reloaded(b);
         ck_assert_int_eq(wf_archive_count(a), i);
         wf_archive_free(a);
         ck_assert(wf_bundle_copyf(b, &(wf_tensor){ .data = &x, .dtype = WF_F64 }, "x%d", i));
     }
-    wf_bundle_free(b);
 }
 
 TEST(names_of_any_length_are_kept_whole)
 {
     double x = 1;
     char longest[3000];
-    wf_bundle *b = wf_bundle_new();
+    OWN(wf_bundle) *b = wf_bundle_new();
     memset(longest, 'n', sizeof longest);
     longest[sizeof longest - 1] = 0;
     for (int n = 500; n < 520; n++)
@@ -107,12 +78,10 @@ TEST(names_of_any_length_are_kept_whole)
             wf_bundle_addf(b, &(wf_tensor){ .data = &x, .dtype = WF_F64 }, "%.*s", n, longest));
     ck_assert(wf_bundle_addf(b, &(wf_tensor){ .data = &x, .dtype = WF_F64 }, "%s.x", longest));
     ck_assert(wf_bundle_meta(b, longest, "%s%s", longest, longest));
-    wf_archive *a = reloaded(b);
+    OWN(wf_archive) *a = reloaded(b);
     for (int n = 500; n < 520; n++) ck_assert_ptr_nonnull(wf_archive_findf(a, "%.*s", n, longest));
     ck_assert_ptr_nonnull(wf_archive_findf(a, "%s.x", longest));
     ck_assert_uint_eq(strlen(wf_archive_meta(a, longest)), 2 * (sizeof longest - 1));
-    wf_archive_free(a);
-    wf_bundle_free(b);
 }
 
 TEST(metadata_comes_back_as_the_number_it_was_in_a_locale_with_commas)
@@ -167,14 +136,14 @@ TEST(metadata_that_is_not_wholly_a_number_is_none)
     static const char *const neither[] = { "", " 1", "1 ", "\n1", "1x", "x", "1,5", "--1", "1 2" };
     static const char *const no_integer[] = { "1.5", "9223372036854775808", "1e3", "nan", "0x" };
     static const char *const no_number[] = { "1e999", "-1e999", "0x" };
-    wf_bundle *b = wf_bundle_new();
+    OWN(wf_bundle) *b = wf_bundle_new();
     char key[32];
 #define EACH(list) for (int i = 0; i < (int)(sizeof(list) / sizeof *(list)); i++)
     EACH(neither) snprintf(key, sizeof key, "a%d", i), wf_bundle_meta(b, key, "%s", neither[i]);
     EACH(no_integer)
     snprintf(key, sizeof key, "b%d", i), wf_bundle_meta(b, key, "%s", no_integer[i]);
     EACH(no_number) snprintf(key, sizeof key, "c%d", i), wf_bundle_meta(b, key, "%s", no_number[i]);
-    wf_archive *a = reloaded(b);
+    OWN(wf_archive) *a = reloaded(b);
     int64_t whole = 7;
     double number = 7;
     EACH(neither)
@@ -197,39 +166,33 @@ TEST(metadata_that_is_not_wholly_a_number_is_none)
     ck_assert(!wf_archive_meta_number(a, "none", &number));
     ck_assert_int_eq(whole, 7);
     ck_assert_double_eq(number, 7);
-    wf_archive_free(a);
-    wf_bundle_free(b);
 }
 
 TEST(modules_of_several_trees_share_a_file_under_their_prefixes)
 {
-    wf_bundle *b = wf_bundle_new();
-    wf_module *one = wf_module_new("one", &(wf_module_options){ .seed = 1 }),
-              *two = wf_module_new("two", &(wf_module_options){ .seed = 2 });
+    OWN(wf_bundle) *b = wf_bundle_new();
+    OWN(wf_module) *one = wf_module_new("one", &(wf_module_options){ .seed = 1 }),
+                   *two = wf_module_new("two", &(wf_module_options){ .seed = 2 });
     wf_linear_new(one, "head", &(wf_linear_options){ .input = 2, .output = 3 });
     wf_linear_new(wf_module_child(two, "deep"), "head",
                   &(wf_linear_options){ .input = 3, .output = 4 });
     ck_assert(wf_module_to_bundle(one, b, "generator."));
     ck_assert(wf_module_to_bundle(two, b, "critic."));
     ck_assert(wf_module_to_bundle(two, b, NULL));
-    wf_archive *a = reloaded(b);
+    OWN(wf_archive) *a = reloaded(b);
     ck_assert_int_eq(wf_archive_count(a), 6);
     ck_assert_double_eq(wf_tensor_at(wf_archive_find(a, "generator.head.weight"), 5),
                         wf_tensor_at(wf_param_value(wf_module_param_at(one, 0)), 5));
     ck_assert_double_eq(wf_tensor_at(wf_archive_find(a, "critic.deep.head.bias"), 3),
                         wf_tensor_at(wf_param_value(wf_module_param_at(two, 1)), 3));
     ck_assert_ptr_nonnull(wf_archive_find(a, "deep.head.bias"));
-    wf_archive_free(a);
-    wf_bundle_free(b);
-    wf_module_free(one);
-    wf_module_free(two);
 }
 
 TEST(fifty_thousand_names_are_told_apart)
 {
     enum { N = 50000 };
     double x = 1;
-    wf_bundle *b = wf_bundle_new();
+    OWN(wf_bundle) *b = wf_bundle_new();
     for (int i = 0; i < N; i++)
         ck_assert(wf_bundle_addf(b, &(wf_tensor){ .data = &x, .dtype = WF_F64 }, "layer.%d", i));
     ck_assert(wf_bundle_ok(b, NULL));
@@ -240,7 +203,6 @@ TEST(fifty_thousand_names_are_told_apart)
     wf_error e = { "" };
     ck_assert(!wf_bundle_ok(b, &e));
     ck_assert_str_eq(e.text, "bundle: two tensors are named 'layer.16666'");
-    wf_bundle_free(b);
 }
 
 /* Everything a bundle does, in little. */
@@ -248,7 +210,7 @@ static bool build(wf_error *error)
 {
     double x[3] = { 1, 2, 3 };
     wf_tensor tensor = wf_tensor_of(WF_F64, WF_SHAPE(3), x);
-    wf_bundle *b = wf_bundle_new();
+    OWN(wf_bundle) *b = wf_bundle_new();
     for (int i = 0; i < 20; i++) {
         char key[16];
         snprintf(key, sizeof key, "k%d", i);
@@ -257,29 +219,27 @@ static bool build(wf_error *error)
         wf_bundle_meta(b, key, "%d", i);
     }
     bool saved = wf_bundle_save(b, path_of("little"), error);
-    wf_bundle_free(b);
     return saved;
 }
 
 TEST(whatever_request_for_memory_fails_a_bundle_says_so_and_saves_nothing)
 {
-    for (failing = 1;; failing++) {
+    for (heap.fail_at = 1;; heap.fail_at++) {
         wf_error e = { "" };
-        asked = living = 0;
+        heap.asked = heap.live = 0;
         bool saved = build(&e);
-        ck_assert_int_eq(living, 0);
-        if (asked < failing) {
+        ck_assert_int_eq(heap.live, 0);
+        if (heap.asked < heap.fail_at) {
             ck_assert_msg(saved, "%s", e.text);
             break;
         }
         ck_assert(!saved);
-        ck_assert_msg(strstr(e.text, failing == 1 ? "never made" : "not enough memory"), "%s",
+        ck_assert_msg(strstr(e.text, heap.fail_at == 1 ? "never made" : "not enough memory"), "%s",
                       e.text);
         ck_assert_int_ne(access(path_of("little"), F_OK), 0);
     }
-    ck_assert_int_gt(failing, 50);
-    failing = 0;
+    ck_assert_int_gt(heap.fail_at, 50);
+    heap.fail_at = 0;
 }
 
-const harness_suite suite = { .runtime = &(const wf_runtime){ .alloc = hook_alloc,
-                                                              .release = hook_release } };
+const harness_suite suite = { 0 };

@@ -1,7 +1,6 @@
 /* Cells and layers as they are made: parameters, derivatives of first and second order, the
  * proof of a cell, and the words for what does not fit. */
-#include "tests/harness.h"
-#include "tests/kinds.h"
+#include "tests/cells.h"
 
 /* ---- second derivatives ---- */
 
@@ -12,7 +11,7 @@ typedef struct checked {
 static bool run_checked(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n_out)
 {
     const checked *c = context;
-    wf_var *final[STATES];
+    wf_var *final[WF_CELL_STATES];
     out[0] = wf_rnn_forward(t, c->rnn, in[0],
                             &(wf_rnn_call){ .initial = in + 1, .lengths = in[3], .final = final });
     out[1] = final[0];
@@ -25,36 +24,26 @@ TEST_EACH(second_derivatives_of_a_ragged_lstm_of_two_layers_agree_with_differenc
 {
     enum { T = 3, B = 3, I = 2, H = 3 };
     static int32_t lengths[B] = { 1, T, 2 };
-    wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 5 });
+    OWN(wf_module) *net = wf_module_new("net", &(wf_module_options){ .seed = 5 });
     checked c = { wf_lstm_new(
         net, "lstm",
         &(wf_rnn_options){ .input = I, .hidden = H, .layers = 2, .bidirectional = _i == 1 }) };
     ck_assert(wf_module_ok(net, NULL));
-    int64_t places = _i == 1 ? 4 : 2;
-    double *x = normals(1, T * B * I, 1), *h = normals(2, places * B * H, 0.5),
-           *s = normals(3, places * B * H, 0.5);
+    int64_t stacked = _i == 1 ? 4 : 2;
+    double *x = normals(1, T * B * I, 1), *h = normals(2, stacked * B * H, 0.5),
+           *s = normals(3, stacked * B * H, 0.5);
     const wf_tensor in[4] = {
         wf_tensor_of(WF_F64, WF_SHAPE(T, B, I), x),
-        wf_tensor_of(WF_F64, WF_SHAPE(places, B, H), h),
-        wf_tensor_of(WF_F64, WF_SHAPE(places, B, H), s),
+        wf_tensor_of(WF_F64, WF_SHAPE(stacked, B, H), h),
+        wf_tensor_of(WF_F64, WF_SHAPE(stacked, B, H), s),
         wf_tensor_of(WF_I32, WF_SHAPE(B), lengths),
     };
     wf_report r = wf_gradcheck(run_checked, &c, 4, in, &(wf_check_options){ .module = net });
     ck_assert_msg(r.ok, "%s", r.text);
     ck_assert_int_gt(r.checked, 0);
-    free(x);
-    free(h);
-    free(s);
-    wf_module_free(net);
 }
 
 /* ---- words ---- */
-
-static void assert_fails(wf_tape *t, const char *text)
-{
-    ck_assert_str_eq(wf_tape_error(t), text);
-    wf_tape_reset(t);
-}
 
 TEST(calls_that_do_not_fit_are_told_what_does)
 {
@@ -62,8 +51,8 @@ TEST(calls_that_do_not_fit_are_told_what_does)
     wf_rnn *lstm = wf_lstm_new(encoder, "lstm",
                                &(wf_rnn_options){ .input = 4, .hidden = 6, .layers = 2 });
     wf_rnn *gru = wf_gru_new(net, "gru", &(wf_rnn_options){ .input = 4, .hidden = 6 });
-    wf_carry *carry = wf_carry_new(lstm, 3);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_carry) *carry = wf_carry_new(lstm, 3);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     ck_assert(wf_module_ok(net, NULL));
 
     wf_rnn_forward(t, lstm, wf_zeros(t, WF_F32, WF_SHAPE(5, 3, 7)), NULL);
@@ -114,8 +103,6 @@ TEST(calls_that_do_not_fit_are_told_what_does)
     ck_assert_ptr_null(wf_rnn_forward(t, lstm, x, &(wf_rnn_call){ .final = final }));
     ck_assert(final[0] == NULL && final[1] == NULL);
     assert_fails(t, "the first failure");
-    wf_tape_free(t);
-    wf_carry_free(carry);
     wf_module_free(net);
 }
 
@@ -133,16 +120,14 @@ static const wf_cell sulking_cell = { .name = "sulking",
 
 TEST(a_step_that_makes_a_state_of_another_shape_is_told)
 {
-    wf_module *net = wf_module_new("net", NULL);
+    OWN(wf_module) *net = wf_module_new("net", NULL);
     wf_rnn *rnn = wf_rnn_new(net, "rnn", &sulking_cell,
                              &(wf_rnn_options){ .input = 4, .hidden = 6 });
     ck_assert(wf_module_ok(net, NULL));
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     ck_assert_ptr_null(wf_rnn_forward(t, rnn, wf_zeros(t, WF_F32, WF_SHAPE(5, 3, 4)), NULL));
     assert_fails(t,
                  "cell 'sulking': its step made state h f32 (3, 4); expected f32 (3, 6)\n  in rnn");
-    wf_tape_free(t);
-    wf_module_free(net);
 }
 
 static const struct refused {
@@ -176,14 +161,13 @@ static const struct refused {
 TEST_EACH(options_that_make_no_sense_fail_the_tree_with_one_sentence,
           sizeof refused / sizeof refused[0])
 {
-    wf_module *net = wf_module_new("net", NULL);
+    OWN(wf_module) *net = wf_module_new("net", NULL);
     wf_error error = { { 0 } };
     ck_assert_ptr_null(wf_rnn_new(net, "r", refused[_i].cell(), &refused[_i].options));
     ck_assert(!wf_module_ok(net, &error));
     ck_assert_str_eq(error.text, refused[_i].text);
     ck_assert_ptr_null(wf_carry_new(NULL, 3));
     ck_assert(!wf_carry_ok(NULL, &error));
-    wf_module_free(net);
 }
 
 TEST(what_cannot_be_carried_is_refused)
@@ -232,7 +216,7 @@ TEST(parameters_are_named_and_shaped_as_pytorch_has_them)
         { "rnn.weight_ih_l1", { 2, { 28, 6 } } },
         { "rnn.weight_hh_l1", { 2, { 28, 3 } } },
     };
-    bench b = bench_of(7, true, WF_F32); /* the projected one */
+    OWN(fixture) b = fixture_of(7, true, WF_F32); /* the projected one */
     ck_assert_int_eq(wf_module_param_count(b.net), 20);
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
         wf_var *p = wf_module_param_at(b.net, (int64_t)i);
@@ -246,12 +230,11 @@ TEST(parameters_are_named_and_shaped_as_pytorch_has_them)
         }
         ck_assert(largest > bound / 2);
     }
-    bench_free(&b);
 }
 
 TEST(initial_values_are_an_option_for_either_side)
 {
-    wf_module *net = wf_module_new("net", NULL);
+    OWN(wf_module) *net = wf_module_new("net", NULL);
     wf_gru_new(net, "gru",
                &(wf_rnn_options){ .input = 4,
                                   .hidden = 3,
@@ -266,30 +249,26 @@ TEST(initial_values_are_an_option_for_either_side)
         ck_assert(wf_at(back, i) == (i % 9 % 4 == 0 ? 2 : 0));
     for (int64_t i = 0; i < wf_count(bias); i++)
         ck_assert(wf_at(bias, i) != 0 && wf_at(bias, i) != 0.25);
-    wf_module_free(net);
 }
 
 TEST(without_biases_there_are_none)
 {
-    bench b = bench_of(3, true, WF_F32);
+    OWN(fixture) b = fixture_of(3, true, WF_F32);
     ck_assert_int_eq(wf_module_param_count(b.net), 4);
     for (int64_t i = 0; i < 4; i++)
         ck_assert_ptr_null(strstr(wf_param_path(wf_module_param_at(b.net, i)), "bias"));
-    bench_free(&b);
 }
 
 TEST(plain_options_come_from_the_prototype)
 {
-    bench b = bench_of(1, true, WF_F32); /* the one with relu */
-    outcome o = run_trial(&b.trial);
+    OWN(fixture) b = fixture_of(1, true, WF_F32); /* the one with relu */
+    cell_result o = run_case(&b.on);
     bool beyond = false;
     for (int64_t i = 0; i < o.n_y; i++) {
         ck_assert(o.y[i] >= 0);
         beyond |= o.y[i] > 1;
     }
     ck_assert(beyond); /* tanh is never */
-    outcome_free(&o);
-    bench_free(&b);
 }
 
 /* ---- the GRU as it was first published ---- */
@@ -334,7 +313,7 @@ static void gru_by_hand(const wf_module *net, int64_t time, int64_t stride, cons
 
 TEST_EACH(a_gru_that_resets_before_the_product_is_the_published_one, 2)
 {
-    wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 4, .dtype = WF_F64 });
+    OWN(wf_module) *net = wf_module_new("net", &(wf_module_options){ .seed = 4, .dtype = WF_F64 });
     wf_rnn *gru = wf_gru_new(
         net, "gru",
         &(wf_rnn_options){
@@ -342,9 +321,9 @@ TEST_EACH(a_gru_that_resets_before_the_product_is_the_published_one, 2)
     ck_assert(wf_module_ok(net, NULL));
     double *x = normals(1, TIME * BATCH * INPUT, 1), *h = normals(2, BATCH * HIDDEN, 0.5),
            want[TIME * HIDDEN];
-    wf_tape *t = wf_tape_new(NULL);
-    wf_var *initial = var_of(t, WF_F64, false, WF_SHAPE(1, BATCH, HIDDEN), h);
-    wf_var *y = wf_rnn_forward(t, gru, var_of(t, WF_F64, false, WF_SHAPE(TIME, BATCH, INPUT), x),
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    wf_var *initial = cell_var(t, WF_F64, false, WF_SHAPE(1, BATCH, HIDDEN), h);
+    wf_var *y = wf_rnn_forward(t, gru, cell_var(t, WF_F64, false, WF_SHAPE(TIME, BATCH, INPUT), x),
                                &(wf_rnn_call){ .initial = &initial });
     ck_assert_msg(y != NULL, "%s", wf_tape_error(t));
     for (int b = 0; b < BATCH; b++) {
@@ -353,10 +332,6 @@ TEST_EACH(a_gru_that_resets_before_the_product_is_the_published_one, 2)
             ck_assert_double_eq_tol(wf_at(y, (i / HIDDEN * BATCH + b) * HIDDEN + i % HIDDEN),
                                     want[i], 1e-13);
     }
-    free(x);
-    free(h);
-    wf_tape_free(t);
-    wf_module_free(net);
 }
 
 /* ---- the checker ---- */
@@ -552,13 +527,13 @@ TEST(a_sequence_that_computes_padding_and_hides_it_is_found_out_where_the_step_i
 /* The smallest case that once had NaN for gradients: two sequences of 4 and 2 steps. */
 TEST(gradients_of_a_cell_that_divides_by_its_inputs_norm_are_finite_in_a_ragged_batch)
 {
-    wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 3 });
+    OWN(wf_module) *net = wf_module_new("net", &(wf_module_options){ .seed = 3 });
     wf_rnn *rnn = wf_rnn_new(net, "rnn", &undefined[0],
                              &(wf_rnn_options){ .input = 3, .hidden = 5 });
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     double *x = normals(1, 4 * 2 * 3, 1);
     wf_var *lengths = wf_constant(t, WF_I32, WF_SHAPE(2), (int32_t[]){ 4, 2 });
-    wf_var *y = wf_rnn_forward(t, rnn, var_of(t, WF_F32, true, WF_SHAPE(4, 2, 3), x),
+    wf_var *y = wf_rnn_forward(t, rnn, cell_var(t, WF_F32, true, WF_SHAPE(4, 2, 3), x),
                                &(wf_rnn_call){ .lengths = lengths });
     ck_assert_msg(wf_backward(t, wf_sum(t, wf_square(t, y), NULL)), "%s", wf_tape_error(t));
     for (int64_t i = 0; i < wf_module_param_count(net); i++) {
@@ -567,9 +542,6 @@ TEST(gradients_of_a_cell_that_divides_by_its_inputs_norm_are_finite_in_a_ragged_
         for (int64_t k = 0; k < wf_tensor_count(g); k++)
             ck_assert(isfinite(wf_tensor_at(g, k)) && wf_tensor_at(g, k) != 0);
     }
-    free(x);
-    wf_tape_free(t);
-    wf_module_free(net);
 }
 
 TEST_EACH(a_faulty_cell_is_found_out, sizeof faulty / sizeof faulty[0])

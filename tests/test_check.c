@@ -5,41 +5,13 @@
 #include "autograd/views.h"
 #include "tensor/rng.h"
 #include "tensor/runtime.h"
-#include "tests/harness.h"
+#include "tests/fixture.h"
 #include "tests/toy_op.h"
 
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- the runtime of this suite: three threads, memory that can be made to fail ---- */
-
-static long allocations, live, fail_at = -1;
-static bool fail_on; /* and every one after it */
-
-static void *counted_alloc(void *user, size_t bytes)
-{
-    (void)user;
-    allocations++;
-    if (fail_at >= 0 && (fail_on ? allocations >= fail_at : allocations == fail_at)) return NULL;
-    void *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    if (memory) live++;
-    return memory;
-}
-
-static void counted_release(void *user, void *memory)
-{
-    (void)user;
-    live--;
-    free(memory);
-}
-
-static void no_log(void *user, const char *text)
-{
-    (void)user;
-    (void)text;
-}
 
 static int rows(void)
 {
@@ -501,7 +473,7 @@ static bool with_params(wf_tape *t, void *context, wf_var *const in[], wf_var *o
 
 TEST(the_parameters_of_a_module_are_proved_in_double_and_left_alone)
 {
-    wf_module *m = wf_module_new("net", NULL);
+    OWN(wf_module) *m = wf_module_new("net", NULL);
     wf_var *w = wf_param_new(m, "w", WF_SHAPE(3, 3), (wf_init){ .kind = WF_INIT_NORMAL, .b = 1 });
     wf_var *b = wf_param_new(m, "b", WF_SHAPE(3), (wf_init){ .kind = WF_INIT_NORMAL, .b = 1 });
     double x[6];
@@ -515,7 +487,6 @@ TEST(the_parameters_of_a_module_are_proved_in_double_and_left_alone)
     /* Without the module they stay floats, which an op does not mix with doubles. */
     r = wf_gradcheck(with_params, m, 1, &in, NULL);
     ck_assert(!r.ok);
-    wf_module_free(m);
 }
 
 static wf_op planted;
@@ -686,15 +657,15 @@ TEST_EACH(a_check_without_memory_fails_with_a_sentence_and_leaks_nothing, 4)
     wf_report (*const check[])(void) = { check_toy, check_function };
     wf_report r = check[_i % 2]();
     ck_assert_msg(r.ok, "%s", r.text);
-    fail_on = _i / 2;
-    long before = live, k = 1, refused = 0;
+    heap.fail_on = _i / 2;
+    long before = heap.live, k = 1, refused = 0;
     for (;; k += k < 200 ? 1 : k / 6) {
-        allocations = 0;
-        fail_at = k;
+        heap.asked = 0;
+        heap.fail_at = k;
         r = check[_i % 2]();
-        fail_at = -1;
-        ck_assert_int_eq(live, before);
-        if (allocations < k) break;
+        heap.fail_at = 0;
+        ck_assert_int_eq(heap.live, before);
+        if (heap.asked < k) break;
         refused += !r.ok;
         /* A tape may do without (it keeps its chunks unmerged); then the proof is whole. */
         ck_assert_msg(r.ok || strstr(r.text, "memory"), "allocation %ld: %s", k, r.text);
@@ -703,7 +674,4 @@ TEST_EACH(a_check_without_memory_fails_with_a_sentence_and_leaks_nothing, 4)
     ck_assert_msg(r.ok, "%s", r.text);
 }
 
-const harness_suite suite = { .runtime = &(const wf_runtime){ .alloc = counted_alloc,
-                                                              .release = counted_release,
-                                                              .log = no_log,
-                                                              .threads = 3 } };
+const harness_suite suite = { .threads = 3 };

@@ -5,7 +5,7 @@
 #include "tensor/io.h"
 #include "tensor/rng.h"
 #include "tensor/runtime.h"
-#include "tests/harness.h"
+#include "tests/fixture.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,35 +14,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static struct {
-    int at, requests, live;
-} memory;
-
-static void *hook_alloc(void *user, size_t bytes)
-{
-    (void)user;
-    if (++memory.requests == memory.at) return NULL;
-    memory.live++;
-    return aligned_alloc(64, (bytes + 63) & ~(size_t)63);
-}
-
-static void hook_release(void *user, void *memory_to_free)
-{
-    (void)user;
-    memory.live--;
-    free(memory_to_free);
-}
-
-static void set_runtime(void)
-{
-    static bool ready;
-    if (!ready)
-        ck_assert(
-            wf_runtime_set(&(wf_runtime){ .alloc = hook_alloc, .release = hook_release }, NULL));
-    ready = true;
-    memory.at = 0;
-}
 
 static wf_corpus *open_text(const char *text, const wf_corpus_options *options)
 {
@@ -129,7 +100,6 @@ TEST(letters_are_counted_up_to_the_first_bad_byte)
 
 TEST(batches_are_those_of_torch_charlm_for_any_sizes)
 {
-    set_runtime();
     int cases = 0;
     for (uint64_t k = 0; k < 200; k++) {
         char text[700];
@@ -145,7 +115,7 @@ TEST(batches_are_those_of_torch_charlm_for_any_sizes)
             text, &(wf_corpus_options){ .time = time, .batch = batch, .valid = valid });
         ck_assert_int_eq(wf_corpus_train_count(c), train);
         ck_assert_int_eq(wf_corpus_valid_count(c), n - train);
-        int requests = memory.requests, wrong = 0;
+        int64_t requests = heap.asked, wrong = 0;
         for (int step = 0; step < 40; step++) {
             bool restart = step == 0;
             if (at + time + 1 > lane) at = 0, restart = true;
@@ -162,7 +132,7 @@ TEST(batches_are_those_of_torch_charlm_for_any_sizes)
             at += time;
         }
         ck_assert_int_eq(wrong, 0);
-        ck_assert_int_eq(memory.requests, requests);
+        ck_assert_int_eq(heap.asked, requests);
         for (int64_t i = train; i < n; i++)
             wrong += wf_corpus_letter(c, value(wf_corpus_valid(c), i - train)) != text[i];
         ck_assert_int_eq(wrong, 0);
@@ -170,16 +140,16 @@ TEST(batches_are_those_of_torch_charlm_for_any_sizes)
         cases++;
     }
     ck_assert_int_gt(cases, 150);
-    ck_assert_int_eq(memory.live, 0);
+    ck_assert_int_eq(heap.live, 0);
 }
 
 TEST(a_corpus_resumed_at_a_position_goes_on_as_if_never_stopped)
 {
     const char *text = "the quick brown fox jumps over the lazy dog and runs away";
     const wf_corpus_options options = { .time = 4, .batch = 3 };
-    wf_corpus *whole = open_text(text, &options);
+    OWN(wf_corpus) *whole = open_text(text, &options);
     for (int stop = 0; stop < 12; stop++) {
-        wf_corpus *again = open_text(text, &options);
+        OWN(wf_corpus) *again = open_text(text, &options);
         ck_assert(wf_corpus_seek(whole, 0));
         for (int i = 0; i < stop; i++) wf_corpus_next(whole);
         ck_assert(wf_corpus_seek(again, wf_corpus_position(whole)));
@@ -190,7 +160,6 @@ TEST(a_corpus_resumed_at_a_position_goes_on_as_if_never_stopped)
             for (int64_t k = 0; k < 12; k++)
                 ck_assert_int_eq(value(a.target, k), value(b.target, k));
         }
-        wf_corpus_free(again);
     }
     int64_t lane = (int64_t)strlen(text) / 3;
     ck_assert(wf_corpus_seek(whole, 5));
@@ -200,19 +169,17 @@ TEST(a_corpus_resumed_at_a_position_goes_on_as_if_never_stopped)
     ck_assert(!wf_corpus_next(whole).restart);
     ck_assert(wf_corpus_seek(whole, lane));
     ck_assert(wf_corpus_next(whole).restart);
-    wf_corpus_free(whole);
 }
 
 TEST(a_text_of_just_enough_letters_begins_anew_at_every_batch)
 {
-    wf_corpus *c = open_text("abcdefgh", &(wf_corpus_options){ .time = 3, .batch = 2 });
+    OWN(wf_corpus) *c = open_text("abcdefgh", &(wf_corpus_options){ .time = 3, .batch = 2 });
     for (int i = 0; i < 3; i++) {
         wf_batch b = wf_corpus_next(c);
         ck_assert(b.restart);
         ck_assert_int_eq(value(b.input, 1), 4);
         ck_assert_int_eq(value(b.target, 5), 7);
     }
-    wf_corpus_free(c);
 }
 
 TEST(each_part_holds_out_its_own_end)
@@ -224,7 +191,7 @@ TEST(each_part_holds_out_its_own_end)
                               { NULL, "", 0 },
                               { "two", "가나다라abcdefghij", 22 } };
     wf_error error = { "" };
-    wf_corpus *c = wf_corpus_from_parts(
+    OWN(wf_corpus) *c = wf_corpus_from_parts(
         parts, 3, &(wf_corpus_options){ .time = 16, .batch = 1, .valid = 0.25 }, &error);
     ck_assert_msg(c, "%s", error.text);
     ck_assert_int_eq(wf_corpus_train_count(c), 7 + 10);
@@ -240,7 +207,6 @@ TEST(each_part_holds_out_its_own_end)
     ck_assert(valid->rank == 2 && valid->dim[0] == 7 && valid->dim[1] == 1);
     for (int i = 0; i < 7; i++)
         ck_assert_int_eq(wf_corpus_letter(c, value(valid, i)), "789ghij"[i]);
-    wf_corpus_free(c);
 }
 
 /* ---- letters ---- */
@@ -248,7 +214,7 @@ TEST(each_part_holds_out_its_own_end)
 TEST(korean_text_has_the_alphabet_of_its_code_points_in_order)
 {
     const char *text = "나라말이 한자와 달라\n서로 통하지 않는다 🧵";
-    wf_corpus *c = open_text(text, &(wf_corpus_options){ .time = 4, .batch = 2 });
+    OWN(wf_corpus) *c = open_text(text, &(wf_corpus_options){ .time = 4, .batch = 2 });
     int64_t n = wf_corpus_alphabet(c);
     for (int64_t i = 0; i < n; i++) {
         ck_assert_int_eq(wf_corpus_id(c, wf_corpus_letter(c, i)), i);
@@ -272,12 +238,11 @@ TEST(korean_text_has_the_alphabet_of_its_code_points_in_order)
     for (int64_t i = 0; i < letters; i++) end += wf_utf8_encode(wf_corpus_letter(c, ids[i]), end);
     ck_assert_str_eq(back, text);
     ck_assert_int_eq(wf_corpus_train_count(c), 24);
-    wf_corpus_free(c);
 }
 
 TEST(a_saved_alphabet_gives_the_same_ids_in_any_order)
 {
-    wf_corpus *c = open_text(
+    OWN(wf_corpus) *c = open_text(
         "hello, world", &(wf_corpus_options){ .time = 2, .batch = 2, .alphabet = "wor,힣 held" });
     ck_assert_str_eq(wf_corpus_alphabet_text(c), "wor,힣 held");
     ck_assert_int_eq(wf_corpus_alphabet(c), 10);
@@ -291,7 +256,6 @@ TEST(a_saved_alphabet_gives_the_same_ids_in_any_order)
     ck_assert_int_eq(wf_corpus_encode(c, "hello", 5, got, 2, NULL), 5);
     ck_assert(got[1] == 7 && got[2] == 0);
     ck_assert_int_eq(wf_corpus_encode(c, "hello", 5, NULL, 0, NULL), 5);
-    wf_corpus_free(c);
 }
 
 TEST(a_text_is_known_again_by_its_letters_and_what_is_held_out_of_them)
@@ -308,10 +272,9 @@ TEST(a_text_is_known_again_by_its_letters_and_what_is_held_out_of_them)
     };
     uint64_t hash[5];
     for (int i = 0; i < 5; i++) {
-        wf_corpus *c = wf_corpus_from_parts(parts, i == 4 ? 1 : 2, &how[i % 4], NULL);
+        OWN(wf_corpus) *c = wf_corpus_from_parts(parts, i == 4 ? 1 : 2, &how[i % 4], NULL);
         ck_assert_ptr_nonnull(c);
         hash[i] = wf_corpus_hash(c);
-        wf_corpus_free(c);
     }
     ck_assert_uint_eq(hash[0], hash[1]);
     ck_assert_uint_eq(hash[0], hash[2]);
@@ -337,13 +300,12 @@ TEST(an_alphabet_alone_reads_and_writes_ids)
 
 TEST(a_byte_order_mark_is_skipped_only_at_the_start)
 {
-    wf_corpus *c = open_text("\xEF\xBB\xBF"
-                             "ab\xEF\xBB\xBF"
-                             "c",
-                             &(wf_corpus_options){ .time = 1, .batch = 1 });
+    OWN(wf_corpus) *c = open_text("\xEF\xBB\xBF"
+                                  "ab\xEF\xBB\xBF"
+                                  "c",
+                                  &(wf_corpus_options){ .time = 1, .batch = 1 });
     ck_assert_int_eq(wf_corpus_train_count(c), 4);
     ck_assert_int_eq(wf_corpus_id(c, 0xFEFF), 3);
-    wf_corpus_free(c);
 }
 
 /* ---- refusals ---- */
@@ -411,7 +373,6 @@ TEST(a_text_that_cannot_be_learned_from_is_refused_when_it_is_opened)
           { .time = 1, .batch = 1, .alphabet = "ab\x80" },
           "corpus 'x.txt': the alphabet is not UTF-8 at its byte 2" },
     };
-    set_runtime();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         wf_error error = { "" };
         wf_corpus *c = wf_corpus_from_memory("x.txt", cases[i].text, (int64_t)strlen(cases[i].text),
@@ -439,12 +400,12 @@ TEST(a_text_that_cannot_be_learned_from_is_refused_when_it_is_opened)
     ck_assert_ptr_null(
         wf_corpus_from_parts(parts, 0, &(wf_corpus_options){ .time = 6, .batch = 1 }, &error));
     ck_assert_str_eq(error.text, "corpus: 0 texts were given; it takes 1 or more");
-    ck_assert_int_eq(memory.live, 0);
+    ck_assert_int_eq(heap.live, 0);
 }
 
 TEST(a_letter_outside_the_alphabet_is_named_with_its_place)
 {
-    wf_corpus *c = open_text("abc\nabc", &(wf_corpus_options){ .time = 1, .batch = 1 });
+    OWN(wf_corpus) *c = open_text("abc\nabc", &(wf_corpus_options){ .time = 1, .batch = 1 });
     static const struct {
         const char *text, *sentence;
     } cases[] = {
@@ -463,7 +424,6 @@ TEST(a_letter_outside_the_alphabet_is_named_with_its_place)
     wf_error error = { "" };
     ck_assert_int_eq(wf_corpus_encode(NULL, "a", 1, NULL, 0, &error), -1);
     ck_assert_str_eq(error.text, "encode: the corpus was never made");
-    wf_corpus_free(c);
 }
 
 TEST(a_corpus_file_is_read_or_the_reason_said)
@@ -594,7 +554,6 @@ TEST(an_alphabet_that_may_grow_keeps_its_ids_and_adds_new_letters_behind)
 
 TEST(when_memory_runs_out_there_is_an_error_and_no_leak)
 {
-    set_runtime();
     char path[600];
     snprintf(path, sizeof path, "%s/text", harness_folder());
     ck_assert(wf_file_write(path, "some text", 9, NULL));
@@ -602,16 +561,16 @@ TEST(when_memory_runs_out_there_is_an_error_and_no_leak)
         int k = 1;
         for (;; k++) {
             wf_error error = { "" };
-            memory.at = k, memory.requests = 0;
+            heap.fail_at = k, heap.asked = 0;
             wf_corpus *c = form ? wf_corpus_from_alphabet("abc", &error)
                                 : wf_corpus_new(
                                       path,
                                       &(wf_corpus_options){ .time = 2, .batch = 2, .valid = 0.3 },
                                       &error);
-            bool reached = memory.requests >= k;
-            memory.at = 0;
+            bool reached = heap.asked >= k;
+            heap.fail_at = 0;
             wf_corpus_free(c);
-            ck_assert_int_eq(memory.live, 0);
+            ck_assert_int_eq(heap.live, 0);
             ck_assert_int_eq(c == NULL, reached);
             if (!reached) break;
             ck_assert_ptr_nonnull(strstr(error.text, "not enough memory for "));
@@ -641,7 +600,7 @@ TEST(shakespeare_is_cut_as_pytorch_cuts_it)
     const char *path = harness_data("tinyshakespeare.txt");
     if (!path) return;
     wf_error error = { "" };
-    wf_corpus *c = wf_corpus_new(
+    OWN(wf_corpus) *c = wf_corpus_new(
         path, &(wf_corpus_options){ .time = 64, .batch = 32, .valid = 0.05 }, &error);
     ck_assert_msg(c, "%s", error.text);
     ck_assert_int_eq(wf_corpus_alphabet(c), 65);
@@ -650,5 +609,6 @@ TEST(shakespeare_is_cut_as_pytorch_cuts_it)
     int restarts = 0, steps = 0;
     for (; restarts < 2; steps++) restarts += wf_corpus_next(c).restart;
     ck_assert_int_eq(steps - 1, (1059624 / 32 - 1) / 64);
-    wf_corpus_free(c);
 }
+
+const harness_suite suite = { 0 };

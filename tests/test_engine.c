@@ -6,24 +6,11 @@
 #include "autograd/views.h"
 #include "tensor/rng.h"
 #include "tensor/runtime.h"
-#include "tests/harness.h"
+#include "tests/tape.h"
 
 #include <math.h>
 #include <pthread.h>
 #include <string.h>
-
-static wf_tape *t;
-
-static void set_up(void)
-{
-    t = wf_tape_new(&(wf_tape_options){ .seed = 11 });
-}
-
-static void tear_down(void)
-{
-    wf_tape_free(t);
-    t = NULL;
-}
 
 static wf_var *leaf(wf_shape shape, uint64_t key)
 {
@@ -63,7 +50,6 @@ static void all_sums(wf_var *y, wf_var *x, const double *want)
 /* x whole (square) and twice in slices, in the order that the bits of _i give. */
 TEST_EACH(a_var_used_whole_and_in_slices_gathers_all_its_gradients, 3)
 {
-    set_up();
     wf_var *x = leaf(WF_SHAPE(6), 1), *part[3];
     double want[6];
     for (int turn = 0; turn < 3; turn++) {
@@ -77,14 +63,12 @@ TEST_EACH(a_var_used_whole_and_in_slices_gathers_all_its_gradients, 3)
     for (int i = 0; i < 6; i++)
         want[i] = 2 * wf_at(x, i) + (i == 1 || i == 3 ? 3 : 0) + (i >= 2 ? 5 : 0);
     all_sums(wf_add(t, wf_add(t, part[0], part[1]), part[2]), x, want);
-    tear_down();
 }
 
 /* The cotangent itself becomes the gradient of x (adding a number passes it on), then a slice
  * adds to that: it must be a copy. */
 TEST(a_slice_does_not_write_into_a_gradient_that_others_hold)
 {
-    set_up();
     wf_var *x = leaf(WF_SHAPE(4), 1), *c = leaf(WF_SHAPE(4), 2), *d = leaf(WF_SHAPE(2), 3);
     wf_var *s = wf_slice(t, x, 0, 1, 3, 1), *y = wf_add_scalar(t, x, 1),
            *z = wf_mul_scalar(t, s, 2);
@@ -104,12 +88,10 @@ TEST(a_slice_does_not_write_into_a_gradient_that_others_hold)
     for (int i = 0; i < 2; i++) hd[i] = 2 * wf_at(x, i + 1);
     is_near(wf_value(h[0]), 4, hc);
     is_near(wf_value(h[1]), 2, hd);
-    tear_down();
 }
 
 TEST(two_targets_that_share_a_gradient_do_not_change_each_other)
 {
-    set_up();
     wf_var *a = leaf(WF_SHAPE(3), 1), *b = leaf(WF_SHAPE(3), 2), *c = leaf(WF_SHAPE(3), 3);
     /* The gradient of a + b is one var, handed to both; then a slice of a adds to a's alone. */
     wf_var *s = wf_select(t, a, 0, 2), *y = wf_add(t, a, b), *out[2] = { y, s },
@@ -121,12 +103,10 @@ TEST(two_targets_that_share_a_gradient_do_not_change_each_other)
     wa[2] += 1;
     is_near(wf_value(g[0]), 3, wa);
     is_near(wf_value(g[1]), 3, wb);
-    tear_down();
 }
 
 TEST(a_window_that_overlaps_itself_goes_straight_into_a_product)
 {
-    set_up();
     wf_var *x = leaf(WF_SHAPE(10), 1), *w = leaf(WF_SHAPE(3, 2), 2);
     wf_var *y = wf_matmul(t, wf_window(t, x, 0, 3, 1), w); /* (8, 2) */
     double want[10] = { 0 };
@@ -136,16 +116,13 @@ TEST(a_window_that_overlaps_itself_goes_straight_into_a_product)
     double ww[6] = { 0 };
     for (int p = 0; p < 8; p++)
         for (int k = 0; k < 6; k++) ww[k] += wf_at(x, p + k / 2);
-    tear_down();
     set_up();
     x = leaf(WF_SHAPE(10), 1), w = leaf(WF_SHAPE(3, 2), 2);
     all_sums(wf_matmul(t, wf_window(t, x, 0, 3, 1), w), w, ww);
-    tear_down();
 }
 
 TEST(overlapping_slices_of_one_var_meet_in_one_op)
 {
-    set_up();
     wf_var *x = leaf(WF_SHAPE(5), 1);
     double want[5] = { 0 };
     for (int i = 0; i < 4; i++) {
@@ -153,12 +130,10 @@ TEST(overlapping_slices_of_one_var_meet_in_one_op)
         want[i + 1] += wf_at(x, i);
     }
     all_sums(wf_mul(t, wf_slice(t, x, 0, 0, 4, 1), wf_slice(t, x, 0, 1, 5, 1)), x, want);
-    tear_down();
 }
 
 TEST(a_var_is_both_inputs_of_one_op)
 {
-    set_up();
     wf_var *x = leaf(WF_SHAPE(3, 3), 1);
     double want[9] = { 0 }, row[3] = { 0 }, column[3] = { 0 };
     for (int i = 0; i < 9; i++) {
@@ -167,29 +142,24 @@ TEST(a_var_is_both_inputs_of_one_op)
     }
     for (int i = 0; i < 9; i++) want[i] = row[i % 3] + column[i / 3];
     all_sums(wf_matmul(t, x, x), x, want);
-    tear_down();
     set_up();
     x = leaf(WF_SHAPE(4), 1);
     for (int i = 0; i < 4; i++) want[i] = 0;
     all_sums(wf_sub(t, x, x), x, want);
-    tear_down();
 }
 
 TEST(one_var_stands_many_times_in_a_list)
 {
-    set_up();
     wf_var *x = leaf(WF_SHAPE(2, 3), 1), *many[40];
     double want[6];
     for (int i = 0; i < 40; i++) many[i] = i % 4 ? x : wf_mul(t, x, x);
     for (int i = 0; i < 6; i++) want[i] = 30 + 10 * 2 * wf_at(x, i);
     all_sums(wf_concat(t, 0, (wf_vars){ 40, many }), x, want);
-    tear_down();
 }
 
 /* Views of views: what a chain of them shows, and its gradient, are what plain indexing says. */
 TEST(views_of_views_are_one_view)
 {
-    set_up();
     wf_var *x = leaf(WF_SHAPE(4, 6), 1);
     wf_var *v = wf_transpose(t, x, 0, 1); /* (6, 4) */
     v = wf_slice(t, v, 0, 1, WF_LAST, 2); /* (3, 4): columns 1, 3, 5 */
@@ -203,12 +173,10 @@ TEST(views_of_views_are_one_view)
             want[2 * 6 + 1 + 2 * (p + k)] += 1;
         }
     all_sums(v, x, want);
-    tear_down();
 }
 
 TEST(the_gradient_of_a_view_is_the_view_of_the_gradient)
 {
-    set_up();
     wf_var *x = leaf(WF_SHAPE(4, 3), 1), *row = wf_select(t, x, 0, 2),
            *turned = wf_transpose(t, x, 0, 1);
     ck_assert(wf_keep_grad(t, row) && wf_keep_grad(t, turned));
@@ -219,14 +187,12 @@ TEST(the_gradient_of_a_view_is_the_view_of_the_gradient)
     is_near(wf_grad_of(row), 3, r);
     is_near(wf_grad_of(turned), 12, m);
     ck_assert_ptr_null(wf_grad_of(x)); /* not asked for */
-    tear_down();
 }
 
 /* ---- wf_grad ---- */
 
 TEST(gradients_by_views_and_by_vars_in_the_middle)
 {
-    set_up();
     wf_var *x = leaf(WF_SHAPE(2, 3), 1), *row = wf_select(t, x, 0, 1), *y = wf_mul_scalar(t, x, 3);
     wf_var *z = wf_sum(t, wf_square(t, y), NULL), *by[4] = { row, y, x, z }, *g[4];
     double want[6];
@@ -240,12 +206,10 @@ TEST(gradients_by_views_and_by_vars_in_the_middle)
         is_near(wf_value(g[2]), 6, want);
         is_near(wf_value(g[3]), 1, (double[]){ 1 });
     }
-    tear_down();
 }
 
 TEST(where_nothing_leads_the_gradient_is_zeros_of_the_same_shape_and_dtype)
 {
-    set_up();
     wf_var *x = leaf(WF_SHAPE(2), 1), *other = leaf(WF_SHAPE(3, 1), 2), *g[2];
     wf_var *y = wf_sum(t, x, NULL), *by[2] = { other, x };
     for (int turn = 0; turn < 2; turn++) {
@@ -255,12 +219,10 @@ TEST(where_nothing_leads_the_gradient_is_zeros_of_the_same_shape_and_dtype)
         ck_assert_int_eq(wf_dtype_of(g[0]), WF_F64);
         is_near(wf_value(g[1]), 2, (double[]){ 1, 1 });
     }
-    tear_down();
 }
 
 TEST(outputs_may_repeat_be_views_and_have_views_for_cotangents)
 {
-    set_up();
     wf_var *x = leaf(WF_SHAPE(2, 3), 1), *c = leaf(WF_SHAPE(3, 2), 2);
     wf_var *y = wf_mul_scalar(t, x, 2), *turned = wf_transpose(t, y, 0, 1);
     wf_var *out[3] = { turned, turned, y }, *with[3] = { c, c, wf_transpose(t, c, 0, 1) }, *g;
@@ -273,13 +235,11 @@ TEST(outputs_may_repeat_be_views_and_have_views_for_cotangents)
     ck_assert(wf_keep_grad(t, x));
     ck_assert(wf_backward_from(t, 3, out, with));
     is_near(wf_grad_of(x), 6, want);
-    tear_down();
 }
 
 /* f = sum x^4 y + sin(x y): its Hessian by one wf_grad per row, against the formula. */
 TEST(a_hessian_is_made_of_gradients_of_gradients)
 {
-    set_up();
     wf_var *v = leaf(WF_SHAPE(2), 5), *x = wf_select(t, v, 0, 0), *y = wf_select(t, v, 0, 1);
     double a = wf_item(x), b = wf_item(y), s = sin(a * b), c = cos(a * b);
     wf_var *f = wf_add(t, wf_mul(t, wf_square(t, wf_square(t, x)), y), wf_sin(t, wf_mul(t, x, y)));
@@ -299,13 +259,11 @@ TEST(a_hessian_is_made_of_gradients_of_gradients)
         is_near(wf_value(third), 2,
                 (double[]){ 24 * a * b - b * b * b * c, 12 * a * a - 2 * b * s - a * b * b * c });
     }
-    tear_down();
 }
 
 TEST(a_graph_of_a_gradient_can_be_swept_into_parameters)
 {
-    set_up();
-    wf_module *m = wf_module_new("net", &(wf_module_options){ .dtype = WF_F64 });
+    OWN(wf_module) *m = wf_module_new("net", &(wf_module_options){ .dtype = WF_F64 });
     wf_var *w = wf_param_new(m, "w", WF_SHAPE(3), (wf_init){ .kind = WF_INIT_NORMAL, .b = 1 });
     wf_var *x = leaf(WF_SHAPE(3), 2), *g;
     /* A gradient penalty: |d sum(x^2 w) / dx|^2 = sum 4 x^2 w^2. */
@@ -316,14 +274,11 @@ TEST(a_graph_of_a_gradient_can_be_swept_into_parameters)
     double want[3];
     for (int i = 0; i < 3; i++) want[i] = 8 * wf_at(x, i) * wf_at(x, i) * wf_at(w, i);
     is_near(wf_param_grad(w), 3, want);
-    tear_down();
-    wf_module_free(m);
 }
 
 TEST(parameters_may_be_named_in_wrt_and_their_own_gradients_stay)
 {
-    set_up();
-    wf_module *m = wf_module_new("net", &(wf_module_options){ .dtype = WF_F64 });
+    OWN(wf_module) *m = wf_module_new("net", &(wf_module_options){ .dtype = WF_F64 });
     wf_var *w = wf_param_new(m, "w", WF_SHAPE(2), (wf_init){ .kind = WF_INIT_CONSTANT, .a = 3 });
     wf_var *unused = wf_param_new(m, "u", WF_SHAPE(2),
                                   (wf_init){ .kind = WF_INIT_CONSTANT, .a = 1 });
@@ -337,15 +292,12 @@ TEST(parameters_may_be_named_in_wrt_and_their_own_gradients_stay)
     ck_assert(wf_backward(t, y));
     is_near(wf_param_grad(w), 2, (double[]){ 6, 6 });
     ck_assert_ptr_null(wf_param_grad(unused));
-    tear_down();
-    wf_module_free(m);
 }
 
 /* ---- kept gradients ---- */
 
 TEST(only_what_was_asked_for_before_the_sweep_is_kept)
 {
-    set_up();
     wf_var *x = leaf(WF_SHAPE(2), 1), *y = wf_square(t, x), *z = wf_mul_scalar(t, y, 3);
     ck_assert_ptr_null(wf_grad_of(x));
     ck_assert(wf_keep_grad(t, y));
@@ -355,24 +307,20 @@ TEST(only_what_was_asked_for_before_the_sweep_is_kept)
     is_near(wf_grad_of(y), 2, (double[]){ 3, 3 });
     ck_assert_ptr_null(wf_grad_of(x));
     ck_assert_ptr_null(wf_grad_of(z));
-    tear_down();
 }
 
 TEST(a_kept_gradient_is_that_of_the_latest_sweep)
 {
-    set_up();
     wf_var *x = leaf(WF_SHAPE(2), 1), *y = wf_mul_scalar(t, x, 3), *z = wf_mul_scalar(t, x, 5);
     ck_assert(wf_keep_grad(t, x));
     ck_assert(wf_backward(t, wf_sum(t, y, NULL)));
     is_near(wf_grad_of(x), 2, (double[]){ 3, 3 });
     ck_assert(wf_backward(t, wf_sum(t, z, NULL)));
     is_near(wf_grad_of(x), 2, (double[]){ 5, 5 });
-    tear_down();
 }
 
 TEST(a_kept_gradient_survives_the_making_of_other_vars)
 {
-    set_up();
     wf_var *x = leaf(WF_SHAPE(64), 1), *y = wf_square(t, x), *g;
     double want[64];
     for (int i = 0; i < 64; i++) want[i] = 2 * wf_at(x, i);
@@ -385,14 +333,12 @@ TEST(a_kept_gradient_survives_the_making_of_other_vars)
     }
     ck_assert_ptr_eq(wf_grad_of(x), kept);
     is_near(kept, 64, want);
-    tear_down();
 }
 
 /* ---- memory and depth ---- */
 
 TEST(gradients_are_reused_as_soon_as_their_producer_has_run)
 {
-    set_up();
     enum { N = 1 << 14 };
     wf_var *x = wf_leaf(t, WF_F64, WF_SHAPE(N), NULL), *y = x;
     for (int i = 0; i < 100; i++) y = wf_tanh(t, y);
@@ -400,7 +346,6 @@ TEST(gradients_are_reused_as_soon_as_their_producer_has_run)
     ck_assert(wf_backward(t, wf_sum(t, y, NULL)));
     ck_assert_int_ge(wf_tape_bytes(t), 100 * N * 8);
     ck_assert_int_le(wf_tape_grad_bytes(t), 6 * N * 8);
-    tear_down();
 }
 
 static void *deep(void *context)
@@ -420,7 +365,6 @@ static void *deep(void *context)
 
 TEST(a_million_ops_deep_needs_no_more_stack_than_ten)
 {
-    set_up();
     int64_t depth = 1000000;
     pthread_attr_t small;
     pthread_t thread;
@@ -432,7 +376,6 @@ TEST(a_million_ops_deep_needs_no_more_stack_than_ten)
     ck_assert_msg(result != NULL, "%s", wf_tape_error(t));
     ck_assert_int_ge(wf_tape_nodes(t), depth);
     pthread_attr_destroy(&small);
-    tear_down();
 }
 
 /* ---- random graphs ---- */
@@ -515,3 +458,5 @@ TEST_EACH(random_graphs_of_ops_and_views_agree_with_differences_to_second_order,
         ck_assert_msg(report.ok, "graph %d of %d ops: %s", _i * 100 + seed, r.ops, report.text);
     }
 }
+
+const harness_suite suite = { .before = set_up, .after = tear_down };

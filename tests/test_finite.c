@@ -12,16 +12,18 @@
 static wf_tape *t;
 static wf_module *m;
 static wf_var *w; /* a parameter (4): 0, 1, 2, 3; its gradient is 1 everywhere */
-static int messages;
 
-static void note(void *user, const char *text)
+static void tear_down(void)
 {
-    (void)user, (void)text;
-    messages++;
+    wf_tape_free(t);
+    wf_module_free(m);
+    t = NULL;
+    m = NULL;
 }
 
 static void set_up_with(wf_tape_options options)
 {
+    tear_down();
     t = wf_tape_new(&(wf_tape_options){ .mode = WF_TRAIN });
     m = wf_module_new("net", &(wf_module_options){ .dtype = WF_F64 });
     w = wf_param_new(m, "w", WF_SHAPE(4), (wf_init){ .kind = WF_INIT_ZERO });
@@ -30,7 +32,7 @@ static void set_up_with(wf_tape_options options)
     ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
     wf_tape_free(t);
     t = wf_tape_new(&options);
-    messages = 0;
+    log_kept.times = 0;
 }
 
 static void set_up(void)
@@ -38,21 +40,15 @@ static void set_up(void)
     set_up_with((wf_tape_options){ .mode = WF_TRAIN });
 }
 
-static void tear_down(void)
-{
-    wf_tape_free(t);
-    wf_module_free(m);
-}
-
 /* It was refused with this sentence, and the parameter's gradient is what it was. */
 static void refused(bool ok, const char *says)
 {
     ck_assert(!ok);
     ck_assert_str_eq(wf_tape_error(t), says);
-    ck_assert_int_eq(messages, 1);
+    ck_assert_int_eq(log_kept.times, 1);
     for (int i = 0; i < 4; i++) ck_assert(wf_tensor_at(wf_param_grad(w), i) == 1);
     wf_tape_reset(t);
-    messages = 0;
+    log_kept.times = 0;
 }
 
 static wf_var *scores_of(int row, double masked)
@@ -63,7 +59,6 @@ static wf_var *scores_of(int row, double masked)
 
 TEST(a_mask_of_minus_infinity_is_not_to_blame_for_the_division_of_nothing_by_nothing)
 {
-    set_up();
     wf_scope_push(t, "attention");
     wf_var *p = wf_softmax(t, scores_of(0, -(double)INFINITY), -1);
     ck_assert(wf_at(p, 0) == 0 && wf_at(p, 3) > 0.5);
@@ -78,21 +73,17 @@ TEST(a_mask_of_minus_infinity_is_not_to_blame_for_the_division_of_nothing_by_not
     p = wf_exp(t, wf_sub(t, p, wf_max(t, p, NULL)));
     refused(wf_backward(t, wf_sum(t, p, NULL)),
             "backward: loss became nan at step 1; the first such value came from sub");
-    tear_down();
 }
 
 TEST(an_infinite_loss_names_the_op_that_overflowed)
 {
-    set_up();
     wf_var *y = wf_exp(t, wf_mul_scalar(t, w, 400));
     refused(wf_backward(t, wf_sum(t, wf_mul_scalar(t, y, 2), NULL)),
             "backward: loss became infinite at step 0; the first such value came from exp");
-    tear_down();
 }
 
 TEST(data_and_parameters_that_were_not_finite_already_are_named_as_such)
 {
-    set_up();
     double x[4] = { 1, (double)NAN, 2, 3 };
     wf_var *in = wf_constant(t, WF_F64, WF_SHAPE(4), x);
     refused(wf_backward(t, wf_sum(t, wf_mul(t, w, wf_slice(t, in, 0, 0, WF_LAST, 1)), NULL)),
@@ -105,7 +96,6 @@ TEST(data_and_parameters_that_were_not_finite_already_are_named_as_such)
     wf_var *s = wf_leaf(t, WF_F64, WF_SCALAR, (double[]){ (double)NAN });
     ck_assert(wf_keep_grad(t, s));
     refused(wf_backward(t, s), "backward: loss was nan at step 2 when it entered the tape");
-    tear_down();
 }
 
 /* sqrt(w^2) at w = 0: the loss is 2 1/2, the derivative of the root infinite, times 0 NaN. */
@@ -136,19 +126,16 @@ TEST(a_gradient_that_is_not_finite_under_a_finite_loss_is_an_error_that_names_th
         ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
         if (defer) ck_assert(wf_tape_commit(t));
         ck_assert(wf_tensor_at(wf_param_grad(w), 0) == 2);
-        tear_down();
     }
 }
 
 TEST(a_cotangent_that_is_not_finite_is_named)
 {
-    set_up();
     double c[4] = { 1, 2, -(double)INFINITY, 3 };
     wf_var *y[2] = { wf_sum(t, w, NULL), wf_square(t, w) };
     wf_var *with[2] = { NULL, wf_constant(t, WF_F64, WF_SHAPE(4), c) };
     refused(wf_backward_from(t, 2, y, with), "backward: the gradient of 'w' became infinite at "
                                              "step 0; cotangent 1 was not finite already");
-    tear_down();
 }
 
 /* Whoever asks for a gradient as a value looks at it: nothing is committed, nothing refused. */
@@ -162,13 +149,11 @@ TEST(what_is_only_looked_at_may_be_anything)
     ck_assert(isnan(wf_at(g, 0)) && wf_at(g, 1) == 1);
     ck_assert(wf_backward(t, y));
     ck_assert(isnan(wf_tensor_at(wf_grad_of(x), 0)) && wf_tensor_at(wf_grad_of(x), 1) == 1);
-    tear_down();
     set_up();
     x = wf_leaf(t, WF_F64, WF_SHAPE(4), NULL);
     ck_assert(wf_keep_grad(t, x));
     ck_assert(wf_backward(t, wf_sum(t, wf_sqrt(t, x), NULL)));
     ck_assert(isinf(wf_tensor_at(wf_grad_of(x), 0)));
-    tear_down();
 }
 
 /* One number of many, anywhere: the look at them takes whole vectors and several threads. */
@@ -177,6 +162,7 @@ TEST(one_of_a_million_is_found_wherever_it_lies)
     enum { N = 1000003 };
     for (int f32 = 0; f32 < 2; f32++) {
         wf_dtype dtype = f32 ? WF_F32 : WF_F64;
+        tear_down();
         m = wf_module_new("net", &(wf_module_options){ .dtype = dtype });
         w = wf_param_new(m, "w", WF_SHAPE(N), (wf_init){ .kind = WF_INIT_CONSTANT, .a = 1 });
         t = wf_tape_new(NULL);
@@ -196,9 +182,7 @@ TEST(one_of_a_million_is_found_wherever_it_lies)
         }
         wf_tape_reset(t);
         ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
-        wf_tape_free(t);
-        wf_module_free(m);
     }
 }
 
-const harness_suite suite = { .runtime = &(const wf_runtime){ .log = note } };
+const harness_suite suite = { .before = set_up, .after = tear_down };

@@ -3,7 +3,7 @@
  * is named, and what cannot be read keeps nothing else from it. */
 #include "tensor/io.h"
 #include "tensor/rng.h"
-#include "tests/harness.h"
+#include "tests/fixture.h"
 
 #include <fenv.h>
 #include <math.h>
@@ -59,7 +59,7 @@ static void all_halves(const char *dtype, int exponent_bits, int fraction_bits)
     static float narrow[N];
     static double wide[N];
     for (int i = 0; i < N; i++) half[i] = (uint16_t)i;
-    wf_archive *a = archive(dtype, "65536", half, sizeof half);
+    OWN(wf_archive) *a = archive(dtype, "65536", half, sizeof half);
     wf_tensor to = wf_tensor_of(WF_F32, WF_SHAPE(N), narrow);
     ck_assert(wf_archive_read(a, "w", &to, NULL));
     to = wf_tensor_of(WF_F64, WF_SHAPE(N), wide);
@@ -73,7 +73,6 @@ static void all_halves(const char *dtype, int exponent_bits, int fraction_bits)
         ck_assert_msg(memcmp(&x, &y, sizeof x) == 0, "%s %04x: %a instead of %a", dtype, i, y, x);
         ck_assert_msg(memcmp(&x, &wide[i], sizeof x) == 0, "%s %04x: %a", dtype, i, wide[i]);
     }
-    wf_archive_free(a);
 }
 
 TEST(all_65536_halves_of_both_kinds_mean_what_arithmetic_says)
@@ -103,7 +102,7 @@ TEST(doubles_become_floats_rounded_to_the_nearest_in_any_mode)
         memcpy(&x[i], &bits, sizeof bits);
         expected[i] = (float)x[i];
     }
-    wf_archive *a = archive("F64", "3000", x, sizeof x);
+    OWN(wf_archive) *a = archive("F64", "3000", x, sizeof x);
     const wf_tensor to = wf_tensor_of(WF_F32, WF_SHAPE(N), got);
     static const int modes[] = { FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO };
     for (int i = 0; i < 4; i++) {
@@ -113,7 +112,6 @@ TEST(doubles_become_floats_rounded_to_the_nearest_in_any_mode)
         ck_assert(read);
         ck_assert_mem_eq(got, expected, sizeof got);
     }
-    wf_archive_free(a);
 }
 
 TEST(integers_of_every_kind_are_the_numbers_they_are)
@@ -140,7 +138,7 @@ TEST(integers_of_every_kind_are_the_numbers_they_are)
         { "U64", unsigneds, 32, { 0, 1, 255, 2147483647 }, false },
     };
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
-        wf_archive *a = archive(kinds[k].dtype, "2,2", kinds[k].bytes, kinds[k].n);
+        OWN(wf_archive) *a = archive(kinds[k].dtype, "2,2", kinds[k].bytes, kinds[k].n);
         int32_t i[4];
         float f[4];
         double d[4];
@@ -158,7 +156,6 @@ TEST(integers_of_every_kind_are_the_numbers_they_are)
             if (kinds[k].exact_f32)
                 ck_assert_msg((double)f[e] == kinds[k].value[e], "%s", kinds[k].dtype);
         }
-        wf_archive_free(a);
     }
 }
 
@@ -168,7 +165,7 @@ static void refused(const char *from, const void *last, size_t size, wf_dtype to
     char bytes[16] = { 0 };
     double memory[2] = { 7, 7 };
     memcpy(bytes + size, last, size);
-    wf_archive *a = archive(from, "2,1", bytes, 2 * size);
+    OWN(wf_archive) *a = archive(from, "2,1", bytes, 2 * size);
     wf_error error = { "" };
     const wf_tensor tensor = wf_tensor_of(to, WF_SHAPE(2, 1), memory);
     ck_assert_msg(!wf_archive_fits(a, "w", &tensor, &error), "%s: %s", from, said);
@@ -176,7 +173,6 @@ static void refused(const char *from, const void *last, size_t size, wf_dtype to
     ck_assert_msg(!wf_archive_read(a, "w", &tensor, &error), "%s: %s", from, said);
     ck_assert_str_eq(error.text, said);
     ck_assert(memory[0] == 7 && memory[1] == 7);
-    wf_archive_free(a);
 }
 
 #define LOSES(from, type, number, to, said)                                                        \
@@ -238,7 +234,7 @@ TEST(the_same_dtype_keeps_every_bit_in_any_order_of_memory)
 {
     uint32_t words[6], got[6];
     for (uint32_t i = 0; i < 6; i++) words[i] = 0x7F800001u + i; /* signalling not-a-numbers */
-    wf_archive *a = archive("F32", "2,3", words, sizeof words);
+    OWN(wf_archive) *a = archive("F32", "2,3", words, sizeof words);
     wf_tensor to = wf_tensor_of(WF_F32, WF_SHAPE(2, 3), got), turned;
     ck_assert(wf_archive_read(a, "w", &to, NULL));
     ck_assert_mem_eq(got, words, sizeof got);
@@ -246,7 +242,6 @@ TEST(the_same_dtype_keeps_every_bit_in_any_order_of_memory)
     ck_assert(wf_view_transpose(&to, 0, 1, &turned));
     ck_assert(wf_archive_read(a, "w", &turned, NULL));
     for (int i = 0; i < 6; i++) ck_assert_uint_eq(got[i % 3 * 2 + i / 3], words[i]);
-    wf_archive_free(a);
 }
 
 TEST(halves_of_a_long_tensor_equal_the_whole_and_empty_ones_are_read)
@@ -255,10 +250,10 @@ TEST(halves_of_a_long_tensor_equal_the_whole_and_empty_ones_are_read)
     static uint16_t half[N];
     static float whole[N], parts[N];
     for (int i = 0; i < N; i++) half[i] = (uint16_t)(i * 13);
-    wf_archive *a = archive("BF16", "1999", half, sizeof half),
-               *left = archive("BF16", "777", half, 777 * 2),
-               *right = archive("BF16", "1222", half + 777, 1222 * 2),
-               *none = archive("I64", "3,0", half, 0);
+    OWN(wf_archive) *a = archive("BF16", "1999", half, sizeof half),
+                    *left = archive("BF16", "777", half, 777 * 2),
+                    *right = archive("BF16", "1222", half + 777, 1222 * 2),
+                    *none = archive("I64", "3,0", half, 0);
     wf_tensor to = wf_tensor_of(WF_F32, WF_SHAPE(N), whole);
     ck_assert(wf_archive_read(a, "w", &to, NULL));
     to = wf_tensor_of(WF_F32, WF_SHAPE(777), parts);
@@ -268,10 +263,6 @@ TEST(halves_of_a_long_tensor_equal_the_whole_and_empty_ones_are_read)
     ck_assert_mem_eq(whole, parts, sizeof whole);
     to = wf_tensor_of(WF_I32, WF_SHAPE(3, 0), NULL);
     ck_assert(wf_archive_read(none, "w", &to, NULL));
-    wf_archive_free(a);
-    wf_archive_free(left);
-    wf_archive_free(right);
-    wf_archive_free(none);
 }
 
 /* ---- files ---- */
@@ -325,15 +316,16 @@ TEST(what_no_tensor_holds_keeps_nothing_else_from_being_read)
     char bytes[29];
     wf_error error = { "" };
     for (int i = 0; i < 29; i++) bytes[i] = (char)i;
-    wf_archive *a = parse("{'a':{'dtype':'F8_E4M3','shape':[2],'data_offsets':[0,2]},"
-                          "'b':{'dtype':'F4','shape':[2,2],'data_offsets':[2,4]},"
-                          "'c':{'dtype':'C64','shape':[1],'data_offsets':[4,12]},"
-                          "'d':{'dtype':'of tomorrow','shape':[7],'data_offsets':[12,15]},"
-                          "'e':{'dtype':'F32','shape':[1,1,1,1,1,1,1,1,1],'data_offsets':[15,19]},"
-                          "'f':{'dtype':'','shape':[0],'data_offsets':[19,19]},"
-                          "'g':{'dtype':'F16','shape':[],'data_offsets':[19,21]},"
-                          "'w':{'dtype':'F32','shape':[2],'data_offsets':[21,29]}}",
-                          bytes, sizeof bytes, &error);
+    OWN(wf_archive) *a = parse(
+        "{'a':{'dtype':'F8_E4M3','shape':[2],'data_offsets':[0,2]},"
+        "'b':{'dtype':'F4','shape':[2,2],'data_offsets':[2,4]},"
+        "'c':{'dtype':'C64','shape':[1],'data_offsets':[4,12]},"
+        "'d':{'dtype':'of tomorrow','shape':[7],'data_offsets':[12,15]},"
+        "'e':{'dtype':'F32','shape':[1,1,1,1,1,1,1,1,1],'data_offsets':[15,19]},"
+        "'f':{'dtype':'','shape':[0],'data_offsets':[19,19]},"
+        "'g':{'dtype':'F16','shape':[],'data_offsets':[19,21]},"
+        "'w':{'dtype':'F32','shape':[2],'data_offsets':[21,29]}}",
+        bytes, sizeof bytes, &error);
     ck_assert_msg(a, "%s", error.text);
     ck_assert_int_eq(wf_archive_count(a), 1);
     ck_assert_str_eq(wf_archive_at(a, 0)->name, "w");
@@ -369,7 +361,6 @@ TEST(what_no_tensor_holds_keeps_nothing_else_from_being_read)
         ck_assert_str_eq(error.text, refused[i].said);
     }
     ck_assert(number == 7 && wf_archive_read(a, "g", &scalar, NULL) && number != 7);
-    wf_archive_free(a);
 }
 
 TEST(a_foreign_file_that_ends_early_or_late_is_refused)
@@ -389,10 +380,9 @@ TEST(a_foreign_file_that_ends_early_or_late_is_refused)
                                : 1); /* of this very size, for those who watch its ends */
         wf_error error = { "" };
         memcpy(exact, file, (size_t)n);
-        wf_archive *a = wf_safetensors_parse("x", exact, n, &error);
+        OWN(wf_archive) *a = wf_safetensors_parse("x", exact, n, &error);
         ck_assert_msg((a != NULL) == (n == BYTES), "%lld bytes", (long long)n);
         ck_assert_int_eq(error.text[0] != 0, n != BYTES);
-        wf_archive_free(a);
         free(exact);
     }
 }

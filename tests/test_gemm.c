@@ -484,4 +484,4 @@ TEST(packing_is_the_same_from_any_layout_by_any_number_of_threads_and_padded_wit
     }
 }
 
-const harness_suite suite = { .runtime = &(const wf_runtime){ .threads = THREADS } };
+const harness_suite suite = { .threads = THREADS };

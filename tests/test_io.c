@@ -4,7 +4,7 @@
 #include "tensor/io.h"
 #include "tensor/io_private.h"
 #include "tensor/runtime.h"
-#include "tests/harness.h"
+#include "tests/fixture.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -223,10 +223,9 @@ static bool save(const char *path, double value, wf_error *error)
 static double loaded(const char *path)
 {
     wf_error error = { "" };
-    wf_archive *a = wf_safetensors_load(path, &error);
+    OWN(wf_archive) *a = wf_safetensors_load(path, &error);
     ck_assert_msg(a, "%s", error.text);
     double value = wf_tensor_at(wf_archive_find(a, "w"), 77);
-    wf_archive_free(a);
     return value;
 }
 
@@ -670,12 +669,11 @@ TEST(a_file_that_changes_while_it_is_read_is_refused)
         ck_assert_int_eq(bytes != NULL, world.grow == 0);
         wf_release(bytes);
         error.text[0] = 0;
-        wf_archive *a = wf_safetensors_load(model, &error);
+        OWN(wf_archive) *a = wf_safetensors_load(model, &error);
         ck_assert_int_eq(a != NULL, world.grow == 0);
         ck_assert_msg(a || strstr(error.text, world.grow < 0 ? "of the data, which has only"
                                                              : "follow the last tensor"),
                       "%s", error.text);
-        wf_archive_free(a);
     }
     ck_assert_int_eq(world.live, 0);
     ck_assert_int_eq(world.open, 0);

@@ -1,6 +1,6 @@
 /* A longjmp out of what the user wrote (an op's functions, a cell's step, a part of a loop): after a
  * reset the tape is as new, the thread has its floating-point state, and nothing else was harmed. */
-#include "tests/harness.h"
+#include "tests/fixture.h"
 #include "tests/rig.h"
 
 #include <fenv.h>
@@ -156,7 +156,7 @@ static void begin_step(void *context)
 static uint64_t train(place at, uint32_t before)
 {
     rig r = made();
-    wf_tape *other = wf_tape_new(NULL);
+    OWN(wf_tape) *other = wf_tape_new(NULL);
     for (int i = 0; i < 3; i++) {
         for (int times = 0; at != NOWHERE && times < 2; times++) {
             where = at;
@@ -172,7 +172,6 @@ static uint64_t train(place at, uint32_t before)
         ck_assert_uint_eq(state(), before);
     }
     uint64_t hash = rig_hash(&r);
-    wf_tape_free(other);
     rig_free(&r);
     return hash;
 }
@@ -292,7 +291,7 @@ static void run_layer(void *context)
 TEST(a_jump_out_of_a_cells_step_leaves_the_layer_and_its_carry_usable)
 {
     const uint32_t before = state();
-    wf_module *net = wf_module_new("net", NULL);
+    OWN(wf_module) *net = wf_module_new("net", NULL);
     wf_rnn *rnn = wf_rnn_new(net, "rnn", &cell, &(wf_rnn_options){ .input = 3, .hidden = 3 });
     run r = { wf_tape_new(&(wf_tape_options){ .mode = WF_EVAL }), rnn, wf_carry_new(rnn, 2), 0 };
     where = FORWARD;
@@ -306,5 +305,4 @@ TEST(a_jump_out_of_a_cells_step_leaves_the_layer_and_its_carry_usable)
     ck_assert(wf_tensor_at(wf_carry_state(r.carry, 0, 0, 0), 0) > 0.4);
     wf_tape_free(r.t);
     wf_carry_free(r.carry);
-    wf_module_free(net);
 }

@@ -394,9 +394,4 @@ TEST(a_kink_at_the_value_itself_has_no_derivative_and_fails)
     ck_assert_msg(r.ok, "%s", r.text);
 }
 
-static void no_log(void *user, const char *text)
-{
-    (void)user, (void)text;
-}
-
-const harness_suite suite = { .runtime = &(const wf_runtime){ .log = no_log, .threads = 3 } };
+const harness_suite suite = { .threads = 3 };

@@ -1,45 +1,29 @@
 /* The layers without time: shapes, initial values, derivatives, and what they say when they are
  * misused. */
-#include "tests/harness.h"
-#include "tests/recurrent.h"
+#include "tests/fixture.h"
 
-static void assert_fails(wf_tape *t, const char *text)
-{
-    ck_assert_str_eq(wf_tape_error(t), text);
-    wf_tape_reset(t);
-}
-
-static void assert_tree_fails(wf_module *net, const char *text)
-{
-    wf_error error = { { 0 } };
-    ck_assert(!wf_module_ok(net, &error));
-    ck_assert_str_eq(error.text, text);
-    wf_module_free(net);
-}
+#include <math.h>
+#include <string.h>
 
 /* ---- linear ---- */
 
 TEST_EACH(linear_is_a_product_and_a_bias_over_the_last_axis, 2)
 {
-    wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 3, .dtype = WF_F64 });
+    OWN(wf_module) *net = wf_module_new("net", &(wf_module_options){ .seed = 3, .dtype = WF_F64 });
     wf_linear *layer = wf_linear_new(
         net, "head", &(wf_linear_options){ .input = 3, .output = 2, .no_bias = _i == 1 });
     ck_assert(wf_module_ok(net, NULL));
     ck_assert((layer->bias == NULL) == (_i == 1));
-    double *x = normals(1, 2 * 5 * 3, 1);
-    wf_tape *t = wf_tape_new(NULL);
-    wf_var *y = wf_linear_forward(t, layer, var_of(t, WF_F64, false, WF_SHAPE(2, 5, 3), x));
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    wf_var *x = drawn(t, WF_F64, WF_SHAPE(2, 5, 3), 1, -2, 2), *y = wf_linear_forward(t, layer, x);
     wf_shape shape = wf_shape_of(y), want = WF_SHAPE(2, 5, 2);
     ck_assert(wf_shape_equal(&shape, &want));
     for (int64_t i = 0; i < 20; i++) {
         double sum = layer->bias ? wf_at(layer->bias, i % 2) : 0;
         for (int64_t k = 0; k < 3; k++)
-            sum += wf_at(layer->weight, i % 2 * 3 + k) * x[i / 2 * 3 + k];
+            sum += wf_at(layer->weight, i % 2 * 3 + k) * wf_at(x, i / 2 * 3 + k);
         ck_assert_double_eq_tol(wf_at(y, i), sum, 1e-14);
     }
-    free(x);
-    wf_tape_free(t);
-    wf_module_free(net);
 }
 
 typedef struct plain {
@@ -60,7 +44,7 @@ static bool plain_forward(wf_tape *t, void *context, wf_var *const in[], wf_var 
 TEST(a_model_that_ties_its_embedding_to_its_output_has_the_derivatives_of_both_uses)
 {
     static int32_t ids[4] = { 2, 0, 2, 4 };
-    wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 3 });
+    OWN(wf_module) *net = wf_module_new("net", &(wf_module_options){ .seed = 3 });
     plain p = { .embedding = wf_embedding_new(net, "embed",
                                               &(wf_embedding_options){ .input = 5, .output = 3 }),
                 .linear = wf_linear_new(net, "linear",
@@ -69,12 +53,11 @@ TEST(a_model_that_ties_its_embedding_to_its_output_has_the_derivatives_of_both_u
     const wf_tensor in = wf_tensor_of(WF_I32, WF_SHAPE(2, 2), ids);
     wf_report r = wf_gradcheck(plain_forward, &p, 1, &in, &(wf_check_options){ .module = net });
     ck_assert_msg(r.ok, "%s", r.text);
-    wf_module_free(net);
 }
 
 TEST(initial_values_are_those_of_pytorch)
 {
-    wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 9 });
+    OWN(wf_module) *net = wf_module_new("net", &(wf_module_options){ .seed = 9 });
     wf_linear *linear = wf_linear_new(net, "linear",
                                       &(wf_linear_options){ .input = 100, .output = 60 });
     wf_embedding *embed = wf_embedding_new(net, "embed",
@@ -102,17 +85,16 @@ TEST(initial_values_are_those_of_pytorch)
     ck_assert_double_eq_tol(sum / 6300, 0, 0.05); /* standard normal */
     ck_assert_double_eq_tol(squares / 6300, 1, 0.1);
     for (int64_t i = 0; i < 16; i++) ck_assert(wf_at(zero->weight, i) == 0.5);
-    wf_module_free(net);
 }
 
 TEST(an_embedding_gives_the_rows_of_its_ids)
 {
-    wf_module *net = wf_module_new("net", NULL);
+    OWN(wf_module) *net = wf_module_new("net", NULL);
     wf_embedding *layer = wf_embedding_new(net, "embed",
                                            &(wf_embedding_options){ .input = 7, .output = 3 });
     int32_t ids[6] = { 6, 0, 3, 3, 1, 6 }, *memory = ids;
     wf_tensor outside = wf_tensor_of(WF_I32, WF_SHAPE(2, 3), memory);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     wf_var *y = wf_embedding_forward(t, layer, &outside);
     memset(ids, 0, sizeof ids); /* they were copied */
     const int32_t want[6] = { 6, 0, 3, 3, 1, 6 };
@@ -122,15 +104,13 @@ TEST(an_embedding_gives_the_rows_of_its_ids)
         ck_assert(wf_at(y, i) == wf_at(layer->weight, want[i / 3] * 3 + i % 3));
         ck_assert(wf_at(again, i) == wf_at(y, i));
     }
-    wf_tape_free(t);
-    wf_module_free(net);
 }
 
 TEST(dropout_drops_in_training_alone)
 {
-    wf_module *net = wf_module_new("net", NULL);
+    OWN(wf_module) *net = wf_module_new("net", NULL);
     wf_dropout_layer *layer = wf_dropout_new(net, "drop", &(wf_dropout_options){ .p = 0.25 });
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     wf_var *x = wf_full(t, WF_F32, WF_SHAPE(100, 100), 3), *y = wf_dropout_forward(t, layer, x);
     int64_t zeros = 0;
     for (int64_t i = 0; i < 10000; i++) {
@@ -141,8 +121,6 @@ TEST(dropout_drops_in_training_alone)
     wf_tape_set_mode(t, WF_EVAL);
     y = wf_dropout_forward(t, layer, x);
     for (int64_t i = 0; i < 10000; i++) ck_assert(wf_at(y, i) == 3);
-    wf_tape_free(t);
-    wf_module_free(net);
 }
 
 /* ---- words ---- */
@@ -154,7 +132,7 @@ TEST(inputs_that_do_not_fit_are_told_what_does)
                                     &(wf_linear_options){ .input = 5, .output = 2 });
     wf_embedding *embed = wf_embedding_new(net, "embed",
                                            &(wf_embedding_options){ .input = 7, .output = 3 });
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     wf_linear_forward(t, head, wf_zeros(t, WF_F32, WF_SHAPE(3, 7)));
     assert_fails(t, "linear 'decoder.head': x is (3, 7); the last size must be 5");
     wf_linear_forward(t, head, wf_zeros(t, WF_F32, WF_SCALAR));
@@ -175,7 +153,6 @@ TEST(inputs_that_do_not_fit_are_told_what_does)
     /* Whatever failed first is all that is said. */
     ck_assert_ptr_null(wf_linear_forward(t, NULL, NULL));
     ck_assert_ptr_nonnull(strstr(wf_tape_error(t), "\n  in embed"));
-    wf_tape_free(t);
     wf_module_free(net);
 }
 

@@ -1,6 +1,6 @@
 /* Interpolation ends where it should: at a for c = 0 and at b for c = 1, bit for bit, however the
  * operands lie, in the gated cells and in the optimisers that are made of it. */
-#include "tests/harness.h"
+#include "tests/fixture.h"
 
 #include <weft.h>
 
@@ -47,7 +47,7 @@ static bool same_bits(const wf_var *x, const wf_var *y, int64_t i)
 TEST_EACH(the_ends_of_an_interpolation_are_its_operands_bit_for_bit, 8)
 {
     const wf_dtype dtype = _i & 1 ? WF_F64 : WF_F32;
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     wf_var *a = numbers(t, dtype, 1, _i & 2), *b = numbers(t, dtype, 7, _i & 4);
     wf_var *zero = wf_zeros(t, dtype, _i & 4 ? WF_SCALAR : wf_shape_of(a));
     wf_var *one = wf_full(t, dtype, _i & 2 ? WF_SHAPE(PAIRS, 1) : wf_shape_of(a), 1);
@@ -59,13 +59,12 @@ TEST_EACH(the_ends_of_an_interpolation_are_its_operands_bit_for_bit, 8)
         ck_assert_msg(same_bits(to, b, i), "from %a to %a ends at %a", wf_at(a, i), wf_at(b, i),
                       wf_at(to, i));
     }
-    wf_tape_free(t);
 }
 
 TEST_EACH(between_its_ends_an_interpolation_stays_between_them_and_of_equals_is_the_same, 2)
 {
     const wf_dtype dtype = _i & 1 ? WF_F64 : WF_F32;
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     wf_var *a = numbers(t, dtype, 1, false), *b = numbers(t, dtype, 7, false);
     wf_var *before = NULL;
     for (int k = 0; k <= 16; k++) {
@@ -82,7 +81,6 @@ TEST_EACH(between_its_ends_an_interpolation_stays_between_them_and_of_equals_is_
         }
         before = y;
     }
-    wf_tape_free(t);
 }
 
 TEST(infinite_ends_are_reached_and_nan_is_not_hidden)
@@ -108,7 +106,7 @@ TEST(infinite_ends_are_reached_and_nan_is_not_hidden)
         { 1e8, 1, 1, 1 },
     };
     for (int d = 0; d < 2; d++) {
-        wf_tape *t = wf_tape_new(NULL);
+        OWN(wf_tape) *t = wf_tape_new(NULL);
         const wf_dtype dtype = d ? WF_F64 : WF_F32;
         for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
             const double got = wf_item(wf_lerp(t, wf_full(t, dtype, WF_SCALAR, cases[i].a),
@@ -118,7 +116,6 @@ TEST(infinite_ends_are_reached_and_nan_is_not_hidden)
                           "%g of %g and %g is %g, not %g", cases[i].c, cases[i].a, cases[i].b, got,
                           cases[i].want);
         }
-        wf_tape_free(t);
     }
 }
 
@@ -126,14 +123,14 @@ TEST(infinite_ends_are_reached_and_nan_is_not_hidden)
 TEST(a_gru_whose_gate_is_one_keeps_its_state_and_whose_gate_is_zero_takes_the_new_one)
 {
     enum { B = 3, H = 5, I = 2 };
-    wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 3 });
+    OWN(wf_module) *net = wf_module_new("net", &(wf_module_options){ .seed = 3 });
     wf_rnn *rnn = wf_gru_new(net, "rnn", &(wf_rnn_options){ .input = I, .hidden = H });
     wf_var *bias = wf_module_param_find(net, "rnn.bias_ih_l0");
     wf_var *back = wf_module_param_find(net, "rnn.weight_hh_l0");
     ck_assert(bias && back);
     wf_tensor_fill(wf_param_value(back), 0); /* the state decides no gate */
     wf_param_changed(back);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     for (int open = 0; open < 2; open++) {
         float *b = wf_param_value(bias)->data;
         for (int i = 0; i < H; i++) b[H + i] = open ? -200 : 200; /* z */
@@ -155,19 +152,17 @@ TEST(a_gru_whose_gate_is_one_keeps_its_state_and_whose_gate_is_zero_takes_the_ne
                 ck_assert(fabs(wf_at(last[0], i)) <= 1);
         }
     }
-    wf_tape_free(t);
-    wf_module_free(net);
 }
 
 /* beta1 = 0 and alpha = 0: the mean of gradients is the last one. */
 TEST(a_mean_of_gradients_that_forgets_at_once_is_the_gradient)
 {
-    wf_module *net = wf_module_new("net", NULL);
+    OWN(wf_module) *net = wf_module_new("net", NULL);
     wf_var *p = wf_param_new(net, "p", WF_SHAPE(2, PAIRS), (wf_init){ .kind = WF_INIT_ZERO });
     wf_adam_options o = wf_adam_defaults();
     o.beta1 = 0;
-    wf_optim *adam = wf_adam_new(net, &o);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_optim) *adam = wf_adam_new(net, &o);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     for (uint64_t step = 0; step < 3; step++) {
         static float g[2 * PAIRS];
         for (int64_t i = 0; i < 2 * PAIRS; i++) {
@@ -181,7 +176,4 @@ TEST(a_mean_of_gradients_that_forgets_at_once_is_the_gradient)
         for (int64_t i = 0; i < 2 * PAIRS; i++)
             ck_assert(wf_tensor_at(wf_optim_state(adam, 0, 0), i) == (double)g[i]);
     }
-    wf_tape_free(t);
-    wf_optim_free(adam);
-    wf_module_free(net);
 }

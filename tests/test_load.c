@@ -2,30 +2,11 @@
  * the options allow is loaded, the report says what was not, and a refusal changes nothing. */
 #include <weft.h>
 
-#include "tests/harness.h"
+#include "tests/fixture.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- a runtime in which the k-th request for memory fails ---- */
-
-static int64_t asked, failing, living;
-
-static void *hook_alloc(void *user, size_t bytes)
-{
-    (void)user;
-    if (++asked == failing) return NULL;
-    living++;
-    return aligned_alloc(64, (bytes + 63) / 64 * 64);
-}
-
-static void hook_release(void *user, void *memory)
-{
-    (void)user;
-    living--;
-    free(memory);
-}
 
 /* ---- files, made by hand ---- */
 
@@ -132,14 +113,13 @@ static void refuses(int line, const char *meta, const row *rows, const wf_load_o
     wf_error e = { "" };
     wf_load_report r;
     new_net();
-    wf_archive *a = file_of(meta, rows, MOST);
+    OWN(wf_archive) *a = file_of(meta, rows, MOST);
     ck_assert_msg(!wf_module_load_archive_with(net, "x", a, o, &r, &e), "line %d", line);
     ck_assert_msg(!strcmp(e.text, says), "line %d:\n  said     %s\n  expected %s", line, e.text,
                   says);
     for (int i = 0; i < PARAMS; i++) ck_assert(value(i) == 100 + i);
     ck_assert_int_eq(r.loaded, 0);
     wf_load_report_free(&r);
-    wf_archive_free(a);
 }
 
 #define ROWS(...)                                                                                  \
@@ -273,7 +253,7 @@ TEST(a_number_that_a_float_cannot_hold_is_refused_with_its_place)
 {
     double x[2] = { 1, 1e300 };
     wf_error e = { "" };
-    wf_module *small = wf_module_new("small", NULL);
+    OWN(wf_module) *small = wf_module_new("small", NULL);
     wf_param_new(small, "w", WF_SHAPE(2), (wf_init){ .kind = WF_INIT_ZERO });
     char path[1024];
     wf_format(path, sizeof path, "%s/model", harness_folder());
@@ -283,12 +263,11 @@ TEST(a_number_that_a_float_cannot_hold_is_refused_with_its_place)
     ck_assert_str_eq(e.text, "load model: 'w': element (1) is 1e+300, which is beyond the range of "
                              "f32");
     ck_assert(wf_tensor_at(wf_param_value(wf_module_param_at(small, 0)), 0) == 0);
-    wf_module_free(small);
 }
 
 TEST(a_part_of_a_module_loads_by_paths_of_its_own)
 {
-    wf_archive *a = file_of(NULL, ROWS(N("a", 1), N("b", 2)), MOST);
+    OWN(wf_archive) *a = file_of(NULL, ROWS(N("a", 1), N("b", 2)), MOST);
     wf_error e = { "" };
     new_net();
     wf_module *part = wf_module_child(net, "part");
@@ -297,7 +276,6 @@ TEST(a_part_of_a_module_loads_by_paths_of_its_own)
     ck_assert_msg(wf_module_load_archive(part, "x", a, &e), "%s", e.text);
     ck_assert(wf_tensor_at(wf_param_value(wf_module_param_find(net, "part.b")), 1) == 2.5);
     for (int i = 0; i < PARAMS; i++) ck_assert(value(i) == 100 + i);
-    wf_archive_free(a);
 }
 
 TEST(whatever_request_for_memory_fails_nothing_is_loaded)
@@ -306,19 +284,20 @@ TEST(whatever_request_for_memory_fails_nothing_is_loaded)
                                 .allow_missing = true,
                                 .allow_unexpected = true,
                                 NAMES({ "top", "head" }, { "enc.", "rnn." }) };
-    wf_archive *a = file_of(NULL, ROWS(N("rnn.a", 1), N("head", 4), N("more", 5)), MOST);
+    OWN(wf_archive) *a = file_of(NULL, ROWS(N("rnn.a", 1), N("head", 4), N("more", 5)), MOST);
     int refused = 0;
     for (int64_t k = 1;; k++, refused++) {
         wf_error e = { "" };
         wf_load_report r;
         new_net();
-        asked = 0, failing = k;
-        int64_t before = living;
+        heap.asked = 0;
+        heap.fail_at = k;
+        int64_t before = heap.live;
         bool ok = wf_module_load_archive_with(net, "x", a, &o, &r, &e);
-        bool reached = asked >= k;
-        failing = 0;
+        bool reached = heap.asked >= k;
+        heap.fail_at = 0;
         wf_load_report_free(&r);
-        ck_assert_int_eq(living, before);
+        ck_assert_int_eq(heap.live, before);
         ck_assert_int_eq(ok, !reached);
         if (ok) break;
         ck_assert_msg(strstr(e.text, "not enough memory"), "%s", e.text);
@@ -326,13 +305,12 @@ TEST(whatever_request_for_memory_fails_nothing_is_loaded)
     }
     ck_assert_int_ge(refused, 5);
     ck_assert(value(0) == 1 && value(3) == 4);
-    wf_archive_free(a);
 }
 
 TEST(twenty_thousand_parameters_are_saved_loaded_and_mapped)
 {
     enum { N_PARAMS = 20000 };
-    wf_module *m = wf_module_new("wide", NULL);
+    OWN(wf_module) *m = wf_module_new("wide", NULL);
     static char names[N_PARAMS][16], others[N_PARAMS][16];
     static wf_load_name map[N_PARAMS];
     for (int i = 0; i < N_PARAMS; i++) {
@@ -352,8 +330,6 @@ TEST(twenty_thousand_parameters_are_saved_loaded_and_mapped)
     for (int64_t i = 0; i < N_PARAMS; i += 99)
         ck_assert(wf_tensor_at(wf_param_value(wf_module_param_at(m, i)), 0) ==
                   (double)(N_PARAMS - 1 - i));
-    wf_module_free(m);
 }
 
-const harness_suite suite = { .runtime = &(const wf_runtime){ .alloc = hook_alloc,
-                                                              .release = hook_release } };
+const harness_suite suite = { 0 };

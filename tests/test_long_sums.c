@@ -1,6 +1,6 @@
 /* What a million terms add up to: losses and the gradients that rows, steps and groups share, in
  * f32 held against the same graph in f64, and in f64 against what is known exactly. */
-#include "tests/harness.h"
+#include "tests/fixture.h"
 
 #include <weft.h>
 
@@ -248,11 +248,11 @@ static const struct {
     { "rows added up", rows_added_up, 1e-6 },
     { "a mean and a sum of rows", mean_of_rows, 1e-6 },
 };
-enum { GRAPHS = sizeof graphs / sizeof graphs[0], ROOM = 1024 };
+enum { GRAPHS = sizeof graphs / sizeof graphs[0], NUMBERS = 1024 };
 
 /* The value and the gradient of p, as doubles; how many. By wf_backward, or by wf_grad with a graph
  * of its own. */
-static int64_t run(graph_fn *graph, wf_dtype dtype, bool graph_of_gradient, double out[ROOM])
+static int64_t run(graph_fn *graph, wf_dtype dtype, bool graph_of_gradient, double out[NUMBERS])
 {
     wf_tape *t = wf_tape_new(&(wf_tape_options){ .threads = 2 });
     wf_var *p = NULL, *grad = NULL, *value = graph(t, dtype, &p);
@@ -267,7 +267,7 @@ static int64_t run(graph_fn *graph, wf_dtype dtype, bool graph_of_gradient, doub
         g = wf_grad_of(p);
     }
     const int64_t n = wf_tensor_count(g);
-    ck_assert_int_lt(n, ROOM);
+    ck_assert_int_lt(n, NUMBERS);
     out[0] = wf_item(value);
     for (int64_t i = 0; i < n; i++) out[1 + i] = wf_tensor_at(g, i);
     wf_tape_free(t);
@@ -276,7 +276,7 @@ static int64_t run(graph_fn *graph, wf_dtype dtype, bool graph_of_gradient, doub
 
 TEST_EACH(what_a_million_terms_meet_in_is_right_in_f32, GRAPHS)
 {
-    static double exact[ROOM], got[ROOM];
+    static double exact[NUMBERS], got[NUMBERS];
     for (int k = 0; k < 2; k++) {
         even = k > 0;
         const int64_t n = run(graphs[_i].graph, WF_F64, false, exact);
@@ -299,7 +299,7 @@ TEST_EACH(what_a_million_terms_meet_in_is_right_in_f32, GRAPHS)
 
 TEST(a_bias_that_a_million_rows_of_a_tenth_share_has_its_gradient_to_a_millionth)
 {
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     even = true;
     wf_var *b = few(t, WF_F32, WF_SHAPE(1)), *one = terms(t, WF_F32, WF_SHAPE(1, 1));
     wf_var *y = wf_affine(t, terms(t, WF_F32, WF_SHAPE(MANY, 1)), one, b);
@@ -307,7 +307,6 @@ TEST(a_bias_that_a_million_rows_of_a_tenth_share_has_its_gradient_to_a_millionth
     ck_assert(wf_keep_grad(t, b) && wf_backward_from(t, 1, &y, &g));
     const double exact = MANY * (double)0.1f, got = wf_tensor_at(wf_grad_of(b), 0);
     ck_assert_msg(fabs(got / exact - 1) <= 1e-6, "%.9g for %.9g", got, exact);
-    wf_tape_free(t);
 }
 
 /* The fused LSTM: its biases over many steps, and over many sequences. */
@@ -317,10 +316,10 @@ static void check_lstm(int64_t time, int64_t batch)
     double exact[4][4 * HIDDEN * HIDDEN];
     for (int way = 0; way < 2; way++) {
         const wf_dtype dtype = way == 0 ? WF_F64 : WF_F32;
-        wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = 5 });
+        OWN(wf_module) *net = wf_module_new("net", &(wf_module_options){ .seed = 5 });
         wf_rnn *rnn = wf_lstm_new(net, "rnn",
                                   &(wf_rnn_options){ .input = INPUT, .hidden = HIDDEN });
-        wf_tape *t = wf_tape_new(&(wf_tape_options){ .threads = 2 });
+        OWN(wf_tape) *t = wf_tape_new(&(wf_tape_options){ .threads = 2 });
         wf_var *bound[4];
         for (int i = 0; i < 4; i++) {
             wf_var *param = wf_module_param_at(net, i);
@@ -344,8 +343,6 @@ static void check_lstm(int64_t time, int64_t batch)
                           "T %d, B %d: parameter %d is off by %g of %g", (int)time, (int)batch, i,
                           worst, largest);
         }
-        wf_tape_free(t);
-        wf_module_free(net);
     }
 }
 
@@ -361,8 +358,8 @@ TEST_EACH(the_biases_and_weights_of_the_fused_lstm_are_right_over_many_steps_and
 /* 2^52 + 1/2 - 2^52: in f64 a plain sum loses what the small terms say. */
 TEST(in_f64_nothing_is_lost_beside_a_large_term_that_cancels)
 {
-    wf_tape *t = wf_tape_new(NULL);
-    double *x = malloc(MANY * sizeof *x);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    OWN(double) *x = malloc(MANY * sizeof *x);
     for (int64_t i = 0; i < MANY; i++) x[i] = 0.25;
     x[5] = 0x1p60, x[MANY - 3] = -0x1p60;
     const double exact = (MANY - 2) * 0.25;
@@ -375,13 +372,11 @@ TEST(in_f64_nothing_is_lost_beside_a_large_term_that_cancels)
     wf_keep_grad(t, p);
     ck_assert(wf_backward(t, wf_sum(t, wf_mul(t, flat, wf_add(t, p, flat)), NULL)));
     ck_assert_double_eq_tol(wf_tensor_at(wf_grad_of(p), 0), exact, 256);
-    free(x);
-    wf_tape_free(t);
 }
 
 TEST(sums_that_leave_the_range_are_infinite_and_nan_stays_nan)
 {
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     double x[300];
     for (int i = 0; i < 300; i++) x[i] = 1e308;
     ck_assert(wf_item(wf_sum(t, wf_constant(t, WF_F64, WF_SHAPE(300), x), NULL)) ==
@@ -395,20 +390,16 @@ TEST(sums_that_leave_the_range_are_infinite_and_nan_stays_nan)
               -(double)INFINITY);
     x[299] = (double)INFINITY;
     ck_assert(isnan(wf_item(wf_sum(t, wf_constant(t, WF_F64, WF_SHAPE(300), x), NULL))));
-    wf_tape_free(t);
 }
 
 TEST(a_norm_of_a_million_gradients_is_right)
 {
     even = true;
-    wf_module *net = wf_module_new("net", NULL);
+    OWN(wf_module) *net = wf_module_new("net", NULL);
     wf_var *p = wf_param_new(net, "p", WF_SHAPE(MANY), (wf_init){ .kind = WF_INIT_ZERO });
-    wf_optim *sgd = wf_sgd_new(net, NULL);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_optim) *sgd = wf_sgd_new(net, NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     ck_assert(wf_backward(t, weighed(t, p)));
     const double norm = wf_optim_clip_norm(sgd, 1e9);
     ck_assert_double_eq_tol(norm, sqrt((double)MANY) * (double)0.1f, 1e-10);
-    wf_tape_free(t);
-    wf_optim_free(sgd);
-    wf_module_free(net);
 }

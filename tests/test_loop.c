@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "tensor/loop.h"
-#include "tests/forms.h"
+#include "tests/fixture.h"
 #include "tests/harness.h"
 
 /* What a walk visited: for each element, in order, each operand's place in its memory, in elements.
@@ -33,22 +33,22 @@ static int compare_visits(const void *a, const void *b)
     return memcmp(a, b, 3 * sizeof(int32_t));
 }
 
-/* Runs a walk over form with three operands and holds it against all index tuples. */
+/* Runs a walk over laid_out_form with three operands and holds it against all index tuples. */
 static void check_walk(const wf_tensor *const operand[3])
 {
     static visits v;
     static int32_t got[ROOM][3], expected[ROOM][3];
     wf_loop loop;
     wf_tensor wide[3];
-    int64_t n = wf_shape_count(&form);
+    int64_t n = wf_shape_count(&laid_out_form);
     memset(&v, 0, sizeof v);
     v.operands = 3;
     v.operand = operand;
-    ck_assert(wf_loop_plan(&loop, form, 3, operand));
+    ck_assert(wf_loop_plan(&loop, laid_out_form, 3, operand));
     ck_assert_int_eq(loop.count, n);
     wf_loop_run(&loop, 1, 0, visit, &v);
     ck_assert_int_eq(v.n, n);
-    for (int k = 0; k < 3; k++) ck_assert(wf_view_expand(operand[k], form, &wide[k]));
+    for (int k = 0; k < 3; k++) ck_assert(wf_view_expand(operand[k], laid_out_form, &wide[k]));
     for (int64_t i = 0; i < n; i++)
         for (int k = 0; k < 3; k++) {
             got[i][k] = v.at[k][i];

@@ -5,41 +5,10 @@
 #include "autograd/views.h"
 #include "tensor/rng.h"
 #include "tensor/runtime.h"
-#include "tests/harness.h"
+#include "tests/tape.h"
 
 #include <math.h>
 #include <stdio.h>
-
-static void quiet(void *user, const char *text)
-{
-    (void)user;
-    (void)text;
-}
-
-static wf_tape *t;
-
-static void set_up(void)
-{
-    t = wf_tape_new(NULL);
-}
-
-static void tear_down(void)
-{
-    wf_tape_free(t);
-}
-
-static wf_var *drawn(wf_dtype dtype, wf_shape shape, uint64_t seed, double low, double high)
-{
-    wf_var *x = wf_leaf(t, dtype, shape, NULL);
-    for (int64_t i = 0; i < wf_count(x); i++) {
-        double v = low + (high - low) * wf_random_uniform(seed, (uint64_t)i);
-        if (dtype == WF_F32)
-            ((float *)wf_value(x)->data)[i] = (float)v;
-        else
-            ((double *)wf_value(x)->data)[i] = v;
-    }
-    return x;
-}
 
 static void assert_near(const char *what, double got, double want, double relative)
 {
@@ -151,10 +120,10 @@ TEST(binary_cross_entropy_is_what_its_definition_says)
 {
     for (int dtype = WF_F32; dtype <= WF_F64; dtype++) {
         const double allowed = dtype == WF_F32 ? 1e-6 : 1e-14;
-        wf_var *x = drawn((wf_dtype)dtype, WF_SHAPE(7, 5), 1, -6, 6),
-               *y = drawn((wf_dtype)dtype, WF_SHAPE(7, 5), 2, 0, 1),
-               *w = drawn((wf_dtype)dtype, WF_SHAPE(7, 1), 3, 0, 2),
-               *p = drawn((wf_dtype)dtype, WF_SHAPE(5), 4, 0, 3);
+        wf_var *x = drawn(t, (wf_dtype)dtype, WF_SHAPE(7, 5), 1, -6, 6),
+               *y = drawn(t, (wf_dtype)dtype, WF_SHAPE(7, 5), 2, 0, 1),
+               *w = drawn(t, (wf_dtype)dtype, WF_SHAPE(7, 1), 3, 0, 2),
+               *p = drawn(t, (wf_dtype)dtype, WF_SHAPE(5), 4, 0, 3);
         wf_binary_cross_entropy_options o = { .weight = w, .pos_weight = p };
         wf_var *loss[3];
         for (int k = 0; k < 3; k++) {
@@ -188,7 +157,7 @@ TEST(the_mean_of_no_losses_is_nan_and_their_sum_is_0)
 /* A 0 logit and two classes: a sigmoid is a softmax over (x, 0). */
 TEST(binary_cross_entropy_is_cross_entropy_of_two_classes)
 {
-    wf_var *x = drawn(WF_F64, WF_SHAPE(11), 1, -5, 5), *none = wf_zeros(t, WF_F64, WF_SHAPE(11));
+    wf_var *x = drawn(t, WF_F64, WF_SHAPE(11), 1, -5, 5), *none = wf_zeros(t, WF_F64, WF_SHAPE(11));
     int32_t ids[11];
     for (int i = 0; i < 11; i++) ids[i] = i % 3 == 0;
     wf_var *id = wf_constant(t, WF_I32, WF_SHAPE(11), ids);
@@ -212,8 +181,8 @@ static wf_var *ids_of(const wf_var *logits, uint64_t seed)
 
 TEST(probabilities_of_one_class_are_its_id)
 {
-    wf_var *z = drawn(WF_F64, WF_SHAPE(13, 5), 1, -3, 3),
-           *w = drawn(WF_F64, WF_SHAPE(5), 2, 0.2, 2);
+    wf_var *z = drawn(t, WF_F64, WF_SHAPE(13, 5), 1, -3, 3),
+           *w = drawn(t, WF_F64, WF_SHAPE(5), 2, 0.2, 2);
     wf_var *id = ids_of(z, 3);
     wf_var *q = wf_where(t, wf_one_hot(t, id, 5), wf_full(t, WF_F64, WF_SCALAR, 1),
                          wf_zeros(t, WF_F64, WF_SCALAR));
@@ -232,8 +201,8 @@ TEST(probabilities_of_one_class_are_its_id)
 
 TEST(weights_of_1_change_nothing_and_a_mean_is_over_the_weights)
 {
-    wf_var *z = drawn(WF_F64, WF_SHAPE(13, 5), 1, -3, 3),
-           *w = drawn(WF_F64, WF_SHAPE(5), 2, 0.2, 2);
+    wf_var *z = drawn(t, WF_F64, WF_SHAPE(13, 5), 1, -3, 3),
+           *w = drawn(t, WF_F64, WF_SHAPE(5), 2, 0.2, 2);
     wf_var *id = ids_of(z, 3), *ones = wf_full(t, WF_F64, WF_SHAPE(5), 1);
     for (int k = 0; k < 12; k++) {
         wf_cross_entropy_options o = { .reduction = (wf_reduction)(k % 3),
@@ -261,7 +230,7 @@ TEST(weights_of_1_change_nothing_and_a_mean_is_over_the_weights)
 TEST(what_is_ignored_or_weighs_nothing_leaves_a_loss_of_0_and_no_derivative)
 {
     const int32_t ids[3] = { -1, -1, -1 };
-    wf_var *z = drawn(WF_F64, WF_SHAPE(3, 5), 1, -3, 3), *grad;
+    wf_var *z = drawn(t, WF_F64, WF_SHAPE(3, 5), 1, -3, 3), *grad;
     wf_var *id = wf_constant(t, WF_I32, WF_SHAPE(3), ids);
     wf_cross_entropy_options o = { .has_ignore = true,
                                    .ignore = -1,
@@ -342,6 +311,4 @@ TEST_EACH(the_losses_have_their_derivatives_and_second_ones, 6)
     ck_assert_msg(r.ok, "%s", r.text);
 }
 
-const harness_suite suite = { .runtime = &(const wf_runtime){ .log = quiet },
-                              .before = set_up,
-                              .after = tear_down };
+const harness_suite suite = { .before = set_up, .after = tear_down };

@@ -6,39 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* The runtime's allocator, counting: which allocation fails, and how many are alive. */
-static struct {
-    int64_t made, alive, fail_at; /* fail_at: 0 never, k the k-th */
-    bool from_then_on, failed;
-} heap;
-
-static void *counted_alloc(void *user, size_t bytes)
-{
-    (void)user;
-    heap.made++;
-    if (heap.fail_at &&
-        (heap.from_then_on ? heap.made >= heap.fail_at : heap.made == heap.fail_at)) {
-        heap.failed = true;
-        return NULL;
-    }
-    void *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    if (p) heap.alive++;
-    return p;
-}
-
-static void counted_release(void *user, void *p)
-{
-    (void)user;
-    heap.alive--;
-    free(p);
-}
-
-static void quiet(void *user, const char *text)
-{
-    (void)user;
-    (void)text;
-}
-
 static rig_size small(int i)
 {
     return (rig_size){ .cell = i == 0   ? wf_cell_rnn()
@@ -57,15 +24,16 @@ static rig_size small(int i)
 
 static void arm(int64_t k, bool from_then_on)
 {
-    heap.made = 0;
+    heap.asked = 0;
     heap.fail_at = k;
-    heap.from_then_on = from_then_on;
-    heap.failed = false;
+    heap.fail_on = from_then_on;
 }
 
-static void disarm(void)
+static bool disarm(void)
 {
+    bool reached = heap.fail_at && heap.asked >= heap.fail_at;
     heap.fail_at = 0;
+    return reached;
 }
 
 /* Runs one act with the k-th allocation failing. An act that fails must leave the state as it
@@ -99,8 +67,7 @@ static bool try_act(rig *r, act *a, const char *what, const char *path, int64_t 
     int64_t steps = wf_optim_steps(r->adam);
     wf_error e = { { 0 } };
     arm(k, from_then_on);
-    bool ok = a(r, path, &e), reached = heap.failed;
-    disarm();
+    bool ok = a(r, path, &e), reached = disarm();
     if (ok) return reached; /* done without: what failed was not needed */
     ck_assert_msg(reached, "%s failed without a failing allocation: %s", what, e.text);
     ck_assert_msg(e.text[0] || wf_tape_error(r->t)[0], "%s, allocation %lld: no reason given", what,
@@ -117,10 +84,6 @@ TEST_EACH(the_kth_allocation_may_fail_for_every_k, 6)
     bool from_then_on = _i % 2;
     rig_size size = small(_i / 2);
     wf_error e = { { 0 } };
-    ck_assert(wf_runtime_set(
-        &(wf_runtime){
-            .alloc = counted_alloc, .release = counted_release, .log = quiet, .threads = 2 },
-        &e));
     char path[4200];
     snprintf(path, sizeof path, "%s/model.safetensors", harness_folder());
     rig r;
@@ -130,22 +93,21 @@ TEST_EACH(the_kth_allocation_may_fail_for_every_k, 6)
     ck_assert(rig_step(&r, 1));
     uint64_t after_two = rig_hash(&r);
     rig_free(&r);
-    ck_assert_int_eq(heap.alive, 0);
+    ck_assert_int_eq(heap.live, 0);
 
     int64_t built = 0;
     for (int64_t k = 1;; k++) {
         e.text[0] = '\0';
         arm(k, from_then_on);
-        bool ok = rig_make(&r, size, &e), reached = heap.failed;
-        disarm();
+        bool ok = rig_make(&r, size, &e), reached = disarm();
         if (ok) {
             rig_free(&r);
             if (!reached) break;
         } else {
             ck_assert_msg(e.text[0], "allocation %lld: no reason given", (long long)k);
         }
-        ck_assert_msg(heap.alive == 0, "allocation %lld of building: %lld blocks leak",
-                      (long long)k, (long long)heap.alive);
+        ck_assert_msg(heap.live == 0, "allocation %lld of building: %lld blocks leak", (long long)k,
+                      (long long)heap.live);
         built = k;
     }
     static const struct {
@@ -168,7 +130,7 @@ TEST_EACH(the_kth_allocation_may_fail_for_every_k, 6)
                           "%s, allocation %lld: other bits than without the failure", acts[i].what,
                           (long long)k);
             rig_free(&r);
-            ck_assert_int_eq(heap.alive, 0);
+            ck_assert_int_eq(heap.live, 0);
             if (more) reached[i] = k;
         }
     ck_assert_int_gt(built, 20);
@@ -178,3 +140,5 @@ TEST_EACH(the_kth_allocation_may_fail_for_every_k, 6)
            size.cell->name, (long long)built, (long long)reached[0], (long long)reached[1],
            (long long)reached[2], (long long)reached[3]);
 }
+
+const harness_suite suite = { .threads = 2 };

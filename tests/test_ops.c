@@ -6,48 +6,12 @@
 #include "tensor/par.h"
 #include "tensor/rng.h"
 #include "tensor/runtime.h"
-#include "tests/harness.h"
+#include "tests/tape.h"
 
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-static void quiet(void *user, const char *text)
-{
-    (void)user;
-    (void)text;
-}
-
-static wf_tape *t;
-
-static void set_up(void)
-{
-    t = wf_tape_new(NULL);
-}
-
-static void tear_down(void)
-{
-    wf_tape_free(t);
-}
-
-/* A leaf of numbers in [low, high) that depend on the seed alone. */
-static wf_var *drawn(wf_tape *tape, wf_dtype dtype, wf_shape shape, uint64_t seed, double low,
-                     double high)
-{
-    wf_var *x = wf_leaf(tape, dtype, shape, NULL);
-    for (int64_t i = 0; i < wf_count(x); i++) {
-        double v = low + (high - low) * wf_random_uniform(seed, (uint64_t)i);
-        void *data = wf_value(x)->data;
-        if (dtype == WF_F32)
-            ((float *)data)[i] = (float)v;
-        else if (dtype == WF_F64)
-            ((double *)data)[i] = v;
-        else
-            ((int32_t *)data)[i] = (int32_t)floor(v);
-    }
-    return x;
-}
 
 static wf_var *doubles(wf_shape shape, const double *data)
 {
@@ -599,8 +563,7 @@ TEST_EACH(the_bits_do_not_depend_on_the_number_of_threads, LARGE)
     uint64_t first = 0;
     int width = 0;
     for (int k = 0; k < 4; k++) {
-        wf_tape_free(t);
-        t = wf_tape_new(&(wf_tape_options){ .threads = widths[k], .seed = 11 });
+        set_up_with((wf_tape_options){ .threads = widths[k], .seed = 11 });
         wf_var *x = drawn(t, WF_F32, WF_SHAPE(700, 173), 1, 0.5, 2),
                *other = drawn(t, WF_F32, WF_SHAPE(700, 173), 2, 0.5, 2);
         wf_var *ids = drawn(t, WF_I32, WF_SHAPE(700), 3, 0, 173);
@@ -620,6 +583,4 @@ TEST_EACH(the_bits_do_not_depend_on_the_number_of_threads, LARGE)
     ck_assert_int_eq(width, 5);
 }
 
-const harness_suite suite = { .runtime = &(const wf_runtime){ .threads = 5, .log = quiet },
-                              .before = set_up,
-                              .after = tear_down };
+const harness_suite suite = { .threads = 5, .before = set_up, .after = tear_down };

@@ -43,12 +43,11 @@ enum { REFUSALS = sizeof refusals / sizeof refusals[0] };
 TEST_EACH(options_out_of_range_are_refused_by_name_and_number, REFUSALS)
 {
     wf_error e = { 0 };
-    wf_module *net = module_of(WF_F32);
+    OWN(wf_module) *net = module_of(WF_F32);
     param_of(net, "p", 3);
     ck_assert_ptr_null(optimiser_with(net, refusals[_i].rule, refusals[_i].options));
     ck_assert(!wf_module_ok(net, &e));
     ck_assert_str_eq(e.text, refusals[_i].said);
-    wf_module_free(net);
 }
 
 TEST(a_module_without_parameters_or_that_has_failed_gets_no_optimiser)
@@ -70,7 +69,6 @@ TEST(a_module_without_parameters_or_that_has_failed_gets_no_optimiser)
 
 TEST(every_function_takes_null_quietly)
 {
-    use_counting_runtime();
     ck_assert_ptr_null(wf_adam_new(NULL, NULL));
     ck_assert_ptr_null(wf_optim_new(NULL, NULL, 1, NULL));
     wf_optim_free(NULL);
@@ -90,34 +88,31 @@ TEST(every_function_takes_null_quietly)
     ck_assert(isnan(wf_optim_get(NULL, 0, "lr")));
     ck_assert_ptr_null(wf_optim_state(NULL, 0, 0));
     ck_assert_ptr_null(wf_optim_rule_of(NULL));
-    ck_assert_int_eq(counts.logs, 0);
+    ck_assert_int_eq(log_kept.times, 0);
 }
 
 TEST(a_learning_rate_that_is_none_is_said_and_not_taken)
 {
-    use_counting_runtime();
-    wf_module *net = module_of(WF_F32);
+    OWN(wf_module) *net = module_of(WF_F32);
     param_of(net, "p", 3);
-    wf_optim *optim = wf_adam_new(net, NULL);
+    OWN(wf_optim) *optim = wf_adam_new(net, NULL);
     ck_assert_double_eq(wf_optim_lr(optim), 1e-3);
     wf_optim_set_lr(optim, (double)NAN);
     ck_assert_double_eq(wf_optim_lr(optim), 1e-3);
     ck_assert_str_eq(
-        counts.text,
+        log_kept.text,
         "adam: the learning rate was to be nan; it must be in [0, inf), and stays 0.001");
     wf_optim_set_lr(optim, 0);
     ck_assert_double_eq(wf_optim_lr(optim), 0);
-    ck_assert_int_eq(counts.logs, 1);
-    wf_optim_free(optim);
-    wf_module_free(net);
+    ck_assert_int_eq(log_kept.times, 1);
 }
 
 TEST(buffers_have_pytorchs_names_the_parameters_shapes_and_begin_at_zero)
 {
-    wf_module *net = module_of(WF_F32);
+    OWN(wf_module) *net = module_of(WF_F32);
     wf_param_new(net, "p", WF_SHAPE(3, 5), (wf_init){ 0 });
     param_of(net, "q", 7);
-    wf_optim *optim = optimiser_with(net, "adam", (given[GIVEN]){ { "amsgrad", 1 } });
+    OWN(wf_optim) *optim = optimiser_with(net, "adam", (given[GIVEN]){ { "amsgrad", 1 } });
     const wf_optim_rule *rule = wf_optim_rule_of(optim);
     ck_assert_int_eq(rule->states, 3);
     ck_assert_str_eq(rule->state_names[0], "exp_avg");
@@ -131,18 +126,16 @@ TEST(buffers_have_pytorchs_names_the_parameters_shapes_and_begin_at_zero)
     ck_assert_ptr_null(wf_optim_state(optim, 2, 0));
     ck_assert_ptr_null(wf_optim_state(optim, -1, 0));
     ck_assert_ptr_null(wf_optim_state(optim, 0, 3));
-    wf_optim_free(optim);
-    wf_module_free(net);
 }
 
 /* ---- steps ---- */
 
 TEST_EACH(a_step_moves_what_has_a_gradient_and_consumes_it, KINDS)
 {
-    wf_module *net = module_of(WF_F64);
+    OWN(wf_module) *net = module_of(WF_F64);
     wf_var *p = param_of(net, "p", 100), *q = param_of(net, "q", 100);
-    wf_optim *optim = optimiser(net, _i);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_optim) *optim = optimiser(net, _i);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     double before[100];
     memcpy(before, wf_param_value(q)->data, sizeof before);
     uint64_t hash = hash_all(net, optim), version = wf_param_version(p),
@@ -165,17 +158,14 @@ TEST_EACH(a_step_moves_what_has_a_gradient_and_consumes_it, KINDS)
     ck_assert(wf_optim_step(optim)); /* the gradient is gone: the second step is none */
     ck_assert_uint_eq(hash_all(net, optim), hash);
     ck_assert_int_eq(wf_optim_steps(optim), 1);
-    wf_tape_free(t);
-    wf_optim_free(optim);
-    wf_module_free(net);
 }
 
 TEST_EACH(a_learning_rate_of_zero_moves_nothing, KINDS)
 {
-    wf_module *net = module_of(WF_F32);
+    OWN(wf_module) *net = module_of(WF_F32);
     wf_var *p = param_of(net, "p", 100);
-    wf_optim *optim = optimiser(net, _i);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_optim) *optim = optimiser(net, _i);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     float before[100];
     memcpy(before, wf_param_value(p)->data, sizeof before);
     wf_optim_set_lr(optim, 0);
@@ -183,52 +173,43 @@ TEST_EACH(a_learning_rate_of_zero_moves_nothing, KINDS)
     ck_assert(wf_optim_step(optim));
     ck_assert_mem_eq(wf_param_value(p)->data, before, sizeof before);
     ck_assert_int_eq(wf_optim_steps(optim), 1);
-    wf_tape_free(t);
-    wf_optim_free(optim);
-    wf_module_free(net);
 }
 
 TEST(gradients_of_several_sweeps_add_up)
 {
-    wf_module *net = module_of(WF_F64);
+    OWN(wf_module) *net = module_of(WF_F64);
     wf_var *p = param_of(net, "p", 1);
-    wf_optim *sgd = optimiser_with(net, "sgd", (given[GIVEN]){ { "lr", 0.5 } });
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_optim) *sgd = optimiser_with(net, "sgd", (given[GIVEN]){ { "lr", 0.5 } });
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     double before = wf_at(p, 0);
     give_number(t, p, 0.25);
     give_number(t, p, 1);
     ck_assert(wf_optim_step(sgd));
     ck_assert_double_eq(wf_at(p, 0), before - 0.5 * 1.25);
-    wf_tape_free(t);
-    wf_optim_free(sgd);
-    wf_module_free(net);
 }
 
 TEST(a_parameter_used_twice_moves_once_by_the_sum_of_its_gradients)
 {
-    wf_module *net = module_of(WF_F64);
+    OWN(wf_module) *net = module_of(WF_F64);
     wf_var *p = param_of(net, "p", 1);
-    wf_optim *sgd = optimiser_with(net, "sgd",
-                                   (given[GIVEN]){ { "lr", 0.5 }, { "momentum", 0.5 } });
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_optim) *sgd = optimiser_with(net, "sgd",
+                                        (given[GIVEN]){ { "lr", 0.5 }, { "momentum", 0.5 } });
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     double before = wf_at(p, 0);
     wf_var *loss = wf_sum(t, wf_add(t, wf_mul_scalar(t, p, 0.25), wf_mul_scalar(t, p, 1.0)), NULL);
     ck_assert_msg(wf_backward(t, loss), "%s", wf_tape_error(t));
     ck_assert(wf_optim_step(sgd));
     ck_assert_double_eq(wf_at(p, 0), before - 0.5 * 1.25);
     ck_assert_double_eq(wf_tensor_at(wf_optim_state(sgd, 0, 0), 0), 1.25);
-    wf_tape_free(t);
-    wf_optim_free(sgd);
-    wf_module_free(net);
 }
 
 TEST(an_optimiser_of_a_subtree_leaves_the_rest_alone)
 {
-    wf_module *net = module_of(WF_F64);
+    OWN(wf_module) *net = module_of(WF_F64);
     wf_module *left = wf_module_child(net, "left"), *right = wf_module_child(net, "right");
     wf_var *p = param_of(left, "p", 1), *q = param_of(right, "q", 1);
-    wf_optim *sgd = optimiser_with(right, "sgd", (given[GIVEN]){ { "lr", 0.5 } });
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_optim) *sgd = optimiser_with(right, "sgd", (given[GIVEN]){ { "lr", 0.5 } });
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     double before[2] = { wf_at(p, 0), wf_at(q, 0) };
     give_number(t, p, 3);
     give_number(t, q, 4);
@@ -237,9 +218,6 @@ TEST(an_optimiser_of_a_subtree_leaves_the_rest_alone)
     ck_assert_double_eq(wf_at(p, 0), before[0]);
     ck_assert_double_eq(wf_at(q, 0), before[1] - 2);
     ck_assert_double_eq(wf_tensor_at(wf_param_grad(p), 0), 3);
-    wf_tape_free(t);
-    wf_optim_free(sgd);
-    wf_module_free(net);
 }
 
 TEST_EACH(one_large_parameter_moves_as_its_pieces_do, 2 * KINDS)
@@ -248,9 +226,9 @@ TEST_EACH(one_large_parameter_moves_as_its_pieces_do, 2 * KINDS)
     static const int64_t sizes[] = { 1, 15, 4080, 4096, 4097, 8191, 0, 520 };
     enum { PIECES = 8, WHOLE = 1 + 15 + 4080 + 4096 + 4097 + 8191 + 520 };
     wf_dtype dtype = _i % 2 ? WF_F64 : WF_F32;
-    wf_module *one = module_of(dtype), *many = module_of(dtype);
+    OWN(wf_module) *one = module_of(dtype), *many = module_of(dtype);
     wf_var *whole = param_of(one, "whole", WHOLE), *piece[PIECES];
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     size_t size = (size_t)wf_dtype_size(dtype), at = 0;
     for (int k = 0; k < PIECES; k++) {
         char name[8];
@@ -261,7 +239,7 @@ TEST_EACH(one_large_parameter_moves_as_its_pieces_do, 2 * KINDS)
         wf_param_changed(piece[k]);
         at += (size_t)sizes[k] * size;
     }
-    wf_optim *a = optimiser(one, _i / 2), *b = optimiser(many, _i / 2);
+    OWN(wf_optim) *a = optimiser(one, _i / 2), *b = optimiser(many, _i / 2);
     ck_assert(a && b);
     for (uint64_t step = 0; step < 3; step++) {
         give_grad(t, whole, step);
@@ -285,11 +263,6 @@ TEST_EACH(one_large_parameter_moves_as_its_pieces_do, 2 * KINDS)
                       "optimiser %d: piece %d moved differently", _i / 2, k);
         at += (size_t)sizes[k] * size;
     }
-    wf_tape_free(t);
-    wf_optim_free(a);
-    wf_optim_free(b);
-    wf_module_free(one);
-    wf_module_free(many);
 }
 
 TEST_EACH(floats_move_as_doubles_do_within_rounding, KINDS)
@@ -422,12 +395,12 @@ TEST(a_rule_of_ones_own_sees_every_number_once_and_its_options_are_copied)
                                         .state_names = { "seen" },
                                         .options_size = sizeof(sign_options),
                                         .update = sign_update };
-    wf_module *net = module_of(WF_F64);
+    OWN(wf_module) *net = module_of(WF_F64);
     wf_var *p = param_of(net, "p", 10000), *q = param_of(net, "q", 10);
     sign_options mine = { .pull = 0.5 };
-    wf_optim *optim = wf_optim_new(net, &rule, 0.25, &mine);
+    OWN(wf_optim) *optim = wf_optim_new(net, &rule, 0.25, &mine);
     mine.pull = 1000;
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     double before[2] = { wf_at(p, 9999), wf_at(q, 3) };
     for (int step = 0; step < 2; step++) {
         give_number(t, p, -7);
@@ -438,9 +411,6 @@ TEST(a_rule_of_ones_own_sees_every_number_once_and_its_options_are_copied)
     ck_assert_double_eq(wf_at(q, 3), before[1] * 0.5 - 0.25);
     for (int64_t i = 0; i < 10000; i++)
         ck_assert_double_eq(wf_tensor_at(wf_optim_state(optim, 0, 0), i), 2);
-    wf_tape_free(t);
-    wf_optim_free(optim);
-    wf_module_free(net);
 }
 
 /* ---- clipping ---- */
@@ -448,10 +418,10 @@ TEST(a_rule_of_ones_own_sees_every_number_once_and_its_options_are_copied)
 TEST_EACH(clipping_brings_the_joint_norm_down_and_leaves_smaller_ones_alone, 2)
 {
     wf_dtype dtype = _i ? WF_F64 : WF_F32;
-    wf_module *net = module_of(dtype);
+    OWN(wf_module) *net = module_of(dtype);
     wf_var *p = param_of(net, "p", 9), *q = param_of(net, "q", 16);
-    wf_optim *sgd = wf_sgd_new(net, NULL);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_optim) *sgd = wf_sgd_new(net, NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     ck_assert_double_eq(wf_optim_clip_norm(sgd, 1), 0); /* no gradient, no norm */
     give_number(t, p, 1);                               /* 9 ones and 16 ones: 5 */
     give_number(t, q, -1);
@@ -463,19 +433,15 @@ TEST_EACH(clipping_brings_the_joint_norm_down_and_leaves_smaller_ones_alone, 2)
     ck_assert_double_eq_tol(wf_optim_clip_norm(sgd, (double)INFINITY), 0.5, 1e-6);
     ck_assert_double_eq_tol(wf_optim_clip_norm(sgd, 0), 0.5, 1e-6);
     ck_assert_double_eq(wf_optim_clip_norm(sgd, 1), 0); /* a limit of 0 leaves zeros */
-    wf_tape_free(t);
-    wf_optim_free(sgd);
-    wf_module_free(net);
 }
 
 TEST_EACH(a_norm_that_is_not_finite_is_returned_said_once_and_the_step_changes_nothing, 2)
 {
-    use_counting_runtime();
     double bad = _i ? (double)INFINITY : (double)NAN;
-    wf_module *net = module_of(WF_F32);
+    OWN(wf_module) *net = module_of(WF_F32);
     wf_var *p = param_of(net, "p", 9), *q = param_of(net, "q", 5000);
-    wf_optim *adam = wf_adam_new(net, NULL);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_optim) *adam = wf_adam_new(net, NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     give_number(t, p, 1);
     ck_assert(wf_optim_step(adam));
     uint64_t hash = hash_all(net, adam);
@@ -490,100 +456,88 @@ TEST_EACH(a_norm_that_is_not_finite_is_returned_said_once_and_the_step_changes_n
         ck_assert(wf_optim_step(adam));
         ck_assert_uint_eq(hash_all(net, adam), hash);
         ck_assert_int_eq(wf_optim_steps(adam), 1);
-        ck_assert_int_eq(counts.logs, 1);
+        ck_assert_int_eq(log_kept.times, 1);
     }
     ck_assert_str_eq(
-        counts.text,
+        log_kept.text,
         _i ? "clip: the gradients' norm is inf, first in q; the step after it changes nothing"
            : "clip: the gradients' norm is nan, first in q; the step after it changes nothing");
-    wf_tape_free(t);
-    wf_optim_free(adam);
-    wf_module_free(net);
 }
 
 TEST(clipping_by_value_limits_both_sides_and_keeps_nan)
 {
-    wf_module *net = module_of(WF_F64);
+    OWN(wf_module) *net = module_of(WF_F64);
     wf_var *p = param_of(net, "p", 5);
-    wf_optim *sgd = wf_sgd_new(net, NULL);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_optim) *sgd = wf_sgd_new(net, NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     give_number(t, p, 1);
     const double g[5] = { -3, -0.5, 0.25, 7, (double)NAN }, limited[4] = { -0.5, -0.5, 0.25, 0.5 };
     memcpy(wf_param_grad(p)->data, g, sizeof g);
     wf_optim_clip_value(sgd, 0.5);
     ck_assert_mem_eq(wf_param_grad(p)->data, limited, sizeof limited);
     ck_assert(isnan(wf_tensor_at(wf_param_grad(p), 4)));
-    wf_tape_free(t);
-    wf_optim_free(sgd);
-    wf_module_free(net);
 }
 
 TEST(a_limit_that_is_none_is_said_once_and_clips_nothing)
 {
-    use_counting_runtime();
-    wf_module *net = module_of(WF_F64);
+    OWN(wf_module) *net = module_of(WF_F64);
     wf_var *p = param_of(net, "p", 4);
-    wf_optim *sgd = wf_sgd_new(net, NULL);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_optim) *sgd = wf_sgd_new(net, NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     give_number(t, p, 2);
     ck_assert_double_eq(wf_optim_clip_norm(sgd, -1), 4);
     wf_optim_clip_value(sgd, (double)NAN);
     ck_assert_double_eq(wf_tensor_at(wf_param_grad(p), 3), 2);
-    ck_assert_int_eq(counts.logs, 1);
-    ck_assert_str_eq(counts.text,
+    ck_assert_int_eq(log_kept.times, 1);
+    ck_assert_str_eq(log_kept.text,
                      "clip: the limit is -1; it must be 0 or more, and nothing was clipped");
-    wf_tape_free(t);
-    wf_optim_free(sgd);
-    wf_module_free(net);
 }
 
 /* ---- memory ---- */
 
 TEST(an_allocation_that_fails_leaves_no_optimiser_a_reason_and_no_leak)
 {
-    use_counting_runtime();
     int64_t needed = 0;
     for (int64_t k = 1; needed == 0 && k < 50; k++) {
         wf_error e = { 0 };
         wf_module *net = module_of(WF_F32);
         param_of(net, "p", 100);
         param_of(net, "q", 9000);
-        int64_t live = counts.live, asked = counts.asked;
-        counts.fail_at = asked + k;
+        int64_t live = heap.live, asked = heap.asked;
+        heap.fail_at = asked + k;
         wf_optim *adam = wf_adam_new(net, NULL);
-        counts.fail_at = 0;
+        heap.fail_at = 0;
         if (adam) {
             needed = k - 1;
-            ck_assert_int_eq(counts.asked, asked + needed);
+            ck_assert_int_eq(heap.asked, asked + needed);
         } else {
             ck_assert(!wf_module_ok(net, &e));
             ck_assert_msg(strncmp(e.text, "adam: out of memory for its buffers of ", 39) == 0, "%s",
                           e.text);
-            ck_assert_int_eq(counts.live, live);
+            ck_assert_int_eq(heap.live, live);
         }
         wf_optim_free(adam);
-        ck_assert_int_eq(counts.live, live);
+        ck_assert_int_eq(heap.live, live);
         wf_module_free(net);
-        ck_assert_int_eq(counts.live, 0);
+        ck_assert_int_eq(heap.live, 0);
     }
     ck_assert_int_ge(needed, 2);
 }
 
 TEST_EACH(clipping_and_stepping_ask_for_no_memory, KINDS)
 {
-    use_counting_runtime();
     wf_module *net = module_of(WF_F32);
     wf_var *p = param_of(net, "p", 50000);
     wf_optim *optim = optimiser(net, _i);
     wf_tape *t = wf_tape_new(NULL);
     give_grad(t, p, 1);
-    int64_t asked = counts.asked;
+    int64_t asked = heap.asked;
     ck_assert(wf_optim_clip_norm(optim, 1) > 1);
     wf_optim_clip_value(optim, 1e-3);
     ck_assert(wf_optim_step(optim));
-    ck_assert_int_eq(counts.asked, asked);
+    ck_assert_int_eq(heap.asked, asked);
     wf_tape_free(t);
     wf_optim_free(optim);
     wf_module_free(net);
-    ck_assert_int_eq(counts.live, 0);
+    ck_assert_int_eq(heap.live, 0);
 }

@@ -11,11 +11,11 @@
 
 TEST(a_frozen_parameter_gets_no_gradient_and_the_others_theirs)
 {
-    wf_module *net = module_of(WF_F64);
+    OWN(wf_module) *net = module_of(WF_F64);
     wf_var *p = param_of(net, "p", 3), *q = param_of(net, "q", 3);
     set_number(p, 2);
     set_number(q, 5);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     give_number(t, p, 100);
     wf_param_freeze(p, true);
     ck_assert(wf_param_frozen(p) && !wf_param_frozen(q));
@@ -32,18 +32,16 @@ TEST(a_frozen_parameter_gets_no_gradient_and_the_others_theirs)
     wf_tape_reset(t);
     ck_assert(wf_backward(t, wf_sum(t, wf_mul(t, p, q), NULL)));
     ck_assert_double_eq(wf_tensor_at(wf_param_grad(p), 2), 5);
-    wf_tape_free(t);
-    wf_module_free(net);
 }
 
 TEST(a_thousand_steps_beside_a_frozen_part_leave_nothing_to_its_first_own_step)
 {
-    wf_module *net = module_of(WF_F64);
+    OWN(wf_module) *net = module_of(WF_F64);
     wf_module *body = wf_module_child(net, "body"), *head = wf_module_child(net, "head");
     wf_var *p = param_of(body, "p", 1), *q = param_of(head, "q", 1);
-    wf_optim *of_head = optimiser_with(head, "sgd", (given[GIVEN]){ { "lr", 0 } });
-    wf_optim *of_all = optimiser_with(net, "sgd", (given[GIVEN]){ { "lr", 0.5 } });
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_optim) *of_head = optimiser_with(head, "sgd", (given[GIVEN]){ { "lr", 0 } });
+    OWN(wf_optim) *of_all = optimiser_with(net, "sgd", (given[GIVEN]){ { "lr", 0.5 } });
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     set_number(p, 3);
     set_number(q, 4);
     wf_module_freeze(body, true);
@@ -58,18 +56,14 @@ TEST(a_thousand_steps_beside_a_frozen_part_leave_nothing_to_its_first_own_step)
     ck_assert(wf_optim_step(of_all));
     ck_assert_double_eq(wf_at(p, 0), 3 - 0.5 * 4);
     ck_assert_double_eq(wf_at(q, 0), 4 - 0.5 * 3);
-    wf_tape_free(t);
-    wf_optim_free(of_head);
-    wf_optim_free(of_all);
-    wf_module_free(net);
 }
 
 TEST(a_module_freezes_all_it_has_and_what_is_made_later_begins_thawed)
 {
-    wf_module *net = module_of(WF_F32);
+    OWN(wf_module) *net = module_of(WF_F32);
     wf_module *body = wf_module_child(net, "body"), *inner = wf_module_child(body, "inner");
     wf_var *p = param_of(net, "p", 1), *q = param_of(body, "q", 2), *r = param_of(inner, "r", 3);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     give_number(t, r, 1);
     wf_module_freeze(body, true);
     ck_assert(!wf_param_frozen(p) && wf_param_frozen(q) && wf_param_frozen(r));
@@ -78,16 +72,14 @@ TEST(a_module_freezes_all_it_has_and_what_is_made_later_begins_thawed)
     ck_assert(!wf_param_frozen(late));
     wf_module_freeze(net, false);
     ck_assert(!wf_param_frozen(q) && !wf_param_frozen(r));
-    wf_tape_free(t);
-    wf_module_free(net);
 }
 
 TEST(a_modules_gradients_are_cleared_and_no_others)
 {
-    wf_module *net = module_of(WF_F32);
+    OWN(wf_module) *net = module_of(WF_F32);
     wf_module *body = wf_module_child(net, "body");
     wf_var *p = param_of(net, "p", 1), *q = param_of(body, "q", 2);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     give_number(t, p, 1);
     give_number(t, q, 1);
     wf_module_clear_grads(body);
@@ -95,17 +87,15 @@ TEST(a_modules_gradients_are_cleared_and_no_others)
     ck_assert_ptr_nonnull(wf_param_grad(p));
     wf_module_clear_grads(net);
     ck_assert_ptr_null(wf_param_grad(p));
-    wf_tape_free(t);
-    wf_module_free(net);
 }
 
 TEST(what_a_parameter_is_when_it_enters_a_tape_it_stays_there)
 {
-    wf_module *net = module_of(WF_F64);
+    OWN(wf_module) *net = module_of(WF_F64);
     wf_var *p = param_of(net, "p", 1), *q = param_of(net, "q", 1);
     set_number(p, 3);
     set_number(q, 4);
-    wf_tape *t = wf_tape_new(&(wf_tape_options){ .defer_commit = true });
+    OWN(wf_tape) *t = wf_tape_new(&(wf_tape_options){ .defer_commit = true });
     /* Frozen after it entered, before or after the sweep: no gradient is committed, not even when
      * its value was changed meanwhile. */
     for (int late = 0; late < 2; late++) {
@@ -132,16 +122,13 @@ TEST(what_a_parameter_is_when_it_enters_a_tape_it_stays_there)
     wf_tape_reset(t);
     ck_assert(wf_backward(t, wf_sum(t, wf_mul(t, p, q), NULL)) && wf_tape_commit(t));
     ck_assert_double_eq(wf_tensor_at(wf_param_grad(p), 0), 4);
-    wf_tape_free(t);
-    wf_module_free(net);
 }
 
 TEST(what_is_asked_of_a_frozen_parameter_by_name_is_refused_by_name)
 {
-    use_counting_runtime();
-    wf_module *net = module_of(WF_F64);
+    OWN(wf_module) *net = module_of(WF_F64);
     wf_var *p = param_of(net, "p", 1), *q = param_of(net, "q", 1), *grad[2];
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     wf_module_freeze(net, true);
     ck_assert(!wf_backward(t, wf_sum(t, wf_mul(t, p, q), NULL)));
     ck_assert_str_eq(wf_tape_error(t),
@@ -154,8 +141,6 @@ TEST(what_is_asked_of_a_frozen_parameter_by_name_is_refused_by_name)
     wf_var *loss = wf_sum(t, wf_mul(t, p, q), NULL);
     ck_assert(!wf_grad(t, 1, &loss, NULL, 2, (wf_var *[]){ q, p }, grad, NULL));
     ck_assert_str_eq(wf_tape_error(t), "grad: wrt 1: 'p' is frozen, so that it has no gradient");
-    wf_tape_free(t);
-    wf_module_free(net);
 }
 
 /* An embedding, a recurrent layer and a head; a loss over three steps of two sequences. */
@@ -224,14 +209,14 @@ TEST_EACH(a_generator_and_its_critic_move_as_in_pytorch, 3)
      *     g.zero_grad(); ((w * p - 1) ** 2).backward(); g.step()
      * With FREEZES, w.requires_grad_(False) during the generator's step instead of d.zero_grad().
      * With NEITHER, what the generator's loss leaves at w is part of the critic's next step. */
-    wf_module *net = module_of(WF_F64);
+    OWN(wf_module) *net = module_of(WF_F64);
     wf_module *generator = wf_module_child(net, "generator");
     wf_module *critic = wf_module_child(net, "critic");
     wf_var *p = param_of(generator, "p", 1), *w = param_of(critic, "w", 1);
-    wf_optim *g = optimiser_with(generator, "sgd", (given[GIVEN]){ { "lr", 0.125 } });
-    wf_optim *d = optimiser_with(critic, "sgd",
-                                 (given[GIVEN]){ { "lr", 0.0625 }, { "momentum", 0.5 } });
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_optim) *g = optimiser_with(generator, "sgd", (given[GIVEN]){ { "lr", 0.125 } });
+    OWN(wf_optim) *d = optimiser_with(critic, "sgd",
+                                      (given[GIVEN]){ { "lr", 0.0625 }, { "momentum", 0.5 } });
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     set_number(p, 0.75);
     set_number(w, 0.5);
     double pp = 0.75, ww = 0.5, buffer = 0, stray = 0;
@@ -257,10 +242,6 @@ TEST_EACH(a_generator_and_its_critic_move_as_in_pytorch, 3)
         ck_assert_double_eq_tol(wf_at(w, 0), ww, 1e-15);
         ck_assert_double_eq_tol(wf_at(p, 0), pp, 1e-15);
     }
-    wf_tape_free(t);
-    wf_optim_free(g);
-    wf_optim_free(d);
-    wf_module_free(net);
 }
 
 /* ---- groups ---- */
@@ -295,7 +276,7 @@ TEST_EACH(a_group_moves_as_under_an_optimiser_of_its_own, 2 * KINDS)
     wf_dtype dtype = _i % 2 ? WF_F64 : WF_F32;
     wf_module *half[2], *half_alone[2];
     wf_var *p[4], *alone[4];
-    wf_module *net = halves(dtype, half, p), *apart = halves(dtype, half_alone, alone);
+    OWN(wf_module) *net = halves(dtype, half, p), *apart = halves(dtype, half_alone, alone);
     wf_optim *one = optimiser_with(net, kind->rule, kind->options);
     ck_assert_int_eq(wf_optim_group(one, "right.*"), 1);
     wf_optim *two[2] = { optimiser_with(half_alone[0], kind->rule, kind->options),
@@ -314,13 +295,11 @@ TEST_EACH(a_group_moves_as_under_an_optimiser_of_its_own, 2 * KINDS)
         ck_assert(wf_optim_step(one) && wf_optim_step(two[0]) && wf_optim_step(two[1]));
     }
     for (int k = 0; k < 4; k++)
-        ck_assert_mem_eq(wf_data(p[k]), wf_data(alone[k]), bytes_of(wf_param_value(p[k])));
+        ck_assert_uint_eq(hash_tensor(HASH, wf_value(p[k])), hash_tensor(HASH, wf_value(alone[k])));
     wf_tape_free(t);
     wf_optim_free(one);
     wf_optim_free(two[0]);
     wf_optim_free(two[1]);
-    wf_module_free(net);
-    wf_module_free(apart);
 }
 
 TEST_EACH(options_that_are_off_in_a_group_move_it_as_options_never_on, 6)
@@ -344,7 +323,7 @@ TEST_EACH(options_that_are_off_in_a_group_move_it_as_options_never_on, 6)
     int n = 0;
     for (int k = 0; cases[_i].on[k].option; k++)
         if (strcmp(cases[_i].on[k].option, cases[_i].off[0].option)) never[n++] = cases[_i].on[k];
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     for (int k = 0; k < 2; k++) p[k] = param_of(net[k], "p", 7);
     optim[0] = optimiser_with(net[0], cases[_i].rule, cases[_i].on);
     optim[1] = optimiser_with(net[1], cases[_i].rule, never);
@@ -360,7 +339,6 @@ TEST_EACH(options_that_are_off_in_a_group_move_it_as_options_never_on, 6)
         wf_optim_free(optim[k]);
         wf_module_free(net[k]);
     }
-    wf_tape_free(t);
 }
 
 TEST(patterns_match_whole_paths_as_the_optimiser_sees_them)
@@ -385,21 +363,19 @@ TEST(patterns_match_whole_paths_as_the_optimiser_sees_them)
     param_of(wf_module_child(enc, "한글"), "w", 1);
     param_of(dec, "bias", 1);
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
-        wf_optim *optim = wf_sgd_new(top, NULL);
+        OWN(wf_optim) *optim = wf_sgd_new(top, NULL);
         ck_assert_int_eq(wf_optim_group(optim, cases[k].pattern), 1);
         for (int i = 0; i < 4; i++)
             ck_assert_msg(wf_optim_group_of(optim, i) == (cases[k].matched >> i & 1), "%s: %d",
                           cases[k].pattern, i);
-        wf_optim_free(optim);
     }
-    wf_optim *optim = wf_sgd_new(top, NULL);
+    OWN(wf_optim) *optim = wf_sgd_new(top, NULL);
     for (size_t k = 0; k < sizeof none / sizeof *none; k++)
         ck_assert_msg(wf_optim_group(optim, none[k]) == -1, "%s", none[k]);
     ck_assert_int_eq(wf_optim_groups(optim), 1);
     wf_error e = { "" };
     ck_assert(!wf_module_ok(net, &e));
     ck_assert_str_eq(e.text, "sgd: no parameter matches ''; the first of 4 is 'enc.weight'");
-    wf_optim_free(optim);
     wf_module_free(net);
 }
 
@@ -407,15 +383,15 @@ TEST(rates_are_set_for_one_group_or_for_all_and_clipping_is_joint)
 {
     wf_module *half[2];
     wf_var *p[4];
-    wf_module *net = halves(WF_F64, half, p);
-    wf_optim *optim = wf_sgd_new(net, NULL);
+    OWN(wf_module) *net = halves(WF_F64, half, p);
+    OWN(wf_optim) *optim = wf_sgd_new(net, NULL);
     ck_assert_int_eq(wf_optim_group(optim, "*.bias"), 1);
     ck_assert_int_eq(wf_optim_group(optim, "left.weight"), 2);
     ck_assert_int_eq(wf_optim_groups(optim), 3);
     ck_assert(wf_optim_set(optim, 1, "lr", 0.5) && wf_optim_set(optim, 2, "lr", 0));
     ck_assert_double_eq(wf_optim_lr(optim), 1e-3);
     ck_assert_double_eq(wf_optim_get(optim, 1, "lr"), 0.5);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     double before[4];
     for (int k = 0; k < 4; k++) {
         before[k] = wf_at(p[k], 3);
@@ -429,14 +405,10 @@ TEST(rates_are_set_for_one_group_or_for_all_and_clipping_is_joint)
         ck_assert_double_eq_tol(before[k] - wf_at(p[k], 3), rate[k] / norm, 1e-8);
     wf_optim_set_lr(optim, 0.125);
     for (int g = 0; g < 3; g++) ck_assert_double_eq(wf_optim_get(optim, g, "lr"), 0.125);
-    wf_tape_free(t);
-    wf_optim_free(optim);
-    wf_module_free(net);
 }
 
 TEST(a_group_that_finds_no_memory_leaves_the_optimiser_as_it_was)
 {
-    use_counting_runtime();
     int64_t needed = 0;
     for (int64_t k = 1; needed == 0 && k < 50; k++) {
         wf_module *half[2];
@@ -444,10 +416,10 @@ TEST(a_group_that_finds_no_memory_leaves_the_optimiser_as_it_was)
         wf_module *net = halves(WF_F32, half, p);
         wf_optim *adam = wf_adam_new(net, NULL);
         wf_error e = { "" };
-        int64_t asked = counts.asked;
-        counts.fail_at = asked + k;
+        int64_t asked = heap.asked;
+        heap.fail_at = asked + k;
         int group = wf_optim_group(adam, "left.*");
-        counts.fail_at = 0;
+        heap.fail_at = 0;
         if (group == 1) {
             needed = k - 1;
         } else {
@@ -458,7 +430,7 @@ TEST(a_group_that_finds_no_memory_leaves_the_optimiser_as_it_was)
         }
         wf_optim_free(adam);
         wf_module_free(net);
-        ck_assert_int_eq(counts.live, 0);
+        ck_assert_int_eq(heap.live, 0);
     }
     ck_assert_int_ge(needed, 2);
 }
@@ -501,22 +473,21 @@ static const wf_optim_rule pull_rule = {
 
 TEST(a_rule_of_ones_own_has_named_options_checks_and_groups_too)
 {
-    use_counting_runtime();
     wf_module *half[2];
     wf_var *p[4];
-    wf_module *net = halves(WF_F64, half, p);
-    wf_optim *optim = wf_optim_new(net, &pull_rule, 0.5, &(pull_options){ .pull = 0.25 });
+    OWN(wf_module) *net = halves(WF_F64, half, p);
+    OWN(wf_optim) *optim = wf_optim_new(net, &pull_rule, 0.5, &(pull_options){ .pull = 0.25 });
     ck_assert_int_eq(wf_optim_group(optim, "right.*"), 1);
     ck_assert(wf_optim_set(optim, 1, "odd", 1));
     ck_assert(!wf_optim_set(optim, 1, "pull", 0.75));
-    ck_assert_str_eq(counts.text,
+    ck_assert_str_eq(log_kept.text,
                      "pull: .odd wants a .pull below 0.5; it is 0.75, and nothing was changed");
     ck_assert(!wf_optim_set(optim, 1, "pull", 1));
-    ck_assert_str_eq(counts.text,
+    ck_assert_str_eq(log_kept.text,
                      "pull: .pull is 1; it must be in [0, 1), and nothing was changed");
     ck_assert(wf_optim_set(optim, 0, "pull", 0.75));
     ck_assert_double_eq(wf_optim_get(optim, 1, "pull"), 0.25);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     double before[4];
     for (int k = 0; k < 4; k++) {
         before[k] = wf_at(p[k], 2);
@@ -529,7 +500,4 @@ TEST(a_rule_of_ones_own_has_named_options_checks_and_groups_too)
     wf_error e = { "" };
     ck_assert(!wf_module_ok(net, &e));
     ck_assert_str_eq(e.text, "pull: .pull is 1; it must be in [0, 1)");
-    wf_tape_free(t);
-    wf_optim_free(optim);
-    wf_module_free(net);
 }

@@ -7,13 +7,6 @@
 
 #include <math.h>
 
-static const char *path_of(const char *name)
-{
-    static char path[1024];
-    snprintf(path, sizeof path, "%s/%s", harness_folder(), name);
-    return path;
-}
-
 /* ---- going on ---- */
 
 /* Two layers of two parameters, one of which joins at step 8 and one of which rests now and then,
@@ -97,7 +90,7 @@ TEST_EACH(a_parameter_that_joined_late_resumes_with_its_own_count, 2)
     wf_error e = { "" };
     double end[2];
     for (int resumed = 0; resumed < 2; resumed++) {
-        wf_module *net = module_of(WF_F64);
+        OWN(wf_module) *net = module_of(WF_F64);
         wf_var *p = param_of(net, "p", 1), *q = param_of(net, "q", 1);
         wf_optim *optim = optimiser_with(net, cases[_i].rule, cases[_i].options);
         wf_tape *t = wf_tape_new(NULL);
@@ -117,7 +110,6 @@ TEST_EACH(a_parameter_that_joined_late_resumes_with_its_own_count, 2)
         end[resumed] = wf_at(q, 0);
         wf_tape_free(t);
         wf_optim_free(optim);
-        wf_module_free(net);
     }
     ck_assert_double_eq(end[0], end[1]);
 }
@@ -311,8 +303,8 @@ TEST_EACH(what_does_not_fit_is_one_sentence_and_changes_nothing, ODDS)
     const odd *o = &odds[_i];
     wf_error e = { "" };
     wf_optim *optim, *other;
-    wf_module *net = net_here(&optim, "adam", kinds[4].options);
-    wf_module *far = net_here(&other, "adam", kinds[4].options);
+    OWN(wf_module) *net = net_here(&optim, "adam", kinds[4].options);
+    OWN(wf_module) *far = net_here(&other, "adam", kinds[4].options);
     wf_tape *t = wf_tape_new(NULL);
     for (int step = 0; step < 3; step++) {
         for (int k = 0; k < HERE; k++) give_number(t, wf_module_param_at(far, k), 1 + step);
@@ -322,11 +314,11 @@ TEST_EACH(what_does_not_fit_is_one_sentence_and_changes_nothing, ODDS)
     ck_assert(wf_optim_to_bundle(other, bundle, "o."));
     ck_assert(wf_bundle_save(bundle, path_of("good"), &e));
     wf_bundle_free(bundle);
-    wf_archive *good = wf_safetensors_load(path_of("good"), &e);
+    OWN(wf_archive) *good = wf_safetensors_load(path_of("good"), &e);
     ck_assert_msg(good, "%s", e.text);
     bundle = bundle_of(good, o);
     ck_assert_msg(wf_bundle_save(bundle, path_of("odd"), &e), "%s", e.text);
-    wf_archive *file = wf_safetensors_load(path_of("odd"), &e);
+    OWN(wf_archive) *file = wf_safetensors_load(path_of("odd"), &e);
     ck_assert_msg(file, "%s", e.text);
 
     uint64_t hash = hash_all(net, optim);
@@ -342,33 +334,29 @@ TEST_EACH(what_does_not_fit_is_one_sentence_and_changes_nothing, ODDS)
         ck_assert_double_eq(wf_optim_get(optim, 1, "beta1"), 0.5);
         ck_assert_double_eq(wf_optim_lr(optim), 0.5);
     }
-    wf_archive_free(good);
-    wf_archive_free(file);
     wf_bundle_free(bundle);
     wf_tape_free(t);
     wf_optim_free(optim);
     wf_optim_free(other);
-    wf_module_free(net);
-    wf_module_free(far);
 }
 
 TEST(buffers_that_one_side_lacks_are_named)
 {
     wf_error e = { "" };
     wf_optim *plain, *with;
-    wf_module *a = net_here(&plain, "adam", kinds[4].options);
-    wf_module *b = net_here(&with, "adam", (given[GIVEN]){ { "amsgrad", 1 } });
+    OWN(wf_module) *a = net_here(&plain, "adam", kinds[4].options);
+    OWN(wf_module) *b = net_here(&with, "adam", (given[GIVEN]){ { "amsgrad", 1 } });
     ck_assert(wf_optim_save(plain, path_of("plain"), &e));
     ck_assert(!wf_optim_load(with, path_of("plain"), &e));
     ck_assert_str_eq(e.text, "load plain: missing 3 (a.max_exp_avg_sq, b.max_exp_avg_sq, "
                              "c.max_exp_avg_sq)");
     /* Nine that are missing, of which eight are named. */
-    wf_module *big = module_of(WF_F32);
+    OWN(wf_module) *big = module_of(WF_F32);
     for (int k = 0; k < 3; k++) param_of(big, (const char[3]){ 'n', (char)('0' + k), 0 }, 1);
-    wf_optim *adam = wf_adam_new(big, NULL);
+    OWN(wf_optim) *adam = wf_adam_new(big, NULL);
     memset(&e, 0, sizeof e);
     ck_assert(wf_optim_save(adam, path_of("big"), &e));
-    wf_optim *of_a = wf_adam_new(a, NULL);
+    OWN(wf_optim) *of_a = wf_adam_new(a, NULL);
     ck_assert(!wf_optim_load(of_a, path_of("big"), &e));
     ck_assert_str_eq(e.text,
                      "load big: missing 9 (a.exp_avg, a.exp_avg_sq, a.step, b.exp_avg, "
@@ -377,11 +365,6 @@ TEST(buffers_that_one_side_lacks_are_named)
                      "n2.exp_avg, ...)");
     wf_optim_free(plain);
     wf_optim_free(with);
-    wf_optim_free(adam);
-    wf_optim_free(of_a);
-    wf_module_free(a);
-    wf_module_free(b);
-    wf_module_free(big);
 }
 
 static void update_none(const wf_optim_call *c)
@@ -393,19 +376,16 @@ TEST(options_without_names_cannot_be_saved)
 {
     static const wf_optim_rule rule = { .name = "mute", .options_size = 8, .update = update_none };
     wf_error e = { "" };
-    wf_module *net = module_of(WF_F32);
+    OWN(wf_module) *net = module_of(WF_F32);
     param_of(net, "p", 3);
-    wf_optim *optim = wf_optim_new(net, &rule, 1, &(double){ 3 });
+    OWN(wf_optim) *optim = wf_optim_new(net, &rule, 1, &(double){ 3 });
     ck_assert(!wf_optim_save(optim, path_of("mute"), &e));
     ck_assert_str_eq(e.text,
                      "mute: its rule does not name its options, so that they cannot be saved");
-    wf_optim_free(optim);
-    wf_module_free(net);
 }
 
 TEST(a_load_that_finds_no_memory_changes_nothing)
 {
-    use_counting_runtime();
     wf_error e = { "" };
     wf_optim *optim, *other;
     wf_module *net = net_here(&optim, "adam", kinds[4].options);
@@ -414,13 +394,13 @@ TEST(a_load_that_finds_no_memory_changes_nothing)
     ck_assert(wf_optim_save(other, path_of("memory"), &e));
     uint64_t hash = hash_all(net, optim);
     bool ok = false;
-    int64_t failed = 0, live = counts.live;
+    int64_t failed = 0, live = heap.live;
     for (int64_t k = 1; !ok && k < 200; k++) {
         memset(&e, 0, sizeof e);
-        counts.fail_at = counts.asked + k;
+        heap.fail_at = heap.asked + k;
         ok = wf_optim_load(optim, path_of("memory"), &e);
-        counts.fail_at = 0;
-        ck_assert_int_eq(counts.live, live);
+        heap.fail_at = 0;
+        ck_assert_int_eq(heap.live, live);
         if (ok) break;
         failed++;
         ck_assert_msg(strstr(e.text, "memory"), "%s", e.text);
@@ -432,5 +412,5 @@ TEST(a_load_that_finds_no_memory_changes_nothing)
     wf_optim_free(other);
     wf_module_free(net);
     wf_module_free(far);
-    ck_assert_int_eq(counts.live, 0);
+    ck_assert_int_eq(heap.live, 0);
 }

@@ -526,4 +526,4 @@ TEST(a_long_walk_really_is_shared_and_a_short_one_is_not)
     ck_assert_int_eq(atomic_load(&c.runs), 3600);
 }
 
-const harness_suite suite = { .runtime = &(const wf_runtime){ .threads = CEILING } };
+const harness_suite suite = { .threads = CEILING };

@@ -3,61 +3,14 @@
 #include "autograd/ops.h"
 #include "autograd/private.h"
 #include "tensor/runtime.h"
-#include "tests/harness.h"
+#include "tests/tape.h"
 
 #include <stdio.h>
 
-static wf_tape *t;
-static wf_module *m;
-static wf_var *w; /* a parameter: 1, 2, 3 */
-
-static void make_param(void)
-{
-    m = wf_module_new("net", &(wf_module_options){ .dtype = WF_F64 });
-    w = wf_param_new(m, "w", WF_SHAPE(3), (wf_init){ .kind = WF_INIT_ZERO });
-    for (int i = 0; i < 3; i++) ((double *)wf_param_value(w)->data)[i] = i + 1;
-    wf_param_changed(w);
-}
-
-static void set_up_with(wf_tape_options options)
-{
-    t = wf_tape_new(&options);
-    make_param();
-    ck_assert(t && m && w);
-}
-
-static void set_up(void)
-{
-    set_up_with((wf_tape_options){ .seed = 3 });
-}
-
-static void tear_down(void)
-{
-    wf_tape_free(t);
-    wf_module_free(m);
-    t = NULL;
-    m = NULL;
-}
-
-static wf_var *numbers(int64_t n)
-{
-    double x[16];
-    for (int i = 0; i < 16; i++) x[i] = 0.5 * i - 1;
-    return wf_leaf(t, WF_F64, WF_SHAPE(n), x);
-}
-
-static void param_grad_is(double a, double b, double c)
-{
-    const wf_tensor *g = wf_param_grad(w);
-    ck_assert_ptr_nonnull(g);
-    ck_assert(wf_tensor_at(g, 0) == a && wf_tensor_at(g, 1) == b && wf_tensor_at(g, 2) == c);
-}
-
 TEST(a_tied_parameter_is_imported_once_and_gathers_everything)
 {
-    set_up();
-    wf_var *y = wf_mul(t, w, w);
-    for (int i = 0; i < 20; i++) y = wf_add(t, y, w);
+    wf_var *y = wf_mul(t, weight, weight);
+    for (int i = 0; i < 20; i++) y = wf_add(t, y, weight);
     ck_assert_int_eq(t->imports.n, 1);
     ck_assert(wf_backward(t, wf_sum(t, y, NULL)));
     param_grad_is(22, 24, 26);
@@ -66,7 +19,8 @@ TEST(a_tied_parameter_is_imported_once_and_gathers_everything)
     char name[16];
     for (int i = 0; i < 100; i++) {
         snprintf(name, sizeof name, "p%d", i);
-        many[i] = wf_param_new(m, name, WF_SHAPE(1), (wf_init){ .kind = WF_INIT_CONSTANT, .a = i });
+        many[i] = wf_param_new(net, name, WF_SHAPE(1),
+                               (wf_init){ .kind = WF_INIT_CONSTANT, .a = i });
     }
     wf_tape_reset(t);
     wf_var *sum = wf_zeros(t, WF_F64, WF_SHAPE(1));
@@ -77,57 +31,51 @@ TEST(a_tied_parameter_is_imported_once_and_gathers_everything)
     ck_assert(wf_item(sum) == 6 * 4950);
     ck_assert(wf_backward(t, sum));
     for (int i = 0; i < 100; i++) ck_assert(wf_tensor_at(wf_param_grad(many[i]), 0) == 6);
-    tear_down();
 }
 
 TEST(gradients_add_up_over_calls_and_steps_until_they_are_cleared)
 {
-    set_up();
-    wf_var *y = wf_sum(t, wf_square(t, w), NULL);
+    wf_var *y = wf_sum(t, wf_square(t, weight), NULL);
     ck_assert(wf_backward(t, y));
     param_grad_is(2, 4, 6);
     ck_assert(wf_backward(t, y)); /* the same again */
     param_grad_is(4, 8, 12);
     wf_tape_reset(t);
-    ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
+    ck_assert(wf_backward(t, wf_sum(t, weight, NULL)));
     param_grad_is(5, 9, 13);
-    wf_param_clear_grad(w);
-    ck_assert_ptr_null(wf_param_grad(w));
-    ck_assert_ptr_null(wf_grad_of(w));
+    wf_param_clear_grad(weight);
+    ck_assert_ptr_null(wf_param_grad(weight));
+    ck_assert_ptr_null(wf_grad_of(weight));
     wf_tape_reset(t);
-    ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
+    ck_assert(wf_backward(t, wf_sum(t, weight, NULL)));
     param_grad_is(1, 1, 1);
-    tear_down();
 }
 
 TEST(a_kept_parameter_has_the_sweeps_gradient_and_commits_all_the_same)
 {
-    set_up();
     for (int turn = 1; turn <= 2; turn++) {
         wf_tape_reset(t);
-        wf_var *y = wf_sum(t, wf_square(t, w), NULL);
-        ck_assert(wf_keep_grad(t, w));
+        wf_var *y = wf_sum(t, wf_square(t, weight), NULL);
+        ck_assert(wf_keep_grad(t, weight));
         ck_assert(wf_backward(t, y));
         param_grad_is(2 * turn, 4 * turn, 6 * turn);
-        ck_assert(wf_tensor_at(wf_grad_of(w), 0) == 2 * turn);
+        ck_assert(wf_tensor_at(wf_grad_of(weight), 0) == 2 * turn);
     }
-    tear_down();
 }
 
 TEST(after_an_error_no_gradient_has_changed)
 {
-    set_up();
-    ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
-    wf_var *v = wf_param_new(m, "v", WF_SHAPE(3), (wf_init){ .kind = WF_INIT_CONSTANT, .a = 1 });
+    ck_assert(wf_backward(t, wf_sum(t, weight, NULL)));
+    wf_var *v = wf_param_new(net, "v", WF_SHAPE(3), (wf_init){ .kind = WF_INIT_CONSTANT, .a = 1 });
     wf_tape_reset(t);
-    wf_var *y = wf_sum(t, wf_mul(t, w, v), NULL);
-    wf_matmul(t, w, v);
+    wf_var *y = wf_sum(t, wf_mul(t, weight, v), NULL);
+    wf_matmul(t, weight, v);
     ck_assert(!wf_backward(t, y));
     param_grad_is(1, 1, 1);
     ck_assert_ptr_null(wf_param_grad(v));
     /* The second parameter changed: neither receives anything. */
     wf_tape_reset(t);
-    y = wf_sum(t, wf_mul(t, w, v), NULL);
+    y = wf_sum(t, wf_mul(t, weight, v), NULL);
     wf_param_changed(v);
     ck_assert(!wf_backward(t, y));
     ck_assert_str_eq(wf_tape_error(t),
@@ -137,84 +85,78 @@ TEST(after_an_error_no_gradient_has_changed)
     ck_assert_ptr_null(wf_param_grad(v));
     /* And the step made again succeeds. */
     wf_tape_reset(t);
-    ck_assert(wf_backward(t, wf_sum(t, wf_mul(t, w, v), NULL)));
+    ck_assert(wf_backward(t, wf_sum(t, wf_mul(t, weight, v), NULL)));
     param_grad_is(2, 2, 2);
-    tear_down();
 }
 
 TEST(a_deferred_commit_waits_and_adds_up)
 {
     set_up_with((wf_tape_options){ .defer_commit = true });
-    wf_var *y = wf_sum(t, wf_square(t, w), NULL);
+    wf_var *y = wf_sum(t, wf_square(t, weight), NULL);
     ck_assert(wf_backward(t, y));
     ck_assert(wf_backward(t, y));
-    ck_assert_ptr_null(wf_param_grad(w));
+    ck_assert_ptr_null(wf_param_grad(weight));
     ck_assert(wf_tape_commit(t));
     param_grad_is(4, 8, 12);
     ck_assert(wf_tape_commit(t)); /* nothing is left */
     param_grad_is(4, 8, 12);
     /* What was not committed is forgotten with its step. */
     wf_tape_reset(t);
-    ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
+    ck_assert(wf_backward(t, wf_sum(t, weight, NULL)));
     wf_tape_reset(t);
     ck_assert(wf_tape_commit(t));
     param_grad_is(4, 8, 12);
     /* A change between sweep and commit is an error like one before the sweep. */
     wf_tape_reset(t);
-    ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
-    wf_param_changed(w);
+    ck_assert(wf_backward(t, wf_sum(t, weight, NULL)));
+    wf_param_changed(weight);
     ck_assert(!wf_tape_commit(t));
     param_grad_is(4, 8, 12);
-    tear_down();
 }
 
 TEST(commits_that_collide_are_an_error_not_a_race)
 {
-    set_up();
     wf_tape *other = wf_tape_new(NULL);
-    ck_assert(module_try_lock(module_root(m),
+    ck_assert(module_try_lock(module_root(net),
                               other)); /* as if the other tape's thread stood in its commit */
-    ck_assert(!wf_backward(t, wf_sum(t, w, NULL)));
+    ck_assert(!wf_backward(t, wf_sum(t, weight, NULL)));
     ck_assert_str_eq(wf_tape_error(t),
                      "backward: another tape is committing to 'w'\n  hint: order the commits of "
                      "several threads with .defer_commit and wf_tape_commit");
-    ck_assert_ptr_null(wf_param_grad(w));
-    module_unlock(module_root(m), other);
+    ck_assert_ptr_null(wf_param_grad(weight));
+    module_unlock(module_root(net), other);
     wf_tape_reset(t);
-    ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
+    ck_assert(wf_backward(t, wf_sum(t, weight, NULL)));
     param_grad_is(1, 1, 1);
     wf_tape_free(other);
-    tear_down();
 }
 
 TEST(two_tapes_read_one_model_and_both_commit)
 {
-    set_up();
     wf_tape *other = wf_tape_new(NULL);
-    wf_var *a = wf_sum(t, wf_square(t, w), NULL), *b = wf_sum(other, w, NULL);
+    wf_var *a = wf_sum(t, wf_square(t, weight), NULL), *b = wf_sum(other, weight, NULL);
     ck_assert(wf_backward(other, b));
     ck_assert(wf_backward(t, a));
     param_grad_is(3, 5, 7);
     wf_tape_free(other);
-    tear_down();
 }
 
 TEST(a_rehearsal_leaves_nothing_behind)
 {
     set_up_with((wf_tape_options){ .rehearsal = true });
-    wf_var *x = numbers(3), *y = wf_sum(t, wf_mul(t, w, x), NULL);
+    wf_var *x = numbers(3), *y = wf_sum(t, wf_mul(t, weight, x), NULL);
     ck_assert(wf_keep_grad(t, x));
     ck_assert(wf_backward(t, y));
     ck_assert(wf_tensor_at(wf_grad_of(x), 2) == 3);
     ck_assert(wf_tape_commit(t));
-    ck_assert_ptr_null(wf_param_grad(w));
-    tear_down();
+    ck_assert_ptr_null(wf_param_grad(weight));
 }
 
 TEST(a_bound_var_stands_for_its_parameter_until_the_reset)
 {
-    m = wf_module_new("net", NULL); /* floats, checked in double */
-    wf_var *p = wf_param_new(m, "p", WF_SHAPE(3), (wf_init){ .kind = WF_INIT_CONSTANT, .a = 1 });
+    tear_down();
+    net = wf_module_new("net", NULL); /* floats, checked in double */
+    wf_var *p = wf_param_new(net, "p", WF_SHAPE(3), (wf_init){ .kind = WF_INIT_CONSTANT, .a = 1 });
     t = wf_tape_new(NULL);
     wf_var *x = numbers(3);
     ck_assert(wf_tape_bind(t, p, x));
@@ -230,45 +172,34 @@ TEST(a_bound_var_stands_for_its_parameter_until_the_reset)
     ck_assert(wf_at(g, 0) == 2 * wf_at(x, 0));
     wf_tape_reset(t);
     ck_assert_int_eq(wf_dtype_of(wf_square(t, p)), WF_F32);
-    tear_down();
 }
 
 TEST(a_binding_that_cannot_be_is_refused)
 {
-    set_up();
-    ck_assert(!wf_tape_bind(t, w, numbers(4)));
+    ck_assert(!wf_tape_bind(t, weight, numbers(4)));
     ck_assert_str_eq(wf_tape_error(t), "bind: 'w' is f64 (3); the var is f64 (4)");
     wf_tape_reset(t);
-    ck_assert_ptr_nonnull(wf_square(t, w));
-    ck_assert(!wf_tape_bind(t, w, numbers(3)));
+    ck_assert_ptr_nonnull(wf_square(t, weight));
+    ck_assert(!wf_tape_bind(t, weight, numbers(3)));
     ck_assert_str_eq(wf_tape_error(t), "bind: 'w' was used on this tape already");
     wf_tape_reset(t);
     ck_assert(!wf_tape_bind(t, numbers(3), numbers(3)));
     ck_assert_str_eq(wf_tape_error(t), "bind: the first var must be a parameter");
     wf_tape_reset(t);
-    ck_assert(!wf_tape_bind(t, w, NULL));
+    ck_assert(!wf_tape_bind(t, weight, NULL));
     ck_assert_str_eq(wf_tape_error(t), "bind: the second var was never made (NULL)");
-    tear_down();
 }
 
 /* A weight that was computed stands for the parameter: gradients flow through to what it was
  * computed from. */
 TEST(a_binding_to_a_computed_var_is_differentiated_through)
 {
-    set_up();
     wf_var *x = numbers(3);
-    ck_assert(wf_tape_bind(t, w, wf_mul_scalar(t, x, 3)));
+    ck_assert(wf_tape_bind(t, weight, wf_mul_scalar(t, x, 3)));
     ck_assert(wf_keep_grad(t, x));
-    ck_assert(wf_backward(t, wf_sum(t, wf_square(t, w), NULL)));
+    ck_assert(wf_backward(t, wf_sum(t, wf_square(t, weight), NULL)));
     for (int i = 0; i < 3; i++) ck_assert(wf_tensor_at(wf_grad_of(x), i) == 18 * wf_at(x, i));
-    ck_assert_ptr_null(wf_param_grad(w));
-    tear_down();
+    ck_assert_ptr_null(wf_param_grad(weight));
 }
 
-static void no_log(void *user, const char *text)
-{
-    (void)user;
-    (void)text;
-}
-
-const harness_suite suite = { .runtime = &(const wf_runtime){ .log = no_log } };
+const harness_suite suite = { .before = set_up, .after = tear_down };

@@ -193,10 +193,10 @@ TEST_EACH(recurrent_layers_give_the_outputs_and_gradients_of_pytorch, MODES *ASK
     char name[64], label[128];
     snprintf(name, sizeof name, "%d.%d.%s", layers, directions, ragged ? "ragged" : "full");
     snprintf(label, sizeof label, "%s %s, cotangent of %s, %s", cell, name, wanted, mode->name);
-    wf_archive *file = open_fixture(cell);
+    OWN(wf_archive) *file = open_fixture(cell);
     wf_error e = { 0 };
 
-    wf_module *net = wf_module_new("parity", &(wf_module_options){ .dtype = mode->dtype });
+    OWN(wf_module) *net = wf_module_new("parity", &(wf_module_options){ .dtype = mode->dtype });
     wf_rnn *rnn = recurrent(net, cell,
                             &(wf_rnn_options){ .input = INPUT,
                                                .hidden = HIDDEN,
@@ -206,7 +206,7 @@ TEST_EACH(recurrent_layers_give_the_outputs_and_gradients_of_pytorch, MODES *ASK
     ck_assert_msg(wf_module_ok(net, &e), "%s: %s", label, e.text);
     each_param(rnn, layers, directions, fill_param, NULL);
 
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     wf_shape state = WF_SHAPE(layers * directions, BATCH, HIDDEN);
     wf_var *x = leaf(t, mode->dtype, WF_SHAPE(TIME, BATCH, INPUT), "x");
     wf_var *initial[2] = { leaf(t, mode->dtype, state, "h_0"), leaf(t, mode->dtype, state, "c_0") };
@@ -246,10 +246,6 @@ TEST_EACH(recurrent_layers_give_the_outputs_and_gradients_of_pytorch, MODES *ASK
     if (lstm) expect(&grads, "gradient of c_0", wf_count(initial[1]), wf_grad_of(initial[1]));
     each_param(rnn, layers, directions, expect_grad, &grads);
     expect_end(&grads);
-
-    wf_tape_free(t);
-    wf_module_free(net);
-    wf_archive_free(file);
 }
 
 /* ---- optimisers ---- */
@@ -337,14 +333,14 @@ TEST_EACH(optimisers_give_the_parameters_of_pytorch_over_a_hundred_steps, RULES)
 {
     const struct rule *rule = &rules[_i];
     wf_error e = { 0 };
-    wf_archive *file = open_fixture("optimisers");
-    wf_module *net = wf_module_new("parity", &(wf_module_options){ .dtype = WF_F64 });
+    OWN(wf_archive) *file = open_fixture("optimisers");
+    OWN(wf_module) *net = wf_module_new("parity", &(wf_module_options){ .dtype = WF_F64 });
     wf_var *param[2] = { wf_param_new(net, "a", WF_SHAPE(3, 5), (wf_init){ 0 }),
                          wf_param_new(net, "b", WF_SHAPE(7), (wf_init){ 0 }) };
     fill_params(net);
-    wf_optim *optim = optimiser_with(net, rule->rule, rule->options);
+    OWN(wf_optim) *optim = optimiser_with(net, rule->rule, rule->options);
     ck_assert_msg(wf_module_ok(net, &e), "%s: %s", rule->name, e.text);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
 
     int shown = 0;
     bool absent = strstr(rule->name, "absent") != NULL;
@@ -373,10 +369,6 @@ TEST_EACH(optimisers_give_the_parameters_of_pytorch_over_a_hundred_steps, RULES)
         shown++;
     }
     ck_assert_int_eq(shown, 4);
-    wf_tape_free(t);
-    wf_optim_free(optim);
-    wf_module_free(net);
-    wf_archive_free(file);
 }
 
 TEST_EACH(clipping_gives_the_norms_and_gradients_of_pytorch, 3)
@@ -385,13 +377,13 @@ TEST_EACH(clipping_gives_the_norms_and_gradients_of_pytorch, 3)
         const char *name;
         double most;
     } cases[] = { { "norm active", 0.25 }, { "norm above", 100.0 }, { "value", 0.125 } };
-    wf_archive *file = open_fixture("clipping");
+    OWN(wf_archive) *file = open_fixture("clipping");
     const wf_tensor *want = stored(file, cases[_i].name);
-    wf_module *net = wf_module_new("parity", &(wf_module_options){ .dtype = WF_F64 });
+    OWN(wf_module) *net = wf_module_new("parity", &(wf_module_options){ .dtype = WF_F64 });
     wf_var *p = wf_param_new(net, "p", WF_SHAPE(5), (wf_init){ 0 });
     wf_var *q = wf_param_new(net, "q", WF_SHAPE(9000), (wf_init){ 0 });
-    wf_optim *optim = wf_sgd_new(net, NULL);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_optim) *optim = wf_sgd_new(net, NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     double *g = wf_alloc(9000 * sizeof *g);
     for (int64_t i = 0; i < 5; i++) g[i] = formula("grad_p", i);
     give_these(t, p, g);
@@ -415,10 +407,6 @@ TEST_EACH(clipping_gives_the_norms_and_gradients_of_pytorch, 3)
                       cases[_i].name, (long long)i, have, expected);
     }
     wf_release(g);
-    wf_tape_free(t);
-    wf_optim_free(optim);
-    wf_module_free(net);
-    wf_archive_free(file);
 }
 
 /* ---- training, step by step ---- */
@@ -431,7 +419,7 @@ TEST_EACH(fifty_steps_of_training_lose_what_they_lose_in_pytorch, 2)
     double tolerance = _i == 0 ? 1e-9 : 1e-3;
     const char *label = _i == 0 ? "f64" : "f32";
     wf_error e = { 0 };
-    wf_archive *file = open_fixture("training");
+    OWN(wf_archive) *file = open_fixture("training");
     const wf_tensor *losses = stored(file, "losses"), *norms = stored(file, "norms");
     char *license = wf_file_read(WF_SOURCE_DIR "/LICENSE", 0, NULL, &e);
     ck_assert_msg(license != NULL, "%s", e.text);
@@ -508,7 +496,6 @@ TEST_EACH(fifty_steps_of_training_lose_what_they_lose_in_pytorch, 2)
     wf_module_free(net);
     wf_corpus_free(text);
     wf_release(license);
-    wf_archive_free(file);
 }
 
 /* ---- files ---- */

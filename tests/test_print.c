@@ -9,7 +9,7 @@
 #include "autograd/views.h"
 #include "layers/basic.h"
 #include "layers/rnn.h"
-#include "tests/harness.h"
+#include "tests/fixture.h"
 
 static float print_f32[300];
 
@@ -158,14 +158,13 @@ TEST(printing_writes_the_same_text_and_a_newline_to_stdout)
 
 static void print_named(void)
 {
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     wf_var *x = wf_arange(t, WF_F32, 1, 5, 1), *y = wf_reshape(t, x, WF_SHAPE(2, 2));
     wf_print_as("h", y);
     wf_print_as("은닉", y);
     wf_print_as("a\tb", wf_sum(t, x, NULL));
     wf_print_as("nothing", NULL);
     wf_print_as(NULL, x);
-    wf_tape_free(t);
 }
 
 TEST(what_is_printed_under_a_name_stays_in_line)
@@ -197,7 +196,7 @@ static const char whole_module[] = "net, f32\n"
 
 TEST(a_printed_module_lists_paths_shapes_and_counts_and_their_sum)
 {
-    wf_module *net = wf_module_new("net", NULL);
+    OWN(wf_module) *net = wf_module_new("net", NULL);
     wf_embedding *words = wf_embedding_new(net, "낱말",
                                            &(wf_embedding_options){ .input = 5, .output = 3 });
     wf_rnn *gru = wf_gru_new(net, "gru", &(wf_rnn_options){ .input = 3, .hidden = 4 });
@@ -219,5 +218,4 @@ TEST(a_printed_module_lists_paths_shapes_and_counts_and_their_sum)
     shown = net;
     snprintf(expected, sizeof expected, "%s\n(no module)\n", whole_module);
     ck_assert_str_eq(printed(print_modules), expected);
-    wf_module_free(net);
 }

@@ -3,7 +3,7 @@
 #define WEFT_FUZZ_LOOP
 #include "tests/fuzz_safetensors.c"
 
-#include "tests/harness.h"
+#include "tests/fixture.h"
 
 #include <stdio.h>
 
@@ -88,7 +88,7 @@ TEST(saved_tensors_of_every_dtype_and_rank_load_with_the_same_bits)
             n++;
         }
     save(all, n, NULL, 0);
-    wf_archive *a = parse_saved();
+    OWN(wf_archive) *a = parse_saved();
     ck_assert_int_eq(wf_archive_count(a), n);
     for (int i = 0; i < n; i++) {
         const wf_tensor *x = &all[i].tensor, *y = wf_archive_find(a, names[i]);
@@ -102,13 +102,12 @@ TEST(saved_tensors_of_every_dtype_and_rank_load_with_the_same_bits)
     ck_assert_ptr_null(wf_archive_at(a, n));
     ck_assert_ptr_null(wf_archive_at(a, -1));
     ck_assert_ptr_null(wf_archive_find(a, "absent"));
-    wf_archive_free(a);
 }
 
 TEST(strided_tensors_are_written_in_row_major_order)
 {
     enum { N = 96 };
-    double *numbers = malloc(sizeof *numbers * N * N);
+    OWN(double) *numbers = malloc(sizeof *numbers * N * N);
     for (int i = 0; i < N * N; i++) numbers[i] = i;
     wf_tensor x = wf_tensor_of(WF_F64, WF_SHAPE(N, N), numbers), row;
     wf_named views[5] = {
@@ -123,7 +122,7 @@ TEST(strided_tensors_are_written_in_row_major_order)
     x = wf_tensor_of(WF_F64, WF_SHAPE(N * N), numbers);
     ck_assert(wf_view_slice(&x, 0, 0, 2 * 2049, 2, &views[4].tensor));
     save(views, 5, NULL, 0);
-    wf_archive *a = parse_saved();
+    OWN(wf_archive) *a = parse_saved();
     for (int i = 0; i < 5; i++) {
         const wf_tensor *y = wf_archive_find(a, views[i].name);
         ck_assert(wf_tensor_is_contiguous(y));
@@ -131,8 +130,6 @@ TEST(strided_tensors_are_written_in_row_major_order)
         for (int64_t k = 0; k < wf_tensor_count(y); k++)
             ck_assert_double_eq(((const double *)y->data)[k], wf_tensor_at(&views[i].tensor, k));
     }
-    wf_archive_free(a);
-    free(numbers);
 }
 
 TEST(empty_tensors_and_empty_files_are_kept)
@@ -166,14 +163,13 @@ TEST(any_text_is_kept_in_names_and_metadata)
         meta[i] = (wf_meta){ texts[i], texts[N - 1 - i] };
     }
     save(named, N, meta, N);
-    wf_archive *a = parse_saved();
+    OWN(wf_archive) *a = parse_saved();
     for (int i = 0; i < N; i++) {
         ck_assert_str_eq(wf_archive_at(a, i)->name, texts[i]);
         ck_assert_ptr_nonnull(wf_archive_find(a, texts[i]));
         ck_assert_str_eq(wf_archive_meta(a, texts[i]), texts[N - 1 - i]);
     }
     ck_assert_ptr_null(wf_archive_meta(a, "absent"));
-    wf_archive_free(a);
 }
 
 /* CRC-64/XZ as its definition says, a bit at a time. */
@@ -191,7 +187,7 @@ TEST(the_checksum_is_crc_64_xz_with_its_own_digits_as_zeros)
 {
     ck_assert(crc_by_bits("123456789", 9) == 0x995DC9BBDF1939FA); /* the catalogue's check value */
     save_small();
-    wf_archive *a = parse_saved();
+    OWN(wf_archive) *a = parse_saved();
     ck_assert_str_eq(wf_archive_meta(a, "weft.format"), "1");
     char digits[17], *at = NULL;
     for (size_t i = 0; i + 16 <= fuzz_file.n && !at; i++)
@@ -202,7 +198,6 @@ TEST(the_checksum_is_crc_64_xz_with_its_own_digits_as_zeros)
     snprintf(digits, sizeof digits, "%016llx",
              (unsigned long long)crc_by_bits(fuzz_file.bytes, fuzz_file.n));
     ck_assert_str_eq(digits, wf_archive_meta(a, "weft.checksum"));
-    wf_archive_free(a);
 }
 
 TEST(the_data_begins_at_a_multiple_of_eight)
@@ -516,12 +511,11 @@ TEST(what_others_may_write_is_read)
     fuzz_prepare();
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         wf_error error = { "" };
-        wf_archive *a = parse_header(files[i].header, files[i].data, &error);
+        OWN(wf_archive) *a = parse_header(files[i].header, files[i].data, &error);
         ck_assert_msg(a, "%s: %s", files[i].header, error.text);
         const wf_tensor *w = wf_archive_find(a, "w");
         static const char bytes[8] = { 0, 1, 2, 3, 4, 5, 6, 7 };
         if (i >= 2) ck_assert_msg(w && memcmp(w->data, bytes, 8) == 0, "%s", files[i].header);
-        wf_archive_free(a);
     }
 }
 
@@ -529,7 +523,7 @@ TEST(every_escape_in_a_string_is_the_letter_it_stands_for)
 {
     fuzz_prepare();
     wf_error error = { "" };
-    wf_archive *a = parse_header(
+    OWN(wf_archive) *a = parse_header(
         "{'__metadata__':{'k':'\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0001\\u00E9\\uac00"
         "\\uFFFF\\ud83e\\uddf5\\uD800\\uDC00\\uDBFF\\uDFFF\\u0041.'}}",
         0, &error);
@@ -537,7 +531,6 @@ TEST(every_escape_in_a_string_is_the_letter_it_stands_for)
     ck_assert_str_eq(wf_archive_meta(a, "k"),
                      "\"\\/\b\f\n\r\t\x01é가\xEF\xBF\xBF🧵\xF0\x90\x80\x80\xF4\x8F\xBF\xBF"
                      "A.");
-    wf_archive_free(a);
 }
 
 TEST(countless_tiny_entries_ask_for_no_more_than_four_times_their_size)
@@ -566,7 +559,7 @@ TEST(numbers_at_odd_places_are_moved_to_even_ones)
                  "'b':{'dtype':'F64','shape':[2],'data_offsets':[4,20]},'c':{'dtype':'F64','shape':"
                  "[1],'data_offsets':[20,28]}}%*s",
                  spaces, "");
-        wf_archive *a = parse_header(header, 28, &error);
+        OWN(wf_archive) *a = parse_header(header, 28, &error);
         ck_assert_msg(a, "%s", error.text);
         for (int64_t i = 0, byte = 0; i < 3; i++) {
             const wf_tensor *x = &wf_archive_at(a, i)->tensor;
@@ -574,7 +567,6 @@ TEST(numbers_at_odd_places_are_moved_to_even_ones)
             for (int64_t k = 0; k < bytes_in(x); k++)
                 ck_assert_int_eq(((const char *)x->data)[k], byte++);
         }
-        wf_archive_free(a);
     }
 }
 
@@ -679,13 +671,12 @@ TEST(ten_thousand_tensors_and_as_many_metadata_are_quickly_found)
     }
     save(tensors, N, meta, N);
     fuzz_largest = 0;
-    wf_archive *a = parse_saved();
+    OWN(wf_archive) *a = parse_saved();
     ck_assert_uint_le(fuzz_largest, 4 * fuzz_file.n + 65536);
     for (int i = 0; i < N; i++) {
         ck_assert_int_eq(*(const int32_t *)wf_archive_find(a, names[i])->data, i);
         ck_assert_str_eq(wf_archive_meta(a, names[i]), names[N - 1 - i]);
     }
-    wf_archive_free(a);
     free(meta);
     free(tensors);
 }

@@ -14,16 +14,19 @@
 static wf_tape *t;
 static wf_module *m;
 
-static void set_up(wf_dtype dtype)
-{
-    t = wf_tape_new(&(wf_tape_options){ .mode = WF_TRAIN });
-    m = wf_module_new("net", &(wf_module_options){ .dtype = dtype });
-}
-
 static void tear_down(void)
 {
     wf_tape_free(t);
     wf_module_free(m);
+    t = NULL;
+    m = NULL;
+}
+
+static void set_up(wf_dtype dtype)
+{
+    tear_down();
+    t = wf_tape_new(NULL);
+    m = wf_module_new("net", &(wf_module_options){ .dtype = dtype });
 }
 
 static wf_var *ones(const char *name, wf_shape shape)
@@ -63,7 +66,6 @@ static void sum_of_uses(int64_t uses, int how, double bound)
                   worst(b, want));
     wf_release(out);
     wf_release(with);
-    tear_down();
 }
 
 TEST(the_gradient_of_a_parameter_used_in_very_many_ops_is_no_running_sum)
@@ -109,7 +111,6 @@ TEST(the_graph_of_a_gradient_that_views_share_is_no_running_sum)
             }
             wf_release(out);
             wf_release(with);
-            tear_down();
         }
 }
 
@@ -146,7 +147,6 @@ TEST(the_graph_of_a_shared_gradient_is_no_running_sum)
             }
             wf_release(out);
             wf_release(with);
-            tear_down();
         }
 }
 
@@ -164,7 +164,6 @@ TEST(the_gradient_of_a_parameter_that_one_node_takes_very_often_is_no_running_su
         const double off = worst(b, (double)0.1f * n);
         ck_assert_msg(off <= 5e-6, "%d uses: relative error %g", n, off);
         wf_release(in);
-        tear_down();
     }
 }
 
@@ -189,7 +188,6 @@ TEST(sums_of_whole_numbers_are_exact_however_often_they_are_folded)
             ck_assert(wf_at(g, i) == uses[k]);
             ck_assert(wf_tensor_at(wf_param_grad(b), i) == 2.0 * uses[k]);
         }
-        tear_down();
     }
 }
 
@@ -226,7 +224,6 @@ TEST(a_node_of_very_many_inputs_gathers_every_gradient)
     wf_release(row);
     wf_release(want);
     wf_release(c);
-    tear_down();
 }
 
 /* A node of as many inputs as the one swept before it, of which two meet: only the second of those
@@ -255,7 +252,6 @@ TEST(views_of_nothing_among_many_inputs_leave_every_gradient_as_it_is)
         for (int j = 0; j < 3; j++)
             ck_assert(wf_tensor_at(wf_param_grad(part[i]), j) == i + 2 + 2 * (i == 7));
     ck_assert(wf_tensor_at(wf_param_grad(x), 1) == N);
-    tear_down();
 }
 
 /* ---- many parameters ---- */
@@ -303,5 +299,6 @@ TEST(a_tree_of_very_many_modules_finds_each_by_place_and_by_name)
     ck_assert_ptr_null(wf_module_child(part[1], "l19999"));
     ck_assert(!wf_module_ok(m, &e));
     ck_assert_str_eq(e.text, "module 'l19999': there is one of this name in 'odd' already");
-    tear_down();
 }
+
+const harness_suite suite = { .after = tear_down };

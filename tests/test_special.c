@@ -6,7 +6,7 @@
 #include "autograd/views.h"
 #include "tensor/isa.h"
 #include "tensor/runtime.h"
-#include "tests/harness.h"
+#include "tests/fixture.h"
 #include "tests/toy_op.h"
 
 #include <math.h>
@@ -43,7 +43,7 @@ static void same_numbers(const char *what, const wf_var *got, const double *want
 static void answers(const char *name, op_fn *fn, int n, const numbers in[], const double *y,
                     const double *g, const double gradient[][MOST])
 {
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     for (int way = 0; way < 4; way++) {
         wf_dtype dtype = way & 1 ? WF_F32 : WF_F64;
         wf_var *x[4], *grad[4], *with;
@@ -69,7 +69,6 @@ static void answers(const char *name, op_fn *fn, int n, const numbers in[], cons
             same_numbers(what, grad[i], gradient[i]);
         }
     }
-    wf_tape_free(t);
 }
 
 static const double ones[MOST] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
@@ -210,10 +209,9 @@ TEST(the_mean_of_nothing_is_nan_the_sum_zero_and_the_largest_is_refused)
     const double none[1][MOST] = { { 0 } };
     answers("mean", f_mean, 1, &in, (double[]){ N, N, N }, ones, none);
     answers("sum", f_sum, 1, &in, (double[]){ 0, 0, 0 }, ones, none);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     ck_assert_ptr_null(wf_max(t, wf_leaf(t, WF_F32, WF_SHAPE(0, 3), NULL), WF_AXES(0)));
     ck_assert_str_eq(wf_tape_error(t), "max: (0, 3) has nothing to choose from");
-    wf_tape_free(t);
 }
 
 static wf_var *f_softmax(wf_tape *t, wf_var *const x[])
@@ -328,7 +326,7 @@ TEST(rows_that_no_id_names_are_not_seen)
 
 TEST(what_is_dropped_out_is_zero_even_if_it_was_nan)
 {
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     double x[40];
     for (int i = 0; i < 40; i++) x[i] = NAN;
     wf_var *leaf = wf_leaf(t, WF_F64, WF_SHAPE(40), x), *y = wf_dropout(t, leaf, 0.5), *grad[2];
@@ -345,7 +343,6 @@ TEST(what_is_dropped_out_is_zero_even_if_it_was_nan)
             ck_assert(kept ? isnan(wf_at(grad[way], i)) : wf_at(grad[way], i) == 0);
     }
     ck_assert(dropped > 5 && dropped < 35);
-    wf_tape_free(t);
 }
 
 /* ---- the checker sees to it ---- */
@@ -483,10 +480,4 @@ TEST(the_kinds_of_answers_are_one_at_every_dispatch_level)
     ck_assert_int_eq(pclose(f), 0);
 }
 
-static void no_log(void *user, const char *text)
-{
-    (void)user, (void)text;
-}
-
-const harness_suite suite = { .runtime = &(const wf_runtime){ .log = no_log },
-                              .child = print_kinds };
+const harness_suite suite = { .child = print_kinds };

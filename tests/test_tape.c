@@ -5,98 +5,23 @@
 #include "autograd/private.h"
 #include "autograd/views.h"
 #include "tensor/runtime.h"
-#include "tests/harness.h"
+#include "tests/tape.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the runtime of this suite: what was logged, what was allocated ---- */
-
-static char logged[4096];
-static int messages;
-static int64_t allocations, live;
-
-static void note(void *user, const char *text)
-{
-    (void)user;
-    messages++;
-    snprintf(logged, sizeof logged, "%s", text);
-}
-
-static void *counted_alloc(void *user, size_t bytes)
-{
-    (void)user;
-    allocations++;
-    live++;
-    return aligned_alloc(64, (bytes + 63) / 64 * 64);
-}
-
-static void counted_release(void *user, void *memory)
-{
-    (void)user;
-    live--;
-    free(memory);
-}
-
-static wf_tape *t;
-static wf_module *m;
-static wf_var *w; /* a parameter: 1, 2, 3 */
-
-static void make_param(void)
-{
-    m = wf_module_new("net", &(wf_module_options){ .dtype = WF_F64 });
-    w = wf_param_new(m, "w", WF_SHAPE(3), (wf_init){ .kind = WF_INIT_ZERO });
-    for (int i = 0; i < 3; i++) ((double *)wf_param_value(w)->data)[i] = i + 1;
-    wf_param_changed(w);
-}
-
-static void set_up_with(wf_tape_options options)
-{
-    t = wf_tape_new(&options);
-    make_param();
-    ck_assert(t && m && w);
-}
-
-static void set_up(void)
-{
-    set_up_with((wf_tape_options){ .seed = 3 });
-}
-
-static void tear_down(void)
-{
-    wf_tape_free(t);
-    wf_module_free(m);
-    t = NULL;
-    m = NULL;
-}
-
-static wf_var *numbers(int64_t n)
-{
-    double x[16];
-    for (int i = 0; i < 16; i++) x[i] = 0.5 * i - 1;
-    return wf_leaf(t, WF_F64, WF_SHAPE(n), x);
-}
-
-static void param_grad_is(double a, double b, double c)
-{
-    const wf_tensor *g = wf_param_grad(w);
-    ck_assert_ptr_nonnull(g);
-    ck_assert(wf_tensor_at(g, 0) == a && wf_tensor_at(g, 1) == b && wf_tensor_at(g, 2) == c);
-}
-
 /* ---- errors ---- */
 
 TEST(the_first_failure_sticks_is_said_once_and_ends_the_step)
 {
-    set_up();
     wf_var *a = numbers(3), *b = numbers(4);
-    messages = 0;
+    log_kept.times = 0;
     ck_assert_ptr_null(wf_add(t, a, b));
     ck_assert(!wf_tape_ok(t));
-    ck_assert_int_eq(messages, 1);
-    ck_assert_str_eq(logged, wf_tape_error(t));
+    ck_assert_int_eq(log_kept.times, 1);
+    ck_assert_str_eq(log_kept.text, wf_tape_error(t));
     char first[1024];
     snprintf(first, sizeof first, "%s", wf_tape_error(t));
     ck_assert_ptr_null(wf_mul(t, a, a));
@@ -104,23 +29,21 @@ TEST(the_first_failure_sticks_is_said_once_and_ends_the_step)
     ck_assert_ptr_null(wf_leaf(t, WF_F64, WF_SHAPE(1), NULL));
     ck_assert_ptr_null(wf_slice(t, a, 0, 0, 9, 1));
     ck_assert(!wf_keep_grad(t, a));
-    ck_assert(!wf_backward(t, wf_sum(t, wf_mul(t, a, w), NULL)));
+    ck_assert(!wf_backward(t, wf_sum(t, wf_mul(t, a, weight), NULL)));
     wf_var *g;
     ck_assert(!wf_grad(t, 1, &a, NULL, 1, &a, &g, NULL));
     ck_assert_ptr_null(g);
     ck_assert(!wf_tape_commit(t));
     ck_assert_str_eq(wf_tape_error(t), first);
-    ck_assert_int_eq(messages, 1);
+    ck_assert_int_eq(log_kept.times, 1);
     wf_tape_reset(t);
     ck_assert(wf_tape_ok(t));
     ck_assert_str_eq(wf_tape_error(t), "");
     ck_assert_ptr_nonnull(wf_add(t, numbers(3), numbers(3)));
-    tear_down();
 }
 
 TEST(a_failure_says_in_which_scopes)
 {
-    set_up();
     wf_scope_push(t, "translate");
     wf_scope_push(t, "encoder");
     wf_scope_pop(t);
@@ -138,12 +61,10 @@ TEST(a_failure_says_in_which_scopes)
     wf_tape_reset(t);
     wf_fail(t, "plain");
     ck_assert_str_eq(wf_tape_error(t), "plain");
-    tear_down();
 }
 
 TEST(an_input_that_was_never_made_is_named_by_its_place)
 {
-    set_up();
     ck_assert_ptr_null(wf_mul(t, numbers(3), NULL));
     ck_assert_str_eq(wf_tape_error(t), "mul: input 1 was never made (NULL)");
     wf_tape_reset(t);
@@ -152,7 +73,6 @@ TEST(an_input_that_was_never_made_is_named_by_its_place)
     wf_tape_reset(t);
     ck_assert_ptr_null(wf_select(t, NULL, 0, 0));
     ck_assert_str_eq(wf_tape_error(t), "select: input 0 was never made (NULL)");
-    tear_down();
 }
 
 TEST(a_var_of_an_earlier_step_is_refused)
@@ -180,12 +100,10 @@ TEST(a_var_of_an_earlier_step_is_refused)
     wf_tape_reset(t);
     ck_assert_ptr_null(wf_transpose(t, old, 0, 0));
     ck_assert(!wf_tape_ok(t));
-    tear_down();
 }
 
 TEST(a_var_of_another_tape_is_refused)
 {
-    set_up();
     wf_var *mine = numbers(3);
     wf_tape *here = t;
     t = wf_tape_new(NULL);
@@ -196,12 +114,10 @@ TEST(a_var_of_another_tape_is_refused)
     ck_assert(wf_tape_generation(t) != wf_tape_generation(here));
     wf_tape_free(t);
     t = here;
-    tear_down();
 }
 
 TEST(mixed_dtypes_and_masks_are_refused_where_they_do_not_belong)
 {
-    set_up();
     wf_var *f = wf_leaf(t, WF_F32, WF_SHAPE(3), NULL);
     ck_assert_ptr_null(wf_add(t, numbers(3), f));
     ck_assert_msg(strstr(wf_tape_error(t), "add: ") == wf_tape_error(t), "%s", wf_tape_error(t));
@@ -211,25 +127,23 @@ TEST(mixed_dtypes_and_masks_are_refused_where_they_do_not_belong)
     ck_assert_str_eq(wf_tape_error(t),
                      "backward: output 0 is i32; only f32 and f64 have gradients");
     wf_tape_reset(t);
-    ck_assert(!wf_backward(t, wf_mul(t, numbers(3), w)));
+    ck_assert(!wf_backward(t, wf_mul(t, numbers(3), weight)));
     ck_assert_str_eq(wf_tape_error(t),
                      "backward: output 0 is (3); without a cotangent it must be one number");
     wf_tape_reset(t);
-    wf_var *y = wf_mul(t, numbers(3), w), *c = numbers(4);
+    wf_var *y = wf_mul(t, numbers(3), weight), *c = numbers(4);
     ck_assert(!wf_backward_from(t, 1, &y, &c));
     ck_assert_str_eq(wf_tape_error(t), "backward: output 0 is f64 (3); its cotangent is f64 (4)");
-    tear_down();
 }
 
 TEST(a_loss_that_is_not_finite_names_the_op_that_made_it_and_changes_nothing)
 {
-    set_up();
-    ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
+    ck_assert(wf_backward(t, wf_sum(t, weight, NULL)));
     param_grad_is(1, 1, 1);
     wf_tape_reset(t);
     wf_scope_push(t, "vae");
     wf_scope_push(t, "decoder");
-    wf_var *y = wf_log(t, wf_sub_scalar(t, w, 2));
+    wf_var *y = wf_log(t, wf_sub_scalar(t, weight, 2));
     wf_scope_pop(t);
     wf_var *loss = wf_sum(t, y, NULL);
     ck_assert(!wf_backward(t, loss));
@@ -238,32 +152,29 @@ TEST(a_loss_that_is_not_finite_names_the_op_that_made_it_and_changes_nothing)
                      "  in vae > decoder");
     param_grad_is(1, 1, 1);
     wf_tape_reset(t);
-    ck_assert(!wf_backward(t, wf_sum(t, wf_rdiv_scalar(t, wf_sub_scalar(t, w, 3), 1), NULL)));
+    ck_assert(!wf_backward(t, wf_sum(t, wf_rdiv_scalar(t, wf_sub_scalar(t, weight, 3), 1), NULL)));
     ck_assert_msg(strstr(wf_tape_error(t),
                          "backward: loss became infinite at step 2; the first such value "
                          "came from rdiv_scalar") == wf_tape_error(t),
                   "%s", wf_tape_error(t));
     param_grad_is(1, 1, 1);
-    tear_down();
 }
 
 TEST(a_sweep_that_leads_nowhere_is_an_error)
 {
-    set_up();
     ck_assert(!wf_backward(t, wf_sum(t, numbers(3), NULL)));
     ck_assert_str_eq(wf_tape_error(t),
                      "backward: no parameter led here, and no var that wf_keep_grad named");
     wf_tape_reset(t);
     ck_assert(!wf_keep_grad(t, wf_constant(t, WF_F64, WF_SHAPE(2), NULL)));
     ck_assert_str_eq(wf_tape_error(t), "keep_grad: nothing differentiable led to this var");
-    tear_down();
 }
 
 /* ---- NULL ---- */
 
 TEST(of_null_every_question_has_a_quiet_answer)
 {
-    messages = 0;
+    log_kept.times = 0;
     ck_assert_int_eq(wf_rank(NULL), 0);
     ck_assert_int_eq(wf_dim(NULL, 0), 1);
     ck_assert_int_eq(wf_dim(NULL, -1), 1);
@@ -315,12 +226,11 @@ TEST(of_null_every_question_has_a_quiet_answer)
     ck_assert(!wf_tape_on_commit(NULL, NULL, NULL));
     ck_assert(!wf_tape_rewind(NULL, wf_tape_mark(NULL), 0, NULL));
     ck_assert_ptr_null(wf_fail(NULL, "x"));
-    ck_assert_int_eq(messages, 0);
+    ck_assert_int_eq(log_kept.times, 0);
 }
 
 TEST(what_a_var_is_can_be_read_and_out_of_range_is_harmless)
 {
-    set_up();
     wf_var *x = wf_reshape(t, numbers(6), WF_SHAPE(2, 3)),
            *s = wf_select(t, wf_select(t, x, 0, 1), 0, 0);
     ck_assert_int_eq(wf_dim(x, -1), 3);
@@ -334,13 +244,11 @@ TEST(what_a_var_is_can_be_read_and_out_of_range_is_harmless)
     ck_assert(wf_copy_out(wf_transpose(t, x, 0, 1), out, 6));
     ck_assert(out[0] == -1 && out[1] == 0.5 && out[2] == -0.5);
     ck_assert(!wf_copy_out(x, out, 5));
-    ck_assert(wf_at(w, 1) == 2 && wf_count(w) == 3); /* parameters are read too */
-    tear_down();
+    ck_assert(wf_at(weight, 1) == 2 && wf_count(weight) == 3); /* parameters are read too */
 }
 
 TEST(values_enter_by_copy)
 {
-    set_up();
     double x[3] = { 1, 2, 3 };
     int32_t ids[2] = { 4, 5 };
     wf_var *a = wf_leaf(t, WF_F64, WF_SHAPE(3), x), *b = wf_constant(t, WF_I32, WF_SHAPE(2), ids);
@@ -355,7 +263,6 @@ TEST(values_enter_by_copy)
     ck_assert(wf_at(wf_zeros(t, WF_I32, WF_SHAPE(2)), 1) == 0);
     ck_assert_ptr_null(wf_leaf_tensor(t, NULL));
     ck_assert(!wf_tape_ok(t));
-    tear_down();
 }
 
 /* ---- marks ---- */
@@ -380,7 +287,6 @@ TEST(a_rewind_forgets_what_came_after_and_keeps_what_was_named)
         ck_assert_int_le(wf_tape_bytes(t), most + step * 512);
     }
     ck_assert(wf_at(before, 1) == -0.5);
-    tear_down();
 }
 
 TEST(a_rewind_to_one_mark_again_and_again_takes_no_more_memory)
@@ -397,17 +303,15 @@ TEST(a_rewind_to_one_mark_again_and_again_takes_no_more_memory)
         ck_assert(wf_at(wf_transpose(t, keep[1], 0, 1), 2) == b);
         state[0] = keep[0];
         state[1] = keep[1];
-        if (step == 9) bytes = wf_tape_bytes(t), from = allocations;
+        if (step == 9) bytes = wf_tape_bytes(t), from = heap.asked;
     }
     ck_assert_int_le(wf_tape_bytes(t), bytes);
-    if (!HARNESS_ADDRESSES) ck_assert_int_eq(allocations, from); /* or what was given up rests */
-    tear_down();
+    if (!HARNESS_ADDRESSES) ck_assert_int_eq(heap.asked, from); /* or what was given up rests */
 }
 
 TEST(what_came_before_a_mark_is_still_differentiated_after_the_rewind)
 {
-    set_up();
-    wf_var *y = wf_square(t, w);
+    wf_var *y = wf_square(t, weight);
     wf_mark mark = wf_tape_mark(t);
     int64_t nodes = wf_tape_nodes(t);
     wf_var *z = wf_tanh(t, y), *keep[1] = { z };
@@ -417,34 +321,29 @@ TEST(what_came_before_a_mark_is_still_differentiated_after_the_rewind)
     ck_assert(wf_at(keep[0], 1) == value);
     ck_assert(wf_backward(t, wf_sum(t, wf_mul(t, y, keep[0]), NULL)));
     for (int i = 0; i < 3; i++) /* what was kept is a constant */
-        ck_assert(wf_tensor_at(wf_param_grad(w), i) == 2 * wf_at(w, i) * wf_at(keep[0], i));
-    tear_down();
+        ck_assert(wf_tensor_at(wf_param_grad(weight), i) ==
+                  2 * wf_at(weight, i) * wf_at(keep[0], i));
 }
 
 TEST(a_parameter_first_used_after_a_mark_is_imported_anew_after_the_rewind)
 {
-    set_up();
     wf_mark mark = wf_tape_mark(t);
-    wf_square(t, w);
+    wf_square(t, weight);
     ck_assert(wf_tape_rewind(t, mark, 0, NULL));
-    ck_assert(wf_backward(t, wf_sum(t, wf_square(t, w), NULL)));
+    ck_assert(wf_backward(t, wf_sum(t, wf_square(t, weight), NULL)));
     param_grad_is(2, 4, 6);
-    tear_down();
 }
 
 TEST(a_mark_of_an_earlier_step_is_refused)
 {
-    set_up();
     wf_mark mark = wf_tape_mark(t);
     wf_tape_reset(t);
     ck_assert(!wf_tape_rewind(t, mark, 0, NULL));
     ck_assert_str_eq(wf_tape_error(t), "rewind: the mark was set before the tape was reset");
-    tear_down();
 }
 
 TEST(a_mark_behind_the_one_rewound_to_stays_dead_when_the_tape_has_grown_past_it)
 {
-    set_up();
     wf_mark outer = wf_tape_mark(t);
     wf_zeros(t, WF_F64, WF_SHAPE(50));
     wf_mark inner = wf_tape_mark(t);
@@ -453,23 +352,20 @@ TEST(a_mark_behind_the_one_rewound_to_stays_dead_when_the_tape_has_grown_past_it
     ck_assert(!wf_tape_rewind(t, inner, 0, NULL));
     ck_assert_str_eq(wf_tape_error(t),
                      "rewind: the mark was set after one that the tape was rewound to");
-    tear_down();
 }
 
 TEST(a_rewind_is_refused_while_gradients_made_after_the_mark_wait_for_the_commit)
 {
     set_up_with((wf_tape_options){ .defer_commit = true });
     wf_mark mark = wf_tape_mark(t);
-    ck_assert(wf_backward(t, wf_sum(t, wf_square(t, w), NULL)));
+    ck_assert(wf_backward(t, wf_sum(t, wf_square(t, weight), NULL)));
     ck_assert(!wf_tape_rewind(t, mark, 0, NULL));
     ck_assert_str_eq(wf_tape_error(t), "rewind: the gradient of 'w' was made after the mark and "
                                        "waits for wf_tape_commit");
-    tear_down();
 }
 
 TEST(a_gradient_kept_after_a_mark_is_forgotten_by_the_rewind_and_may_be_kept_again)
 {
-    set_up();
     wf_var *x = numbers(3);
     wf_mark mark = wf_tape_mark(t);
     ck_assert(wf_keep_grad(t, x));
@@ -480,15 +376,12 @@ TEST(a_gradient_kept_after_a_mark_is_forgotten_by_the_rewind_and_may_be_kept_aga
     ck_assert(wf_keep_grad(t, x));
     ck_assert(wf_backward(t, wf_sum(t, wf_square(t, x), NULL)));
     for (int i = 0; i < 3; i++) ck_assert(wf_tensor_at(wf_grad_of(x), i) == 2 * wf_at(x, i));
-    tear_down();
 }
 
 TEST(gradients_of_nothing_by_nothing_are_no_error_on_a_fresh_tape)
 {
-    set_up();
     ck_assert(wf_grad(t, 0, NULL, NULL, 0, NULL, NULL, NULL));
     ck_assert(wf_tape_ok(t));
-    tear_down();
 }
 
 /* ---- modes, random numbers, hooks ---- */
@@ -496,34 +389,31 @@ TEST(gradients_of_nothing_by_nothing_are_no_error_on_a_fresh_tape)
 TEST(infer_mode_records_nothing)
 {
     set_up_with((wf_tape_options){ .mode = WF_INFER });
-    wf_var *y = wf_sum(t, wf_mul(t, w, numbers(3)), NULL);
+    wf_var *y = wf_sum(t, wf_mul(t, weight, numbers(3)), NULL);
     ck_assert(wf_item(y) == -1 - 1);
     ck_assert_int_eq(wf_tape_nodes(t), 0);
     ck_assert(!wf_backward(t, y));
     ck_assert_str_eq(wf_tape_error(t), "backward: nothing is recorded in infer mode");
-    ck_assert_ptr_null(wf_param_grad(w));
+    ck_assert_ptr_null(wf_param_grad(weight));
     wf_tape_reset(t);
     wf_tape_set_mode(t, WF_EVAL);
     ck_assert_int_eq(wf_tape_mode(t), WF_EVAL);
-    ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
+    ck_assert(wf_backward(t, wf_sum(t, weight, NULL)));
     ck_assert_int_eq(wf_tape_nodes(t), 1);
-    tear_down();
 }
 
 TEST(constants_are_not_recorded_either)
 {
-    set_up();
     wf_var *c = wf_constant(t, WF_F64, WF_SHAPE(3), NULL);
     wf_exp(t, wf_add(t, c, c));
-    wf_square(t, wf_detach(t, w));
+    wf_square(t, wf_detach(t, weight));
     ck_assert_int_eq(wf_tape_nodes(t), 0);
-    tear_down();
 }
 
 TEST(random_numbers_depend_on_seed_and_step_alone)
 {
     double first[64], again[64], other[64];
-    t = wf_tape_new(&(wf_tape_options){ .seed = 9 });
+    set_up_with((wf_tape_options){ .seed = 9 });
     wf_tape_set_step(t, 5);
     wf_var *one = wf_full(t, WF_F64, WF_SHAPE(64), 1);
     ck_assert(wf_copy_out(wf_dropout(t, one, 0.5), first, 64));
@@ -534,8 +424,7 @@ TEST(random_numbers_depend_on_seed_and_step_alone)
     one = wf_full(t, WF_F64, WF_SHAPE(64), 1);
     ck_assert(wf_copy_out(wf_dropout(t, one, 0.5), other, 64));
     ck_assert(memcmp(first, other, sizeof first) != 0);
-    wf_tape_free(t);
-    t = wf_tape_new(&(wf_tape_options){ .seed = 9, .threads = 1 });
+    set_up_with((wf_tape_options){ .seed = 9, .threads = 1 });
     wf_tape_set_step(t, 5);
     one = wf_full(t, WF_F64, WF_SHAPE(64), 1);
     wf_tanh(t, one); /* other ops draw nothing */
@@ -543,7 +432,6 @@ TEST(random_numbers_depend_on_seed_and_step_alone)
     ck_assert(memcmp(first, again, sizeof first) == 0);
     wf_tape_set_mode(t, WF_EVAL);
     ck_assert_ptr_eq(wf_dropout(t, one, 0.5), one);
-    wf_tape_free(t);
 }
 
 static int committed;
@@ -560,47 +448,42 @@ TEST(hooks_run_when_what_was_computed_becomes_permanent)
     set_up();
     ck_assert(wf_tape_on_commit(t, count_commit, &one) && wf_tape_on_commit(t, count_commit, &ten));
     ck_assert_int_eq(committed, 0);
-    wf_var *y = wf_sum(t, w, NULL);
+    wf_var *y = wf_sum(t, weight, NULL);
     ck_assert(wf_backward(t, y));
     ck_assert_int_eq(committed, 11);
     ck_assert(wf_backward(t, y)); /* they ran, and are done */
     ck_assert_int_eq(committed, 11);
     ck_assert(wf_tape_on_commit(t, count_commit, &one));
     wf_tape_reset(t); /* forgotten */
-    ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
+    ck_assert(wf_backward(t, wf_sum(t, weight, NULL)));
     ck_assert_int_eq(committed, 11);
     wf_tape_reset(t);
     ck_assert(wf_tape_on_commit(t, count_commit, &one));
-    wf_var *lost = wf_sum(t, w, NULL);
+    wf_var *lost = wf_sum(t, weight, NULL);
     wf_fail(t, "no");
     ck_assert(!wf_backward(t, lost));
     ck_assert(!wf_tape_on_commit(t, count_commit, &one));
     ck_assert_int_eq(committed, 11);
-    tear_down();
 
     set_up_with((wf_tape_options){ .defer_commit = true });
     ck_assert(wf_tape_on_commit(t, count_commit, &one));
-    ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
+    ck_assert(wf_backward(t, wf_sum(t, weight, NULL)));
     ck_assert_int_eq(committed, 11);
     ck_assert(wf_tape_commit(t));
     ck_assert_int_eq(committed, 12);
-    tear_down();
 
     for (int mode = WF_EVAL; mode <= WF_INFER; mode++) {
         set_up_with((wf_tape_options){ .mode = (wf_mode)mode });
         ck_assert(wf_tape_on_commit(t, count_commit, &one));
         ck_assert_int_eq(committed, 12 + mode);
-        tear_down();
         set_up_with((wf_tape_options){ .mode = (wf_mode)mode, .rehearsal = true });
         ck_assert(wf_tape_on_commit(t, count_commit, &ten));
         ck_assert_int_eq(committed, 12 + mode);
-        tear_down();
     }
     set_up_with((wf_tape_options){ .rehearsal = true });
     ck_assert(wf_tape_on_commit(t, count_commit, &one));
-    ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
+    ck_assert(wf_backward(t, wf_sum(t, weight, NULL)));
     ck_assert_int_eq(committed, 14);
-    tear_down();
 }
 
 /* ---- steady state ---- */
@@ -608,30 +491,30 @@ TEST(hooks_run_when_what_was_computed_becomes_permanent)
 static bool one_step(int64_t n)
 {
     wf_tape_reset(t);
-    wf_var *x = wf_full(t, WF_F64, WF_SHAPE(n, 3), 0.5), *y = wf_mul(t, x, w), *g;
-    for (int i = 0; i < 30; i++) y = wf_tanh(t, wf_add(t, wf_slice(t, y, 0, 0, WF_LAST, 1), w));
+    wf_var *x = wf_full(t, WF_F64, WF_SHAPE(n, 3), 0.5), *y = wf_mul(t, x, weight), *g;
+    for (int i = 0; i < 30; i++)
+        y = wf_tanh(t, wf_add(t, wf_slice(t, y, 0, 0, WF_LAST, 1), weight));
     wf_var *loss = wf_sum(t, wf_square(t, y), NULL);
-    if (!wf_grad(t, 1, &loss, NULL, 1, &w, &g, &(wf_grad_options){ .create_graph = true }))
+    if (!wf_grad(t, 1, &loss, NULL, 1, &weight, &g, &(wf_grad_options){ .create_graph = true }))
         return false;
     return wf_keep_grad(t, y) && wf_backward(t, wf_add(t, loss, wf_sum(t, g, NULL)));
 }
 
 TEST(a_steady_loop_allocates_nothing_after_its_second_step)
 {
-    int64_t before = live;
+    tear_down();
+    int64_t before = heap.live;
     set_up();
     for (int i = 0; i < HARNESS_SETTLED; i++) ck_assert(one_step(100));
-    int64_t settled = allocations, nodes = wf_tape_nodes(t), bytes = wf_tape_bytes(t);
+    int64_t settled = heap.asked, nodes = wf_tape_nodes(t), bytes = wf_tape_bytes(t);
     for (int i = 0; i < 20; i++) ck_assert(one_step(100));
-    ck_assert_int_eq(allocations, settled);
+    ck_assert_int_eq(heap.asked, settled);
     ck_assert_int_eq(wf_tape_nodes(t), nodes);
     ck_assert_int_eq(wf_tape_bytes(t), bytes);
     ck_assert(one_step(50)); /* less needs no more */
-    ck_assert_int_eq(allocations, settled);
+    ck_assert_int_eq(heap.asked, settled);
     tear_down();
-    ck_assert_int_eq(live, before);
+    ck_assert_int_eq(heap.live, before);
 }
 
-const harness_suite suite = { .runtime = &(const wf_runtime){ .alloc = counted_alloc,
-                                                              .release = counted_release,
-                                                              .log = note } };
+const harness_suite suite = { .before = set_up, .after = tear_down };

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "tensor/tensor.h"
-#include "tests/forms.h"
+#include "tests/fixture.h"
 #include "tests/harness.h"
 
 /* Numbers 0, 1, 2, ... in row-major order: an element's value is its place. */
@@ -469,14 +469,6 @@ TEST(an_overlap_is_decided_quickly_for_large_tensors_too)
               comb = { .rank = 2, .dim = { n, n }, .stride = { 3, 2 } };
     ck_assert(!wf_tensor_overlaps_itself(&rows) && !wf_tensor_overlaps_itself(&turned));
     ck_assert(wf_tensor_overlaps_itself(&slide) && wf_tensor_overlaps_itself(&comb));
-}
-
-static void put(const wf_tensor *x, int64_t flat, double value)
-{
-    int64_t at = offset_of(x, flat);
-    if (x->dtype == WF_F32) ((float *)x->data)[at] = (float)value;
-    if (x->dtype == WF_F64) ((double *)x->data)[at] = value;
-    if (x->dtype == WF_I32) ((int32_t *)x->data)[at] = (int32_t)value;
 }
 
 TEST(a_copy_holds_the_same_numbers_whatever_the_strides_and_dtypes_and_touches_no_others)

@@ -7,40 +7,15 @@
 #include "layers/rnn.h"
 #include "tensor/io.h"
 #include "tensor/runtime.h"
-#include "tests/harness.h"
+#include "tests/fixture.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static struct {
-    int at, requests, live;
-} memory;
-
-static void *hook_alloc(void *user, size_t bytes)
+static void nothing_is_left(void)
 {
-    (void)user;
-    if (++memory.requests == memory.at) return NULL;
-    if (bytes > (size_t)1 << 40) return NULL;
-    memory.live++;
-    return aligned_alloc(64, (bytes + 63) & ~(size_t)63);
-}
-
-static void hook_release(void *user, void *memory_to_free)
-{
-    (void)user;
-    memory.live--;
-    free(memory_to_free);
-}
-
-static void set_up(void)
-{
-    memset(&memory, 0, sizeof memory);
-}
-
-static void tear_down(void)
-{
-    ck_assert_int_eq(memory.live, 0);
+    ck_assert_int_eq(heap.live, 0);
 }
 
 static const char head[] = "<pad>\n<unk>\n<bos>\n<eos>\n";
@@ -70,7 +45,7 @@ static int32_t id_of(const wf_vocab *v, const char *word)
 
 TEST(words_are_in_the_order_of_how_often_they_occur)
 {
-    wf_vocab *v = counted("the cat and the dog and 강아지 the\n", NULL);
+    OWN(wf_vocab) *v = counted("the cat and the dog and 강아지 the\n", NULL);
     assert_words(v, "the\nand\ncat\ndog\n강아지\n");
     ck_assert_int_eq(wf_vocab_size(v), 9);
     ck_assert_int_eq(id_of(v, "<pad>"), WF_PAD);
@@ -83,18 +58,15 @@ TEST(words_are_in_the_order_of_how_often_they_occur)
     ck_assert_int_eq(wf_vocab_id(v, "the cat", 3), 4);
     ck_assert_ptr_null(wf_vocab_word(v, 9));
     ck_assert_ptr_null(wf_vocab_word(v, -1));
-    wf_vocab_free(v);
 }
 
 TEST(the_order_of_the_texts_changes_nothing)
 {
     const wf_text one = { "one", "b a c a", 7 }, other = { "other", "c d b d e", 9 };
-    wf_vocab *v = wf_vocab_from_parts((wf_text[]){ one, other }, 2, NULL, NULL);
-    wf_vocab *w = wf_vocab_from_parts((wf_text[]){ other, one }, 2, NULL, NULL);
+    OWN(wf_vocab) *v = wf_vocab_from_parts((wf_text[]){ one, other }, 2, NULL, NULL);
+    OWN(wf_vocab) *w = wf_vocab_from_parts((wf_text[]){ other, one }, 2, NULL, NULL);
     assert_words(v, "a\nb\nc\nd\ne\n");
     ck_assert_str_eq(wf_vocab_text(v), wf_vocab_text(w));
-    wf_vocab_free(v);
-    wf_vocab_free(w);
 }
 
 TEST(rare_words_are_left_out_and_a_size_is_kept)
@@ -117,11 +89,10 @@ TEST(rare_words_are_left_out_and_a_size_is_kept)
 TEST(special_words_in_a_text_are_the_special_ids)
 {
     int32_t ids[4];
-    wf_vocab *v = counted("a <unk> b <unk> <eos>", NULL);
+    OWN(wf_vocab) *v = counted("a <unk> b <unk> <eos>", NULL);
     assert_words(v, "a\nb\n");
     ck_assert_int_eq(wf_vocab_encode(v, "a <eos> <unk>", 13, ids, 4, NULL), 3);
     ck_assert(ids[0] == 4 && ids[1] == WF_EOS && ids[2] == WF_UNK);
-    wf_vocab_free(v);
 }
 
 /* Every letter with Unicode's property White_Space, and some that look like one and are none. */
@@ -156,7 +127,7 @@ TEST(words_end_at_unicode_white_space_and_nowhere_else)
 
 TEST(encoding_gives_ids_and_decoding_words)
 {
-    wf_vocab *v = counted("하나 둘 둘 three", NULL);
+    OWN(wf_vocab) *v = counted("하나 둘 둘 three", NULL);
     int32_t ids[5] = { -7, -7, -7, -7, -7 };
     static const char text[] = "\n둘  four three　하나";
     ck_assert_int_eq(wf_vocab_encode(v, text, (int64_t)strlen(text), ids, 3, NULL), 4);
@@ -177,7 +148,6 @@ TEST(encoding_gives_ids_and_decoding_words)
     ck_assert_uint_eq(wf_vocab_decode(v, ids, 5, NULL, 0), strlen(words));
     ck_assert_uint_eq(wf_vocab_decode(v, ids, 0, out, sizeof out), 0);
     ck_assert_str_eq(out, "");
-    wf_vocab_free(v);
 }
 
 TEST(many_words_are_all_found_again)
@@ -187,13 +157,12 @@ TEST(many_words_are_all_found_again)
     char word[16];
     int64_t n = 0;
     for (int i = 0; i < WORDS; i++) n += snprintf(text + n, sizeof text - (size_t)n, "w%d ", i);
-    wf_vocab *v = counted(text, NULL);
+    OWN(wf_vocab) *v = counted(text, NULL);
     ck_assert_int_eq(wf_vocab_size(v), WORDS + 4);
     for (int i = 0; i < WORDS; i++) {
         snprintf(word, sizeof word, "w%d", i);
         ck_assert_str_eq(wf_vocab_word(v, id_of(v, word)), word);
     }
-    wf_vocab_free(v);
 }
 
 TEST(a_vocabulary_that_was_saved_is_the_same_when_loaded)
@@ -202,21 +171,18 @@ TEST(a_vocabulary_that_was_saved_is_the_same_when_loaded)
     wf_error error = { "" };
     snprintf(path, sizeof path, "%s/낱말.txt", harness_folder());
     ck_assert(wf_file_write(path, "\xEF\xBB\xBF나 너 너 a", 16, NULL));
-    wf_vocab *v = wf_vocab_new(path, NULL, &error);
+    OWN(wf_vocab) *v = wf_vocab_new(path, NULL, &error);
     ck_assert_msg(v, "%s", error.text);
     assert_words(v, "너\na\n나\n");
     ck_assert_msg(wf_vocab_save(v, path, &error), "%s", error.text);
-    wf_vocab *w = wf_vocab_load(path, &error);
+    OWN(wf_vocab) *w = wf_vocab_load(path, &error);
     ck_assert_msg(w, "%s", error.text);
     ck_assert_str_eq(wf_vocab_text(v), wf_vocab_text(w));
     ck_assert_int_eq(id_of(w, "나"), 6);
     static const char edited[] = "<pad>\r\n<unk>\r\n<bos>\r\n<eos>\r\n너\r\na\r\n나";
-    wf_vocab *e = wf_vocab_from_text("edited", edited, (int64_t)strlen(edited), &error);
+    OWN(wf_vocab) *e = wf_vocab_from_text("edited", edited, (int64_t)strlen(edited), &error);
     ck_assert_msg(e, "%s", error.text);
     ck_assert_str_eq(wf_vocab_text(e), wf_vocab_text(v));
-    wf_vocab_free(v);
-    wf_vocab_free(w);
-    wf_vocab_free(e);
 }
 
 static const struct {
@@ -249,17 +215,17 @@ TEST(when_memory_runs_out_there_is_a_sentence_and_no_leak)
     const wf_text part = { "text", text, n };
     for (int k = 1;; k++) {
         wf_error error = { "" };
-        memory.at = k, memory.requests = 0;
+        heap.fail_at = k, heap.asked = 0;
         wf_vocab *v = wf_vocab_from_parts(&part, 1, NULL, &error);
         wf_vocab_free(v);
-        ck_assert_int_eq(memory.live, 0);
+        ck_assert_int_eq(heap.live, 0);
         if (v) {
             ck_assert_int_gt(k, 8);
             break;
         }
         ck_assert_ptr_nonnull(strstr(error.text, ": not enough memory for "));
     }
-    memory.at = 0;
+    heap.fail_at = 0;
 }
 
 /* ---- padding ---- */
@@ -292,13 +258,13 @@ TEST(lists_are_padded_to_the_longest_to_a_time_or_cut)
     assert_batch(&p, 5, 0, false);
     ck_assert(wf_pad(&p, lists, 4, &(wf_pad_options){ .time = 7, .pad = -1 }, &error));
     assert_batch(&p, 7, -1, false);
-    const int requests = memory.requests;
+    const int64_t requests = heap.asked;
     for (int end = 0; end < 2; end++) {
         const wf_pad_options o = { .time = 2, .truncate = true, .keep_end = end, .pad = 9 };
         ck_assert(wf_pad(&p, lists, 4, &o, &error));
         assert_batch(&p, 2, 9, end);
     }
-    ck_assert_int_eq(memory.requests, requests); /* a smaller batch needs no new memory */
+    ck_assert_int_eq(heap.asked, requests); /* a smaller batch needs no new memory */
     ck_assert(!wf_pad(&p, lists, 4, &(wf_pad_options){ .time = 3 }, &error));
     ck_assert_str_eq(error.text, "pad: sequence (3) has 5 ids; .time is 3\n"
                                  "  hint: .truncate cuts what is longer");
@@ -327,7 +293,7 @@ TEST(a_batch_that_fits_nowhere_is_one_sentence)
 static double loss_of(const wf_embedding *embed, const wf_rnn *gru, const wf_linear *out,
                       const wf_padded *p)
 {
-    wf_tape *t = wf_tape_new(&(wf_tape_options){ .mode = WF_INFER });
+    OWN(wf_tape) *t = wf_tape_new(&(wf_tape_options){ .mode = WF_INFER });
     wf_var *ids = wf_constant_tensor(t, &p->ids), *lengths = wf_constant_tensor(t, &p->lengths);
     wf_var *x = wf_slice(t, ids, 0, 0, -1, 1), *target = wf_slice(t, ids, 0, 1, WF_LAST, 1);
     const int64_t time = wf_dim(x, 0);
@@ -340,15 +306,14 @@ static double loss_of(const wf_embedding *embed, const wf_rnn *gru, const wf_lin
     wf_var *kept = wf_sum(t, wf_where(t, mask, loss, wf_zeros(t, WF_F64, WF_SCALAR)), NULL);
     const double mean = wf_item(wf_div(t, kept, wf_sum(t, wf_cast(t, mask, WF_F64), NULL)));
     ck_assert_msg(wf_tape_ok(t), "%s", wf_tape_error(t));
-    wf_tape_free(t);
     return mean;
 }
 
 TEST(a_padded_batch_has_the_loss_of_its_sentences_alone)
 {
     static const char *const lines[3] = { "나 는 간다", "a b a c a", "b 나" };
-    wf_vocab *v = counted("나 는 간다 a b a c a b 나", NULL);
-    wf_module *net = wf_module_new("net", &(wf_module_options){ .dtype = WF_F64, .seed = 4 });
+    OWN(wf_vocab) *v = counted("나 는 간다 a b a c a b 나", NULL);
+    OWN(wf_module) *net = wf_module_new("net", &(wf_module_options){ .dtype = WF_F64, .seed = 4 });
     const int64_t n = wf_vocab_size(v);
     wf_embedding *embed = wf_embedding_new(net, "embed",
                                            &(wf_embedding_options){ .input = n, .output = 5 });
@@ -371,8 +336,6 @@ TEST(a_padded_batch_has_the_loss_of_its_sentences_alone)
     ck_assert(wf_pad(&p, list, 3, &(wf_pad_options){ .pad = WF_PAD, .time = 9 }, NULL));
     ck_assert_double_eq_tol(loss_of(embed, gru, out, &p), sum / words, 1e-14);
     wf_padded_free(&p);
-    wf_module_free(net);
-    wf_vocab_free(v);
 }
 
 /* ---- orders ---- */
@@ -428,7 +391,4 @@ TEST(each_order_is_as_likely_as_any_other)
     ck_assert_double_lt(chi, 60);
 }
 
-const harness_suite suite = { .runtime = &(const wf_runtime){ .alloc = hook_alloc,
-                                                              .release = hook_release },
-                              .before = set_up,
-                              .after = tear_down };
+const harness_suite suite = { .after = nothing_is_left };

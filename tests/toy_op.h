@@ -5,31 +5,13 @@
 
 #include "autograd/check_row_private.h"
 #include "autograd/ops.h"
+#include "tests/fixture.h"
 
-#include <check.h>
 #include <string.h>
-
-static inline int64_t at(const wf_tensor *x, int64_t index)
-{
-    int64_t offset = 0;
-    for (int a = x->rank - 1; a >= 0; a--) {
-        offset += index % x->dim[a] * x->stride[a];
-        index /= x->dim[a];
-    }
-    return offset;
-}
 
 static inline double get(const wf_tensor *x, int64_t index)
 {
     return wf_tensor_at(x, index);
-}
-
-static inline void put(const wf_tensor *x, int64_t index, double value)
-{
-    if (x->dtype == WF_F64)
-        ((double *)x->data)[at(x, index)] = value;
-    else
-        ((float *)x->data)[at(x, index)] = (float)value;
 }
 
 static inline bool toy_shape(wf_shaping *s)

@@ -1,0 +1,227 @@
+/* Recurrent layers of every kind, what they are run on, and what comes out: for the suites of layers
+ * over time, whose own copy it becomes. */
+#ifndef WEFT_TESTS_CELLS_H
+#define WEFT_TESTS_CELLS_H
+
+#include <math.h>
+#include <string.h>
+
+#include "layers/cell_run_private.h"
+#include "tests/fixture.h"
+
+typedef struct {
+    wf_var *w_f, *b_f, *w_c, *b_c;
+} mgu; /* minimal gated unit, Zhou et al. 2016 */
+
+static void mgu_step(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
+{
+    const mgu *m = self;
+    wf_var *h = state[0]; /* (B, H) */
+    wf_var *f = wf_sigmoid(t, wf_affine(t, wf_concat(t, -1, WF_VARS(x, h)), m->w_f, m->b_f));
+    wf_var *g = wf_mul(t, f, h); /* (B, H) */
+    wf_var *c = wf_tanh(t, wf_affine(t, wf_concat(t, -1, WF_VARS(x, g)), m->w_c, m->b_c));
+    state[0] = wf_lerp(t, h, c, f);
+}
+
+static const wf_cell mgu_cell = {
+    .name = "mgu",
+    .size = sizeof(mgu),
+    .step = mgu_step,
+    .states = WF_STATES(WF_STATE("h", WF_HIDDEN)),
+    .params = WF_PARAMS(
+        WF_PARAM(mgu, w_f, WF_HIDDEN, WF_INPUT + WF_HIDDEN), WF_PARAM(mgu, b_f, WF_HIDDEN),
+        WF_PARAM(mgu, w_c, WF_HIDDEN, WF_INPUT + WF_HIDDEN), WF_PARAM(mgu, b_c, WF_HIDDEN)),
+};
+
+static const wf_cell *cell_mgu(void)
+{
+    return &mgu_cell;
+}
+
+/* Elman's cell of the direction of its input: not defined where that is zero, as padding, and
+ * the output of a layer below past a sequence's end, may well be. */
+static void unit_step(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
+{
+    const wf_rnn_cell *c = self;
+    wf_var *norm = wf_sqrt(t, wf_sum_keep(t, wf_square(t, x), WF_AXES(-1))); /* (B, 1) */
+    wf_var *in = wf_affine(t, wf_div(t, x, norm), c->weight_ih, c->bias_ih); /* (B, H) */
+    state[0] = wf_tanh(t, wf_add(t, in, wf_affine(t, state[0], c->weight_hh, NULL)));
+}
+
+static const wf_cell unit_cell = {
+    .name = "unit",
+    .size = sizeof(wf_rnn_cell),
+    .step = unit_step,
+    .states = WF_STATES(WF_STATE("h", WF_HIDDEN)),
+    .params = WF_PARAMS(WF_PARAM(wf_rnn_cell, weight_ih, WF_HIDDEN, WF_INPUT),
+                        WF_PARAM(wf_rnn_cell, weight_hh, WF_HIDDEN, WF_HIDDEN),
+                        WF_BIAS(wf_rnn_cell, bias_ih, WF_HIDDEN)),
+};
+
+static const wf_cell *cell_unit(void)
+{
+    return &unit_cell;
+}
+
+static const wf_gru_cell reset_before = { .reset_before = true };
+
+static const struct kind {
+    const char *name;
+    const wf_cell *(*cell)(void);
+    int states;
+    bool relu;
+    wf_rnn_options options;
+} kinds[] = {
+    { "rnn", wf_cell_rnn, 1, false, { .layers = 1 } },
+    { "rnn, relu", wf_cell_rnn, 1, true, { .layers = 2 } },
+    { "gru", wf_cell_gru, 1, false, { .layers = 2 } },
+    { "gru without biases", wf_cell_gru, 1, false, { .layers = 1, .no_bias = true } },
+    { "lstm", wf_cell_lstm, 2, false, { .layers = 1 } },
+    { "lstm of two layers", wf_cell_lstm, 2, false, { .layers = 2 } },
+    { "lstm in steps", wf_cell_lstm, 2, false, { .layers = 2, .stepwise = true } },
+    { "lstm, projected", wf_cell_lstm, 2, false, { .layers = 2, .output = 3 } },
+    { "lstm without biases", wf_cell_lstm, 2, false, { .layers = 1, .no_bias = true } },
+    { "mgu", cell_mgu, 1, false, { .layers = 2 } },
+    { "unit", cell_unit, 1, false, { .layers = 2 } },
+    { "gru, reset before", wf_cell_gru, 1, false, { .layers = 2, .cell = &reset_before } },
+};
+enum { KINDS = sizeof kinds / sizeof kinds[0] };
+
+enum { TIME = 6, BATCH = 5, INPUT = 4, HIDDEN = 7 };
+
+/* ---- numbers that live as long as the test's process ---- */
+
+static cell_memory *kept;
+
+static inline double *zeros(int64_t n)
+{
+    double *x = cell_take(&kept, n, sizeof *x);
+    ck_assert_ptr_nonnull(x);
+    return x;
+}
+
+/* n standard normals, times `scale`. */
+static inline double *normals(uint64_t key, int64_t n, double scale)
+{
+    double *x = zeros(n);
+    for (int64_t i = 0; i < n; i++) x[i] = scale * wf_random_normal(key, (uint64_t)i);
+    return x;
+}
+
+static inline double *doubles_of(const wf_var *v)
+{
+    return cell_doubles(&kept, v);
+}
+
+static inline void add_to(double *sum, int64_t n, const double *x)
+{
+    for (int64_t i = 0; i < n; i++) sum[i] += x[i];
+}
+
+/* ---- a layer, and what it is run on ---- */
+
+typedef struct fixture {
+    wf_module *net;
+    wf_rnn *rnn;
+    cell_case on;
+} fixture;
+
+static inline void free_fixture(fixture *f)
+{
+    wf_module_free(f->net);
+}
+
+/* Inputs, initial states and cotangents for a layer of these sizes. */
+static inline cell_case case_of(const wf_rnn *rnn, int64_t time, int64_t batch, int64_t input,
+                                int64_t stacked, int states, int64_t output, int64_t hidden,
+                                bool bidirectional)
+{
+    cell_case c = { .rnn = rnn,
+                    .time = time,
+                    .batch = batch,
+                    .input = input,
+                    .stacked = stacked,
+                    .states = states,
+                    .width = { output, hidden },
+                    .x = normals(1, time * batch * input, 1),
+                    .gy = normals(2, time * batch * output * (bidirectional ? 2 : 1), 1) };
+    for (int k = 0; k < states; k++) {
+        c.initial[k] = normals(3 + (uint64_t)k, stacked * batch * c.width[k], 0.5);
+        c.gfinal[k] = normals(5 + (uint64_t)k, stacked * batch * c.width[k], 1);
+    }
+    return c;
+}
+
+static inline fixture fixture_like(int kind, bool bidirectional, bool reverse, wf_dtype dtype)
+{
+    const struct kind *k = &kinds[kind];
+    const wf_rnn_cell relu = { .relu = k->relu };
+    wf_rnn_options options = k->options;
+    options.input = INPUT;
+    options.hidden = HIDDEN;
+    options.bidirectional = bidirectional;
+    options.reverse = reverse;
+    if (k->relu) options.cell = &relu;
+    fixture f = { .net = wf_module_new("net", &(wf_module_options){ .seed = 11, .dtype = dtype }) };
+    f.rnn = wf_rnn_new(f.net, "rnn", k->cell(), &options);
+    wf_error error = { { 0 } };
+    ck_assert_msg(wf_module_ok(f.net, &error), "%s", error.text);
+    f.on = case_of(f.rnn, TIME, BATCH, INPUT, options.layers * (bidirectional ? 2 : 1), k->states,
+                   options.output ? options.output : HIDDEN, HIDDEN, bidirectional);
+    return f;
+}
+
+static inline fixture fixture_of(int kind, bool bidirectional, wf_dtype dtype)
+{
+    return fixture_like(kind, bidirectional, false, dtype);
+}
+
+/* ---- what comes out ---- */
+
+static inline cell_result run_on(const cell_case *c, int threads)
+{
+    OWN(wf_tape) *t = wf_tape_new(&(wf_tape_options){ .threads = threads });
+    cell_result o;
+    ck_assert_msg(cell_run(t, c, &kept, &o), "%s", wf_tape_error(t));
+    return o;
+}
+
+static inline cell_result run_case(const cell_case *c)
+{
+    return run_on(c, 1);
+}
+
+/* Values within `value` of the largest, gradients within `derivative`. */
+static inline void assert_result(const cell_result *got, const cell_result *want, double value,
+                                 double derivative)
+{
+    ck_assert_int_eq(got->n_params, want->n_params);
+    assert_close("y", want->n_y, got->y, want->y, value);
+    assert_close("dx", want->n_x, got->dx, want->dx, derivative);
+    assert_close("parameters", want->n_params, got->dparams, want->dparams, derivative);
+    for (int k = 0; k < WF_CELL_STATES; k++) {
+        const int64_t n = want->n_state[k];
+        if (want->final[k]) assert_close("final state", n, got->final[k], want->final[k], value);
+        if (want->dinitial[k])
+            assert_close("initial state", n, got->dinitial[k], want->dinitial[k], derivative);
+    }
+}
+
+static inline uint64_t hash_doubles(uint64_t hash, int64_t n, const double *x)
+{
+    return x ? hash_bytes(hash, x, n * (int64_t)sizeof *x) : hash;
+}
+
+static inline uint64_t hash_result(const cell_result *o)
+{
+    uint64_t hash = hash_doubles(HASH, o->n_y, o->y);
+    hash = hash_doubles(hash, o->n_x, o->dx);
+    hash = hash_doubles(hash, o->n_params, o->dparams);
+    for (int k = 0; k < WF_CELL_STATES; k++) {
+        hash = hash_doubles(hash, o->n_state[k], o->final[k]);
+        hash = hash_doubles(hash, o->n_state[k], o->dinitial[k]);
+    }
+    return hash;
+}
+
+#endif

@@ -1,0 +1,181 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "tests/fixture.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- what a test owns ---- */
+
+void free_double(double **x)
+{
+    free(*x);
+}
+
+void free_wf_tape(wf_tape **x)
+{
+    wf_tape_free(*x);
+}
+
+void free_wf_module(wf_module **x)
+{
+    wf_module_free(*x);
+}
+
+void free_wf_optim(wf_optim **x)
+{
+    wf_optim_free(*x);
+}
+
+void free_wf_carry(wf_carry **x)
+{
+    wf_carry_free(*x);
+}
+
+void free_wf_archive(wf_archive **x)
+{
+    wf_archive_free(*x);
+}
+
+void free_wf_bundle(wf_bundle **x)
+{
+    wf_bundle_free(*x);
+}
+
+void free_wf_corpus(wf_corpus **x)
+{
+    wf_corpus_free(*x);
+}
+
+void free_wf_vocab(wf_vocab **x)
+{
+    wf_vocab_free(*x);
+}
+
+/* ---- numbers ---- */
+
+wf_var *drawn(wf_tape *t, wf_dtype dtype, wf_shape shape, uint64_t seed, double low, double high)
+{
+    wf_var *x = wf_leaf(t, dtype, shape, NULL);
+    for (int64_t i = 0; i < wf_count(x); i++) {
+        double v = low + (high - low) * wf_random_uniform(seed, (uint64_t)i);
+        put(wf_value(x), i, dtype == WF_I32 ? floor(v) : v);
+    }
+    return x;
+}
+
+/* ---- index arithmetic ---- */
+
+int64_t offset_of(const wf_tensor *x, int64_t flat)
+{
+    int64_t at = 0;
+    for (int k = x->rank - 1; k >= 0; k--) {
+        at += flat % x->dim[k] * x->stride[k];
+        flat /= x->dim[k];
+    }
+    return at;
+}
+
+void unflatten(const wf_shape *shape, int64_t flat, int64_t index[WF_RANK])
+{
+    for (int k = shape->rank - 1; k >= 0; k--) {
+        index[k] = flat % shape->dim[k];
+        flat /= shape->dim[k];
+    }
+}
+
+int64_t flatten(const wf_shape *shape, const int64_t index[WF_RANK])
+{
+    int64_t flat = 0;
+    for (int k = 0; k < shape->rank; k++) flat = flat * shape->dim[k] + index[k];
+    return flat;
+}
+
+void put(const wf_tensor *x, int64_t flat, double value)
+{
+    const int64_t at = offset_of(x, flat);
+    if (x->dtype == WF_F32) ((float *)x->data)[at] = (float)value;
+    if (x->dtype == WF_F64) ((double *)x->data)[at] = value;
+    if (x->dtype == WF_I32) ((int32_t *)x->data)[at] = (int32_t)value;
+}
+
+const wf_shape laid_out_form = { 3, { 3, 5, 7 } };
+
+wf_tensor laid_out(int layout, wf_dtype dtype, void *memory)
+{
+    wf_tensor x = wf_tensor_of(dtype, laid_out_form, memory);
+    if (layout == 1) { /* axes turned round */
+        x = wf_tensor_of(dtype, WF_SHAPE(7, 5, 3), memory);
+        ck_assert(wf_view_transpose(&x, 0, 2, &x));
+    } else if (layout == 2) { /* every second element of longer rows */
+        x = wf_tensor_of(dtype, WF_SHAPE(3, 6, 15), memory);
+        ck_assert(wf_view_slice(&x, 2, 1, 15, 2, &x) && wf_view_slice(&x, 1, 1, 6, 1, &x));
+    } else if (layout == 3) { /* the middle axis innermost */
+        x = wf_tensor_of(dtype, WF_SHAPE(3, 7, 5), memory);
+        ck_assert(wf_view_transpose(&x, 1, 2, &x));
+    } else if (layout == 4) { /* one slice of a larger one */
+        x = wf_tensor_of(dtype, WF_SHAPE(3, 2, 5, 7), memory);
+        ck_assert(wf_view_select(&x, 1, 1, &x));
+    }
+    return x;
+}
+
+/* ---- comparisons ---- */
+
+void assert_close(const char *what, int64_t n, const double *got, const double *want,
+                  double relative)
+{
+    double largest = 0;
+    for (int64_t i = 0; i < n; i++) largest = fmax(largest, fabs(want[i]));
+    for (int64_t i = 0; i < n; i++) {
+        ck_assert_msg(fabs(got[i] - want[i]) <= relative * (largest > 0 ? largest : 1),
+                      "%s: element %lld of %lld is %.17g; expected %.17g (the largest is %g)", what,
+                      (long long)i, (long long)n, got[i], want[i], largest);
+    }
+}
+
+void assert_fails(wf_tape *t, const char *text)
+{
+    ck_assert_str_eq(wf_tape_error(t), text);
+    wf_tape_reset(t);
+}
+
+void assert_tree_fails(wf_module *net, const char *text)
+{
+    wf_error error = { { 0 } };
+    ck_assert(!wf_module_ok(net, &error));
+    ck_assert_str_eq(error.text, text);
+    wf_module_free(net);
+}
+
+uint64_t hash_bytes(uint64_t hash, const void *at, int64_t bytes)
+{
+    const unsigned char *byte = at;
+    for (int64_t i = 0; i < bytes; i++) hash = (hash ^ byte[i]) * UINT64_C(0x100000001B3);
+    return hash;
+}
+
+uint64_t hash_tensor(uint64_t hash, const wf_tensor *x)
+{
+    return x ? hash_bytes(hash, x->data, wf_tensor_count(x) * wf_dtype_size(x->dtype)) : hash;
+}
+
+uint64_t hash_params(uint64_t hash, const wf_module *net)
+{
+    for (int64_t i = 0; i < wf_module_param_count(net); i++)
+        hash = hash_tensor(hash, wf_param_value(wf_module_param_at(net, i)));
+    return hash;
+}
+
+/* ---- files ---- */
+
+const char *path_of(const char *name)
+{
+    static char paths[4][1024];
+    static int next;
+    char *path = paths[next++ % 4];
+    snprintf(path, sizeof paths[0], "%s/%s", harness_folder(), name);
+    return path;
+}
