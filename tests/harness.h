@@ -53,7 +53,8 @@ extern const harness_suite suite __attribute__((weak));
 
 /* Memory is counted, and can be made to run out; what is logged is kept. */
 extern struct harness_heap {
-    atomic_llong asked, live; /* requests so far; blocks that are held */
+    atomic_llong asked, live, large; /* requests so far; blocks that are held; large requests */
+    size_t large_from;               /* bytes that make a request large */
     int64_t fail_at;          /* the request that fails, 0: none */
     bool fail_on;             /* and every one after it */
 } heap;
