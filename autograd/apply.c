@@ -1,7 +1,9 @@
-/* Running an op: inputs enter the tape, shapes are inferred, values computed, and the node
- * recorded. */
-#include "autograd/private.h"
+/* Running an op, in five parts: inputs enter the tape, shapes are inferred, memory is taken, the
+ * kernel runs, and the node is recorded. A trace (autograd/trace.c) leaves out the third and the
+ * fourth, and catches up on them later. */
 #include "autograd/state_private.h"
+#include "autograd/trace_private.h"
+#include "autograd/var_private.h"
 #include "tensor/par.h"
 #include "tensor/rng.h"
 #include "tensor/text.h"
@@ -11,7 +13,9 @@
 
 enum { FEW = 16 };
 
-/* The parts of an application are one function: a tiny op is as quick as its calls are few. */
+/* The parts of an application are one function: a tiny op is as quick as its calls are few. What
+ * an application holds is then in registers, as long as no call that stays one is given its
+ * address. */
 #define INLINE static inline __attribute__((always_inline))
 
 bool wf_refuse(wf_error *error, const char *format, ...)
@@ -53,104 +57,93 @@ bool row_sound(const wf_op *op, wf_error *error)
                      op->outputs, op->hidden, WF_OP_OUTPUTS);
 }
 
-node *node_record(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], wf_var *out, int n_out,
-                  const void *attr)
-{
-    int64_t list_bytes = n_in * (int64_t)sizeof *in;
-    node *n = arena_take(&t->values, (int64_t)sizeof *n + list_bytes + op->attr_size, 16);
-    if (!n) {
-        tape_fail_oom(t, op->name, (int64_t)sizeof *n);
-        return NULL;
-    }
-    n->op = op;
-    n->prev = t->last;
-    n->next = NULL;
-    n->n_in = n_in;
-    n->n_out = n_out;
-    n->in = (wf_var **)(n + 1);
-    for (int i = 0; i < n_in; i++) n->in[i] = in[i];
-    n->out = out;
-    n->attr = (char *)(n + 1) + list_bytes;
-    if (op->attr_size) memcpy((char *)(n + 1) + list_bytes, attr, (size_t)op->attr_size);
-    n->scratch_backward = 0;
-    n->key = n->counter = 0;
-    n->where = t->where;
-    n->needed = false;
-    if (t->last)
-        t->last->next = n;
-    else
-        t->first = n;
-    t->last = n;
-    t->nodes++;
-    for (int i = 0; i < n_out; i++) {
-        out[i].producer = n;
-        if (out[i].value.dtype != WF_I32) out[i].flags |= VAR_WANTS_GRAD;
-    }
-    return n;
-}
-
-/* The outputs as vars side by side, with memory, in the forms that shape gave. */
-INLINE wf_var *outputs_new(wf_tape *t, const wf_op *op, int n_out, const wf_tensor form[])
-{
-    wf_var *out = arena_take(&t->values, n_out * (int64_t)sizeof *out, 16);
-    if (!out) {
-        tape_fail_oom(t, op->name, n_out * (int64_t)sizeof *out);
-        return NULL;
-    }
-    for (int i = 0; i < n_out; i++) {
-        wf_var *v = &out[i];
-        if (form[i].rank < 0 || form[i].rank > WF_RANK || (unsigned)form[i].dtype > WF_I32) {
-            wf_fail(t, "%s: its row gave output %d rank %d and dtype %s", op->name, i,
-                    (int)form[i].rank, wf_dtype_name(form[i].dtype));
-            return NULL;
-        }
-        v->value.dtype = form[i].dtype;
-        v->value.rank = form[i].rank;
-        for (int d = 0; d < form[i].rank; d++) v->value.dim[d] = form[i].dim[d];
-        v->value.data = NULL;
-        if (!var_begin(t, v, op->name)) return NULL;
-    }
-    return out;
-}
+/* ---- what an application is made of ---- */
 
 /* What one application holds while the row's functions run. */
 typedef struct application {
     const wf_op *op;
     int n_in;
-    wf_var **in; /* as they are on this tape */
     const wf_tensor **value;
     const void *attr;
-    wf_var *out;
-    int64_t scratch_backward;
+    bool wants;  /* one of the inputs leads to a gradient */
+    wf_var *out; /* side by side */
+    node *node;  /* behind them, then its inputs and its attributes; NULL: nothing is recorded */
+    int64_t bytes[WF_OP_OUTPUTS]; /* of their values */
+    int64_t scratch_forward, scratch_backward;
 } application;
 
-/* The inputs enter the tape; *wants: one of them leads to a gradient. */
-INLINE bool enter_all(wf_tape *t, const application *a, wf_var *const given[], bool *wants)
+/* One piece of memory for the outputs (unless they are there), and where it may be recorded for a
+ * node, its list of inputs and its attributes. */
+INLINE bool take(wf_tape *t, application *a, int n_out, bool records)
 {
-    *wants = false;
-    for (int i = 0; i < a->n_in; i++) {
-        wf_var *v = given[i];
-        if (v && v->tape == t && v->epoch >= t->fresh) {
-            a->in[i] = v;
-        } else if (!v && i < 32 && a->op->optional >> i & 1) {
-            a->in[i] = NULL;
-            a->value[i] = NULL;
-            continue;
-        } else if (!(a->in[i] = var_enter(t, v, a->op->name, i))) {
-            return false;
-        }
-        a->value[i] = &a->in[i]->value;
-        *wants |= (a->in[i]->flags & VAR_WANTS_GRAD) != 0;
+    const int64_t outs = a->out ? 0 : n_out * (int64_t)sizeof(wf_var);
+    const int64_t rest = (int64_t)sizeof(node) + a->n_in * (int64_t)sizeof(wf_var *) +
+                         a->op->attr_size;
+    char *at = arena_take(&t->values, outs + (records ? rest : 0), 16);
+    if (!at) {
+        tape_fail_oom(t, a->op->name, outs + rest);
+        return false;
     }
+    if (!a->out) a->out = (wf_var *)(void *)at;
+    a->node = records ? (node *)(void *)(at + outs) : NULL;
     return true;
 }
 
-/* Asks the row for the forms of the outputs, and makes them. */
-INLINE bool shape_outputs(wf_tape *t, application *a, int64_t *scratch)
+INLINE wf_var **list_of(node *n)
+{
+    return (wf_var **)(n + 1);
+}
+
+INLINE void *attr_of(node *n, int n_in)
+{
+    return list_of(n) + n_in;
+}
+
+/* ---- enter: the inputs as they are on this tape ---- */
+
+INLINE bool enter(wf_tape *t, application *a, wf_var *const given[])
+{
+    a->wants = false;
+    for (int i = 0; i < a->n_in; i++) {
+        wf_var *v = given[i];
+        if ((!v || v->tape != t || v->epoch < t->fresh) &&
+            (v || i >= 32 || !(a->op->optional >> i & 1)) && !(v = var_enter(t, v, a->op->name, i)))
+            return false;
+        if (a->node) list_of(a->node)[i] = v;
+        a->value[i] = v ? &v->value : NULL;
+        if (v) a->wants |= (v->flags & VAR_WANTS_GRAD) != 0;
+    }
+    if (a->wants || !a->node || t->tracing) return true;
+    arena_shorten(&t->values, (char *)attr_of(a->node, a->n_in) + a->op->attr_size, a->node);
+    a->node = NULL;
+    return true;
+}
+
+/* ---- shape: the outputs in the forms that the row gives them ---- */
+
+static bool form_refused(wf_tape *t, const wf_op *op, int i, const wf_tensor *form)
+{
+    wf_fail(t, "%s: its row gave output %d rank %d and dtype %s", op->name, i, (int)form->rank,
+            wf_dtype_name(form->dtype));
+    return false;
+}
+
+static bool shape_refused(wf_tape *t, bool fits, const wf_shaping *s)
+{
+    if (!fits)
+        wf_fail(t, "%s: %s", s->op->name,
+                s->error->text[0] ? s->error->text : "these shapes do not go together");
+    else
+        wf_fail(t, "%s: its row asked for %lld bytes of scratch", s->op->name,
+                (long long)(s->scratch_forward < 0 ? s->scratch_forward : s->scratch_backward));
+    return false;
+}
+
+/* Forms are written where they stay, unless they do not lie side by side. */
+INLINE bool shape(wf_tape *t, application *a, int n_out)
 {
     const wf_op *op = a->op;
-    int n_out = op->outputs + op->hidden;
-    wf_tensor form[WF_OP_OUTPUTS];
+    wf_tensor several[WF_OP_OUTPUTS], *form = n_out == 1 ? &a->out->value : several;
     for (int i = 0; i < n_out; i++) { /* what shape does not fill is refused */
         form[i].rank = -1;
         memset(form[i].dim, 0xff, sizeof form[i].dim);
@@ -168,20 +161,52 @@ INLINE bool shape_outputs(wf_tape *t, application *a, int64_t *scratch)
     uint64_t epoch = t->epoch;
     bool fits = op->shape(&s);
     if (t->epoch != epoch && !call_survived(t, epoch, op->name)) return false;
-    if (!fits) {
-        wf_fail(t, "%s: %s", op->name,
-                error.text[0] ? error.text : "these shapes do not go together");
-        return false;
-    }
-    if (s.scratch_forward < 0 || s.scratch_backward < 0) {
-        wf_fail(t, "%s: its row asked for %lld bytes of scratch", op->name,
-                (long long)(s.scratch_forward < 0 ? s.scratch_forward : s.scratch_backward));
-        return false;
-    }
-    *scratch = s.scratch_forward;
+    if (!fits || s.scratch_forward < 0 || s.scratch_backward < 0) return shape_refused(t, fits, &s);
+    a->scratch_forward = s.scratch_forward;
     a->scratch_backward = s.scratch_backward;
-    return (a->out = outputs_new(t, op, n_out, form)) != NULL;
+    for (int i = 0; i < n_out; i++) {
+        if (form[i].rank < 0 || form[i].rank > WF_RANK || (unsigned)form[i].dtype > WF_I32)
+            return form_refused(t, op, i, &form[i]);
+        if (n_out > 1) a->out[i].value = form[i];
+        var_root(t, &a->out[i]);
+        if (!form_settle(&a->out[i].value, &a->bytes[i]))
+            return var_too_large(t, &a->out[i], op->name);
+    }
+    return true;
 }
+
+/* ---- allocate: memory for the values ---- */
+
+/* Nobody reads a saved value that no sweep will: it is gone after forward. */
+INLINE bool goes(const application *a, int i)
+{
+    return i >= a->op->outputs && !(a->node && a->op->reads_out >> i & 1);
+}
+
+INLINE bool allocate(wf_tape *t, const application *a, int n_out)
+{
+    for (int i = 0; i < n_out; i++) {
+        if (!goes(a, i)) {
+            if (!var_memory(t, &a->out[i], a->op->name, a->bytes[i])) return false;
+        } else if (!(a->out[i].value.data = pool_take(&t->grads, a->bytes[i]))) {
+            tape_fail_oom(t, a->op->name, a->bytes[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
+INLINE void give_back(wf_tape *t, const application *a, int n_out)
+{
+    for (int i = a->op->outputs; i < n_out; i++) {
+        wf_tensor *x = &a->out[i].value;
+        if (!goes(a, i)) continue;
+        pool_give(&t->grads, x->data, a->bytes[i]);
+        x->data = NULL;
+    }
+}
+
+/* ---- run: the row's check and forward ---- */
 
 /* The floating-point state is set as late as can be: a register just written is slow to read. The
  * row's shape may run in the caller's, it sees no values. */
@@ -191,49 +216,25 @@ INLINE void run_forward(wf_tape *t, const wf_call *c)
     c->op->forward(c);
 }
 
-static bool run_check(wf_tape *t, const wf_call *c, wf_error *error)
+static bool run_check(wf_tape *t, const wf_call *c)
 {
-    WF_TAPE_SCOPE tape_scope inside = tape_enter(t);
-    return c->op->check(c, error);
-}
-
-/* Checks the values and computes; c is complete but for scratch and random numbers. */
-INLINE bool compute(wf_tape *t, wf_call *c, int64_t scratch)
-{
-    const wf_op *op = c->op;
     uint64_t epoch = t->epoch;
-    if (op->check) {
-        wf_error error;
-        error.text[0] = '\0';
-        bool good = run_check(t, c, &error);
-        if (t->epoch != epoch && !call_survived(t, epoch, op->name)) return false;
-        if (!good) {
-            wf_fail(t, "%s: %s", op->name, error.text[0] ? error.text : "a value is out of range");
-            return false;
-        }
+    wf_error error;
+    error.text[0] = '\0';
+    bool good;
+    {
+        WF_TAPE_SCOPE tape_scope inside = tape_enter(t);
+        good = c->op->check(c, &error);
     }
-    if (scratch > 0 && !(c->scratch = pool_take(&t->grads, scratch))) {
-        tape_fail_oom(t, op->name, scratch);
-        return false;
-    }
-    if (op->flags & WF_OP_RANDOM) {
-        c->key = wf_key_with(t->seed, t->step);
-        c->counter = t->random_ops++ << 32;
-    }
-    run_forward(t, c);
-    if (t->epoch != epoch && !call_survived(t, epoch, op->name)) return false;
-    if (c->scratch) pool_give(&t->grads, c->scratch, scratch);
-    return !t->failed;
+    if (t->epoch != epoch && !call_survived(t, epoch, c->op->name)) return false;
+    if (good) return true;
+    wf_fail(t, "%s: %s", c->op->name, error.text[0] ? error.text : "a value is out of range");
+    return false;
 }
 
-/* The body of wf_apply: all but its arrays of inputs is there. */
-INLINE bool apply(wf_tape *t, application *a, wf_var *const given[], wf_var *result[])
+INLINE bool run(wf_tape *t, const application *a, int n_out)
 {
     const wf_op *op = a->op;
-    int64_t scratch;
-    bool wants;
-    if (!enter_all(t, a, given, &wants) || !shape_outputs(t, a, &scratch)) return false;
-    int n_out = op->outputs + op->hidden;
     const wf_tensor *made[WF_OP_OUTPUTS];
     for (int i = 0; i < n_out; i++) made[i] = &a->out[i].value;
     wf_call c = { .op = op,
@@ -243,87 +244,200 @@ INLINE bool apply(wf_tape *t, application *a, wf_var *const given[], wf_var *res
                   .out = made,
                   .attr = a->attr,
                   .threads = t->threads };
-    if (!compute(t, &c, scratch)) return false;
-    if (wants && t->mode != WF_INFER) {
-        node *n = node_record(t, op, a->n_in, a->in, a->out, n_out, a->attr);
-        if (!n) return false;
-        n->scratch_backward = a->scratch_backward;
-        n->key = c.key;
-        n->counter = c.counter;
-    }
-    for (int i = 0; i < op->outputs; i++) result[i] = &a->out[i];
-    return true;
-}
-
-/* An op of so many inputs has its arrays from the pool. */
-static bool apply_many(wf_tape *t, application *a, wf_var *const given[], wf_var *result[])
-{
     uint64_t epoch = t->epoch;
-    int64_t bytes = a->n_in * (int64_t)(sizeof(wf_var *) + sizeof(wf_tensor *));
-    if (!(a->in = pool_take(&t->grads, bytes))) {
-        tape_fail_oom(t, a->op->name, bytes);
+    if (op->check && !run_check(t, &c)) return false;
+    if (a->scratch_forward > 0 && !(c.scratch = pool_take(&t->grads, a->scratch_forward))) {
+        tape_fail_oom(t, op->name, a->scratch_forward);
         return false;
     }
-    a->value = (const wf_tensor **)(a->in + a->n_in);
-    bool ok = apply(t, a, given, result);
-    if (epoch_good(t, epoch)) pool_give(&t->grads, a->in, bytes);
+    if (op->flags & WF_OP_RANDOM) {
+        c.key = wf_key_with(t->seed, t->step);
+        c.counter = t->random_ops++ << 32;
+    }
+    if (a->node) {
+        a->node->key = c.key;
+        a->node->counter = c.counter;
+    }
+    run_forward(t, &c);
+    if (t->epoch != epoch && !call_survived(t, epoch, op->name)) return false;
+    if (c.scratch) pool_give(&t->grads, c.scratch, a->scratch_forward);
+    if (op->hidden) give_back(t, a, n_out);
+    return !t->failed;
+}
+
+/* ---- record: a node at the end of the tape ---- */
+
+INLINE void record(wf_tape *t, const application *a, int n_out)
+{
+    node *n = a->node;
+    n->op = a->op;
+    n->prev = t->last;
+    n->next = NULL;
+    n->n_in = a->n_in;
+    n->n_out = n_out;
+    n->in = list_of(n);
+    n->out = a->out;
+    void *attr = attr_of(n, a->n_in);
+    n->attr = attr;
+    if (a->op->attr_size == sizeof(double)) /* a number: no call */
+        memcpy(attr, a->attr, sizeof(double));
+    else if (a->op->attr_size)
+        memcpy(attr, a->attr, (size_t)a->op->attr_size);
+    n->scratch_forward = a->scratch_forward;
+    n->scratch_backward = a->scratch_backward;
+    n->where = t->where;
+    n->needed = false;
+    if (t->last)
+        t->last->next = n;
+    else
+        t->first = n;
+    t->last = n;
+    t->nodes++;
+    for (int i = 0; i < n_out; i++) {
+        a->out[i].producer = n;
+        if (a->wants && a->out[i].value.dtype != WF_I32) a->out[i].flags |= VAR_WANTS_GRAD;
+    }
+}
+
+node *node_record(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], wf_var *out,
+                  const void *attr)
+{
+    application a = { .op = op, .n_in = n_in, .attr = attr, .out = out, .wants = true };
+    if (!take(t, &a, 1, true)) return NULL;
+    for (int i = 0; i < n_in; i++) list_of(a.node)[i] = in[i];
+    a.node->key = a.node->counter = 0;
+    record(t, &a, 1);
+    return a.node;
+}
+
+bool node_allocate(wf_tape *t, node *n)
+{
+    application a = { .op = n->op, .node = n, .out = n->out };
+    for (int i = 0; i < n->n_out; i++) {
+        const wf_tensor *x = &n->out[i].value;
+        a.bytes[i] = wf_tensor_count(x) * wf_dtype_size(x->dtype);
+        n->out[i].flags &= ~(uint32_t)VAR_TRACED;
+    }
+    return allocate(t, &a, n->n_out);
+}
+
+bool node_run(wf_tape *t, node *n)
+{
+    const wf_tensor *few[FEW], **value = few;
+    int64_t bytes = n->n_in * (int64_t)sizeof *value;
+    uint64_t epoch = t->epoch;
+    if (n->n_in > FEW && !(value = pool_take(&t->grads, bytes))) {
+        tape_fail_oom(t, n->op->name, bytes);
+        return false;
+    }
+    for (int i = 0; i < n->n_in; i++) value[i] = n->in[i] ? &n->in[i]->value : NULL;
+    application a = { .op = n->op,
+                      .n_in = n->n_in,
+                      .value = value,
+                      .attr = n->attr,
+                      .node = n,
+                      .out = n->out,
+                      .scratch_forward = n->scratch_forward };
+    WF_CALLING calling before = call_begin(t);
+    bool ok = run(t, &a, n->n_out);
+    if (value != few && epoch_good(t, epoch)) pool_give(&t->grads, value, bytes);
     return ok;
 }
 
-/* Everything that can be said before the inputs are looked at. */
-static bool may_apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const void *attr,
-                      wf_var *const out[])
+/* ---- all of it ---- */
+
+/* The body of wf_apply: all but its arrays of inputs is there. */
+INLINE bool apply(wf_tape *t, application *a, int n_out, wf_var *const given[])
 {
-    if (!op) {
+    if (!take(t, a, n_out, t->mode != WF_INFER || t->tracing) || !enter(t, a, given) ||
+        !shape(t, a, n_out))
+        return false;
+    if (t->tracing ? !trace_outputs(t, a->op->name, n_out, a->out, a->bytes)
+                   : !(allocate(t, a, n_out) && run(t, a, n_out)))
+        return false;
+    if (a->node) record(t, a, n_out);
+    return true;
+}
+
+/* An op of so many inputs has its array from the pool. */
+static wf_var *apply_many(wf_tape *t, const wf_op *op, int n_in, wf_var *const given[],
+                          const void *attr)
+{
+    application a = { .op = op, .n_in = n_in, .attr = attr };
+    uint64_t epoch = t->epoch;
+    int64_t bytes = n_in * (int64_t)sizeof *a.value;
+    if (!(a.value = pool_take(&t->grads, bytes))) {
+        tape_fail_oom(t, op->name, bytes);
+        return NULL;
+    }
+    bool ok = apply(t, &a, op->outputs + op->hidden, given);
+    if (epoch_good(t, epoch)) pool_give(&t->grads, a.value, bytes);
+    return ok ? a.out : NULL;
+}
+
+/* By far the most ops have one output: their loops over outputs are none. */
+INLINE wf_var *apply_few(wf_tape *t, const wf_op *op, int n_in, int n_out, wf_var *const given[],
+                         const void *attr)
+{
+    const wf_tensor *few[FEW];
+    application a; /* its parts fill it in: to clear it would be work */
+    a.op = op;
+    a.n_in = n_in;
+    a.value = few;
+    a.attr = attr;
+    a.out = NULL;
+    return apply(t, &a, n_out, given) ? a.out : NULL;
+}
+
+/* What is not as it must be before the inputs are looked at. */
+static void say_why_not(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const void *attr,
+                        const void *out)
+{
+    wf_error error = { { 0 } };
+    if (!op)
         wf_fail(t, "apply: the op was never made (NULL)");
-        return false;
-    }
-    if (!sound(op)) {
-        wf_error error = { { 0 } };
-        row_sound(op, &error);
+    else if (!row_sound(op, &error))
         wf_fail(t, "%s: %s", op->name ? op->name : "apply", error.text);
-        return false;
-    }
-    if (!out || (n_in > 0 && !in) || (op->attr_size > 0 && !attr)) {
+    else if (!out || (n_in > 0 && !in) || (op->attr_size > 0 && !attr))
         wf_fail(t, "%s: the %s never made (NULL)", op->name,
                 !out              ? "list of outputs was"
                 : n_in > 0 && !in ? "list of inputs was"
                                   : "attributes were");
-        return false;
-    }
-    if (op->inputs >= 0 ? n_in != op->inputs : n_in < 1) {
+    else
         wf_fail(t, "%s: %d inputs given; it takes %d%s", op->name, n_in,
                 op->inputs >= 0 ? op->inputs : 1, op->inputs >= 0 ? "" : " or more");
-        return false;
+}
+
+/* The outputs, side by side; NULL after any failure. */
+INLINE wf_var *apply_any(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[],
+                         const void *attr, const void *out)
+{
+    if (!t || t->failed) return NULL;
+    if (!op || !sound(op) || !out || (n_in > 0 && !in) || (op->attr_size > 0 && !attr) ||
+        (op->inputs >= 0 ? n_in != op->inputs : n_in < 1)) {
+        say_why_not(t, op, n_in, in, attr, out);
+        return NULL;
     }
-    return true;
+    WF_CALLING calling before = call_begin(t);
+    if (n_in > FEW) return apply_many(t, op, n_in, in, attr);
+    const int n_out = op->outputs + op->hidden;
+    return n_out == 1 ? apply_few(t, op, n_in, 1, in, attr)
+                      : apply_few(t, op, n_in, n_out, in, attr);
 }
 
 /* The inputs may lie in the very list that receives the outputs: it is written last. */
-static bool apply_any(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const void *attr,
-                      wf_var *out[])
-{
-    if (!t || t->failed || !may_apply(t, op, n_in, in, attr, out)) return false;
-    wf_var *few[FEW];
-    const wf_tensor *few_values[FEW];
-    application a = { .op = op, .n_in = n_in, .in = few, .value = few_values, .attr = attr };
-    WF_CALLING calling before = call_begin(t);
-    return n_in <= FEW ? apply(t, &a, in, out) : apply_many(t, &a, in, out);
-}
-
 bool wf_apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const void *attr,
               wf_var *out[])
 {
-    if (apply_any(t, op, n_in, in, attr, out)) return true;
+    wf_var *made = apply_any(t, op, n_in, in, attr, out);
     for (int i = 0; op && out && op->outputs <= WF_OP_OUTPUTS && i < op->outputs; i++)
-        out[i] = NULL;
-    return false;
+        out[i] = made ? &made[i] : NULL;
+    return made != NULL;
 }
 
 wf_var *wf_apply_one(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const void *attr)
 {
-    wf_var *out[WF_OP_OUTPUTS];
     if (op && op->outputs != 1 && sound(op))
         return wf_fail(t, "%s: it has %d outputs, not one", op->name, op->outputs);
-    return apply_any(t, op, n_in, in, attr, out) ? out[0] : NULL;
+    return apply_any(t, op, n_in, in, attr, op);
 }

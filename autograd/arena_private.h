@@ -42,6 +42,12 @@ static inline void *arena_take(arena *a, int64_t bytes, int64_t align)
     return (char *)at;
 }
 
+/* Gives back what was taken last from `from` on, if it ends at `end`. */
+static inline void arena_shorten(arena *a, void *end, void *from)
+{
+    if (!ARENA_WATCHED && a->at == end) a->at = from;
+}
+
 void arena_reset(arena *a);
 void arena_free(arena *a);
 int64_t arena_used(const arena *a);

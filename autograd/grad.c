@@ -35,7 +35,7 @@ static wf_var *add_into(wf_tape *t, wf_var *total, bool owned, wf_var *more, con
     add_into_layout(&out->value, a, &view);
     wf_tensor_accumulate(&more->value, &view, 1, t->threads);
     if ((total->flags | more->flags) & VAR_WANTS_GRAD &&
-        !node_record(t, op_add_into(), 2, in, out, 1, a))
+        !node_record(t, op_add_into(), 2, in, out, a))
         return NULL;
     return out;
 }
@@ -213,7 +213,7 @@ static bool row_gradient(wf_tape *t, const node *n, wf_var *const gout[], const 
     const wf_op *op = n->op;
     if (op->gradient) {
         wf_var *outs[WF_OP_OUTPUTS];
-        for (int i = 0; i < n->n_out; i++) outs[i] = &n->out[i];
+        for (int i = 0; i < n->n_out; i++) outs[i] = n->out[i].value.data ? &n->out[i] : NULL;
         wf_gradient g = { .op = op,
                           .n_in = n->n_in,
                           .n_out = n->n_out,

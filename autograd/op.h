@@ -13,13 +13,18 @@ typedef struct wf_op wf_op;
 typedef struct wf_call {
     const wf_op *op;
     int32_t n_in, n_out;                           /* n_out counts hidden outputs, which trail */
-    const wf_tensor *const *in;                    /* NULL entry: an optional input that was not given */
-    const wf_tensor *const *out;                   /* written by forward, row-major; uninitialised before */
-    const wf_tensor *const *gout;                  /* backward: row-major; NULL entry: no gradient arrived; hidden ones are always NULL */
-    const wf_tensor *const *gin;                   /* backward adds here; NULL entry: not wanted. Any strides, but never overlapping itself or another gin */
+    const wf_tensor *const *in;                    /* NULL entry: optional, not given */
+    /* Row-major; written by forward, uninitialised before. In backward hidden ones that are not in
+     * reads_out have no data. */
+    const wf_tensor *const *out;
+    /* In backward: row-major; NULL entry: no gradient arrived; hidden ones are always NULL. */
+    const wf_tensor *const *gout;
+    /* Backward adds here; NULL entry: not wanted. Any strides, but never overlapping itself or
+     * another gin. */
+    const wf_tensor *const *gin;
     const void *attr;
-    void *scratch;                                 /* as many bytes as shape asked for, 64-byte aligned, uninitialised */
-    uint64_t key, counter;                         /* of random ops; counters up to counter + 2^32 are this call's own */
+    void *scratch;                                 /* what shape asked for, 64-byte aligned */
+    uint64_t key, counter;                         /* of random ops: up to counter + 2^32 */
     int threads;                                   /* for wf_par_for, wf_gemm, wf_loop_run */
 } wf_call;
 
@@ -43,10 +48,10 @@ WF_API bool wf_refuse(wf_error *error, const char *format, ...) WF_PRINTF(2, 3);
 typedef struct wf_gradient {
     const wf_op *op;
     int32_t n_in, n_out;
-    wf_var *const *in, *const *out;                /* out counts hidden ones */
+    wf_var *const *in, *const *out;                /* hidden ones not in reads_out are NULL */
     wf_var *const *gout;                           /* NULL entry: absent */
     const bool *wanted;
-    wf_var **gin;                                  /* to fill where wanted, in the shape of in[i]; NULL stays "zero" */
+    wf_var **gin;                                  /* to fill where wanted, as in[i]; NULL: zero */
     const void *attr;
 } wf_gradient;
 
@@ -66,24 +71,29 @@ typedef struct wf_sample {
     int32_t n_in;
     struct { wf_dtype dtype; wf_shape shape; double low, high, gap; } in[WF_SAMPLE_INPUTS];
     union { char bytes[WF_SAMPLE_ATTR]; double align; int64_t align_int; } attr;
-    bool large;                                    /* only to hold one thread against several: others are made large, if attr names no sizes */
+    /* Only to hold one thread against several: others are made large, if attr names no sizes. */
+    bool large;
 } wf_sample;
 
 enum {
     WF_OP_RANDOM = 1,                              /* draws from key and counter */
-    WF_OP_ELEMENTWISE = 2,                         /* an element of the outputs is made of those of the inputs at its index, broadcast, wherever that is */
-    WF_OP_SPARSE = 4                               /* backward adds to few places of a large gradient, as ids say (informs when sums are folded) */
+    /* An element of the outputs is made of those of the inputs at its index, broadcast, in the same
+     * way wherever that is. */
+    WF_OP_ELEMENTWISE = 2,
+    /* Backward adds to few places of a large gradient, as ids say (tells when sums are folded). */
+    WF_OP_SPARSE = 4
 };
 
 struct wf_op {
-    const char *name, *doc;                        /* doc: one line, the meaning with shapes */
-    int32_t inputs;                                /* how many; -1: one or more */
-    int32_t outputs, hidden;                       /* visible outputs; saved values that trail them */
-    int32_t attr_size;                             /* bytes copied with the node; no pointers inside */
+    const char *name, *doc;            /* doc: one line, the meaning with shapes */
+    int32_t inputs;                    /* how many; -1: one or more */
+    int32_t outputs, hidden;           /* visible outputs; saved values that trail them */
+    int32_t attr_size;                 /* bytes copied with the node; no pointers inside */
     uint32_t flags;
-    uint32_t optional;                             /* bit i: input i may be NULL */
-    uint32_t reads_in, reads_out;                  /* bit i: backward reads in[i] (out[i]); shapes may be read always */
-    uint32_t reads_check;                          /* bit i: check reads in[i]; whatever is in others, it says the same */
+    uint32_t optional;                 /* bit i: input i may be NULL */
+    /* Bit i: backward or gradient reads the numbers of in[i] (out[i]), or check does. Of what is
+     * not named they may read the shape. */
+    uint32_t reads_in, reads_out, reads_check;
     /* Which inputs vary with axis 0: bit i, if row r of every output, hidden ones too, is made of
      * row r of such in[i] and the whole of the others, and row r of their gradients of row r of
      * gout, whatever else is computed with it. 0: not so. Sees shapes, dtypes and attr; may be
@@ -93,12 +103,12 @@ struct wf_op {
      * axes, plus in[bias] (O) unless bias is 0. weight 0: it is no such product. */
     struct { int8_t weight, bias; bool transposed; } product;
     bool (*shape)(wf_shaping *s);
-    bool (*check)(const wf_call *c, wf_error *error);                  /* may be NULL; reads values (ids in range) */
+    bool (*check)(const wf_call *c, wf_error *error);      /* may be NULL: ids in range */
     void (*forward)(const wf_call *c);
     void (*backward)(const wf_call *c);
-    void (*gradient)(wf_tape *t, const wf_gradient *g);                /* or NULL, and then: */
-    bool (*reference)(wf_tape *t, const wf_reference *r);              /* the slow spelling */
-    bool (*sample)(int k, wf_sample *s);           /* fills sample k (zeroed before); false when there are no more */
+    void (*gradient)(wf_tape *t, const wf_gradient *g);    /* or NULL, and then: */
+    bool (*reference)(wf_tape *t, const wf_reference *r);  /* the slow spelling */
+    bool (*sample)(int k, wf_sample *s);           /* fills sample k (zeroed); false: no more */
     /* NULL: where values are NaN, infinite, zero or tied, backward, gradient and reference give the
      * same numbers, or the same kind of none. Else why not, for users and the report to read. */
     const char *special;
@@ -107,9 +117,11 @@ struct wf_op {
 
 /* Runs an op on vars and records it. out receives op->outputs vars; NULLs and false after any
  * failure. attr (attr_size bytes) is copied. */
-WF_API bool wf_apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const void *attr, wf_var *out[]);
+WF_API bool wf_apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const void *attr,
+                     wf_var *out[]);
 /* The same for an op with one output. */
-WF_API wf_var *wf_apply_one(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const void *attr);
+WF_API wf_var *wf_apply_one(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[],
+                            const void *attr);
 
 /* The built-in rows, in a fixed order; NULL past the end. And by name, NULL if there is none. */
 WF_API const wf_op *wf_op_at(int index);

@@ -11,6 +11,7 @@
 
 typedef struct node node;
 typedef struct scope scope;
+typedef struct trace trace;
 typedef struct partials partials;
 typedef struct param_grad param_grad;
 typedef struct graph_sums graph_sums;
@@ -21,7 +22,8 @@ enum {
     VAR_HELD = 4,             /* roots, during a sweep: a target, its gradient outlives its producer */
     VAR_IMPORT = 8,           /* stands for a parameter: a struct imported */
     VAR_OWNED = 16,           /* roots, during a graph sweep: graph_grad is of here and nobody else's */
-    VAR_LANDS = 32            /* imports, during a sweep: the gradient lies where it will be read */
+    VAR_LANDS = 32,           /* imports, during a sweep: the gradient lies where it will be read */
+    VAR_TRACED = 64           /* its value has an address and no memory yet */
 };
 
 struct wf_var {
@@ -52,7 +54,7 @@ struct node {
     wf_var **in;              /* NULL entries: optional inputs not given */
     wf_var *out;              /* n_out of them, side by side */
     const void *attr;
-    int64_t scratch_backward;
+    int64_t scratch_forward, scratch_backward;
     uint64_t key, counter;
     const scope *where;       /* where it was recorded, for messages */
     bool needed;
@@ -107,7 +109,8 @@ struct wf_tape {
     uint64_t epoch;           /* a new one at each reset, mark and rewind; larger than any before */
     uint64_t fresh;           /* what is of this epoch or a later one is good */
     uintptr_t frame;          /* of the engine's function that calls out just now; 0: none does */
-    const char *sweeping;     /* the sweep or commit that has not ended */
+    const char *sweeping;     /* the sweep, commit or trace that has not ended */
+    trace *tracing;           /* ops are recorded and not run */
     bool inside;              /* kernels run, or were left by a jump */
     uint32_t callers_fp;      /* and the floating-point state to be given back then */
     int64_t sweeps;           /* backward passes since the reset */
@@ -153,8 +156,6 @@ bool call_survived(wf_tape *t, uint64_t epoch, const char *what);
 /* A constant, or a leaf if it shall be differentiable: of a tensor, of data, or zeros. */
 wf_var *enter_values(wf_tape *t, const char *who, wf_dtype dtype, wf_shape shape,
                      const wf_tensor *from, const void *data, bool differentiable);
-/* Makes *v, whose value's form is set, a root on the tape, with memory. False after failing it. */
-bool var_begin(wf_tape *t, wf_var *v, const char *who);
 /* A new var (and its memory, unless value->data is given) in the form of *value; its own root.
  * NULL after failing the tape. */
 wf_var *var_new(wf_tape *t, const char *who, const wf_tensor *value);
@@ -164,15 +165,14 @@ wf_var *view_new(wf_tape *t, wf_var *x, const wf_tensor *as);
 /* x, or what stands for it on this tape if it is a parameter. NULL after failing the tape if it
  * may not be used here. */
 wf_var *var_enter(wf_tape *t, wf_var *x, const char *who, int position);
-const wf_op *op_alias(void);
 /* An identity node: the same memory under a new root, so that gradients are collected there on
  * their own. */
 wf_var *alias_new(wf_tape *t, wf_var *x);
 /* The check of a row, before anything else reads it: false, with the sentence (without the op's
  * name) in *error, if a number in it is none that the engine can count on. */
 bool row_sound(const wf_op *op, wf_error *error);
-/* Adds a node for out[0..n_out-1] to the tape. NULL after failing it. */
-node *node_record(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], wf_var *out, int n_out, const void *attr);
+/* Adds a node for a var that is there to the tape. NULL after failing it. */
+node *node_record(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], wf_var *out, const void *attr);
 /* Makes strides row-major; false if the size does not fit. */
 bool tensor_settle(wf_tensor *x, int64_t *bytes);
 void tape_fail_oom(wf_tape *t, const char *who, int64_t bytes);

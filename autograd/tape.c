@@ -1,6 +1,8 @@
 /* The tape's life: making, resetting, failing, values that enter, parameters on it. */
 #include "autograd/param_grad_private.h"
 #include "autograd/state_private.h"
+#include "autograd/trace_private.h"
+#include "autograd/var_private.h"
 #include "tensor/rng.h"
 #include "tensor/runtime.h"
 #include "tensor/size.h"
@@ -89,6 +91,7 @@ void wf_tape_reset(wf_tape *t)
     t->error.text[0] = '\0';
     t->random_ops = 0;
     t->sweeping = NULL;
+    t->tracing = NULL;
     t->sweeps = 0;
     t->frame = 0;
     t->step++;
@@ -243,43 +246,25 @@ void wf_scope_pop(wf_tape *t)
 
 bool tensor_settle(wf_tensor *x, int64_t *bytes)
 {
-    int64_t stride = 1;
-    bool empty = false;
-    if (x->rank < 0 || x->rank > WF_RANK) return false;
-    for (int i = x->rank; i-- > 0;) {
-        x->stride[i] = stride;
-        if (x->dim[i] == 0)
-            empty = true;
-        else if (!wf_size_mul(stride, x->dim[i], &stride))
-            return false;
-    }
-    if (!wf_size_mul(stride, wf_dtype_size(x->dtype), bytes)) return false;
-    if (empty) *bytes = 0;
-    return *bytes < INT64_MAX / 4;
+    return x->rank >= 0 && x->rank <= WF_RANK && form_settle(x, bytes);
 }
 
-bool var_begin(wf_tape *t, wf_var *v, const char *who)
+bool var_too_large(wf_tape *t, const wf_var *v, const char *who)
 {
-    v->tape = t;
-    v->root = v;
-    v->producer = NULL;
-    v->epoch = t->epoch;
-    v->flags = v->gathered = 0;
-    v->grad = NULL;
-    v->kept = NULL;
-    v->graph_grad = NULL;
+    char text[256];
+    wf_fail(t, "%s: the result %s is more than memory can hold", who,
+            wf_shape_text(text, sizeof text, v->value.rank, v->value.dim));
+    return false;
+}
+
+/* Makes *v, whose form is set, a root on the tape, and gives it memory unless it has some. */
+static bool var_begin(wf_tape *t, wf_var *v, const char *who)
+{
+    var_root(t, v);
     if (v->value.data) return true;
     int64_t bytes;
-    if (!tensor_settle(&v->value, &bytes)) {
-        char text[256];
-        wf_fail(t, "%s: the result %s is more than memory can hold", who,
-                wf_shape_text(text, sizeof text, v->value.rank, v->value.dim));
-        return false;
-    }
-    v->value.data = arena_take(&t->values, bytes > 0 ? bytes : 1,
-                               bytes >= WF_ALIGNMENT ? WF_ALIGNMENT : 16);
-    if (!v->value.data) tape_fail_oom(t, who, bytes);
-    return v->value.data != NULL;
+    if (!tensor_settle(&v->value, &bytes)) return var_too_large(t, v, who);
+    return var_memory(t, v, who, bytes);
 }
 
 wf_var *var_new(wf_tape *t, const char *who, const wf_tensor *value)
@@ -300,7 +285,7 @@ wf_var *view_new(wf_tape *t, wf_var *x, const wf_tensor *as)
     v->root = x->root;
     v->producer = x->producer;
     v->flags = x->flags & VAR_WANTS_GRAD;
-    return v;
+    return !t->tracing || trace_view(t, v) ? v : NULL;
 }
 
 wf_var *enter_values(wf_tape *t, const char *who, wf_dtype dtype, wf_shape shape,
@@ -380,6 +365,8 @@ void *wf_tape_memory(wf_tape *t, size_t bytes)
  * already. */
 static wf_var *rooted(wf_tape *t, const char *who, const wf_var *x)
 {
+    if (x->flags & VAR_TRACED)
+        return wf_fail(t, "%s: the value is not there: a step is being recorded", who);
     wf_tensor form = x->value;
     bool share = wf_tensor_is_contiguous(&form);
     int64_t bytes;
@@ -457,7 +444,7 @@ wf_var *alias_new(wf_tape *t, wf_var *x)
     wf_var *v = rooted(t, "alias", x);
     if (!v) return NULL;
     if (!(x->flags & VAR_WANTS_GRAD)) return v;
-    return node_record(t, &alias_row, 1, &x, v, 1, NULL) ? v : NULL;
+    return node_record(t, &alias_row, 1, &x, v, NULL) ? v : NULL;
 }
 
 /* ---- parameters on a tape ---- */

@@ -1,0 +1,87 @@
+/* Recording without running: addresses in place of memory, and running what was recorded. */
+#include "autograd/trace_private.h"
+
+#include "tensor/runtime.h"
+#include "tensor/size.h"
+
+enum { FIRST = 64, APART = 64 };
+
+bool trace_begin(wf_tape *t, trace *r)
+{
+    *r = (trace){ .before = t->last, .epoch = t->epoch, .bytes = FIRST };
+    if (!wf_tape_ok(t)) return false;
+    if (t->sweeping) {
+        wf_fail(t, "trace: %s has not ended on this tape, and this was called from within it",
+                t->sweeping);
+        return false;
+    }
+    t->sweeping = "trace"; /* what sweeps and commits read is not there */
+    t->tracing = r;
+    return true;
+}
+
+bool trace_end(wf_tape *t, trace *r)
+{
+    if (t->tracing == r) {
+        t->tracing = NULL;
+        t->sweeping = NULL;
+    }
+    return wf_tape_ok(t) && call_survived(t, r->epoch, "trace");
+}
+
+bool trace_outputs(wf_tape *t, const char *who, int n, wf_var out[], const int64_t bytes[])
+{
+    trace *r = t->tracing;
+    for (int i = 0; i < n; i++) {
+        out[i].value.data = (void *)(uintptr_t)r->bytes;
+        if (!wf_size_add(r->bytes, bytes[i] + 1, &r->bytes) ||
+            !wf_size_align(r->bytes, APART, &r->bytes)) {
+            tape_fail_oom(t, who, bytes[i]);
+            return false;
+        }
+        out[i].flags |= VAR_TRACED;
+    }
+    return true;
+}
+
+bool trace_view(wf_tape *t, wf_var *v)
+{
+    if (!(v->root->flags & VAR_TRACED)) return true;
+    wf_var **slot = list_add(&t->tracing->views, sizeof(wf_var *));
+    if (!slot) {
+        tape_fail_oom(t, "trace", 2 * t->tracing->views.room * (int64_t)sizeof(wf_var *));
+        return false;
+    }
+    *slot = v;
+    v->flags |= VAR_TRACED;
+    return true;
+}
+
+/* A view's place in its root is kept while the root moves into memory. */
+bool trace_run(wf_tape *t, trace *r)
+{
+    if (!wf_tape_ok(t) || !call_survived(t, r->epoch, "trace")) return false;
+    wf_var **views = r->views.at;
+    for (int64_t i = 0; i < r->views.n; i++) {
+        wf_tensor *x = &views[i]->value;
+        x->data = (void *)((uintptr_t)x->data - (uintptr_t)views[i]->root->value.data);
+    }
+    node *first = r->before ? r->before->next : t->first;
+    for (node *n = first; n; n = n->next)
+        if (!node_allocate(t, n)) return false;
+    for (int64_t i = 0; i < r->views.n; i++) {
+        wf_tensor *x = &views[i]->value;
+        x->data = (char *)views[i]->root->value.data + (uintptr_t)x->data;
+        views[i]->flags &= ~(uint32_t)VAR_TRACED;
+    }
+    r->views.n = 0;
+    for (node *n = first; n; n = n->next)
+        if (!node_run(t, n)) return false;
+    return true;
+}
+
+void trace_free(trace *r)
+{
+    wf_release(r->views.at);
+    r->views = (list){ 0 };
+}

@@ -1,0 +1,34 @@
+/* A trace: ops are entered, shaped and recorded as always, but not run. Their values have
+ * addresses, apart from each other, and no memory; no row's check is called and no random number
+ * drawn. What reads a value meanwhile fails the tape. Not installed. */
+#ifndef WEFT_AUTOGRAD_TRACE_PRIVATE_H
+#define WEFT_AUTOGRAD_TRACE_PRIVATE_H
+
+#include "autograd/private.h"
+
+struct trace {
+    node *before;             /* the tape's last node when it began */
+    uint64_t epoch;
+    int64_t bytes;            /* what all its values would take, which is the next one's address */
+    list views;               /* of wf_var *: views of values without memory */
+};
+
+/* From here on ops are recorded only. False after failing the tape. */
+bool trace_begin(wf_tape *t, trace *r);
+/* No longer. False if the tape failed meanwhile. */
+bool trace_end(wf_tape *t, trace *r);
+/* After its end: gives the values memory and runs the nodes in the order of recording, which leaves
+ * the tape as if they had been run at once. False after failing the tape. */
+bool trace_run(wf_tape *t, trace *r);
+/* Frees what it holds; its nodes stay on the tape, to be run or rewound. */
+void trace_free(trace *r);
+
+/* Of apply: addresses for the outputs of an op, side by side, in place of memory. */
+bool trace_outputs(wf_tape *t, const char *who, int n, wf_var out[], const int64_t bytes[]);
+/* Notes a view of a value without memory. */
+bool trace_view(wf_tape *t, wf_var *v);
+/* Memory for the outputs of a node that was recorded without, and their values. */
+bool node_allocate(wf_tape *t, node *n);
+bool node_run(wf_tape *t, node *n);
+
+#endif
