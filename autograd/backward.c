@@ -130,9 +130,8 @@ static bool imports_finite(wf_tape *t, int n, wf_var *const out[], wf_var *const
         wf_var *v = all[bad].var;
         if (all[bad].bound || all[bad].frozen || !grad_arrived(v)) continue;
         grad_settle(t, v);
-        wf_tensor g = v->value;
-        g.data = v->grad;
-        if (!tensor_finite(&g, t->threads)) break;
+        param_grad *swept = ((imported *)v)->swept;
+        if (swept && !param_grad_finite(swept, t->threads)) break;
     }
     if (bad == t->imports.n) return true;
     wf_tensor g = all[bad].var->value;

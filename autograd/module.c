@@ -309,12 +309,6 @@ void wf_param_changed(wf_var *v)
     if (param_of(v)) param_of(v)->version++;
 }
 
-const wf_tensor *wf_param_grad(const wf_var *v)
-{
-    const param *p = param_of(v);
-    return p && p->grad ? &p->grad->whole : NULL;
-}
-
 void wf_param_clear_grad(wf_var *v)
 {
     if (param_of(v)) param_grad_clear(param_of(v));

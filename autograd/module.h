@@ -63,6 +63,15 @@ WF_API const wf_tensor *wf_param_value(const wf_var *param);
 WF_API void wf_param_changed(wf_var *param);
 /* The gradient committed since it was last cleared, or NULL. Writable by optimisers, row-major. */
 WF_API const wf_tensor *wf_param_grad(const wf_var *param);
+/* The same, and what of it to visit. Of a table (V, ...) that was only looked up in by ids, the rows
+ * along its first axis that were named since, whatever they gathered: all others are zero, and only
+ * these may be written. Good until the next commit; wf_param_grad costs a pass over the whole. */
+typedef struct wf_grad_rows {
+    const wf_tensor *grad;                         /* NULL: there is none */
+    int64_t n;                                     /* rows */
+    const int32_t *row;                            /* ascending; NULL: any number may be other than 0 */
+} wf_grad_rows;
+WF_API wf_grad_rows wf_param_grad_rows(const wf_var *param);
 WF_API void wf_param_clear_grad(wf_var *param);
 /* A number that grows with every gradient that is committed. */
 WF_API uint64_t wf_param_grad_version(const wf_var *param);

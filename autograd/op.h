@@ -80,7 +80,8 @@ enum {
     /* An element of the outputs is made of those of the inputs at its index, broadcast, in the same
      * way wherever that is. */
     WF_OP_ELEMENTWISE = 2,
-    /* Backward adds to few places of a large gradient, as ids say (tells when sums are folded). */
+    /* Backward adds to gin[0] only in the rows (along axis 0) that ids, in[1], name: others are
+     * neither looked at nor moved. */
     WF_OP_SPARSE = 4
 };
 

@@ -108,30 +108,30 @@ void grad_join(wf_tape *t, wf_var *root)
 
 /* ---- finite? ---- */
 
-typedef struct finite_loop {
-    const void *data;
-    int32_t found[64]; /* by part: one that is not */
-    int64_t part;
-} finite_loop;
-
-/* All bits of the exponent set. The loops have no exits, so that they take whole vectors. */
-static void look_f32(void *context, int64_t begin, int64_t end)
+/* No exponent has all its bits set. The loops have no exits, so that they take whole vectors. */
+bool numbers_finite(wf_dtype dtype, int64_t n, const void *x)
 {
-    finite_loop *l = context;
-    const uint32_t *x = l->data;
-    uint32_t found = 0;
-    for (int64_t i = begin; i < end; i++) found |= (x[i] & 0x7F800000u) == 0x7F800000u;
-    if (found) l->found[begin / l->part] = 1;
+    const uint32_t *single = x, exponent = 0x7F800000u;
+    const uint64_t *twice = x, exponent_f64 = UINT64_C(0x7FF) << 52;
+    uint64_t found = 0;
+    uint32_t found_f32 = 0;
+    if (dtype == WF_F32)
+        for (int64_t i = 0; i < n; i++) found_f32 |= (single[i] & exponent) == exponent;
+    else
+        for (int64_t i = 0; i < n; i++) found |= (twice[i] & exponent_f64) == exponent_f64;
+    return !found && !found_f32;
 }
 
-static void look_f64(void *context, int64_t begin, int64_t end)
+typedef struct finite_loop {
+    const wf_tensor *x;
+    _Atomic(bool) found; /* one that is not */
+} finite_loop;
+
+static void look(void *context, int64_t begin, int64_t end)
 {
     finite_loop *l = context;
-    const uint64_t *x = l->data;
-    const uint64_t exponent = UINT64_C(0x7FF) << 52;
-    uint64_t found = 0;
-    for (int64_t i = begin; i < end; i++) found |= (x[i] & exponent) == exponent;
-    if (found) l->found[begin / l->part] = 1;
+    const char *from = (const char *)l->x->data + begin * wf_dtype_size(l->x->dtype);
+    if (!numbers_finite(l->x->dtype, end - begin, from)) l->found = true;
 }
 
 bool tensor_finite(const wf_tensor *x, int threads)
@@ -145,10 +145,7 @@ bool tensor_finite(const wf_tensor *x, int threads)
         }
         return true;
     }
-    finite_loop l = { .data = x->data, .part = n / 64 + 1 };
-    if (l.part < 1 << 14) l.part = 1 << 14;
-    wf_par_for(threads, n, l.part, x->dtype == WF_F32 ? look_f32 : look_f64, &l);
-    int32_t found = 0;
-    for (int i = 0; i < 64; i++) found |= l.found[i];
-    return !found;
+    finite_loop l = { .x = x };
+    wf_par_for(threads, n, 1 << 14, look, &l);
+    return !l.found;
 }

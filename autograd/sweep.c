@@ -153,6 +153,13 @@ static bool is_apart(const desk *d, int i)
     return d->table ? d->previous[i] == APART : d->apart >> i & 1;
 }
 
+/* Which rows of a parameter's gradient the kernel adds to through input i; NULL: any. */
+static const wf_tensor *rows_of(const node *n, int i)
+{
+    bool some = n->op->flags & WF_OP_SPARSE && i == 0 && n->in[0]->root == n->in[0];
+    return some && n->n_in > 1 && n->in[1] ? &n->in[1]->value : NULL;
+}
+
 /* The gradients that the kernel adds into, where they are wanted. */
 static bool gradients_in(wf_tape *t, node *n, desk *d, bool *apart)
 {
@@ -163,7 +170,7 @@ static bool gradients_in(wf_tape *t, node *n, desk *d, bool *apart)
         d->in[i] = v ? &v->value : NULL;
         d->wanted[i] = NULL;
         if (!v || !(v->flags & VAR_WANTS_GRAD) || !(v->root->flags & VAR_NEEDED)) continue;
-        if (!grad_view(t, v, &d->gin[i])) return false;
+        if (!grad_view(t, v, &d->gin[i]) || !grad_named(t, v->root, rows_of(n, i))) return false;
         d->wanted[i] = &d->gin[i];
         /* A kernel may read, add and store whole vectors: it never meets one gradient twice. */
         if (!(v->root != v && wf_tensor_overlaps_itself(&d->gin[i])) && !meets(d, n, i)) {
@@ -299,7 +306,7 @@ static bool seed(wf_tape *t, int n, wf_var *const out[], wf_var *const cotangent
     for (int i = 0; i < n; i++) {
         wf_tensor g;
         if (!(out[i]->root->flags & VAR_NEEDED) || !(out[i]->flags & VAR_WANTS_GRAD)) continue;
-        if (!grad_view(t, out[i], &g)) return false;
+        if (!grad_view(t, out[i], &g) || !grad_named(t, out[i]->root, NULL)) return false;
         if (cotangent[i]) {
             wf_tensor_accumulate(&cotangent[i]->value, &g, 1, t->threads);
         } else if (g.dtype == WF_F32) {

@@ -55,6 +55,12 @@ static inline bool grad_view(wf_tape *t, wf_var *v, wf_tensor *out)
     return true;
 }
 
+/* Notes for a parameter's gradient, which was begun, what is about to be added to. */
+static inline bool grad_named(wf_tape *t, wf_var *root, const wf_tensor *ids)
+{
+    return !(root->flags & VAR_LANDS) || param_grad_name(t, ((imported *)root)->swept, ids);
+}
+
 /* The gradient is whole from here on. */
 static inline void grad_settle(wf_tape *t, wf_var *root)
 {
@@ -71,6 +77,7 @@ static inline void grad_drop(wf_tape *t, wf_var *root)
 /* Are all its numbers finite? Row-major ones are looked at as they lie, by several threads. */
 bool tensor_finite(const wf_tensor *x, int threads);
 void bytes_zero(int threads, void *at, int64_t bytes);
+bool numbers_finite(wf_dtype dtype, int64_t n, const void *x);
 
 /* ---- words for what is not finite (autograd/blame.c) ---- */
 

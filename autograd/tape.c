@@ -493,8 +493,8 @@ void imports_cut(wf_tape *t, int64_t n)
     /* What is not committed may be a model's that is gone: it is freed, not given back. */
     import *all = t->imports.at;
     for (int64_t i = n; i < t->imports.n; i++) {
-        wf_release(all[i].pending);
-        if (!all[i].bound) wf_release(((imported *)all[i].var)->swept);
+        param_grad_free(all[i].pending);
+        if (!all[i].bound) param_grad_free(((imported *)all[i].var)->swept);
     }
     t->imports.n = n;
     imports_rehash(t, t->slots.n);

@@ -5,59 +5,12 @@
 
 #include <math.h>
 
-static void sum_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t block, void *context)
-{
-    (void)context;
-    o->sum[block] = optim_kernels(s->dtype)->squares(n, wf_element(s->dtype, s->grad, start));
-}
-
-static void scale_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t block,
-                        void *context)
-{
-    (void)o;
-    (void)block;
-    optim_kernels(s->dtype)->scale(n, wf_element(s->dtype, s->grad, start),
-                                   *(const double *)context);
-}
-
-static void limit_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t block,
-                        void *context)
-{
-    (void)o;
-    (void)block;
-    optim_kernels(s->dtype)->limit(n, wf_element(s->dtype, s->grad, start),
-                                   *(const double *)context);
-}
-
-static void largest_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t block,
-                          void *context)
-{
-    (void)context;
-    o->sum[block] = optim_kernels(s->dtype)->largest(n, wf_element(s->dtype, s->grad, start));
-}
-
-static void sum_scaled_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t block,
-                             void *context)
-{
-    o->sum[block] = optim_kernels(s->dtype)->squares_scaled(n, wf_element(s->dtype, s->grad, start),
-                                                            *(const double *)context);
-}
-
-/* Blocks are added in their order; NaN and the largest of them if `most`. */
-static double over_blocks(const wf_optim *o, bool most)
+/* Blocks are added in their order. */
+static double sum_of_squares(wf_optim *o, double by)
 {
     double all = 0;
-    for (int64_t i = 0; i < o->slots; i++) {
-        const slot *s = &o->slot[i];
-        int64_t end = s->first + (s->count + OPTIM_BLOCK - 1) / OPTIM_BLOCK;
-        for (int64_t b = s->first; b < end && s->grad; b++) {
-            double x = o->sum[b];
-            if (!most)
-                all += x;
-            else if (!(x <= all) && !isnan(all))
-                all = x;
-        }
-    }
+    optim_for_blocks(o, OPTIM_SQUARES, by);
+    for (int64_t i = 0; i < o->blocks; i++) all += o->block[i].sum;
     return all;
 }
 
@@ -65,18 +18,17 @@ static double over_blocks(const wf_optim *o, bool most)
  * summed anew, of numbers divided by a power of two near the largest. */
 static double norm_of(wf_optim *o)
 {
-    optim_for_blocks(o, sum_block, NULL);
-    double sum = over_blocks(o, false);
+    double sum = sum_of_squares(o, 1), largest = 0;
     if (sum > 0x1p-900 && sum < (double)INFINITY) return sqrt(sum);
     if (isnan(sum)) return sum;
-    optim_for_blocks(o, largest_block, NULL);
-    double largest = over_blocks(o, true);
+    optim_for_blocks(o, OPTIM_LARGEST, 0);
+    for (int64_t i = 0; i < o->blocks && !isnan(largest); i++)
+        if (!(o->block[i].sum <= largest)) largest = o->block[i].sum;
     if (largest == 0 || !isfinite(largest)) return largest;
     int exponent;
     frexp(largest, &exponent);
     double down = ldexp(1, exponent > 1000 ? -1000 : exponent < -1000 ? 1000 : -exponent);
-    optim_for_blocks(o, sum_scaled_block, &down);
-    return sqrt(over_blocks(o, false)) / down;
+    return sqrt(sum_of_squares(o, down)) / down;
 }
 
 /* Logs a norm that is not finite, with the first parameter that is to blame, and clears all
@@ -84,13 +36,8 @@ static double norm_of(wf_optim *o)
 static void refuse(wf_optim *o, double norm)
 {
     const char *where = NULL;
-    for (int64_t i = 0; i < o->slots && !where; i++) {
-        const slot *s = &o->slot[i];
-        int64_t end = s->first + (s->count + OPTIM_BLOCK - 1) / OPTIM_BLOCK;
-        for (int64_t b = s->first; b < end && s->grad && !where; b++) {
-            if (!isfinite(o->sum[b])) where = wf_param_path(s->param);
-        }
-    }
+    for (const block *b = o->block; b < o->block + o->blocks && !where; b++)
+        if (!isfinite(b->sum)) where = wf_param_path(b->slot->param);
     if (!o->complained) {
         optim_complain("clip: the gradients' norm is %s%s%s; the step after it changes nothing",
                        isnan(norm) ? "nan" : "inf", where ? ", first in " : "", where ? where : "");
@@ -130,10 +77,10 @@ static double scale_to(wf_optim *o, double most, double norm)
         int exponent;
         frexp(norm, &exponent);
         first = ldexp(1, -exponent / 2);
-        optim_for_blocks(o, scale_block, &first);
+        optim_for_blocks(o, OPTIM_SCALE, first);
     }
     double by = most / (norm * first + 1e-6 * first);
-    optim_for_blocks(o, scale_block, &by);
+    optim_for_blocks(o, OPTIM_SCALE, by);
     return most;
 }
 
@@ -156,5 +103,5 @@ void wf_optim_clip_value(wf_optim *o, double most)
 {
     WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     if (!o || !limits(o, most) || optim_gather(o) == 0) return;
-    optim_for_blocks(o, limit_block, &most);
+    optim_for_blocks(o, OPTIM_LIMIT, most);
 }

@@ -28,7 +28,7 @@ void optim_complain(const char *format, ...)
     wf_log_line("%s", said.text);
 }
 
-/* Lays out the slots: parameters, places of blocks and, from `at` on, of buffers (NULL: only
+/* Lays out the slots: parameters, their blocks and, from `at` on, places of buffers (NULL: only
  * counts). False when they are more than can be counted. */
 static bool lay_out(wf_optim *o, char *at, int64_t *bytes)
 {
@@ -39,7 +39,7 @@ static bool lay_out(wf_optim *o, char *at, int64_t *bytes)
         int64_t size;
         s->dtype = value->dtype;
         s->count = wf_tensor_count(value);
-        s->first = o->blocks;
+        s->width = value->rank > 0 && value->dim[0] > 0 ? s->count / value->dim[0] : s->count;
         o->blocks += (s->count + OPTIM_BLOCK - 1) / OPTIM_BLOCK;
         if (!wf_size_mul(s->count, wf_dtype_size(s->dtype), &size) ||
             !wf_size_align(size, WF_ALIGNMENT, &size)) {
@@ -136,10 +136,10 @@ wf_optim *wf_optim_new(wf_module *module, const wf_optim_rule *rule, double lr, 
         return NULL;
     }
     if (o) {
-        o->sum = wf_alloc_zero((size_t)o->blocks * sizeof *o->sum);
+        o->block = wf_alloc_zero((size_t)o->blocks * sizeof *o->block);
         o->memory = wf_alloc_zero((size_t)bytes);
     }
-    if (!o || (o->blocks > 0 && !o->sum) || (bytes > 0 && !o->memory)) {
+    if (!o || (o->blocks > 0 && !o->block) || (bytes > 0 && !o->memory)) {
         wf_optim_free(o);
         wf_module_fail(module, "%s: out of memory for its buffers of %lld bytes", name,
                        (long long)bytes);
@@ -156,9 +156,40 @@ void wf_optim_free(wf_optim *o)
     wf_release(o->group);
     wf_release(o->trial);
     wf_release(o->memory);
-    wf_release(o->sum);
+    wf_release(o->block);
     wf_release(o->slot);
     wf_release(o);
+}
+
+/* ---- passes ---- */
+
+/* The blocks of a parameter that the rows in its list reach into. */
+static void add_blocks_of_rows(wf_optim *o, slot *s)
+{
+    int64_t end = 0; /* of the blocks so far */
+    for (int64_t i = 0; i < s->rows.n; i++) {
+        int64_t from = s->rows.row[i] * s->width, to = from + s->width;
+        for (int64_t at = from < end ? end : from / OPTIM_BLOCK * OPTIM_BLOCK; at < to; at = end) {
+            end = at + OPTIM_BLOCK;
+            o->block[o->blocks++] = (block){ .slot = s, .start = at, .row = i };
+        }
+    }
+}
+
+/* The blocks that a pass visits: one that looks at gradients, or one that moves what the rule
+ * does not leave alone. */
+static void add_blocks(wf_optim *o, bool moves)
+{
+    o->blocks = 0;
+    o->grain = moves ? 1 : OPTIM_LANES;
+    for (int64_t i = 0; i < o->slots; i++) {
+        slot *s = &o->slot[i];
+        const void *options = o->group[s->group].options;
+        bool by_rows = s->rows.row && (!moves || (o->rule.rows_only && o->rule.rows_only(options)));
+        if (s->grad && by_rows) add_blocks_of_rows(o, s);
+        for (int64_t at = 0; s->grad && !by_rows && at < s->count; at += OPTIM_BLOCK)
+            o->block[o->blocks++] = (block){ .slot = s, .start = at, .row = -1 };
+    }
 }
 
 int64_t optim_gather(wf_optim *o)
@@ -166,54 +197,46 @@ int64_t optim_gather(wf_optim *o)
     int64_t found = 0;
     for (int64_t i = 0; i < o->slots; i++) {
         slot *s = &o->slot[i];
-        const wf_tensor *grad = wf_param_grad(s->param);
-        s->grad = grad ? grad->data : NULL;
+        s->rows = wf_param_grad_rows(s->param);
+        s->grad = s->rows.grad ? s->rows.grad->data : NULL;
         s->value = wf_param_value(s->param)->data;
-        found += grad != NULL;
+        found += s->grad != NULL;
+    }
+    add_blocks(o, false);
+    return found;
+}
+
+/* Numbers start .. end - 1 of a block, and the row in the list that comes next. */
+typedef struct stretch {
+    int64_t start, end, row;
+} stretch;
+
+/* The next stretch of numbers to visit in a block. Rows that meet are one; where numbers are summed
+ * it takes whole groups of lanes, and so reads some zeros. */
+static bool next_stretch(const block *b, int64_t grain, stretch *at)
+{
+    const slot *s = b->slot;
+    const int64_t left = s->count - b->start, n = left < OPTIM_BLOCK ? left : OPTIM_BLOCK;
+    if (b->row < 0) {
+        at->start = at->end;
+        at->end = n;
+        return at->start < n;
+    }
+    bool found = false;
+    for (; at->row < s->rows.n; at->row++) {
+        int64_t from = s->rows.row[at->row] * s->width - b->start;
+        int64_t to = (from + s->width + grain - 1) / grain * grain;
+        from = from < 0 ? 0 : from / grain * grain;
+        if (from >= n || (found && from > at->end)) break;
+        if (!found) at->start = from;
+        at->end = to < n ? to : n;
+        found = true;
     }
     return found;
 }
 
-typedef struct pass {
-    wf_optim *optim;
-    optim_block_fn *fn;
-    void *context;
-} pass;
-
-static void run_blocks(void *context, int64_t begin, int64_t end)
+static void update(wf_optim *o, slot *s, int64_t start, int64_t n)
 {
-    const pass *p = context;
-    wf_optim *o = p->optim;
-    int64_t low = 0, high = o->slots; /* the last parameter that begins at or before `begin` */
-    while (high - low > 1) {
-        int64_t middle = low + (high - low) / 2;
-        if (o->slot[middle].first <= begin) {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    for (int64_t i = low, block = begin; block < end; i++) {
-        slot *s = &o->slot[i];
-        for (; block < end; block++) {
-            int64_t start = (block - s->first) * OPTIM_BLOCK;
-            if (start >= s->count) break;
-            int64_t n = s->count - start < OPTIM_BLOCK ? s->count - start : OPTIM_BLOCK;
-            if (s->grad) p->fn(o, s, start, n, block, p->context);
-        }
-    }
-}
-
-void optim_for_blocks(wf_optim *o, optim_block_fn *fn, void *context)
-{
-    wf_par_for(wf_threads(), o->blocks, OPTIM_GRAIN, run_blocks, &(pass){ o, fn, context });
-}
-
-static void update_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t block,
-                         void *context)
-{
-    (void)block;
-    (void)context;
     int64_t skip = start * wf_dtype_size(s->dtype);
     wf_optim_call call = {
         .dtype = s->dtype,
@@ -228,6 +251,38 @@ static void update_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t
     o->rule.update(&call);
 }
 
+typedef struct pass {
+    wf_optim *optim;
+    int loop;
+    double by;
+} pass;
+
+static void run_blocks(void *context, int64_t begin, int64_t end)
+{
+    const pass *p = context;
+    wf_optim *o = p->optim;
+    for (block *b = o->block + begin; b < o->block + end; b++) {
+        double lanes[OPTIM_LANES] = { 0 };
+        slot *s = b->slot;
+        for (stretch at = { .row = b->row }; next_stretch(b, o->grain, &at);) {
+            int64_t start = b->start + at.start, n = at.end - at.start;
+            void *grad = wf_element(s->dtype, s->grad, start);
+            if (p->loop == OPTIM_UPDATE)
+                update(o, s, start, n);
+            else
+                optim_kernels(s->dtype)->loop[p->loop](n, grad, p->by, lanes);
+        }
+        for (int half = OPTIM_LANES / 2; half > 0; half /= 2)
+            for (int k = 0; k < half; k++) lanes[k] += lanes[k + half];
+        b->sum = lanes[0];
+    }
+}
+
+void optim_for_blocks(wf_optim *o, int loop, double by)
+{
+    wf_par_for(wf_threads(), o->blocks, OPTIM_GRAIN, run_blocks, &(pass){ o, loop, by });
+}
+
 /* ---- gradients that would spoil the weights ---- */
 
 double optim_largest(const wf_optim *o, wf_dtype dtype)
@@ -236,12 +291,9 @@ double optim_largest(const wf_optim *o, wf_dtype dtype)
     return o->rule.squares ? sqrt(largest) : largest;
 }
 
-static void look_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t block, void *context)
+static bool found_good(const slot *s)
 {
-    (void)context;
-    if (s->found_good == wf_param_grad_version(s->param)) return;
-    const void *x = wf_element(s->dtype, s->grad, start);
-    o->sum[block] = optim_kernels(s->dtype)->largest(n, x);
+    return s->found_good == wf_param_grad_version(s->param);
 }
 
 /* The first parameter with a gradient that the rule cannot take; NULL: there is none. What
@@ -249,29 +301,20 @@ static void look_block(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t b
 static const slot *first_bad(wf_optim *o)
 {
     bool all_good = true;
-    for (int64_t i = 0; i < o->slots && all_good; i++) {
-        const slot *s = &o->slot[i];
-        all_good = !s->grad || s->found_good == wf_param_grad_version(s->param);
-    }
+    for (int64_t i = 0; i < o->slots && all_good; i++)
+        all_good = !o->slot[i].grad || found_good(&o->slot[i]);
     if (all_good) return NULL;
-    memset(o->sum, 0, (size_t)o->blocks * sizeof *o->sum);
-    optim_for_blocks(o, look_block, NULL);
-    for (int64_t i = 0; i < o->slots; i++) {
-        const slot *s = &o->slot[i];
-        int64_t end = s->first + (s->count + OPTIM_BLOCK - 1) / OPTIM_BLOCK;
-        double largest = optim_largest(o, s->dtype);
-        for (int64_t b = s->first; b < end; b++)
-            if (!(o->sum[b] <= largest)) return s;
-    }
+    optim_for_blocks(o, OPTIM_LARGEST, 0);
+    for (const block *b = o->block; b < o->block + o->blocks; b++)
+        if (!found_good(b->slot) && !(b->sum <= optim_largest(o, b->slot->dtype))) return b->slot;
     return NULL;
 }
 
 static void refuse(wf_optim *o, const slot *s)
 {
     double largest = optim_largest(o, s->dtype), bad = 0;
-    const wf_tensor *grad = wf_param_grad(s->param);
     for (int64_t i = 0; i < s->count; i++) {
-        bad = wf_tensor_at(grad, i);
+        bad = wf_tensor_at(s->rows.grad, i);
         if (!(fabs(bad) <= largest)) break;
     }
     if (!o->complained_grad) {
@@ -304,7 +347,8 @@ bool wf_optim_step(wf_optim *o)
         slot *s = &o->slot[i];
         s->steps += s->grad && s->steps < INT64_MAX;
     }
-    optim_for_blocks(o, update_block, NULL);
+    add_blocks(o, true);
+    optim_for_blocks(o, OPTIM_UPDATE, 0);
     for (int64_t i = 0; i < o->slots; i++) {
         if (!o->slot[i].grad) continue;
         wf_param_changed(o->slot[i].param);

@@ -43,7 +43,10 @@ struct wf_optim_rule {
     bool (*check)(const wf_optim_rule *rule, const void *options, wf_error *error);
     /* Element-wise: any stretch may be done on its own, by any thread. */
     void (*update)(const wf_optim_call *c);
-    const void *reserved[4];
+    /* With these options, are numbers whose gradient is 0 left as they are, buffers too? Then of a
+     * gradient that is known by rows (wf_param_grad_rows) only these are updated. NULL: no. */
+    bool (*rows_only)(const void *options);
+    const void *reserved[3];
 };
 
 /* An optimiser of the parameters that the module has now, with its buffers; options are copied,
@@ -63,19 +66,20 @@ WF_API void wf_optim_free(wf_optim *optim);
 typedef struct wf_sgd_options {
     double lr /* 1e-3 */, momentum, dampening, weight_decay;
     bool nesterov, maximize;                       /* Nesterov wants momentum and no dampening */
+    bool lazy;                                     /* see below, as of the others */
     const char *rule;                              /* whose defaults they began as */
     const void *reserved[4];
 } wf_sgd_options;
 typedef struct wf_rmsprop_options {
     double lr /* 1e-2 */, alpha /* 0.99 */, eps /* 1e-8 */, momentum, weight_decay;
-    bool centered;
+    bool centered, lazy;
     const char *rule;
     const void *reserved[4];
 } wf_rmsprop_options;
 typedef struct wf_adam_options {
     double lr /* 1e-3 */, beta1 /* 0.9 */, beta2 /* 0.999 */, eps /* 1e-8 */;
     double weight_decay /* 0; of AdamW 1e-2 */;
-    bool amsgrad;
+    bool amsgrad, lazy;
     const char *rule;
     const void *reserved[4];
 } wf_adam_options;
@@ -84,6 +88,13 @@ WF_API wf_sgd_options wf_sgd_defaults(void);
 WF_API wf_rmsprop_options wf_rmsprop_defaults(void);
 WF_API wf_adam_options wf_adam_defaults(void);
 WF_API wf_adamw_options wf_adamw_defaults(void);
+/* `lazy`: in a table that was only looked up in by ids (see wf_param_grad_rows) a step moves the
+ * rows that were named, with their buffers, and no others, at the price of these rows alone. What
+ * momentum or Adam's averages would have done to the others in the meantime is left out, and not
+ * made up for: the update is another one, that of PyTorch's SparseAdam and TensorFlow's LazyAdam
+ * (steps are counted per parameter, as there; eps stands where it does in Adam). It excludes
+ * weight_decay, as there, which would move every row. Where the gradient is not known by rows
+ * nothing is different, and SGD without momentum and weight_decay is lazy by nature. */
 /* Stochastic gradient descent, Sutskever et al. 2013; RMSProp, Tieleman and Hinton 2012
  * (centered: Graves 2013, its variance never below zero); Adam, Kingma and Ba 2015 (amsgrad:
  * Reddi et al. 2018); AdamW, Loshchilov and Hutter 2019: in PyTorch's formulas. A root is never

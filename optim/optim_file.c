@@ -164,9 +164,11 @@ static bool read_options(loading *l)
         if (!wf_archive_meta_number(l->archive, l->key, &l->lr[i]) || !optim_is_rate(l->lr[i]))
             return say(l, "'%s' is no learning rate in the file", l->key);
         for (const wf_optim_option *p = o->rule.options; p && p->name; p++) {
-            double value;
+            double value = 0;
             wf_format(l->key, l->key_bytes, "%sgroup%d.%s", l->prefix, i, p->name);
-            if (!wf_archive_meta_number(l->archive, l->key, &value) ||
+            /* A flag that the file does not know is off: files of before it was there. */
+            bool unknown = p->flag && !wf_archive_meta(l->archive, l->key);
+            if ((!unknown && !wf_archive_meta_number(l->archive, l->key, &value)) ||
                 (p->flag && value != 0 && value != 1))
                 return say(l, "'%s' is no %s in the file", l->key, p->flag ? "flag" : "number");
             optim_option_set(p, options, value);

@@ -14,14 +14,24 @@ enum { OPTIM_BLOCK = 4096, OPTIM_GRAIN = 4 };
 typedef struct slot {
     wf_var *param;
     const char *path;                              /* as seen from the optimiser's module */
-    int64_t count, first;                          /* numbers in it; its first block */
+    int64_t count;                                 /* numbers in it */
     int64_t steps;                                 /* updates so far */
     uint64_t found_good;                           /* version of the gradient that clipping saw */
     wf_dtype dtype;
     int group;
     char *value, *grad;                            /* during a pass; grad NULL: it has none */
+    wf_grad_rows rows;                             /* of the gradient that are known; width: of one */
+    int64_t width;
     wf_tensor state[WF_OPTIM_STATES];
 } slot;
+
+/* A block that a pass visits: up to OPTIM_BLOCK numbers of a parameter from `start` on. */
+typedef struct block {
+    slot *slot;
+    int64_t start;
+    int64_t row;                                   /* the first in the list that is in it; -1: all */
+    double sum;
+} block;
 
 /* Parameters with options of their own. */
 typedef struct group {
@@ -38,22 +48,23 @@ struct wf_optim {
     void *memory;                                  /* all state buffers */
     void *trial;                                   /* options that are being looked at */
     int64_t steps;
-    int64_t slots, blocks;
+    int64_t slots, blocks;                         /* blocks: that the pass visits */
+    int64_t grain;                                 /* stretches of rows end at multiples of it */
     slot *slot;
-    double *sum;                                   /* one per block */
+    block *block;                                  /* room for all there are */
     bool complained;                               /* of a norm that is not finite */
     bool complained_most;                          /* of a limit that is none */
     bool complained_grad;                          /* of a gradient that is not finite */
 };
 
-/* Calls fn for every block of every parameter that has a gradient: numbers start .. start + n -
- * 1 of s; block counts over all. */
-typedef void optim_block_fn(wf_optim *o, slot *s, int64_t start, int64_t n, int64_t block,
-                            void *context);
-void optim_for_blocks(wf_optim *o, optim_block_fn *fn, void *context);
-
-/* Looks up values and gradients for a pass; how many parameters have a gradient. */
+/* Looks up values and gradients for passes; how many parameters have a gradient. Of those that
+ * are known by rows only these are visited: the blocks and lanes that their numbers are summed in
+ * are those of the whole. */
 int64_t optim_gather(wf_optim *o);
+
+/* Runs one of the loops of optim/kernels.h over every stretch of numbers to visit, by several
+ * threads. A block's sum becomes that of its lanes. */
+void optim_for_blocks(wf_optim *o, int loop, double by);
 
 /* The largest gradient that the rule can take in a parameter of this dtype. */
 double optim_largest(const wf_optim *o, wf_dtype dtype);

@@ -45,17 +45,20 @@ static const char sgd[] = "sgd", rmsprop[] = "rmsprop", adam[] = "adam", adamw[]
 static const wf_optim_option sgd_options[] = {
     IN(wf_sgd_options, momentum, 0, ANY),     IN(wf_sgd_options, dampening, 0, 0),
     IN(wf_sgd_options, weight_decay, 0, ANY), FLAG(wf_sgd_options, nesterov),
-    FLAG(wf_sgd_options, maximize),           { .name = NULL },
+    FLAG(wf_sgd_options, maximize),           FLAG(wf_sgd_options, lazy),
+    { .name = NULL },
 };
 static const wf_optim_option rmsprop_options[] = {
     IN(wf_rmsprop_options, alpha, 0, 1),      IN(wf_rmsprop_options, eps, 0, ANY),
     IN(wf_rmsprop_options, momentum, 0, ANY), IN(wf_rmsprop_options, weight_decay, 0, ANY),
-    FLAG(wf_rmsprop_options, centered),       { .name = NULL },
+    FLAG(wf_rmsprop_options, centered),       FLAG(wf_rmsprop_options, lazy),
+    { .name = NULL },
 };
 static const wf_optim_option adam_options[] = {
     IN(wf_adam_options, beta1, 0, 1), IN(wf_adam_options, beta2, 0, 1),
     IN(wf_adam_options, eps, 0, ANY), IN(wf_adam_options, weight_decay, 0, ANY),
-    FLAG(wf_adam_options, amsgrad),   { .name = NULL },
+    FLAG(wf_adam_options, amsgrad),   FLAG(wf_adam_options, lazy),
+    { .name = NULL },
 };
 
 /* Has the rule the buffer that an option which is on works in? */
@@ -68,6 +71,32 @@ static bool has(const wf_optim_rule *rule, const char *option, bool on, const ch
                         rule->name, option, state);
 }
 
+/* Decay moves every row of a table. */
+static bool lazy_fits(const wf_optim_rule *rule, bool lazy, double decay, wf_error *error)
+{
+    if (!lazy || decay == 0) return true;
+    return wf_error_set(error,
+                        "%s: .lazy moves only rows that were looked up, and .weight_decay of %g "
+                        "would move all",
+                        rule->name, decay);
+}
+
+static bool rows_only_sgd(const void *options)
+{
+    const wf_sgd_options *o = options;
+    return o->lazy || (o->momentum == 0 && o->weight_decay == 0);
+}
+
+static bool rows_only_rmsprop(const void *options)
+{
+    return ((const wf_rmsprop_options *)options)->lazy;
+}
+
+static bool rows_only_adam(const void *options)
+{
+    return ((const wf_adam_options *)options)->lazy;
+}
+
 static bool check_sgd(const wf_optim_rule *rule, const void *options, wf_error *error)
 {
     const wf_sgd_options *o = options;
@@ -75,20 +104,23 @@ static bool check_sgd(const wf_optim_rule *rule, const void *options, wf_error *
         return wf_error_set(
             error, "sgd: .nesterov wants .momentum above 0 and .dampening 0; they are %g and %g",
             o->momentum, o->dampening);
-    return has(rule, "momentum", o->momentum > 0, "momentum_buffer", error);
+    return lazy_fits(rule, o->lazy, o->weight_decay, error) &&
+           has(rule, "momentum", o->momentum > 0, "momentum_buffer", error);
 }
 
 static bool check_rmsprop(const wf_optim_rule *rule, const void *options, wf_error *error)
 {
     const wf_rmsprop_options *o = options;
-    return has(rule, "momentum", o->momentum > 0, "momentum_buffer", error) &&
+    return lazy_fits(rule, o->lazy, o->weight_decay, error) &&
+           has(rule, "momentum", o->momentum > 0, "momentum_buffer", error) &&
            has(rule, "centered", o->centered, "grad_avg", error);
 }
 
 static bool check_adam(const wf_optim_rule *rule, const void *options, wf_error *error)
 {
     const wf_adam_options *o = options;
-    return has(rule, "amsgrad", o->amsgrad, "max_exp_avg_sq", error);
+    return lazy_fits(rule, o->lazy, o->weight_decay, error) &&
+           has(rule, "amsgrad", o->amsgrad, "max_exp_avg_sq", error);
 }
 
 /* ---- the rows ---- */
@@ -97,19 +129,20 @@ static bool check_adam(const wf_optim_rule *rule, const void *options, wf_error 
 #define SGD(n, ...)                                                                                \
     {                                                                                              \
         .name = sgd, .states = (n), .state_names = { __VA_ARGS__ }, .options = sgd_options,        \
-        .options_size = sizeof(wf_sgd_options), .check = check_sgd, .update = update_sgd           \
+        .options_size = sizeof(wf_sgd_options), .check = check_sgd, .update = update_sgd,          \
+        .rows_only = rows_only_sgd                                                                 \
     }
 #define RMSPROP(n, ...)                                                                            \
     {                                                                                              \
         .name = rmsprop, .states = (n), .state_names = { "square_avg", __VA_ARGS__ },              \
         .options = rmsprop_options, .options_size = sizeof(wf_rmsprop_options), .squares = true,   \
-        .check = check_rmsprop, .update = update_rmsprop                                           \
+        .check = check_rmsprop, .update = update_rmsprop, .rows_only = rows_only_rmsprop           \
     }
 #define ADAM(rule, n, ...)                                                                         \
     {                                                                                              \
         .name = rule, .states = (n), .state_names = { "exp_avg", "exp_avg_sq", __VA_ARGS__ },      \
         .options = adam_options, .options_size = sizeof(wf_adam_options), .squares = true,         \
-        .check = check_adam, .update = update_##rule                                               \
+        .check = check_adam, .update = update_##rule, .rows_only = rows_only_adam                  \
     }
 
 static const wf_optim_rule sgd_rules[2] = { SGD(0, NULL), SGD(1, "momentum_buffer") };
