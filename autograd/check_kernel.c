@@ -386,10 +386,37 @@ static bool check_single(op_check *k)
                         16 * unit * (sum + 2));
 }
 
+static bool is_named(const check_case *c, int64_t row)
+{
+    for (int64_t j = 0; j < c->in_count[1]; j++)
+        if ((int64_t)c->value[1][j] == row) return true;
+    return false;
+}
+
+/* What only rows that ids name add to is looked at nowhere else. */
+static bool check_named_rows(op_check *k)
+{
+    const check_case *c = &k->c;
+    if (!(c->op->flags & WF_OP_SPARSE)) return true;
+    if (c->n_in < 2 || !c->given[1] || c->differs[1] || c->in_shape[0].rank < 1)
+        return check_fail(k->report, "%s: WF_OP_SPARSE says that ids, input 1, name rows of input 0",
+                          c->who);
+    int64_t rows = c->in_shape[0].dim[0];
+    for (int64_t i = 0; i < c->in_count[0]; i++) {
+        int64_t row = i / (c->in_count[0] / rows);
+        if (k->gradient[c->column[0] + i] != 0 && !is_named(c, row))
+            return check_fail(k->report,
+                              "%s: backward adds to row %lld of input 0, which no id of input 1 "
+                              "names, against WF_OP_SPARSE",
+                              c->who, (long long)row);
+    }
+    return true;
+}
+
 bool check_handed_over(op_check *k)
 {
     double worst = k->report->worst;
     if (!check_threads(k) || !check_layouts_all(k) || !check_single(k)) return false;
     k->report->worst = worst; /* single precision is no measure of a derivative */
-    return !k->sweeps || (check_subsets(k) && check_declared_reads(k));
+    return !k->sweeps || (check_subsets(k) && check_declared_reads(k) && check_named_rows(k));
 }

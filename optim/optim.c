@@ -237,17 +237,17 @@ static bool next_stretch(const block *b, int64_t grain, stretch *at)
 
 static void update(wf_optim *o, slot *s, int64_t start, int64_t n)
 {
-    int64_t skip = start * wf_dtype_size(s->dtype);
     wf_optim_call call = {
         .dtype = s->dtype,
         .n = n,
-        .value = s->value + skip,
-        .grad = s->grad + skip,
+        .value = wf_element(s->dtype, s->value, start),
+        .grad = wf_element(s->dtype, s->grad, start),
         .step = s->steps,
         .lr = o->group[s->group].lr,
         .options = o->group[s->group].options,
     };
-    for (int k = 0; k < o->rule.states; k++) call.state[k] = (char *)s->state[k].data + skip;
+    for (int k = 0; k < o->rule.states; k++)
+        call.state[k] = wf_element(s->dtype, s->state[k].data, start);
     o->rule.update(&call);
 }
 

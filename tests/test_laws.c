@@ -174,6 +174,20 @@ TEST(a_backward_that_makes_something_of_no_cotangent_is_told)
              "toy, sample 'matrix': backward without any cotangent: input 0 at (0, 0): it 1");
 }
 
+/* ---- rows that ids name ---- */
+
+TEST(a_row_whose_gradient_goes_elsewhere_than_its_ids_say_is_told)
+{
+    wf_op op = *wf_op_named("cross_entropy"); /* whose ids name columns */
+    must_pass(&op);
+    op.flags |= WF_OP_SPARSE;
+    must_fail(&op, "cross_entropy, sample 'time and batch': backward adds to row ");
+    op = toy();
+    op.flags |= WF_OP_SPARSE;
+    must_fail(&op, "toy, sample 'matrix': WF_OP_SPARSE says that ids, input 1, name rows of input "
+                   "0");
+}
+
 /* ---- graphs of some gradients, from some outputs ---- */
 
 static void gradient_all_or_nothing(wf_tape *t, const wf_gradient *g)

@@ -117,6 +117,7 @@ static void reading_params(void)
     wf_module_clear_grads(now.tree);
     QUIET(!wf_param_frozen(NULL) && !wf_param_frozen(x));
     QUIET(wf_param_grad_version(NULL) == 0 && wf_param_grad_version(x) == 0);
+    QUIET(!wf_param_grad_rows(NULL).grad && !wf_param_grad_rows(x).grad);
     QUIET(wf_module_param_count(NULL) == 0 && wf_module_weights(NULL) == 0);
     QUIET(wf_module_param_count(now.tree) == 0 && wf_module_weights(now.tree) == 0);
     char text[8] = "before";
@@ -681,6 +682,7 @@ static const misuse table[] = {
     { OF(wf_param_grad), reading_params },
     { OF(wf_param_clear_grad), reading_params },
     { OF(wf_param_grad_version), reading_params },
+    { OF(wf_param_grad_rows), reading_params },
     { OF(wf_param_freeze), reading_params },
     { OF(wf_param_frozen), reading_params },
     { OF(wf_module_freeze), reading_params },
