@@ -68,7 +68,6 @@ typedef struct application {
     bool wants;  /* one of the inputs leads to a gradient */
     wf_var *out; /* side by side */
     node *node;  /* behind them, then its inputs and its attributes; NULL: nothing is recorded */
-    int64_t bytes[WF_OP_OUTPUTS]; /* of their values */
     int64_t scratch_forward, scratch_backward;
 } application;
 
@@ -169,7 +168,7 @@ INLINE bool shape(wf_tape *t, application *a, int n_out)
             return form_refused(t, op, i, &form[i]);
         if (n_out > 1) a->out[i].value = form[i];
         var_root(t, &a->out[i]);
-        if (!form_settle(&a->out[i].value, &a->bytes[i]))
+        if (!form_settle(&a->out[i].value, &a->out[i].bytes))
             return var_too_large(t, &a->out[i], op->name);
     }
     return true;
@@ -186,10 +185,11 @@ INLINE bool goes(const application *a, int i)
 INLINE bool allocate(wf_tape *t, const application *a, int n_out)
 {
     for (int i = 0; i < n_out; i++) {
+        wf_var *v = &a->out[i];
         if (!goes(a, i)) {
-            if (!var_memory(t, &a->out[i], a->op->name, a->bytes[i])) return false;
-        } else if (!(a->out[i].value.data = pool_take(&t->grads, a->bytes[i]))) {
-            tape_fail_oom(t, a->op->name, a->bytes[i]);
+            if (!var_memory(t, v, a->op->name)) return false;
+        } else if (!(v->value.data = pool_take(&t->grads, v->bytes))) {
+            tape_fail_oom(t, a->op->name, v->bytes);
             return false;
         }
     }
@@ -201,7 +201,7 @@ INLINE void give_back(wf_tape *t, const application *a, int n_out)
     for (int i = a->op->outputs; i < n_out; i++) {
         wf_tensor *x = &a->out[i].value;
         if (!goes(a, i)) continue;
-        pool_give(&t->grads, x->data, a->bytes[i]);
+        pool_give(&t->grads, x->data, a->out[i].bytes);
         x->data = NULL;
     }
 }
@@ -313,11 +313,7 @@ node *node_record(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], wf_
 bool node_allocate(wf_tape *t, node *n)
 {
     application a = { .op = n->op, .node = n, .out = n->out };
-    for (int i = 0; i < n->n_out; i++) {
-        const wf_tensor *x = &n->out[i].value;
-        a.bytes[i] = wf_tensor_count(x) * wf_dtype_size(x->dtype);
-        n->out[i].flags &= ~(uint32_t)VAR_TRACED;
-    }
+    for (int i = 0; i < n->n_out; i++) n->out[i].flags &= ~(uint32_t)VAR_TRACED;
     return allocate(t, &a, n->n_out);
 }
 
@@ -352,7 +348,7 @@ INLINE bool apply(wf_tape *t, application *a, int n_out, wf_var *const given[])
     if (!take(t, a, n_out, t->mode != WF_INFER || t->tracing) || !enter(t, a, given) ||
         !shape(t, a, n_out))
         return false;
-    if (t->tracing ? !trace_outputs(t, a->op->name, n_out, a->out, a->bytes)
+    if (t->tracing ? !trace_outputs(t, a->op->name, n_out, a->out)
                    : !(allocate(t, a, n_out) && run(t, a, n_out)))
         return false;
     if (a->node) record(t, a, n_out);

@@ -163,10 +163,6 @@ void arena_return(arena *a, const uint64_t place[3])
     a->before = (int64_t)place[2] - (at - chunk_begin(c));
 }
 
-struct pool_block {
-    pool_block *next;
-};
-
 /* A block's class, and its size: multiples of 64 up to 512, then eight to each doubling. All free
  * blocks of a class are one list, so that to take and to give is one step however many sizes a
  * tape has seen. */
@@ -184,7 +180,7 @@ static int pool_class(int64_t bytes, int64_t *size)
     return 8 * shift + (int)eighths - 1;
 }
 
-void *pool_take(pool *p, int64_t bytes)
+void *pool_take_more(pool *p, int64_t bytes)
 {
     if (bytes > INT64_MAX / 4) return NULL;
     int64_t size;
@@ -195,7 +191,7 @@ void *pool_take(pool *p, int64_t bytes)
     return block;
 }
 
-void pool_give(pool *p, void *block, int64_t bytes)
+void pool_give_more(pool *p, void *block, int64_t bytes)
 {
     int64_t size;
     pool_block **bucket = &p->free[pool_class(bytes, &size)], *b = block;

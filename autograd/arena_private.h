@@ -2,6 +2,8 @@
 #ifndef WEFT_AUTOGRAD_ARENA_PRIVATE_H
 #define WEFT_AUTOGRAD_ARENA_PRIVATE_H
 
+#include "tensor/limits.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -63,8 +65,40 @@ typedef struct pool {
     pool_block *free[POOL_CLASSES];
 } pool;
 
-void *pool_take(pool *p, int64_t bytes);
-void pool_give(pool *p, void *block, int64_t bytes);
+struct pool_block {
+    pool_block *next;
+};
+
+void *pool_take_more(pool *p, int64_t bytes);
+void pool_give_more(pool *p, void *block, int64_t bytes);
+
+/* Of a small block the class is a division: the ways of a tiny op. */
+enum { POOL_UNIT = WF_ALIGNMENT, POOL_SMALL = 8 * POOL_UNIT };
+static inline pool_block **pool_small(pool *p, int64_t bytes)
+{
+    if (ARENA_WATCHED || bytes <= 0 || bytes > POOL_SMALL) return NULL;
+    return &p->free[(bytes - 1) / POOL_UNIT];
+}
+
+static inline void *pool_take(pool *p, int64_t bytes)
+{
+    pool_block **bucket = pool_small(p, bytes), *block = bucket ? *bucket : NULL;
+    if (!block) return pool_take_more(p, bytes);
+    *bucket = block->next;
+    return block;
+}
+
+static inline void pool_give(pool *p, void *block, int64_t bytes)
+{
+    pool_block **bucket = pool_small(p, bytes), *b = block;
+    if (!bucket) {
+        pool_give_more(p, block, bytes);
+        return;
+    }
+    b->next = *bucket;
+    *bucket = b;
+}
+
 void pool_reset(pool *p);
 
 /* A growing array that lives as long as its tape. */

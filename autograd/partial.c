@@ -14,11 +14,6 @@ struct partials {
     void *level[LEVELS]; /* level k: the sum of 2^k folds, or NULL */
 };
 
-static int64_t var_bytes(const wf_var *v)
-{
-    return wf_tensor_count(&v->value) * wf_dtype_size(v->value.dtype);
-}
-
 static void zero_part(void *context, int64_t begin, int64_t end)
 {
     memset((char *)context + begin, 0, (size_t)(end - begin));
@@ -46,7 +41,7 @@ void *grad_new(wf_tape *t, int64_t bytes)
 bool grad_begin(wf_tape *t, wf_var *root)
 {
     imported *of = root->flags & VAR_LANDS ? (imported *)root : NULL;
-    if (!of || of->swept) return (root->grad = grad_new(t, var_bytes(root))) != NULL;
+    if (!of || of->swept) return (root->grad = grad_new(t, root->bytes)) != NULL;
     if (!(of->swept = param_grad_take(t, of->param))) return false;
     root->grad = of->swept->whole.data;
     return true;
@@ -59,7 +54,7 @@ void grad_give(wf_tape *t, wf_var *root)
         param_grad_give(of->param, of->swept);
         of->swept = NULL;
     } else {
-        pool_give(&t->grads, root->grad, var_bytes(root));
+        pool_give(&t->grads, root->grad, root->bytes);
     }
     root->grad = NULL;
 }
@@ -77,7 +72,7 @@ static void *join(wf_tape *t, const wf_var *root, void *earlier, void *later)
     sum.data = earlier;
     more.data = later;
     wf_tensor_accumulate(&more, &sum, 1, t->threads);
-    pool_give(&t->grads, later, var_bytes(root));
+    pool_give(&t->grads, later, root->bytes);
     return earlier;
 }
 

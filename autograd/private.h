@@ -29,9 +29,10 @@ enum {
 struct wf_var {
     wf_tensor value;
     wf_tape *tape;            /* NULL for a parameter */
-    wf_var *root;             /* the var whose memory a view looks into; itself if it is none */
+    wf_var *root;             /* whose memory a view looks into, row-major; itself if it is none */
     node *producer;           /* NULL: a leaf, a constant, a parameter */
     uint64_t epoch;           /* the tape's when it was made */
+    int64_t bytes;            /* roots: of the value, and of a gradient */
     uint32_t flags;
     uint32_t gathered;        /* roots, during a sweep: contributions in grad, in parts of UNIT */
     union {
@@ -44,8 +45,6 @@ struct wf_var {
         partials *partials;   /* roots, during a sweep over kernels: sums that wait beside grad */
     };
 };
-
-/* Every root's value is row-major, so a view's place in the gradient is its place in the value. */
 
 struct node {
     const wf_op *op;
@@ -172,7 +171,8 @@ wf_var *alias_new(wf_tape *t, wf_var *x);
  * name) in *error, if a number in it is none that the engine can count on. */
 bool row_sound(const wf_op *op, wf_error *error);
 /* Adds a node for a var that is there to the tape. NULL after failing it. */
-node *node_record(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], wf_var *out, const void *attr);
+node *node_record(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], wf_var *out,
+                  const void *attr);
 /* Makes strides row-major; false if the size does not fit. */
 bool tensor_settle(wf_tensor *x, int64_t *bytes);
 void tape_fail_oom(wf_tape *t, const char *who, int64_t bytes);

@@ -121,21 +121,23 @@ static bool meets(desk *d, const node *n, int i)
 
 /* ---- one node ---- */
 
+/* What input v counts for of GRAD_UNIT. */
+static uint32_t part_of(const node *n, const wf_var *v)
+{
+    double whole = (double)wf_tensor_count(&v->root->value), given = 0;
+    double share = (double)wf_tensor_count(&v->value) / whole;
+    for (int i = 0; i < n->op->outputs; i++) given += (double)wf_tensor_count(&n->out[i].value);
+    if (n->op->flags & WF_OP_SPARSE && share > given / (8 * whole)) share = given / (8 * whole);
+    return share < 1 ? (uint32_t)(share * GRAD_UNIT) + 1 : GRAD_UNIT;
+}
+
 /* Counts what the kernel is about to add to a gradient; true once it is time to put that aside. An
  * op that ids send to few places does not add to a whole gradient: what it counts for is as much
  * less as it has less to hand on. */
-static bool counted(const node *n, const wf_var *v)
+static inline bool counted(const node *n, const wf_var *v)
 {
     wf_var *root = v->root;
-    if (v == root && !(n->op->flags & WF_OP_SPARSE)) {
-        root->gathered += GRAD_UNIT;
-    } else {
-        double whole = (double)wf_tensor_count(&root->value), given = 0;
-        double share = (double)wf_tensor_count(&v->value) / whole;
-        for (int i = 0; i < n->op->outputs; i++) given += (double)wf_tensor_count(&n->out[i].value);
-        if (n->op->flags & WF_OP_SPARSE && share > given / (8 * whole)) share = given / (8 * whole);
-        root->gathered += share < 1 ? (uint32_t)(share * GRAD_UNIT) + 1 : GRAD_UNIT;
-    }
+    root->gathered += v == root && !(n->op->flags & WF_OP_SPARSE) ? GRAD_UNIT : part_of(n, v);
     return root->gathered >= GRAD_RUN * GRAD_UNIT;
 }
 
@@ -209,8 +211,9 @@ static bool inputs_finite(const wf_tape *t, const node *n, const desk *d)
     return true;
 }
 
-/* One node backwards. */
-static bool node_backward(wf_tape *t, node *n, desk *d, const node **culprit)
+/* One node of n_out outputs backwards. */
+static inline __attribute__((always_inline)) bool node_backward(wf_tape *t, node *n, int n_out,
+                                                                desk *d, const node **culprit)
 {
     if (!n->op->backward) {
         wf_fail(t, "%s: its row has no backward", n->op->name);
@@ -218,7 +221,7 @@ static bool node_backward(wf_tape *t, node *n, desk *d, const node **culprit)
     }
     const wf_tensor *out[WF_OP_OUTPUTS], *gout[WF_OP_OUTPUTS];
     wf_tensor gout_form[WF_OP_OUTPUTS];
-    for (int i = 0; i < n->n_out; i++) {
+    for (int i = 0; i < n_out; i++) {
         wf_var *v = &n->out[i];
         out[i] = &v->value;
         gout[i] = NULL;
@@ -230,7 +233,7 @@ static bool node_backward(wf_tape *t, node *n, desk *d, const node **culprit)
     if (!gradients_in(t, n, d, &apart)) return false;
     wf_call c = { .op = n->op,
                   .n_in = n->n_in,
-                  .n_out = n->n_out,
+                  .n_out = n_out,
                   .in = d->in,
                   .out = out,
                   .gout = gout,
@@ -255,9 +258,16 @@ static bool node_backward(wf_tape *t, node *n, desk *d, const node **culprit)
     if (apart && !fold_in(t, n, d)) return false;
     for (int i = 0; d->full && i < n->n_in; i++)
         if (d->wanted[i] && !grad_fold(t, n->in[i]->root)) return false;
-    for (int i = 0; i < n->n_out; i++)
+    for (int i = 0; i < n_out; i++)
         if (n->out[i].grad && !(n->out[i].flags & VAR_HELD)) grad_drop(t, &n->out[i]);
     return true;
+}
+
+/* By far the most have one: their loops over outputs are none. */
+static bool node_of_few(wf_tape *t, node *n, desk *d, const node **culprit)
+{
+    return n->n_out == 1 ? node_backward(t, n, 1, d, culprit)
+                         : node_backward(t, n, n->n_out, d, culprit);
 }
 
 /* A node of so many inputs has its arrays from the pool. */
@@ -277,7 +287,7 @@ static bool node_of_many(wf_tape *t, node *n, const node **culprit)
     d.in = (const wf_tensor **)(d.gin + n->n_in);
     d.wanted = d.in + n->n_in;
     d.previous = (int32_t *)(d.wanted + n->n_in);
-    bool ok = node_backward(t, n, &d, culprit);
+    bool ok = node_backward(t, n, n->n_out, &d, culprit);
     if (epoch_good(t, epoch)) pool_give(&t->grads, d.table, bytes);
     return ok;
 }
@@ -292,7 +302,7 @@ static bool sweep_nodes(wf_tape *t, node *from, const node **culprit)
         bool arrived = false;
         for (int i = 0; i < n->op->outputs && !arrived; i++) arrived = grad_arrived(&n->out[i]);
         if (!arrived) continue;
-        if (!(n->n_in <= FEW ? node_backward(t, n, &d, culprit) : node_of_many(t, n, culprit)))
+        if (!(n->n_in <= FEW ? node_of_few(t, n, &d, culprit) : node_of_many(t, n, culprit)))
             return false;
     }
     return true;

@@ -45,12 +45,7 @@ static inline bool grad_view(wf_tape *t, wf_var *v, wf_tensor *out)
 {
     wf_var *root = v->root;
     if (!root->grad && !grad_begin(t, root)) return false;
-    out->dtype = v->value.dtype;
-    out->rank = v->value.rank;
-    for (int i = 0; i < v->value.rank; i++) {
-        out->dim[i] = v->value.dim[i];
-        out->stride[i] = v->value.stride[i];
-    }
+    *out = v->value;
     out->data = (char *)root->grad + ((char *)v->value.data - (char *)root->value.data);
     return true;
 }

@@ -261,10 +261,11 @@ bool var_too_large(wf_tape *t, const wf_var *v, const char *who)
 static bool var_begin(wf_tape *t, wf_var *v, const char *who)
 {
     var_root(t, v);
-    if (v->value.data) return true;
-    int64_t bytes;
-    if (!tensor_settle(&v->value, &bytes)) return var_too_large(t, v, who);
-    return var_memory(t, v, who, bytes);
+    if (v->value.data) {
+        v->bytes = wf_tensor_count(&v->value) * wf_dtype_size(v->value.dtype);
+        return true;
+    }
+    return tensor_settle(&v->value, &v->bytes) ? var_memory(t, v, who) : var_too_large(t, v, who);
 }
 
 wf_var *var_new(wf_tape *t, const char *who, const wf_tensor *value)

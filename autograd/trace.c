@@ -29,14 +29,14 @@ bool trace_end(wf_tape *t, trace *r)
     return wf_tape_ok(t) && call_survived(t, r->epoch, "trace");
 }
 
-bool trace_outputs(wf_tape *t, const char *who, int n, wf_var out[], const int64_t bytes[])
+bool trace_outputs(wf_tape *t, const char *who, int n, wf_var out[])
 {
     trace *r = t->tracing;
     for (int i = 0; i < n; i++) {
         out[i].value.data = (void *)(uintptr_t)r->bytes;
-        if (!wf_size_add(r->bytes, bytes[i] + 1, &r->bytes) ||
+        if (!wf_size_add(r->bytes, out[i].bytes + 1, &r->bytes) ||
             !wf_size_align(r->bytes, APART, &r->bytes)) {
-            tape_fail_oom(t, who, bytes[i]);
+            tape_fail_oom(t, who, out[i].bytes);
             return false;
         }
         out[i].flags |= VAR_TRACED;

@@ -24,7 +24,7 @@ bool trace_run(wf_tape *t, trace *r);
 void trace_free(trace *r);
 
 /* Of apply: addresses for the outputs of an op, side by side, in place of memory. */
-bool trace_outputs(wf_tape *t, const char *who, int n, wf_var out[], const int64_t bytes[]);
+bool trace_outputs(wf_tape *t, const char *who, int n, wf_var out[]);
 /* Notes a view of a value without memory. */
 bool trace_view(wf_tape *t, wf_var *v);
 /* Memory for the outputs of a node that was recorded without, and their values. */

@@ -40,11 +40,11 @@ static inline void var_root(wf_tape *t, wf_var *v)
 bool var_too_large(wf_tape *t, const wf_var *v, const char *who);
 
 /* Memory that stays until the reset. */
-static inline bool var_memory(wf_tape *t, wf_var *v, const char *who, int64_t bytes)
+static inline bool var_memory(wf_tape *t, wf_var *v, const char *who)
 {
-    v->value.data = arena_take(&t->values, bytes > 0 ? bytes : 1,
-                               bytes >= WF_ALIGNMENT ? WF_ALIGNMENT : 16);
-    if (!v->value.data) tape_fail_oom(t, who, bytes);
+    v->value.data = arena_take(&t->values, v->bytes > 0 ? v->bytes : 1,
+                               v->bytes >= WF_ALIGNMENT ? WF_ALIGNMENT : 16);
+    if (!v->value.data) tape_fail_oom(t, who, v->bytes);
     return v->value.data != NULL;
 }
 
