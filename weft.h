@@ -16,6 +16,7 @@
 #include "tensor/vmath.h"
 #include "tensor/log1p.h"
 #include "tensor/gemm.h"
+#include "tensor/sequence.h"
 #include "tensor/io.h"
 
 #include "autograd/tape.h"

@@ -18,11 +18,10 @@ static bool two_floats(const wf_shaping *s, int i, int as, const char *const nam
 
 /* ---- many products ---- */
 
-/* A matrix (rows, columns) for each index of some leading axes, which broadcast. */
+/* A matrix for each index of some leading axes, which broadcast. */
 typedef struct matrices {
-    char *data;
-    int64_t rows, columns, row, column; /* sizes and strides, in elements */
-    int64_t step[WF_RANK];              /* along each leading axis; 0 where it repeats */
+    wf_matrix of;          /* the first */
+    int64_t step[WF_RANK]; /* along each leading axis, in elements; 0 where it repeats */
 } matrices;
 
 /* c += a b, or c = a b, for each index of the leading axes `dim`. */
@@ -38,25 +37,24 @@ typedef struct products {
 static matrices matrices_of(const wf_tensor *x, int rank)
 {
     const int lead = x->rank - 2;
-    matrices m = { x->data,         x->dim[lead],        x->dim[lead + 1],
-                   x->stride[lead], x->stride[lead + 1], { 0 } };
+    matrices m = { wf_matrix_strided(x->dtype, x->data, x->dim[lead], x->dim[lead + 1],
+                                     x->stride[lead], x->stride[lead + 1]),
+                   { 0 } };
     for (int k = 0; k < lead; k++) m.step[rank - lead + k] = x->dim[k] == 1 ? 0 : x->stride[k];
     return m;
 }
 
 static matrices transposed(matrices m)
 {
-    matrices r = m;
-    r.rows = m.columns;
-    r.columns = m.rows;
-    r.row = m.column;
-    r.column = m.row;
-    return r;
+    m.of = wf_matrix_transposed(m.of);
+    return m;
 }
 
-static const char *at(const products *p, const char *base, int64_t elements)
+/* The same matrix, so many elements further on. */
+static wf_matrix moved(wf_matrix m, int64_t elements)
 {
-    return wf_element(p->dtype, base, elements);
+    m.data = wf_element(m.dtype, m.data, elements);
+    return m;
 }
 
 /* Products that add into one matrix before their sum is folded into it (see tensor/gemm.h): a chain
@@ -73,13 +71,6 @@ static int64_t scratch_for(wf_dtype dtype, int64_t turns, int64_t k, int64_t cou
         return 0;
     wf_size_mul(count, 2 * wf_dtype_size(dtype), &bytes);
     return bytes;
-}
-
-static void one_product(const products *p, const char *a, const char *b, char *c, int threads,
-                        char *scratch)
-{
-    wf_gemm_long(p->dtype, threads, p->c.rows, p->c.columns, p->a.columns, 1, a, p->a.row,
-                 p->a.column, b, p->b.row, p->b.column, p->beta, c, p->c.row, p->c.column, scratch);
 }
 
 /* Where product i is: offsets in elements. In what is worked with, matrices of c lie one after
@@ -106,7 +97,7 @@ static spot spot_of(const products *p, int64_t i)
             turns *= p->dim[k];
         }
     }
-    s.work *= p->c.rows * p->c.columns;
+    s.work *= p->c.of.rows * p->c.of.columns;
     return s;
 }
 
@@ -115,8 +106,8 @@ static void some_products(const products *p, int64_t begin, int64_t end, int thr
 {
     for (int64_t i = begin; i < end; i++) {
         const spot s = spot_of(p, i);
-        one_product(p, at(p, p->a.data, s.a), at(p, p->b.data, s.b), (char *)at(p, p->c.data, s.c),
-                    threads, p->scratch ? (char *)at(p, p->scratch, 2 * s.work) : NULL);
+        wf_gemm_long(threads, 1, moved(p->a.of, s.a), moved(p->b.of, s.b), p->beta,
+                     moved(p->c.of, s.c), wf_element(p->dtype, p->scratch, 2 * s.work));
     }
 }
 
@@ -129,26 +120,24 @@ static void part_of_products(void *context, int64_t begin, int64_t end)
  * then folded into c. */
 static void add_products(const products *p, int64_t turns)
 {
-    const int64_t k = p->a.columns, m = p->c.rows, n = p->c.columns;
-    const int64_t elements = p->count / turns * m * n;
-    char *sums = p->scratch, *low = (char *)at(p, sums, elements);
+    const int64_t k = p->a.of.columns, m = p->c.of.rows, n = p->c.of.columns;
+    const wf_matrix sums = wf_matrix_of(p->dtype, p->scratch, m, n);
+    const wf_matrix low = moved(sums, p->count / turns * m * n);
     int64_t chain = k > 0 ? WF_GEMM_SPAN / k : CHAIN;
     chain = chain < 1 ? 1 : chain > CHAIN ? CHAIN : chain;
-    memset(low, 0, (size_t)(elements * wf_dtype_size(p->dtype)));
+    memset(low.data, 0, (size_t)(p->count / turns * m * n * wf_dtype_size(p->dtype)));
     for (int64_t i = 0; i < p->count; i++) {
         const spot s = spot_of(p, i);
-        char *sum = (char *)at(p, sums, s.work), *lost = (char *)at(p, low, s.work);
-        char *c = (char *)at(p, p->c.data, s.c);
+        const wf_matrix a = moved(p->a.of, s.a), b = moved(p->b.of, s.b), c = moved(p->c.of, s.c);
+        const wf_matrix sum = moved(sums, s.work), lost = moved(low, s.work);
         for (int64_t l = 0; l < k; l += WF_GEMM_SPAN) {
             const int64_t deep = k - l < WF_GEMM_SPAN ? k - l : WF_GEMM_SPAN;
-            wf_gemm(p->dtype, p->threads, m, n, deep, 1, at(p, p->a.data, s.a + l * p->a.column),
-                    p->a.row, p->a.column, at(p, p->b.data, s.b + l * p->b.row), p->b.row,
-                    p->b.column, s.turn % chain == 0 ? 0 : 1, sum, n, 1);
+            wf_gemm(p->threads, 1, wf_matrix_part(a, 0, l, m, deep),
+                    wf_matrix_part(b, l, 0, deep, n), s.turn % chain == 0 ? 0 : 1, sum);
             if (s.turn % chain == chain - 1 || s.turn == turns - 1)
-                wf_gemm_fold(p->dtype, p->threads, m, n, sum, lost, c, p->c.row, p->c.column);
+                wf_gemm_fold(p->threads, sum.data, lost.data, c);
         }
-        if (s.turn == turns - 1)
-            wf_gemm_settle(p->dtype, p->threads, m, n, lost, c, p->c.row, p->c.column);
+        if (s.turn == turns - 1) wf_gemm_settle(p->threads, lost.data, c);
     }
 }
 
@@ -180,12 +169,12 @@ static bool fold_last(products *p)
     const int64_t n = p->dim[k];
     matrices *a = &p->a, *b = &p->b, *c = &p->c;
     if (n != 1 &&
-        !(b->step[k] == 0 &&
-          grow(&a->rows, &a->row, a->step[k], &c->rows, &c->row, c->step[k], n)) &&
-        !(a->step[k] == 0 &&
-          grow(&b->columns, &b->column, b->step[k], &c->columns, &c->column, c->step[k], n)) &&
-        !(c->step[k] == 0 &&
-          grow(&a->columns, &a->column, a->step[k], &b->rows, &b->row, b->step[k], n)))
+        !(b->step[k] == 0 && grow(&a->of.rows, &a->of.row_stride, a->step[k], &c->of.rows,
+                                  &c->of.row_stride, c->step[k], n)) &&
+        !(a->step[k] == 0 && grow(&b->of.columns, &b->of.column_stride, b->step[k], &c->of.columns,
+                                  &c->of.column_stride, c->step[k], n)) &&
+        !(c->step[k] == 0 && grow(&a->of.columns, &a->of.column_stride, a->step[k], &b->of.rows,
+                                  &b->of.row_stride, b->step[k], n)))
         return false;
     p->count /= n;
     p->rank--;
@@ -196,15 +185,15 @@ static void multiply(products *p)
 {
     p->count = 1;
     for (int k = 0; k < p->rank; k++) p->count *= p->dim[k];
-    if (p->count == 0 || p->c.rows == 0 || p->c.columns == 0) return;
+    if (p->count == 0 || p->c.of.rows == 0 || p->c.of.columns == 0) return;
     while (p->rank > 0 && fold_last(p)) continue;
     if (p->count == 1) {
-        one_product(p, p->a.data, p->b.data, p->c.data, p->threads, p->scratch);
+        wf_gemm_long(p->threads, 1, p->a.of, p->b.of, p->beta, p->c.of, p->scratch);
         return;
     }
     int64_t turns = 1; /* how many products add into one matrix */
     for (int k = 0; k < p->rank; k++) turns *= p->c.step[k] == 0 ? p->dim[k] : 1;
-    if (turns > 1 && scratch_for(p->dtype, turns, p->a.columns, 1) != 0) {
+    if (turns > 1 && scratch_for(p->dtype, turns, p->a.of.columns, 1) != 0) {
         add_products(p, turns);
         return;
     }
@@ -212,7 +201,7 @@ static void multiply(products *p)
         some_products(p, 0, p->count, p->threads);
         return;
     }
-    const int64_t work = p->c.rows * p->c.columns * (p->a.columns + 1);
+    const int64_t work = p->c.of.rows * p->c.of.columns * (p->a.of.columns + 1);
     wf_par_for(p->threads, p->count, 32768 / work + 1, part_of_products, p);
 }
 
@@ -382,14 +371,16 @@ static bool affine_shape(wf_shaping *s)
 static matrices rows_of(const wf_tensor *x)
 {
     const int last = x->rank - 1;
-    matrices m = { x->data, 1, x->dim[last], x->dim[last], x->stride[last], { 0 } };
+    matrices m = {
+        wf_matrix_strided(x->dtype, x->data, 1, x->dim[last], x->dim[last], x->stride[last]), { 0 }
+    };
     for (int k = 0; k < last; k++) m.step[k] = x->stride[k];
     return m;
 }
 
 static matrices the_matrix(const wf_tensor *w)
 {
-    return (matrices){ w->data, w->dim[0], w->dim[1], w->stride[0], w->stride[1], { 0 } };
+    return (matrices){ wf_matrix_of_tensor(w), { 0 } };
 }
 
 static products rows_products(const wf_call *c, const wf_tensor *x, double beta)

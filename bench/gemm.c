@@ -27,20 +27,22 @@ static double now(void)
 
 static void general(product *p)
 {
-    wf_gemm(WF_F32, p->threads, p->m, p->n, p->k, 1, p->x, p->k, 1, p->w, 1, p->k, 0, p->y, p->n,
-            1);
+    wf_gemm(p->threads, 1, wf_matrix_of(WF_F32, p->x, p->m, p->k),
+            wf_matrix_strided(WF_F32, p->w, p->k, p->n, 1, p->k), 0,
+            wf_matrix_of(WF_F32, p->y, p->m, p->n));
 }
 
 static void pack(product *p)
 {
-    wf_pack(WF_F32, p->threads, p->k, p->n, p->w, 1, p->k, p->packed);
+    wf_pack(p->threads, wf_matrix_strided(WF_F32, p->w, p->k, p->n, 1, p->k), p->packed);
 }
 
 /* One thread's share of the panels. */
 static void packed_part(void *context, int64_t first, int64_t last)
 {
     const product *p = context;
-    wf_gemm_packed(WF_F32, p->m, p->n, p->k, p->x, p->k, p->packed, first, last, false, p->y, p->n);
+    wf_gemm_packed(wf_matrix_of(WF_F32, p->x, p->m, p->k), p->packed, first, last, false,
+                   wf_matrix_of(WF_F32, p->y, p->m, p->n));
 }
 
 static void packed(product *p)

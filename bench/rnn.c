@@ -60,7 +60,8 @@ static double sgemm_rate(int threads)
     double best = 0;
     for (int run = 0; run < 8; run++) {
         double begun = now();
-        wf_gemm(WF_F32, threads, N, N, N, 1, a, N, 1, b, 1, N, 0, c, N, 1);
+        wf_gemm(threads, 1, wf_matrix_of(WF_F32, a, N, N), wf_matrix_strided(WF_F32, b, N, N, 1, N),
+                0, wf_matrix_of(WF_F32, c, N, N));
         double rate = 2.0 * N * N * N / (now() - begun) / 1e9;
         if (rate > best) best = rate;
     }

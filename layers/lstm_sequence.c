@@ -5,8 +5,8 @@
 #include "autograd/views.h"
 #include "layers/kernels.h"
 #include "layers/private.h"
-#include "layers/sequence_private.h"
 #include "tensor/gemm.h"
+#include "tensor/sequence.h"
 #include "tensor/size.h"
 #include "tensor/sum.h"
 
@@ -24,59 +24,40 @@ static const lstm_table *kernels_for(wf_dtype dtype)
     return &each[wf_isa_level()][dtype];
 }
 
-/* ---- scratch: parts of one block, each 64-byte aligned ---- */
-
-typedef struct parts {
-    char *memory;                                  /* NULL while only counting */
-    int64_t used;                                  /* -1: too much */
-} parts;
-
-/* rows times columns items of `size` bytes. */
-static void *part(parts *p, int64_t rows, int64_t columns, int64_t size)
-{
-    int64_t items, bytes, begin = p->used;
-    if (begin < 0 || !wf_size_mul(rows, columns, &items) || !wf_size_mul(items, size, &bytes) ||
-        !wf_size_add(begin, bytes, &bytes) || !wf_size_align(bytes, WF_ALIGNMENT, &p->used)) {
-        p->used = -1;
-        return NULL;
-    }
-    return p->memory ? p->memory + begin : NULL;
-}
-
-/* All that one call works with. Rows of gates and c lie as the plan says. */
+/* All that one call works with. A buffer's row is one sequence's at one step, as the plan says, or
+ * one sequence's. */
 typedef struct job {
     const wf_call *call;
     const lstm_table *kernels;
-    seq_plan plan;
+    wf_seq_plan plan;
     wf_dtype dtype;
     bool reverse, packs;
-    int64_t size, time, batch, input, hidden;      /* size: bytes of a number */
+    int64_t time, batch, input, hidden;
     int64_t width, panels, pack_bytes;             /* of a packed block of weights */
     void *plan_memory;
-    char *packed, *h0, *c0, *gates, *c;
+    char *packed;
+    wf_matrix h0, c0, y, gates, c; /* y: (time * batch, hidden), as it is */
     /* forward */
-    char *bias, *h[2]; /* h: the last two steps' outputs, unless y holds them as they are */
+    wf_matrix bias, h[2]; /* h: the last two steps' outputs, unless y holds them as they are */
     /* backward */
-    char *dh, *dc, *d_gates, *outside, *inputs;
-    char *products;                                /* what wf_gemm_long works with */
-    char *d_bias;                                  /* of each group, over a few steps */
+    wf_matrix dh, dc, d_gates, outside, inputs;
+    void *products;                                /* what wf_gemm_long works with */
+    wf_matrix d_bias;                              /* 4 rows of each group, over a few steps */
     double *bias_high, *bias_low;                  /* the same over all steps, see tensor/sum.h */
-    const char *gy;                                /* NULL: absent */
-    int64_t gy_step, gy_row; /* strides in numbers; step -1: rows lie as the plan says */
+    const wf_tensor *gy;                           /* NULL: absent, or gathered into outside */
 } job;
 
 static job job_of(const wf_tensor *const in[], const void *attr)
 {
     job j = { .dtype = in[X]->dtype,
-              .size = wf_dtype_size(in[X]->dtype),
               .time = in[X]->dim[0],
               .batch = in[X]->dim[1],
               .input = in[X]->dim[2],
               .hidden = in[H0]->dim[1],
               .reverse = ((const lstm_attr *)attr)->reverse != 0 };
     j.width = wf_pack_width(j.dtype);
-    j.panels = seq_panels(j.dtype, j.hidden);
-    j.pack_bytes = seq_pack_bytes(j.dtype, j.hidden);
+    j.panels = wf_seq_panels(j.dtype, j.hidden);
+    j.pack_bytes = wf_seq_pack_bytes(j.dtype, j.hidden);
     /* Packing costs about as much as a product with a few rows. */
     j.packs = j.time > 2;
     return j;
@@ -90,81 +71,105 @@ static int64_t rows_in_all(const job *j)
     return rows;
 }
 
-static void common_parts(job *j, parts *p)
+static wf_matrix part(const job *j, wf_parts *p, int64_t rows, int64_t columns)
 {
-    j->plan_memory = part(p, 1, 1, seq_plan_bytes(j->time, j->batch));
-    j->packed = part(p, j->packs ? 4 : 0, 1, j->pack_bytes);
-    j->h0 = part(p, j->batch, j->hidden, j->size);
-    j->c0 = part(p, j->batch, j->hidden, j->size);
+    return wf_matrix_of(j->dtype, wf_part(p, rows, columns, wf_dtype_size(j->dtype)), rows,
+                        columns);
+}
+
+static void common_parts(job *j, wf_parts *p)
+{
+    j->plan_memory = wf_part(p, 1, 1, wf_seq_plan_bytes(j->time, j->batch));
+    j->packed = wf_part(p, j->packs ? 4 : 0, 1, j->pack_bytes);
+    j->h0 = part(j, p, j->batch, j->hidden);
+    j->c0 = part(j, p, j->batch, j->hidden);
 }
 
 static int64_t forward_parts(job *j, void *memory)
 {
-    parts p = { .memory = memory };
+    wf_parts p = { .memory = memory };
     int64_t rows = rows_in_all(j);
     common_parts(j, &p);
-    j->bias = part(&p, 4, j->hidden, j->size);
-    j->h[0] = part(&p, j->batch, j->hidden, j->size);
-    j->h[1] = part(&p, j->batch, j->hidden, j->size);
-    j->inputs = part(&p, rows, j->input, j->size);
+    j->bias = part(j, &p, 4, j->hidden);
+    j->h[0] = part(j, &p, j->batch, j->hidden);
+    j->h[1] = part(j, &p, j->batch, j->hidden);
+    j->inputs = part(j, &p, rows, j->input);
     return p.used;
 }
 
 static int64_t backward_parts(job *j, void *memory)
 {
-    parts p = { .memory = memory };
-    int64_t rows = rows_in_all(j), groups = seq_groups(j->batch);
+    wf_parts p = { .memory = memory };
+    int64_t rows = rows_in_all(j), groups = wf_seq_groups(j->batch);
     common_parts(j, &p);
-    j->dh = part(&p, j->batch, j->hidden, j->size);
-    j->dc = part(&p, j->batch, j->hidden, j->size);
-    j->d_bias = part(&p, groups, 4 * j->hidden, j->size);
-    j->bias_high = part(&p, groups, 4 * j->hidden, sizeof(double));
-    j->bias_low = part(&p, groups, 4 * j->hidden, sizeof(double));
-    j->d_gates = part(&p, rows, 4 * j->hidden, j->size);
-    j->outside = part(&p, rows, j->hidden, j->size);
-    j->inputs = part(&p, rows, j->input, j->size);
+    j->dh = part(j, &p, j->batch, j->hidden);
+    j->dc = part(j, &p, j->batch, j->hidden);
+    j->d_bias = part(j, &p, 4 * groups, j->hidden);
+    j->bias_high = wf_part(&p, groups, 4 * j->hidden, sizeof(double));
+    j->bias_low = wf_part(&p, groups, 4 * j->hidden, sizeof(double));
+    j->d_gates = part(j, &p, rows, 4 * j->hidden);
+    j->outside = part(j, &p, rows, j->hidden);
+    j->inputs = part(j, &p, rows, j->input);
     const int64_t widest = j->input > j->hidden ? j->input : j->hidden;
-    j->products = part(&p, 1, 1, wf_gemm_scratch(j->dtype, 4 * j->hidden, widest, rows));
+    j->products = wf_part(&p, 1, 1, wf_gemm_scratch(j->dtype, 4 * j->hidden, widest, rows));
     return p.used;
 }
 
 static void begin(job *j, const wf_call *call)
 {
+    const int64_t rows = j->time * j->batch;
     j->call = call;
     j->kernels = kernels_for(j->dtype);
-    j->plan = seq_plan_make(j->time, j->batch, call->in[LENGTHS], j->plan_memory);
-    j->gates = call->out[GATES]->data;
-    j->c = call->out[C]->data;
-    seq_gather_state(&j->plan, call->in[H0], j->hidden, j->dtype, j->h0);
-    seq_gather_state(&j->plan, call->in[C0], j->hidden, j->dtype, j->c0);
+    j->plan = wf_seq_plan_make(j->time, j->batch, call->in[LENGTHS], j->plan_memory);
+    j->y = wf_matrix_of(j->dtype, call->out[Y]->data, rows, j->hidden);
+    j->gates = wf_matrix_of(j->dtype, call->out[GATES]->data, rows, 4 * j->hidden);
+    j->c = wf_matrix_of(j->dtype, call->out[C]->data, rows, j->hidden);
+    wf_seq_gather_state(&j->plan, call->in[H0], j->hidden, j->dtype, j->h0.data);
+    wf_seq_gather_state(&j->plan, call->in[C0], j->hidden, j->dtype, j->c0.data);
 }
 
-/* The rows of x as one matrix: where they are, or gathered into `to`. */
-static const char *rows_of(const job *j, const wf_tensor *x, void *to, int64_t *row)
+/* So many rows of zeros, from `row` on. */
+static void clear_rows(wf_matrix m, int64_t row, int64_t rows)
 {
-    if (seq_in_place(&j->plan, x)) {
-        *row = j->batch > 1 ? x->stride[1] : x->stride[0];
-        return x->data;
-    }
-    seq_gather(&j->plan, j->call->threads, x, to);
-    *row = x->dim[2];
-    return to;
+    memset(wf_matrix_at(m, row, 0), 0, (size_t)(rows * m.columns * wf_dtype_size(m.dtype)));
+}
+
+/* The rows of x as one matrix where they are, if they lie there as the plan says. */
+static wf_matrix rows_in_place(const job *j, const wf_tensor *x)
+{
+    return wf_matrix_strided(x->dtype, x->data, j->plan.rows, x->dim[2],
+                             x->stride[j->batch > 1 ? 1 : 0], 1);
+}
+
+/* The same, or gathered into `to`. */
+static wf_matrix rows_of(const job *j, const wf_tensor *x, wf_matrix to)
+{
+    if (wf_seq_in_place(&j->plan, x)) return rows_in_place(j, x);
+    wf_seq_gather(&j->plan, j->call->threads, x, to.data);
+    return wf_matrix_part(to, 0, 0, j->plan.rows, to.columns);
 }
 
 /* ---- forward ---- */
 
-/* h of the step before, and where this step's goes: (rows, H) row-major each. */
-static char *h_before(const job *j, int64_t i, int64_t before)
+/* h of the step before, and where this step's goes: a row for each sequence that goes on. */
+static wf_matrix h_before(const job *j, int64_t i, int64_t before)
 {
     if (!j->plan.full) return j->h[i & 1];
     if (before < 0) return j->h0;
-    return (char *)j->call->out[Y]->data + j->plan.begin[before] * j->hidden * j->size;
+    return wf_matrix_part(j->y, j->plan.begin[before], 0, j->batch, j->hidden);
 }
 
-static char *h_now(const job *j, int64_t i)
+static wf_matrix h_now(const job *j, int64_t i)
 {
     if (!j->plan.full) return j->h[!(i & 1)];
-    return (char *)j->call->out[Y]->data + j->plan.begin[i] * j->hidden * j->size;
+    return wf_matrix_part(j->y, j->plan.begin[i], 0, j->batch, j->hidden);
+}
+
+/* c of the step before for row `first` of a step. */
+static const void *c_before(const job *j, int64_t before, int64_t first, int64_t u)
+{
+    return before < 0 ? wf_matrix_at(j->c0, first, u)
+                      : wf_matrix_at(j->c, j->plan.begin[before] + first, u);
 }
 
 /* The gates of rows first .. last - 1 of step i, for units from u on, whose rows all have, or
@@ -173,70 +178,72 @@ static void gate_rows(const job *j, int64_t i, int64_t first, int64_t last, int6
                       int64_t units, int64_t before)
 {
     if (first >= last) return;
-    const int64_t hidden = j->hidden, size = j->size, row = j->plan.begin[i] + first;
-    const char *c_prev = before < 0 ? j->c0 + first * hidden * size
-                                    : j->c + (j->plan.begin[before] + first) * hidden * size;
+    const int64_t hidden = j->hidden, row = j->plan.begin[i] + first;
+    const wf_matrix h = h_now(j, i);
     lstm_forward_rows r = {
-        .rows = last - first, .units = units, .hidden = hidden, .bias = j->bias + u * size,
-        .gates = j->gates + (row * 4 * hidden + u) * size, .gates_row = 4 * hidden,
-        .c_prev = c_prev + u * size, .c = j->c + (row * hidden + u) * size, .c_row = hidden,
-        .h = h_now(j, i) + (first * hidden + u) * size, .h_row = hidden,
+        .rows = last - first,
+        .units = units,
+        .hidden = hidden,
+        .bias = wf_matrix_at(j->bias, 0, u),
+        .gates = wf_matrix_at(j->gates, row, u),
+        .gates_row = 4 * hidden,
+        .c_prev = c_before(j, before, first, u),
+        .c = wf_matrix_at(j->c, row, u),
+        .c_row = hidden,
+        .h = wf_matrix_at(h, first, u),
+        .h_row = hidden,
     };
     j->kernels->forward(&r);
     if (j->plan.full) return;
-    const wf_tensor *y = j->call->out[Y];
     for (int64_t k = first; k < last; k++) {
-        memcpy((char *)y->data + ((i * j->batch + j->plan.order[k]) * hidden + u) * size,
-               h_now(j, i) + (k * hidden + u) * size, (size_t)(units * size));
+        memcpy(wf_matrix_at(j->y, i * j->batch + j->plan.order[k], u), wf_matrix_at(h, k, u),
+               (size_t)(units * wf_dtype_size(j->dtype)));
     }
 }
 
 /* So few that what they need and make stays in the nearest cache; but a row alone wants several. */
-static int64_t panels_at_a_time(const job *j, const seq_share *mine)
+static int64_t panels_at_a_time(const job *j, const wf_seq_share *mine)
 {
-    int64_t rows = seq_group_begin(j->batch, mine->group_end) -
-                   seq_group_begin(j->batch, mine->group);
+    int64_t rows = wf_seq_group_begin(j->batch, mine->group_end) -
+                   wf_seq_group_begin(j->batch, mine->group);
     return j->packs && rows > 2 ? 1 : mine->panel_end - mine->panel;
 }
 
-static void forward_steps(void *context, const seq_share *mine)
+static void forward_steps(void *context, const wf_seq_share *mine)
 {
     const job *j = context;
-    const int64_t hidden = j->hidden, size = j->size;
-    const int64_t from = seq_group_begin(j->batch, mine->group),
-                  to = seq_group_begin(j->batch, mine->group_end);
-    const int64_t some = panels_at_a_time(j, mine);
+    const int64_t hidden = j->hidden, some = panels_at_a_time(j, mine);
+    const int64_t from = wf_seq_group_begin(j->batch, mine->group),
+                  to = wf_seq_group_begin(j->batch, mine->group_end);
     for (int64_t k = 0; k < j->time; k++) {
-        int64_t i = j->reverse ? j->time - 1 - k : k, before = seq_before(&j->plan, i, j->reverse);
-        int64_t old = seq_continuing(&j->plan, i, j->reverse),
-                last = j->plan.active[i] < to ? j->plan.active[i] : to;
-        const char *h = h_before(j, i, before) + from * hidden * size;
-        char *gates = j->gates + (j->plan.begin[i] + from) * 4 * hidden * size;
+        int64_t i = j->reverse ? j->time - 1 - k : k,
+                before = wf_seq_before(&j->plan, i, j->reverse);
+        int64_t old = wf_seq_continuing(&j->plan, i, j->reverse),
+                last = j->plan.active[i] < to ? j->plan.active[i] : to, rows = last - from;
+        const wf_matrix h = wf_matrix_part(h_before(j, i, before), from, 0, rows, hidden);
+        const wf_matrix gates = wf_matrix_part(j->gates, j->plan.begin[i] + from, 0, rows,
+                                               4 * hidden);
         if (old < from) old = from;
         if (old > last) old = last;
-        for (int64_t p = mine->panel; p < mine->panel_end && from < last; p += some) {
+        for (int64_t p = mine->panel; p < mine->panel_end && rows > 0; p += some) {
             int64_t end = p + some < mine->panel_end ? p + some : mine->panel_end;
             int64_t u = p * j->width, u_end = end * j->width < hidden ? end * j->width : hidden;
-            for (int64_t g = 0; g < 4 && j->packs; g++) {
-                wf_gemm_packed(j->dtype, last - from, hidden, hidden, h, hidden,
-                               j->packed + g * j->pack_bytes, p, end, true,
-                               gates + g * hidden * size, 4 * hidden);
-            }
-            if (!j->packs) {
-                const wf_tensor *w = j->call->in[W_HH];
-                wf_gemm(j->dtype, j->call->threads, last - from, 4 * hidden, hidden, 1, h, hidden,
-                        1, w->data, w->stride[1], w->stride[0], 1, gates, 4 * hidden, 1);
-            }
+            for (int64_t g = 0; g < 4 && j->packs; g++)
+                wf_gemm_packed(h, j->packed + g * j->pack_bytes, p, end, true,
+                               wf_matrix_part(gates, 0, g * hidden, rows, hidden));
+            if (!j->packs)
+                wf_gemm(j->call->threads, 1, h,
+                        wf_matrix_transposed(wf_matrix_of_tensor(j->call->in[W_HH])), 1, gates);
             gate_rows(j, i, from, old, u, u_end - u, before);
             gate_rows(j, i, old, last, u, u_end - u, -1);
         }
-        seq_meet(mine);
+        wf_seq_meet(mine);
     }
 }
 
 static void sum_biases(const job *j)
 {
-    const wf_tensor sum = wf_tensor_of(j->dtype, WF_SHAPE(4 * j->hidden), j->bias);
+    const wf_tensor sum = wf_tensor_of(j->dtype, WF_SHAPE(4 * j->hidden), j->bias.data);
     if (j->call->in[B_IH]) wf_tensor_copy(j->call->in[B_IH], &sum);
     else wf_tensor_fill(&sum, 0);
     if (j->call->in[B_HH]) wf_tensor_add(j->call->in[B_HH], &sum);
@@ -245,16 +252,15 @@ static void sum_biases(const job *j)
 /* The state after a sequence's last step, or the initial one of a sequence without steps. */
 static void final_states(const job *j)
 {
-    const seq_plan *p = &j->plan;
-    const size_t bytes = (size_t)(j->hidden * j->size);
+    const wf_seq_plan *p = &j->plan;
+    const size_t bytes = (size_t)(j->hidden * wf_dtype_size(j->dtype));
     for (int64_t r = 0; r < j->batch; r++) {
         int64_t b = p->order[r], i = j->reverse ? 0 : p->length[r] - 1;
         bool none = p->length[r] == 0;
-        const char *h = none ? j->h0 + (size_t)r * bytes
-                             : (char *)j->call->out[Y]->data + (size_t)(i * j->batch + b) * bytes;
-        const char *c = none ? j->c0 + (size_t)r * bytes : j->c + (size_t)(p->begin[i] + r) * bytes;
-        memcpy((char *)j->call->out[H_N]->data + (size_t)b * bytes, h, bytes);
-        memcpy((char *)j->call->out[C_N]->data + (size_t)b * bytes, c, bytes);
+        const void *h = none ? wf_matrix_at(j->h0, r, 0) : wf_matrix_at(j->y, i * j->batch + b, 0);
+        const void *c = c_before(j, none ? -1 : i, r, 0);
+        memcpy(wf_element(j->dtype, j->call->out[H_N]->data, b * j->hidden), h, bytes);
+        memcpy(wf_element(j->dtype, j->call->out[C_N]->data, b * j->hidden), c, bytes);
     }
 }
 
@@ -269,24 +275,21 @@ static void lstm_forward(const wf_call *call)
     forward_parts(&j, call->scratch);
     begin(&j, call);
     sum_biases(&j);
-    int64_t rows = j.plan.rows, hidden = j.hidden, x_row;
+    const int64_t rows = j.plan.rows, all = j.time * j.batch, hidden = j.hidden;
     if (!j.plan.full) {
         /* Past the end the output is zero, and nobody's rows of what is saved have no meaning:
          * zero too. */
-        memset(call->out[Y]->data, 0, (size_t)(j.time * j.batch * hidden * j.size));
-        memset(j.gates + rows * 4 * hidden * j.size, 0,
-               (size_t)((j.time * j.batch - rows) * 4 * hidden * j.size));
-        memset(j.c + rows * hidden * j.size, 0,
-               (size_t)((j.time * j.batch - rows) * hidden * j.size));
-        memcpy(j.h[0], j.h0, (size_t)(j.batch * hidden * j.size));
-        memcpy(j.h[1], j.h0, (size_t)(j.batch * hidden * j.size));
+        clear_rows(j.y, 0, all);
+        clear_rows(j.gates, rows, all - rows);
+        clear_rows(j.c, rows, all - rows);
+        for (int k = 0; k < 2; k++)
+            memcpy(j.h[k].data, j.h0.data, (size_t)(j.batch * hidden * wf_dtype_size(j.dtype)));
     }
-    const wf_tensor *w = call->in[W_IH];
-    const char *x = rows_of(&j, call->in[X], j.inputs, &x_row);
-    wf_gemm(j.dtype, call->threads, rows, 4 * hidden, j.input, 1, x, x_row, 1, w->data,
-            w->stride[1], w->stride[0], 0, j.gates, 4 * hidden, 1);
-    if (j.packs) seq_pack(call->threads, 4, hidden, true, call->in[W_HH], j.packed);
-    seq_run(&j.plan, j.packs ? call->threads : 1, j.panels, step_flops(&j), forward_steps, &j);
+    wf_gemm(call->threads, 1, rows_of(&j, call->in[X], j.inputs),
+            wf_matrix_transposed(wf_matrix_of_tensor(call->in[W_IH])), 0,
+            wf_matrix_part(j.gates, 0, 0, rows, 4 * hidden));
+    if (j.packs) wf_seq_pack(call->threads, 4, hidden, true, call->in[W_HH], j.packed);
+    wf_seq_run(&j.plan, j.packs ? call->threads : 1, j.panels, step_flops(&j), forward_steps, &j);
     final_states(&j);
 }
 
@@ -298,78 +301,74 @@ static void d_gate_rows(const job *j, int64_t group, int64_t i, int64_t first, i
                         int64_t u, int64_t units, int64_t before)
 {
     if (first >= last) return;
-    const int64_t hidden = j->hidden, size = j->size, row = j->plan.begin[i] + first;
-    const char *c_prev = before < 0 ? j->c0 + first * hidden * size
-                                    : j->c + (j->plan.begin[before] + first) * hidden * size;
-    const char *gy = j->gy;
-    if (gy) gy += ((j->gy_step < 0 ? row * hidden : i * j->gy_step + first * j->gy_row) + u) * size;
+    const int64_t hidden = j->hidden, row = j->plan.begin[i] + first;
+    const wf_tensor *gy = j->gy;
     lstm_backward_rows r = {
         .rows = last - first,
         .units = units,
         .hidden = hidden,
-        .gates = j->gates + (row * 4 * hidden + u) * size,
-        .d_gates = j->d_gates + (row * 4 * hidden + u) * size,
+        .gates = wf_matrix_at(j->gates, row, u),
+        .d_gates = wf_matrix_at(j->d_gates, row, u),
         .gates_row = 4 * hidden,
-        .c = j->c + (row * hidden + u) * size,
-        .c_prev = c_prev + u * size,
+        .c = wf_matrix_at(j->c, row, u),
+        .c_prev = c_before(j, before, first, u),
         .c_row = hidden,
-        .gy = gy,
-        .gy_row = j->gy_row,
-        .dh = j->dh + (first * hidden + u) * size,
-        .dc = j->dc + (first * hidden + u) * size,
-        .d_bias = j->d_bias + (group * 4 * hidden + u) * size,
+        .gy = gy ? wf_element(j->dtype, gy->data, i * gy->stride[0] + first * gy->stride[1] + u)
+              : j->call->gout[Y] ? wf_matrix_at(j->outside, row, u)
+                                 : NULL,
+        .gy_row = gy ? gy->stride[1] : hidden,
+        .dh = wf_matrix_at(j->dh, first, u),
+        .dc = wf_matrix_at(j->dc, first, u),
+        .d_bias = wf_matrix_at(j->d_bias, 4 * group, u),
     };
     j->kernels->backward(&r);
 }
 
 /* The biases' gradients of a few steps join those of all steps: a share's groups and units. */
-static void gather_bias(const job *j, const seq_share *mine, int64_t u, int64_t units)
+static void gather_bias(const job *j, const wf_seq_share *mine, int64_t u, int64_t units)
 {
     for (int64_t i = 4 * mine->group; i < 4 * mine->group_end; i++) {
         const int64_t at = i * j->hidden + u;
-        char *few = j->d_bias + at * j->size;
+        void *few = wf_matrix_at(j->d_bias, i, u);
         wf_sum_rows(j->dtype, 1, units, (const void *[]){ few }, 1, j->bias_high + at,
                     j->bias_low + at);
-        memset(few, 0, (size_t)(units * j->size));
+        memset(few, 0, (size_t)(units * wf_dtype_size(j->dtype)));
     }
 }
 
-static void backward_steps(void *context, const seq_share *mine)
+static void backward_steps(void *context, const wf_seq_share *mine)
 {
     const job *j = context;
-    const int64_t hidden = j->hidden, size = j->size, batch = j->batch;
-    const int64_t from = seq_group_begin(batch, mine->group),
-                  to = seq_group_begin(batch, mine->group_end);
+    const int64_t hidden = j->hidden, batch = j->batch;
+    const int64_t from = wf_seq_group_begin(batch, mine->group),
+                  to = wf_seq_group_begin(batch, mine->group_end);
     const int64_t u = mine->panel * j->width, some = panels_at_a_time(j, mine);
     const int64_t u_end = mine->panel_end * j->width < hidden ? mine->panel_end * j->width : hidden;
     for (int64_t k = 0; k < j->time; k++) {
-        int64_t i = j->reverse ? k : j->time - 1 - k, before = seq_before(&j->plan, i, j->reverse);
-        int64_t old = seq_continuing(&j->plan, i, j->reverse),
-                last = j->plan.active[i] < to ? j->plan.active[i] : to;
+        int64_t i = j->reverse ? k : j->time - 1 - k,
+                before = wf_seq_before(&j->plan, i, j->reverse);
+        int64_t old = wf_seq_continuing(&j->plan, i, j->reverse),
+                last = j->plan.active[i] < to ? j->plan.active[i] : to, rows = last - from;
         for (int64_t g = mine->group; g < mine->group_end; g++) {
-            int64_t first = seq_group_begin(batch, g), end = seq_group_begin(batch, g + 1);
+            int64_t first = wf_seq_group_begin(batch, g), end = wf_seq_group_begin(batch, g + 1);
             if (end > last) end = last;
             int64_t cut = old < first ? first : old > end ? end : old;
             d_gate_rows(j, g, i, first, cut, u, u_end - u, before);
             d_gate_rows(j, g, i, cut, end, u, u_end - u, -1);
         }
         if (k % LEAF == LEAF - 1 || k == j->time - 1) gather_bias(j, mine, u, u_end - u);
-        seq_meet(mine);                            /* the product needs the gates of all units */
-        const char *d_gates = j->d_gates + (j->plan.begin[i] + from) * 4 * hidden * size;
-        char *dh = j->dh + from * hidden * size;
-        for (int64_t p = mine->panel; p < mine->panel_end && from < last && j->packs; p += some) {
+        wf_seq_meet(mine); /* the product needs the gates of all units */
+        const wf_matrix d_gates = wf_matrix_part(j->d_gates, j->plan.begin[i] + from, 0, rows,
+                                                 4 * hidden);
+        const wf_matrix dh = wf_matrix_part(j->dh, from, 0, rows, hidden);
+        for (int64_t p = mine->panel; p < mine->panel_end && rows > 0 && j->packs; p += some) {
             int64_t end = p + some < mine->panel_end ? p + some : mine->panel_end;
-            for (int64_t g = 0; g < 4; g++) {
-                wf_gemm_packed(j->dtype, last - from, hidden, hidden, d_gates + g * hidden * size,
-                               4 * hidden, j->packed + g * j->pack_bytes, p, end, g > 0, dh,
-                               hidden);
-            }
+            for (int64_t g = 0; g < 4; g++)
+                wf_gemm_packed(wf_matrix_part(d_gates, 0, g * hidden, rows, hidden),
+                               j->packed + g * j->pack_bytes, p, end, g > 0, dh);
         }
-        if (!j->packs && from < last) {
-            const wf_tensor *w = j->call->in[W_HH];
-            wf_gemm(j->dtype, j->call->threads, last - from, hidden, 4 * hidden, 1, d_gates,
-                    4 * hidden, 1, w->data, w->stride[0], w->stride[1], 0, dh, hidden, 1);
-        }
+        if (!j->packs && rows > 0)
+            wf_gemm(j->call->threads, 1, d_gates, wf_matrix_of_tensor(j->call->in[W_HH]), 0, dh);
     }
 }
 
@@ -377,52 +376,41 @@ static void backward_steps(void *context, const seq_share *mine)
 static void outside_begin(job *j)
 {
     const wf_tensor *gy = j->call->gout[Y];
-    if (!gy) return;
-    if (j->plan.full && (gy->stride[2] == 1 || j->hidden == 1)) {
-        j->gy = gy->data;
-        j->gy_step = gy->stride[0];
-        j->gy_row = gy->stride[1];
-        return;
-    }
-    seq_gather(&j->plan, j->call->threads, gy, j->outside);
-    j->gy = j->outside;
-    j->gy_step = -1;
-    j->gy_row = j->hidden;
+    if (gy && j->plan.full && (gy->stride[2] == 1 || j->hidden == 1)) j->gy = gy;
+    if (gy && !j->gy) wf_seq_gather(&j->plan, j->call->threads, gy, j->outside.data);
 }
 
-/* gin += d_gates^T rows, over `rows` rows from row `first` of d_gates. */
-static void add_weight_gradient(const job *j, const wf_tensor *gin, int64_t first, int64_t rows,
-                                const char *with, int64_t with_row)
+/* gin += d_gates^T x, where d_gates begins at row `first`. */
+static void add_weight_gradient(const job *j, const wf_tensor *gin, int64_t first, wf_matrix x)
 {
-    wf_gemm_long(j->dtype, j->call->threads, 4 * j->hidden, gin->dim[1], rows, 1,
-                 j->d_gates + first * 4 * j->hidden * j->size, 1, 4 * j->hidden, with, with_row, 1,
-                 1, gin->data, gin->stride[0], gin->stride[1], j->products);
+    const wf_matrix g = wf_matrix_part(j->d_gates, first, 0, x.rows, 4 * j->hidden);
+    wf_gemm_long(j->call->threads, 1, wf_matrix_transposed(g), x, 1, wf_matrix_of_tensor(gin),
+                 j->products);
 }
 
 static void add_recurrent_gradient(const job *j, const wf_tensor *gin)
 {
-    const wf_tensor *y = j->call->out[Y];
     const int64_t hidden = j->hidden, batch = j->batch, others = (j->time - 1) * batch;
     if (!j->plan.full) {
         /* By now the gathered cotangent has been used, and its place is free. */
-        seq_gather_before(&j->plan, j->call->threads, j->reverse, y, j->h0, j->outside);
-        add_weight_gradient(j, gin, 0, j->plan.rows, j->outside, hidden);
+        wf_seq_gather_before(&j->plan, j->call->threads, j->reverse, j->call->out[Y], j->h0.data,
+                             j->outside.data);
+        add_weight_gradient(j, gin, 0, wf_matrix_part(j->outside, 0, 0, j->plan.rows, hidden));
         return;
     }
-    add_weight_gradient(j, gin, j->reverse ? others : 0, batch, j->h0, hidden);
-    const char *shifted = (const char *)y->data + (j->reverse ? batch * hidden * j->size : 0);
-    add_weight_gradient(j, gin, j->reverse ? 0 : batch, others, shifted, hidden);
+    add_weight_gradient(j, gin, j->reverse ? others : 0, j->h0);
+    add_weight_gradient(j, gin, j->reverse ? 0 : batch,
+                        wf_matrix_part(j->y, j->reverse ? batch : 0, 0, others, hidden));
 }
 
 static void add_input_gradient(const job *j, const wf_tensor *gin)
 {
-    const wf_tensor *w = j->call->in[W_IH];
-    bool direct = seq_in_place(&j->plan, gin);
-    char *to = direct ? gin->data : j->inputs;
-    int64_t row = !direct ? j->input : j->batch > 1 ? gin->stride[1] : gin->stride[0];
-    wf_gemm(j->dtype, j->call->threads, j->plan.rows, j->input, 4 * j->hidden, 1, j->d_gates,
-            4 * j->hidden, 1, w->data, w->stride[0], w->stride[1], direct ? 1 : 0, to, row, 1);
-    if (!direct) seq_scatter_add(&j->plan, j->call->threads, to, gin);
+    const int64_t rows = j->plan.rows;
+    bool direct = wf_seq_in_place(&j->plan, gin);
+    wf_matrix to = direct ? rows_in_place(j, gin) : wf_matrix_part(j->inputs, 0, 0, rows, j->input);
+    wf_gemm(j->call->threads, 1, wf_matrix_part(j->d_gates, 0, 0, rows, 4 * j->hidden),
+            wf_matrix_of_tensor(j->call->in[W_IH]), direct ? 1 : 0, to);
+    if (!direct) wf_seq_scatter_add(&j->plan, j->call->threads, to.data, gin);
 }
 
 static void lstm_backward(const wf_call *call)
@@ -431,28 +419,24 @@ static void lstm_backward(const wf_call *call)
     backward_parts(&j, call->scratch);
     begin(&j, call);
     const wf_tensor *const *gin = call->gin;
-    seq_gather_state(&j.plan, call->gout[H_N], j.hidden, j.dtype, j.dh);
-    seq_gather_state(&j.plan, call->gout[C_N], j.hidden, j.dtype, j.dc);
-    const int64_t groups = seq_groups(j.batch), bias = 4 * j.hidden;
-    memset(j.d_bias, 0, (size_t)(groups * bias * j.size));
+    wf_seq_gather_state(&j.plan, call->gout[H_N], j.hidden, j.dtype, j.dh.data);
+    wf_seq_gather_state(&j.plan, call->gout[C_N], j.hidden, j.dtype, j.dc.data);
+    const int64_t groups = wf_seq_groups(j.batch), bias = 4 * j.hidden;
+    clear_rows(j.d_bias, 0, 4 * groups);
     memset(j.bias_high, 0, (size_t)(groups * bias) * sizeof(double));
     memset(j.bias_low, 0, (size_t)(groups * bias) * sizeof(double));
     outside_begin(&j);
-    if (j.packs) seq_pack(call->threads, 4, j.hidden, false, call->in[W_HH], j.packed);
-    seq_run(&j.plan, j.packs ? call->threads : 1, j.panels, step_flops(&j), backward_steps, &j);
+    if (j.packs) wf_seq_pack(call->threads, 4, j.hidden, false, call->in[W_HH], j.packed);
+    wf_seq_run(&j.plan, j.packs ? call->threads : 1, j.panels, step_flops(&j), backward_steps, &j);
 
-    if (gin[H0]) seq_scatter_state_add(&j.plan, j.dh, gin[H0]);
-    if (gin[C0]) seq_scatter_state_add(&j.plan, j.dc, gin[C0]);
-    seq_add_groups(groups, bias, j.bias_high, j.bias_low);
+    if (gin[H0]) wf_seq_scatter_state_add(&j.plan, j.dh.data, gin[H0]);
+    if (gin[C0]) wf_seq_scatter_state_add(&j.plan, j.dc.data, gin[C0]);
+    wf_seq_add_groups(groups, bias, j.bias_high, j.bias_low);
     for (int i = B_IH; i <= B_HH; i++)
         if (gin[i])
             wf_sum_into(j.dtype, bias, j.bias_high, j.bias_low, gin[i]->data, gin[i]->stride[0]);
     if (gin[W_HH]) add_recurrent_gradient(&j, gin[W_HH]);
-    if (gin[W_IH]) {
-        int64_t row;
-        const char *x = rows_of(&j, call->in[X], j.inputs, &row);
-        add_weight_gradient(&j, gin[W_IH], 0, j.plan.rows, x, row);
-    }
+    if (gin[W_IH]) add_weight_gradient(&j, gin[W_IH], 0, rows_of(&j, call->in[X], j.inputs));
     if (gin[X]) add_input_gradient(&j, gin[X]);
 }
 

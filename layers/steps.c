@@ -4,14 +4,14 @@
 #include "autograd/ops.h"
 #include "autograd/views.h"
 #include "layers/private.h"
-#include "layers/sequence_private.h"
+#include "tensor/sequence.h"
 
 #include <string.h>
 
 /* Where the rows of a step are. Sequences are in order, longest first, and a step has those that go
  * on: the first plan.active[i] rows. */
 typedef struct walk {
-    seq_plan plan;
+    wf_seq_plan plan;
     bool sorted;           /* they came in this order */
     wf_var *order, *place; /* (B) I32: row r is sequence order[r]; the way back */
 } walk;
@@ -26,7 +26,7 @@ typedef struct flow {
 } flow;
 
 /* Are all sequences of one length, so that a step has every row or none? */
-static bool even(const seq_plan *p)
+static bool even(const wf_seq_plan *p)
 {
     return p->batch == 0 || p->length[0] == p->length[p->batch - 1];
 }
@@ -34,9 +34,10 @@ static bool even(const seq_plan *p)
 static bool walk_begin(wf_tape *t, const wf_sequence *s, walk *w)
 {
     int64_t time = wf_dim(s->x, 0), batch = wf_dim(s->x, 1);
-    void *memory = wf_tape_memory(t, (size_t)seq_plan_bytes(time, batch));
+    void *memory = wf_tape_memory(t, (size_t)wf_seq_plan_bytes(time, batch));
     if (!memory) return false;
-    *w = (walk){ .plan = seq_plan_make(time, batch, wf_value(s->lengths), memory), .sorted = true };
+    *w = (walk){ .plan = wf_seq_plan_make(time, batch, wf_value(s->lengths), memory),
+                 .sorted = true };
     if (even(&w->plan)) return true;
     wf_tensor rows, places;
     w->order = wf_constant_fill(t, WF_I32, WF_SHAPE(batch), &rows);
@@ -53,7 +54,7 @@ static bool walk_begin(wf_tape *t, const wf_sequence *s, walk *w)
 
 static bool flow_begin(wf_tape *t, const walk *w, const wf_sequence *s, int states, flow *f)
 {
-    const seq_plan *p = &w->plan;
+    const wf_seq_plan *p = &w->plan;
     *f = (flow){ .states = states, .rows = s->reverse && !even(p) ? 0 : p->batch };
     f->pieces = f->first = 2 + (p->time < p->batch ? p->time : p->batch);
     f->ended = wf_tape_memory(t, (size_t)(states * f->pieces) * sizeof *f->ended);

@@ -93,15 +93,37 @@ static void large(wf_dtype dtype, int threads, const wf_gemm_call *g)
     wf_par_for(threads, x.columns ? g->n : g->m, x.columns ? columns : rows, run_part, &x);
 }
 
-void wf_gemm(wf_dtype dtype, int threads, int64_t m, int64_t n, int64_t k, double alpha,
-             const void *a, int64_t a_row, int64_t a_col, const void *b, int64_t b_row,
-             int64_t b_col, double beta, void *c, int64_t c_row, int64_t c_col)
+/* Can c take up the product of a and b? */
+static bool fit(const wf_matrix *a, const wf_matrix *b, const wf_matrix *c)
 {
-    if (m <= 0 || n <= 0 || !wf_dtype_is_float(dtype) || !c || (k > 0 && (!a || !b))) return;
+    return c->rows > 0 && c->columns > 0 && wf_dtype_is_float(c->dtype) && c->data &&
+           a->dtype == c->dtype && b->dtype == c->dtype && a->rows == c->rows &&
+           b->columns == c->columns && a->columns == b->rows &&
+           (a->columns <= 0 || (a->data && b->data));
+}
+
+void wf_gemm(int threads, double alpha, wf_matrix a, wf_matrix b, double beta, wf_matrix c)
+{
+    if (!fit(&a, &b, &c)) return;
     WF_FP_SCOPE uint32_t fp = wf_fp_enter();
-    wf_gemm_call g = { m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, c_col, alpha, beta };
+    const wf_dtype dtype = c.dtype;
+    const int64_t m = c.rows, n = c.columns, k = a.columns;
+    wf_gemm_call g = { .m = m,
+                       .n = n,
+                       .k = k,
+                       .a = a.data,
+                       .a_row = a.row_stride,
+                       .a_col = a.column_stride,
+                       .b = b.data,
+                       .b_row = b.row_stride,
+                       .b_col = b.column_stride,
+                       .c = c.data,
+                       .c_row = c.row_stride,
+                       .c_col = c.column_stride,
+                       .alpha = alpha,
+                       .beta = beta };
     /* One row rather than one column, and C's columns next to each other. */
-    if (n == 1 ? m > 1 : c_col != 1 && c_row == 1) g = turned(&g);
+    if (n == 1 ? m > 1 : g.c_col != 1 && g.c_row == 1) g = turned(&g);
     if (g.n == 1) g.c_col = 1;
     if (k > 0 && alpha != 0 && is_large(dtype, &g)) {
         large(dtype, threads, &g);
@@ -135,62 +157,59 @@ int64_t wf_gemm_scratch(wf_dtype dtype, int64_t m, int64_t n, int64_t k)
 
 /* Rows of C that take up what is in p and low; without p, low. */
 typedef struct folding {
-    wf_dtype dtype;
-    int64_t n;
-    const char *p;
-    char *low, *c;
-    int64_t c_row, c_col;
+    const void *p;
+    wf_matrix low, c;
 } folding;
 
 static void fold_rows(void *context, int64_t begin, int64_t end)
 {
     const folding *f = context;
-    const wf_sum_table *kernels = wf_sum_kernels(f->dtype);
-    const int64_t size = wf_dtype_size(f->dtype);
+    const wf_sum_table *kernels = wf_sum_kernels(f->c.dtype);
+    const int64_t n = f->c.columns, step = f->c.column_stride;
     for (int64_t i = begin; i < end; i++) {
-        char *low = f->low + i * f->n * size, *c = f->c + i * f->c_row * size;
+        void *low = wf_matrix_at(f->low, i, 0), *c = wf_matrix_at(f->c, i, 0);
         if (f->p)
-            kernels->fold(f->n, f->p + i * f->n * size, low, c, f->c_col);
+            kernels->fold(n, wf_element(f->c.dtype, f->p, i * n), low, c, step);
         else
-            kernels->settle(f->n, low, c, f->c_col);
+            kernels->settle(n, low, c, step);
     }
 }
 
-void wf_gemm_fold(wf_dtype dtype, int threads, int64_t m, int64_t n, const void *p, void *low,
-                  void *c, int64_t c_row, int64_t c_col)
+static void fold(int threads, const void *p, const void *low, wf_matrix c)
 {
-    if (!wf_dtype_is_float(dtype) || m <= 0 || n <= 0 || !p || !low || !c) return;
-    folding f = { dtype, n, p, low, c, c_row, c_col };
-    wf_par_for(threads, m, PART / n + 1, fold_rows, &f);
+    if (!wf_dtype_is_float(c.dtype) || c.rows <= 0 || c.columns <= 0 || !low || !c.data) return;
+    folding f = { p, wf_matrix_of(c.dtype, low, c.rows, c.columns), c };
+    wf_par_for(threads, c.rows, PART / c.columns + 1, fold_rows, &f);
 }
 
-void wf_gemm_settle(wf_dtype dtype, int threads, int64_t m, int64_t n, const void *low, void *c,
-                    int64_t c_row, int64_t c_col)
+void wf_gemm_fold(int threads, const void *p, void *low, wf_matrix c)
 {
-    if (!wf_dtype_is_float(dtype) || m <= 0 || n <= 0 || !low || !c) return;
-    folding f = { dtype, n, NULL, (char *)(uintptr_t)low, c, c_row, c_col };
-    wf_par_for(threads, m, PART / n + 1, fold_rows, &f);
+    if (p) fold(threads, p, low, c);
 }
 
-void wf_gemm_long(wf_dtype dtype, int threads, int64_t m, int64_t n, int64_t k, double alpha,
-                  const void *a, int64_t a_row, int64_t a_col, const void *b, int64_t b_row,
-                  int64_t b_col, double beta, void *c, int64_t c_row, int64_t c_col, void *scratch)
+void wf_gemm_settle(int threads, const void *low, wf_matrix c)
 {
-    const bool whole = !scratch || k <= WF_GEMM_SPAN || m <= 0 || n <= 0 ||
-                       !wf_dtype_is_float(dtype);
-    const int64_t first = whole ? k : WF_GEMM_SPAN;
-    wf_gemm(dtype, threads, m, n, first, alpha, a, a_row, a_col, b, b_row, b_col, beta, c, c_row,
-            c_col);
-    if (whole || !a || !b || !c) return;
-    char *p = scratch, *low = wf_element(dtype, p, m * n);
-    memset(low, 0, (size_t)(m * n * wf_dtype_size(dtype)));
-    for (int64_t l = first; l < k; l += WF_GEMM_SPAN) {
+    fold(threads, NULL, low, c);
+}
+
+void wf_gemm_long(int threads, double alpha, wf_matrix a, wf_matrix b, double beta, wf_matrix c,
+                  void *scratch)
+{
+    const int64_t k = a.columns;
+    if (!fit(&a, &b, &c) || !scratch || k <= WF_GEMM_SPAN) {
+        wf_gemm(threads, alpha, a, b, beta, c);
+        return;
+    }
+    const wf_matrix p = wf_matrix_of(c.dtype, scratch, c.rows, c.columns);
+    const wf_matrix low = wf_matrix_of(c.dtype, wf_matrix_at(p, c.rows, 0), c.rows, c.columns);
+    memset(low.data, 0, (size_t)(c.rows * c.columns * wf_dtype_size(c.dtype)));
+    for (int64_t l = 0; l < k; l += WF_GEMM_SPAN) {
         const int64_t deep = k - l < WF_GEMM_SPAN ? k - l : WF_GEMM_SPAN;
-        wf_gemm(dtype, threads, m, n, deep, alpha, wf_element(dtype, a, l * a_col), a_row, a_col,
-                wf_element(dtype, b, l * b_row), b_row, b_col, 0, p, n, 1);
-        wf_gemm_fold(dtype, threads, m, n, p, low, c, c_row, c_col);
+        wf_gemm(threads, alpha, wf_matrix_part(a, 0, l, c.rows, deep),
+                wf_matrix_part(b, l, 0, deep, c.columns), l == 0 ? beta : 0, l == 0 ? c : p);
+        if (l > 0) wf_gemm_fold(threads, p.data, low.data, c);
     }
-    wf_gemm_settle(dtype, threads, m, n, low, c, c_row, c_col);
+    wf_gemm_settle(threads, low.data, c);
 }
 
 /* ---- packed weights ---- */
@@ -210,36 +229,36 @@ int64_t wf_pack_count(wf_dtype dtype, int64_t k, int64_t n)
 
 typedef struct packing {
     const wf_gemm_table *kernels;
-    int64_t k, n, b_row, b_col;
-    const void *b;
+    wf_matrix b;
     void *packed;
 } packing;
 
 static void pack_part(void *context, int64_t first, int64_t last)
 {
     const packing *x = context;
-    x->kernels->pack(x->k, x->n, x->b, x->b_row, x->b_col, x->packed, first, last);
+    x->kernels->pack(x->b.rows, x->b.columns, x->b.data, x->b.row_stride, x->b.column_stride,
+                     x->packed, first, last);
 }
 
-void wf_pack(wf_dtype dtype, int threads, int64_t k, int64_t n, const void *b, int64_t b_row,
-             int64_t b_col, void *packed)
+void wf_pack(int threads, wf_matrix b, void *packed)
 {
-    if (!wf_dtype_is_float(dtype) || k <= 0 || n <= 0 || !b || !packed) return;
-    packing x = { wf_gemm_kernels(dtype), k, n, b_row, b_col, b, packed };
-    int64_t width = x.kernels->width, grain = 1 + (32 << 10) / (k * width);
-    wf_par_for(threads, (n + width - 1) / width, grain, pack_part, &x);
+    if (!wf_dtype_is_float(b.dtype) || b.rows <= 0 || b.columns <= 0 || !b.data || !packed) return;
+    packing x = { wf_gemm_kernels(b.dtype), b, packed };
+    int64_t width = x.kernels->width, grain = 1 + (32 << 10) / (b.rows * width);
+    wf_par_for(threads, (b.columns + width - 1) / width, grain, pack_part, &x);
 }
 
-void wf_gemm_packed(wf_dtype dtype, int64_t m, int64_t n, int64_t k, const void *a, int64_t a_row,
-                    const void *packed, int64_t first, int64_t last, bool add, void *c,
-                    int64_t c_row)
+void wf_gemm_packed(wf_matrix a, const void *packed, int64_t first, int64_t last, bool add,
+                    wf_matrix c)
 {
-    if (!wf_dtype_is_float(dtype) || m <= 0 || n <= 0 || k < 0 || first < 0 || first >= last)
+    const int64_t m = c.rows, n = c.columns, k = a.columns;
+    if (!wf_dtype_is_float(c.dtype) || a.dtype != c.dtype || a.rows != m || m <= 0 || n <= 0 ||
+        k < 0 || first < 0 || first >= last)
         return;
-    if (!c || (k > 0 && (!a || !packed))) return;
-    const wf_gemm_table *kernels = wf_gemm_kernels(dtype);
+    if (!c.data || (k > 0 && (!a.data || !packed))) return;
+    const wf_gemm_table *kernels = wf_gemm_kernels(c.dtype);
     if (first >= (n + kernels->width - 1) / kernels->width) return;
     uint32_t fp = wf_fp_enter();
-    kernels->packed(m, n, k, a, a_row, packed, first, last, add, c, c_row);
+    kernels->packed(m, n, k, a.data, a.row_stride, packed, first, last, add, c.data, c.row_stride);
     wf_fp_leave(fp);
 }

@@ -7,12 +7,57 @@
 
 WF_BEGIN
 
-/* C = alpha A B + beta C for f32 or f64, A (m, k), B (k, n), C (m, n), any strides (in elements;
- * row stride, column stride; C's must not overlap). beta = 0 overwrites, NaN included. Sizes may
- * be 0. The bits do not depend on `threads`. Called inside a parallel region it uses one thread. */
-WF_API void wf_gemm(wf_dtype dtype, int threads, int64_t m, int64_t n, int64_t k, double alpha,
-                    const void *a, int64_t a_row, int64_t a_col, const void *b, int64_t b_row, int64_t b_col,
-                    double beta, void *c, int64_t c_row, int64_t c_col);
+/* A matrix of f32 or f64: where its elements lie, with strides in elements. What is only read may
+ * be const; what is written must not overlap itself. */
+typedef struct wf_matrix {
+    void *data;
+    wf_dtype dtype;
+    int64_t rows, columns, row_stride, column_stride;
+} wf_matrix;
+
+/* Row-major; with any strides; a tensor of two axes. */
+static inline wf_matrix wf_matrix_of(wf_dtype dtype, const void *data, int64_t rows,
+                                     int64_t columns)
+{
+    wf_matrix m = { (void *)(uintptr_t)data, dtype, rows, columns, columns, 1 };
+    return m;
+}
+
+static inline wf_matrix wf_matrix_strided(wf_dtype dtype, const void *data, int64_t rows,
+                                          int64_t columns, int64_t row_stride,
+                                          int64_t column_stride)
+{
+    wf_matrix m = { (void *)(uintptr_t)data, dtype, rows, columns, row_stride, column_stride };
+    return m;
+}
+
+static inline wf_matrix wf_matrix_of_tensor(const wf_tensor *x)
+{
+    return wf_matrix_strided(x->dtype, x->data, x->dim[0], x->dim[1], x->stride[0], x->stride[1]);
+}
+
+static inline wf_matrix wf_matrix_transposed(wf_matrix m)
+{
+    return wf_matrix_strided(m.dtype, m.data, m.columns, m.rows, m.column_stride, m.row_stride);
+}
+
+/* Where an element lies; `rows` rows and `columns` columns from an element on. */
+static inline void *wf_matrix_at(wf_matrix m, int64_t row, int64_t column)
+{
+    return wf_element(m.dtype, m.data, row * m.row_stride + column * m.column_stride);
+}
+
+static inline wf_matrix wf_matrix_part(wf_matrix m, int64_t row, int64_t column, int64_t rows,
+                                       int64_t columns)
+{
+    return wf_matrix_strided(m.dtype, wf_matrix_at(m, row, column), rows, columns, m.row_stride,
+                             m.column_stride);
+}
+
+/* C = alpha A B + beta C, A (m, k), B (k, n), C (m, n) of one dtype; matrices that do not fit one
+ * another are left alone. beta = 0 overwrites, NaN included. Sizes may be 0. The bits do not depend
+ * on `threads`. Called inside a parallel region it uses one thread. */
+WF_API void wf_gemm(int threads, double alpha, wf_matrix a, wf_matrix b, double beta, wf_matrix c);
 
 /* The same for a k of any length: at most WF_GEMM_SPAN of it are one product, and products are
  * added with what their rounding loses, in fixed places and order. Within a product the terms of an
@@ -22,28 +67,25 @@ WF_API void wf_gemm(wf_dtype dtype, int threads, int64_t m, int64_t n, int64_t k
  * is 0 if k is no longer than a span, and -1 if they are too many. */
 enum { WF_GEMM_SPAN = 16384 };
 WF_API int64_t wf_gemm_scratch(wf_dtype dtype, int64_t m, int64_t n, int64_t k);
-WF_API void wf_gemm_long(wf_dtype dtype, int threads, int64_t m, int64_t n, int64_t k, double alpha,
-                         const void *a, int64_t a_row, int64_t a_col, const void *b, int64_t b_row, int64_t b_col,
-                         double beta, void *c, int64_t c_row, int64_t c_col, void *scratch);
+WF_API void wf_gemm_long(int threads, double alpha, wf_matrix a, wf_matrix b, double beta,
+                         wf_matrix c, void *scratch);
 /* Its two steps, for sums of several products: C + low += P, where low holds what rounding lost,
- * and C += low. P and low are (m, n) row-major. */
-WF_API void wf_gemm_fold(wf_dtype dtype, int threads, int64_t m, int64_t n, const void *p, void *low,
-                         void *c, int64_t c_row, int64_t c_col);
-WF_API void wf_gemm_settle(wf_dtype dtype, int threads, int64_t m, int64_t n, const void *low,
-                           void *c, int64_t c_row, int64_t c_col);
+ * and C += low. P and low are as C, row-major. */
+WF_API void wf_gemm_fold(int threads, const void *p, void *low, wf_matrix c);
+WF_API void wf_gemm_settle(int threads, const void *low, wf_matrix c);
 
 /* Packed weights: B (k, n) laid out in panels of wf_pack_width columns, padded with zeros,
- * 64-byte aligned. */
-WF_API int64_t wf_pack_width(wf_dtype dtype);                          /* columns per panel at this dispatch level */
-WF_API int64_t wf_pack_count(wf_dtype dtype, int64_t k, int64_t n);    /* elements that it takes; -1: too many */
-WF_API void wf_pack(wf_dtype dtype, int threads, int64_t k, int64_t n, const void *b, int64_t b_row, int64_t b_col, void *packed);
+ * 64-byte aligned. Columns per panel at this dispatch level; elements in all, -1: too many. */
+WF_API int64_t wf_pack_width(wf_dtype dtype);
+WF_API int64_t wf_pack_count(wf_dtype dtype, int64_t k, int64_t n);
+WF_API void wf_pack(int threads, wf_matrix b, void *packed);
 
 /* C (m, n) = A (m, k) B, or += when `add`, on the calling thread, for panels first <= p < last
- * (columns p * width on; n is still the whole width of C). A and C are row-major with row
- * strides a_row and c_row. Every element is one chain of fused multiply-adds over k, so the bits
- * do not depend on how rows and panels are shared out. */
-WF_API void wf_gemm_packed(wf_dtype dtype, int64_t m, int64_t n, int64_t k, const void *a, int64_t a_row,
-                           const void *packed, int64_t first, int64_t last, bool add, void *c, int64_t c_row);
+ * (columns p * width on; C is the whole of it). A and C have their columns side by side. Every
+ * element is one chain of fused multiply-adds over k, so the bits do not depend on how rows and
+ * panels are shared out. */
+WF_API void wf_gemm_packed(wf_matrix a, const void *packed, int64_t first, int64_t last, bool add,
+                           wf_matrix c);
 
 WF_END
 

@@ -150,7 +150,8 @@ static uint64_t tensors(void)
     wf_exp_f64(4, f64 + 4, to.f64);
     hash = mix(hash, &to, sizeof to / 2);
     float c[4] = { 1, 2, 3, 4 };
-    wf_gemm(WF_F32, 1, 2, 2, 2, 0.1, f32, 2, 1, f32, 2, 1, 0.3, c, 2, 1);
+    wf_gemm(1, 0.1, wf_matrix_of(WF_F32, f32, 2, 2), wf_matrix_of(WF_F32, f32, 2, 2), 0.3,
+            wf_matrix_of(WF_F32, c, 2, 2));
     return mix(hash, c, sizeof c);
 }
 

@@ -81,7 +81,8 @@ static uint64_t product(int threads)
     float *a = wf_alloc(2 * N * N * sizeof *a), *c = a + N * N;
     if (!a) return 0;
     for (int i = 0; i < N * N; i++) a[i] = (float)(i % 613 - 306) / 97;
-    wf_gemm(WF_F32, threads, N, N, N, 1, a, N, 1, a, 1, N, 0, c, N, 1);
+    wf_gemm(threads, 1, wf_matrix_of(WF_F32, a, N, N), wf_matrix_strided(WF_F32, a, N, N, 1, N), 0,
+            wf_matrix_of(WF_F32, c, N, N));
     wf_tensor x = wf_tensor_of(WF_F32, WF_SHAPE(N, N), c);
     uint64_t hash = rig_hash_tensor(1, &x);
     wf_release(a);
@@ -248,7 +249,9 @@ static void *multiply_until_forked(void *argument)
     float *a = wf_alloc(2 * N * N * sizeof *a), *c = a + N * N;
     if (!a) return NULL;
     memset(a, 0, N * N * sizeof *a);
-    while (!atomic_load(&forked)) wf_gemm(WF_F32, 1, N, N, N, 1, a, N, 1, a, 1, N, 0, c, N, 1);
+    while (!atomic_load(&forked))
+        wf_gemm(1, 1, wf_matrix_of(WF_F32, a, N, N), wf_matrix_strided(WF_F32, a, N, N, 1, N), 0,
+                wf_matrix_of(WF_F32, c, N, N));
     wf_release(a);
     return argument;
 }

@@ -125,8 +125,10 @@ static bool same_bits(const matrix *x, const matrix *y)
 static void multiply(int threads, double alpha, const matrix *a, const matrix *b, double beta,
                      const matrix *c)
 {
-    wf_gemm(a->dtype, threads, c->rows, c->columns, a->columns, alpha, a->data, a->row, a->column,
-            b->data, b->row, b->column, beta, c->data, c->row, c->column);
+    wf_gemm(threads, alpha,
+            wf_matrix_strided(a->dtype, a->data, c->rows, a->columns, a->row, a->column),
+            wf_matrix_strided(a->dtype, b->data, a->columns, c->columns, b->row, b->column), beta,
+            wf_matrix_strided(a->dtype, c->data, c->rows, c->columns, c->row, c->column));
 }
 
 /* The largest error of C in units of what k sums may lose: u (|alpha| |A||B| + |beta| |C|) times
@@ -382,15 +384,16 @@ TEST(products_may_be_asked_for_by_many_threads_and_inside_parallel_regions)
 static matrix packed_new(const matrix *b, int threads)
 {
     matrix p = matrix_new(b->dtype, 1, wf_pack_count(b->dtype, b->rows, b->columns), BY_ROWS);
-    wf_pack(b->dtype, threads, b->rows, b->columns, b->data, b->row, b->column, p.data);
+    wf_pack(threads, wf_matrix_strided(b->dtype, b->data, b->rows, b->columns, b->row, b->column),
+            p.data);
     return p;
 }
 
 static void multiply_packed(const matrix *a, const matrix *p, int64_t n, int64_t first,
                             int64_t last, bool add, const matrix *c)
 {
-    wf_gemm_packed(a->dtype, a->rows, n, a->columns, a->data, a->row, p->data, first, last, add,
-                   c->data, c->row);
+    wf_gemm_packed(wf_matrix_strided(a->dtype, a->data, a->rows, a->columns, a->row, 1), p->data,
+                   first, last, add, wf_matrix_strided(a->dtype, c->data, a->rows, n, c->row, 1));
 }
 
 static void check_packed(wf_dtype dtype, int64_t m, int64_t n, int64_t k, enum layout lb, bool add)

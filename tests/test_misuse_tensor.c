@@ -346,32 +346,46 @@ static void products(void)
     QUIET(wf_pack_count(WF_I32, 3, 3) == 0 && wf_pack_count(WF_F64, -1, 3) == 0);
     QUIET(wf_pack_count(WF_F64, 3, 0) == 0 && wf_pack_count(WF_F64, INT64_MAX, INT64_MAX) <= 0);
     QUIET(wf_pack_count(WF_F32, 1, INT64_MAX) <= 0);
-    wf_gemm(WF_I32, 1, 2, 2, 3, 1, a, 3, 1, a, 2, 1, 0, c, 2, 1);
-    wf_gemm(WF_F64, 1, -2, 2, 3, 1, a, 3, 1, a, 2, 1, 0, c, 2, 1);
-    wf_gemm(WF_F64, 1, 2, 0, 3, 1, a, 3, 1, a, 2, 1, 0, c, 2, 1);
-    wf_gemm(WF_F64, 1, 2, 2, 3, 1, NULL, 3, 1, a, 2, 1, 0, c, 2, 1);
-    wf_gemm(WF_F64, 1, 2, 2, 3, 1, a, 3, 1, NULL, 2, 1, 0, c, 2, 1);
-    wf_gemm(WF_F64, 1, 2, 2, 3, 1, a, 3, 1, a, 2, 1, 0, NULL, 2, 1);
+    wf_gemm(1, 1, wf_matrix_of(WF_I32, a, 2, 3), wf_matrix_of(WF_I32, a, 3, 2), 0,
+            wf_matrix_of(WF_I32, c, 2, 2));
+    wf_gemm(1, 1, wf_matrix_of(WF_F64, a, -2, 3), wf_matrix_of(WF_F64, a, 3, 2), 0,
+            wf_matrix_of(WF_F64, c, -2, 2));
+    wf_gemm(1, 1, wf_matrix_of(WF_F64, a, 2, 3), wf_matrix_strided(WF_F64, a, 3, 0, 2, 1), 0,
+            wf_matrix_strided(WF_F64, c, 2, 0, 2, 1));
+    wf_gemm(1, 1, wf_matrix_of(WF_F64, NULL, 2, 3), wf_matrix_of(WF_F64, a, 3, 2), 0,
+            wf_matrix_of(WF_F64, c, 2, 2));
+    wf_gemm(1, 1, wf_matrix_of(WF_F64, a, 2, 3), wf_matrix_of(WF_F64, NULL, 3, 2), 0,
+            wf_matrix_of(WF_F64, c, 2, 2));
+    wf_gemm(1, 1, wf_matrix_of(WF_F64, a, 2, 3), wf_matrix_of(WF_F64, a, 3, 2), 0,
+            wf_matrix_of(WF_F64, NULL, 2, 2));
     double *packed = wf_alloc_zero((size_t)wf_pack_count(WF_F64, 3, 2) * sizeof *packed);
     ck_assert_ptr_nonnull(packed);
-    wf_pack(WF_I32, 1, 3, 2, a, 2, 1, packed);
-    wf_pack(WF_F64, 1, 3, 2, NULL, 2, 1, packed);
-    wf_pack(WF_F64, 1, 3, 2, a, 2, 1, NULL);
-    wf_pack(WF_F64, 1, -3, 2, a, 2, 1, packed);
+    wf_pack(1, wf_matrix_of(WF_I32, a, 3, 2), packed);
+    wf_pack(1, wf_matrix_of(WF_F64, NULL, 3, 2), packed);
+    wf_pack(1, wf_matrix_of(WF_F64, a, 3, 2), NULL);
+    wf_pack(1, wf_matrix_of(WF_F64, a, -3, 2), packed);
     QUIET(packed[0] == 0);
-    wf_pack(WF_F64, -1, 3, 2, a, 2, 1, packed);
-    wf_gemm_packed(WF_I32, 2, 2, 3, a, 3, packed, 0, 1, false, c, 2);
-    wf_gemm_packed(WF_F64, 2, 2, 3, NULL, 3, packed, 0, 1, false, c, 2);
-    wf_gemm_packed(WF_F64, 2, 2, 3, a, 3, NULL, 0, 1, false, c, 2);
-    wf_gemm_packed(WF_F64, 2, 2, 3, a, 3, packed, 0, 1, false, NULL, 2);
-    wf_gemm_packed(WF_F64, 2, 2, 3, a, 3, packed, 1, 2, false, c, 2);
-    wf_gemm_packed(WF_F64, 2, 2, 3, a, 3, packed, -1, 1, false, c, 2);
-    wf_gemm_packed(WF_F64, 2, 2, 3, a, 3, packed, 1, 0, false, c, 2);
+    wf_pack(-1, wf_matrix_of(WF_F64, a, 3, 2), packed);
+    wf_gemm_packed(wf_matrix_of(WF_I32, a, 2, 3), packed, 0, 1, false,
+                   wf_matrix_of(WF_I32, c, 2, 2));
+    wf_gemm_packed(wf_matrix_of(WF_F64, NULL, 2, 3), packed, 0, 1, false,
+                   wf_matrix_of(WF_F64, c, 2, 2));
+    wf_gemm_packed(wf_matrix_of(WF_F64, a, 2, 3), NULL, 0, 1, false, wf_matrix_of(WF_F64, c, 2, 2));
+    wf_gemm_packed(wf_matrix_of(WF_F64, a, 2, 3), packed, 0, 1, false,
+                   wf_matrix_of(WF_F64, NULL, 2, 2));
+    wf_gemm_packed(wf_matrix_of(WF_F64, a, 2, 3), packed, 1, 2, false,
+                   wf_matrix_of(WF_F64, c, 2, 2));
+    wf_gemm_packed(wf_matrix_of(WF_F64, a, 2, 3), packed, -1, 1, false,
+                   wf_matrix_of(WF_F64, c, 2, 2));
+    wf_gemm_packed(wf_matrix_of(WF_F64, a, 2, 3), packed, 1, 0, false,
+                   wf_matrix_of(WF_F64, c, 2, 2));
     for (int i = 0; i < 4; i++) QUIET(c[i] == 9);
-    wf_gemm_packed(WF_F64, 2, 2, 3, a, 3, packed, 0, 1, false, c, 2);
+    wf_gemm_packed(wf_matrix_of(WF_F64, a, 2, 3), packed, 0, 1, false,
+                   wf_matrix_of(WF_F64, c, 2, 2));
     QUIET(c[0] == 22 && c[1] == 28 && c[2] == 49 && c[3] == 64);
     /* Without depth nothing is read, and C is scaled. */
-    wf_gemm(WF_F64, -3, 2, 2, -1, 1, NULL, 3, 1, NULL, 2, 1, 0.5, c, 2, 1);
+    wf_gemm(-3, 1, wf_matrix_strided(WF_F64, NULL, 2, -1, 3, 1), wf_matrix_of(WF_F64, NULL, -1, 2),
+            0.5, wf_matrix_of(WF_F64, c, 2, 2));
     QUIET(c[0] == 11 && c[3] == 32);
     wf_release(packed);
 }
@@ -436,32 +450,91 @@ static void sums(void)
     QUIET(to[0] == 11 && to[1] == 14 && to[2] == 18);
 }
 
+static void no_share(void *context, const wf_seq_share *mine)
+{
+    *(int64_t *)context += mine->panel_end;
+}
+
+static void sequences(void)
+{
+    double numbers[24] = { 0 }, to[24] = { 0 };
+    int64_t memory[64], ran = 0;
+    const int32_t lengths[2] = { -1, INT32_MAX };
+    const wf_tensor x = wf_tensor_of(WF_F64, WF_SHAPE(2, 2, 3), numbers),
+                    state = wf_tensor_of(WF_F64, WF_SHAPE(2, 3), numbers),
+                    nowhere = wf_tensor_of(WF_F64, WF_SHAPE(2, 2, 3), NULL);
+    QUIET(wf_seq_plan_bytes(-1, 2) == -1 && wf_seq_plan_bytes(INT64_MAX, 2) == -1);
+    QUIET(wf_seq_plan_bytes(2, 2) <= (int64_t)sizeof memory);
+    QUIET(wf_seq_plan_make(2, 2, NULL, NULL).rows == 0);
+    QUIET(wf_seq_plan_make(-1, 2, NULL, memory).rows == 0);
+    const wf_tensor wrong = wf_tensor_over(WF_I32, WF_SHAPE(2), lengths);
+    QUIET(wf_seq_plan_make(2, 2, &wrong, memory).rows == 2); /* as 0 and 2 */
+    const wf_seq_plan p = wf_seq_plan_make(2, 2, NULL, memory);
+    QUIET(wf_seq_before(NULL, 0, false) == -1 && wf_seq_before(&p, 9, true) == -1);
+    QUIET(wf_seq_continuing(NULL, 0, false) == 0 && wf_seq_continuing(&p, -1, true) == 0);
+    QUIET(wf_seq_continuing(&p, 9, false) == 0);
+    QUIET(!wf_seq_in_place(NULL, &x) && !wf_seq_in_place(&p, NULL) && !wf_seq_in_place(&p, &state));
+    wf_seq_gather(NULL, 1, &x, to), wf_seq_gather(&p, 1, NULL, to);
+    wf_seq_gather(&p, 1, &x, NULL), wf_seq_gather(&p, 1, &state, to);
+    wf_seq_gather(&p, 1, &nowhere, to), wf_seq_gather(&p, -1, &x, to);
+    wf_seq_gather_state(NULL, &state, 3, WF_F64, to), wf_seq_gather_state(&p, NULL, 3, WF_F64, to);
+    wf_seq_gather_state(&p, &state, 3, WF_F64, NULL), wf_seq_gather_state(&p, &x, 3, WF_F64, to);
+    wf_seq_scatter_add(NULL, 1, to, &x), wf_seq_scatter_add(&p, 1, NULL, &x);
+    wf_seq_scatter_add(&p, 1, to, NULL), wf_seq_scatter_state_add(NULL, to, &state);
+    wf_seq_scatter_state_add(&p, NULL, &state), wf_seq_scatter_state_add(&p, to, NULL);
+    wf_seq_gather_before(NULL, 1, false, &x, to, to),
+        wf_seq_gather_before(&p, 1, false, &x, NULL, to);
+    wf_seq_gather_before(&p, 1, false, NULL, to, to),
+        wf_seq_gather_before(&p, 1, true, &x, to, NULL);
+    wf_seq_add_groups(2, 3, NULL, to), wf_seq_add_groups(2, 3, to, NULL);
+    wf_seq_add_groups(-2, 3, to, to), wf_seq_add_groups(2, -3, to, to);
+    QUIET(wf_seq_groups(-5) == 1 && wf_seq_group_begin(5, 0) == 0 && wf_seq_group_begin(5, 2) == 5);
+    wf_seq_run(NULL, 1, 1, 1, no_share, &ran), wf_seq_run(&p, 1, 1, 1, NULL, &ran);
+    QUIET(ran == 0);
+    wf_seq_run(&p, -3, 1, 1, no_share, &ran);
+    QUIET(ran == 1);
+    wf_seq_meet(NULL);
+    QUIET(wf_seq_pack_bytes(WF_I32, 3) == 0 && wf_seq_pack_bytes(WF_F64, INT64_MAX / 2) == -1);
+    QUIET(wf_seq_panels(WF_I32, 3) == 0 && wf_seq_panels(WF_F64, -3) == 0);
+    wf_seq_pack(1, 1, 3, false, NULL, to), wf_seq_pack(1, 1, 3, false, &state, NULL);
+    wf_seq_pack(1, 1, -3, false, &state, to), wf_seq_pack(1, -1, 3, false, &state, to);
+    for (int i = 0; i < 24; i++) ck_assert(numbers[i] == 0 && to[i] == 0);
+}
+
 static void long_products(void)
 {
     double a[6] = { 1, 2, 3, 4, 5, 6 }, c[4] = { 9, 9, 9, 9 }, work[8] = { 0 };
     QUIET(wf_gemm_scratch(WF_I32, 2, 2, 17000) == 0 && wf_gemm_scratch(WF_F64, -2, 2, 17000) == 0);
     QUIET(wf_gemm_scratch(WF_F64, 2, 0, 17000) == 0 && wf_gemm_scratch(WF_F64, 2, 2, -1) == 0);
     QUIET(wf_gemm_scratch(WF_F32, INT64_MAX, INT64_MAX, 17000) == -1);
-    wf_gemm_long(WF_I32, 1, 2, 2, 17000, 1, a, 3, 1, a, 2, 1, 0, c, 2, 1, work);
-    wf_gemm_long(WF_F64, 1, -2, 2, 17000, 1, a, 3, 1, a, 2, 1, 0, c, 2, 1, work);
-    wf_gemm_long(WF_F64, 1, 2, 0, 17000, 1, a, 3, 1, a, 2, 1, 0, c, 2, 1, work);
-    wf_gemm_long(WF_F64, 1, 2, 2, 17000, 1, NULL, 3, 1, a, 2, 1, 0, c, 2, 1, work);
-    wf_gemm_long(WF_F64, 1, 2, 2, 17000, 1, a, 3, 1, NULL, 2, 1, 0, c, 2, 1, work);
-    wf_gemm_long(WF_F64, 1, 2, 2, 17000, 1, a, 3, 1, a, 2, 1, 0, NULL, 2, 1, work);
-    wf_gemm_fold(WF_I32, 1, 2, 2, a, work, c, 2, 1);
-    wf_gemm_fold(WF_F64, 1, -2, 2, a, work, c, 2, 1);
-    wf_gemm_fold(WF_F64, 1, 2, 2, NULL, work, c, 2, 1);
-    wf_gemm_fold(WF_F64, 1, 2, 2, a, NULL, c, 2, 1);
-    wf_gemm_fold(WF_F64, 1, 2, 2, a, work, NULL, 2, 1);
-    wf_gemm_settle(WF_I32, 1, 2, 2, a, c, 2, 1);
-    wf_gemm_settle(WF_F64, 1, 2, -2, a, c, 2, 1);
-    wf_gemm_settle(WF_F64, 1, 2, 2, NULL, c, 2, 1);
-    wf_gemm_settle(WF_F64, 1, 2, 2, a, NULL, 2, 1);
+    wf_gemm_long(1, 1, wf_matrix_strided(WF_I32, a, 2, 17000, 3, 1),
+                 wf_matrix_of(WF_I32, a, 17000, 2), 0, wf_matrix_of(WF_I32, c, 2, 2), work);
+    wf_gemm_long(1, 1, wf_matrix_strided(WF_F64, a, -2, 17000, 3, 1),
+                 wf_matrix_of(WF_F64, a, 17000, 2), 0, wf_matrix_of(WF_F64, c, -2, 2), work);
+    wf_gemm_long(1, 1, wf_matrix_strided(WF_F64, a, 2, 17000, 3, 1),
+                 wf_matrix_strided(WF_F64, a, 17000, 0, 2, 1), 0,
+                 wf_matrix_strided(WF_F64, c, 2, 0, 2, 1), work);
+    wf_gemm_long(1, 1, wf_matrix_strided(WF_F64, NULL, 2, 17000, 3, 1),
+                 wf_matrix_of(WF_F64, a, 17000, 2), 0, wf_matrix_of(WF_F64, c, 2, 2), work);
+    wf_gemm_long(1, 1, wf_matrix_strided(WF_F64, a, 2, 17000, 3, 1),
+                 wf_matrix_of(WF_F64, NULL, 17000, 2), 0, wf_matrix_of(WF_F64, c, 2, 2), work);
+    wf_gemm_long(1, 1, wf_matrix_strided(WF_F64, a, 2, 17000, 3, 1),
+                 wf_matrix_of(WF_F64, a, 17000, 2), 0, wf_matrix_of(WF_F64, NULL, 2, 2), work);
+    wf_gemm_fold(1, a, work, wf_matrix_of(WF_I32, c, 2, 2));
+    wf_gemm_fold(1, a, work, wf_matrix_of(WF_F64, c, -2, 2));
+    wf_gemm_fold(1, NULL, work, wf_matrix_of(WF_F64, c, 2, 2));
+    wf_gemm_fold(1, a, NULL, wf_matrix_of(WF_F64, c, 2, 2));
+    wf_gemm_fold(1, a, work, wf_matrix_of(WF_F64, NULL, 2, 2));
+    wf_gemm_settle(1, a, wf_matrix_of(WF_I32, c, 2, 2));
+    wf_gemm_settle(1, a, wf_matrix_strided(WF_F64, c, 2, -2, 2, 1));
+    wf_gemm_settle(1, NULL, wf_matrix_of(WF_F64, c, 2, 2));
+    wf_gemm_settle(1, a, wf_matrix_of(WF_F64, NULL, 2, 2));
     for (int i = 0; i < 4; i++) QUIET(c[i] == 9);
-    wf_gemm_long(WF_F64, -1, 2, 2, 3, 1, a, 3, 1, a, 2, 1, 0, c, 2, 1, NULL);
+    wf_gemm_long(-1, 1, wf_matrix_of(WF_F64, a, 2, 3), wf_matrix_of(WF_F64, a, 3, 2), 0,
+                 wf_matrix_of(WF_F64, c, 2, 2), NULL);
     QUIET(c[0] == 22 && c[1] == 28 && c[2] == 49 && c[3] == 64);
-    wf_gemm_fold(WF_F64, -1, 2, 2, a, work, c, 2, 1);
-    wf_gemm_settle(WF_F64, INT_MAX, 2, 2, a, c, 2, 1);
+    wf_gemm_fold(-1, a, work, wf_matrix_of(WF_F64, c, 2, 2));
+    wf_gemm_settle(INT_MAX, a, wf_matrix_of(WF_F64, c, 2, 2));
     QUIET(c[0] == 24 && c[1] == 32 && c[2] == 55 && c[3] == 72 && work[0] == 0);
 }
 
@@ -575,6 +648,24 @@ static const misuse table[] = {
     { OF(wf_run_add), sums },
     { OF(wf_sum_tensor), sums },
     { OF(wf_loop_sum), sums },
+    { OF(wf_seq_plan_bytes), sequences },
+    { OF(wf_seq_plan_make), sequences },
+    { OF(wf_seq_before), sequences },
+    { OF(wf_seq_continuing), sequences },
+    { OF(wf_seq_in_place), sequences },
+    { OF(wf_seq_gather), sequences },
+    { OF(wf_seq_gather_state), sequences },
+    { OF(wf_seq_scatter_add), sequences },
+    { OF(wf_seq_scatter_state_add), sequences },
+    { OF(wf_seq_gather_before), sequences },
+    { OF(wf_seq_add_groups), sequences },
+    { OF(wf_seq_groups), sequences },
+    { OF(wf_seq_group_begin), sequences },
+    { OF(wf_seq_run), sequences },
+    { OF(wf_seq_meet), sequences },
+    { OF(wf_seq_pack_bytes), sequences },
+    { OF(wf_seq_panels), sequences },
+    { OF(wf_seq_pack), sequences },
     { OF(wf_gemm), products },
     { OF(wf_gemm_scratch), long_products },
     { OF(wf_gemm_long), long_products },

@@ -219,8 +219,10 @@ TEST_EACH(a_product_with_a_long_inner_size_has_its_bound_and_the_same_bits_for_a
         const double u = dtype == WF_F32 ? 0x1p-24 : 0x1p-53;
         for (int w = 0; w < WIDTHS; w++) {
             memcpy(c.data, was.data, (size_t)(m * n) * size);
-            wf_gemm_long(dtype, widths[w], m, n, k, products[_i].alpha, a.data, a_row, a_col,
-                         b.data, b_row, b_col, products[_i].beta, c.data, c_row, c_col, scratch);
+            wf_gemm_long(widths[w], products[_i].alpha,
+                         wf_matrix_strided(dtype, a.data, m, k, a_row, a_col),
+                         wf_matrix_strided(dtype, b.data, k, n, b_row, b_col), products[_i].beta,
+                         wf_matrix_strided(dtype, c.data, m, n, c_row, c_col), scratch);
             if (w == 0) memcpy(first, c.data, (size_t)(m * n) * size);
             ck_assert_int_eq(memcmp(first, c.data, (size_t)(m * n) * size), 0);
         }
@@ -256,13 +258,16 @@ TEST(an_infinite_product_stays_infinite_however_long_it_is)
     double c = 0;
     for (int i = 0; i < 20000; i++) a[i] = b[i] = 1;
     a[5] = (double)INFINITY;
-    wf_gemm_long(WF_F64, 1, 1, 1, 20000, 1, a, 20000, 1, b, 1, 1, 0, &c, 1, 1, scratch);
+    wf_gemm_long(1, 1, wf_matrix_of(WF_F64, a, 1, 20000), wf_matrix_of(WF_F64, b, 20000, 1), 0,
+                 wf_matrix_of(WF_F64, &c, 1, 1), scratch);
     ck_assert(c == (double)INFINITY);
     a[5] = 1e308, a[19000] = 1e308;
-    wf_gemm_long(WF_F64, 1, 1, 1, 20000, 1, a, 20000, 1, b, 1, 1, 0, &c, 1, 1, scratch);
+    wf_gemm_long(1, 1, wf_matrix_of(WF_F64, a, 1, 20000), wf_matrix_of(WF_F64, b, 20000, 1), 0,
+                 wf_matrix_of(WF_F64, &c, 1, 1), scratch);
     ck_assert(c == (double)INFINITY);
     a[19000] = (double)NAN;
-    wf_gemm_long(WF_F64, 1, 1, 1, 20000, 1, a, 20000, 1, b, 1, 1, 0, &c, 1, 1, scratch);
+    wf_gemm_long(1, 1, wf_matrix_of(WF_F64, a, 1, 20000), wf_matrix_of(WF_F64, b, 20000, 1), 0,
+                 wf_matrix_of(WF_F64, &c, 1, 1), scratch);
     ck_assert(isnan(c));
     ck_assert_int_eq(wf_gemm_scratch(WF_F64, INT64_MAX, 3, 17000), -1);
     ck_assert_int_eq(wf_gemm_scratch(WF_F64, INT64_MAX / 4, 1, 17000), -1);
