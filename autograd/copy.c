@@ -2,6 +2,7 @@
  * neither. */
 #include "autograd/kernels.h"
 #include "autograd/ops_private.h"
+#include "autograd/private.h"
 
 #include <string.h>
 
@@ -141,7 +142,7 @@ wf_var *wf_copy(wf_tape *t, wf_var *x)
 
 wf_var *wf_expand(wf_tape *t, wf_var *x, wf_shape shape)
 {
+    if (!wf_tape_ok(t) || !(x = var_enter(t, x, "expand", 0))) return NULL;
     wf_shape now = wf_shape_of(x);
-    if (x && wf_tape_ok(t) && wf_shape_equal(&now, &shape)) return x;
-    return wf_apply_one(t, &expand_row, 1, &x, &shape);
+    return wf_shape_equal(&now, &shape) ? x : wf_apply_one(t, &expand_row, 1, &x, &shape);
 }

@@ -2,6 +2,7 @@
  * needs no other scale. */
 #include "autograd/kernels.h"
 #include "autograd/ops_private.h"
+#include "autograd/private.h"
 #include "tensor/loop.h"
 #include "tensor/par.h"
 
@@ -125,5 +126,6 @@ wf_var *wf_dropout(wf_tape *t, wf_var *x, double p)
 {
     WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     bool idle = p == 0 || (p > 0 && p < 1 && wf_tape_mode(t) != WF_TRAIN);
-    return x && idle && wf_tape_ok(t) ? x : wf_apply_one(t, &row, 1, &x, &p);
+    if (!idle) return wf_apply_one(t, &row, 1, &x, &p);
+    return wf_tape_ok(t) ? var_enter(t, x, "dropout", 0) : NULL;
 }

@@ -1,6 +1,7 @@
 /* Sum, mean and maximum over axes, and sum_to, which undoes broadcasting. */
 #include "autograd/kernels.h"
 #include "autograd/ops_private.h"
+#include "autograd/private.h"
 #include "autograd/views.h"
 #include "tensor/loop.h"
 #include "tensor/size.h"
@@ -267,11 +268,11 @@ static void max_gradient(wf_tape *t, const wf_gradient *g)
     reduction all = *(const reduction *)g->attr;
     int axes[WF_RANK];
     for (int i = 0; i < all.n; i++) axes[i] = all.axis[i];
-    wf_axes list = { all.n, axes };
+    wf_axes over = { all.n, axes };
     wf_var *none = wf_zeros(t, dtype, WF_SCALAR), *one = wf_full(t, dtype, WF_SCALAR, 1);
     /* Nothing is above the maximum, and what is level with it is chosen: NaN too. */
     wf_var *chosen = wf_less(t, wf_above(t, reduction_repeated(t, g->out[0], x, &all), x), one);
-    wf_var *share = wf_sum_keep(t, wf_where(t, chosen, one, none), all.n < 0 ? NULL : &list);
+    wf_var *share = wf_sum_keep(t, wf_where(t, chosen, one, none), all.n < 0 ? NULL : &over);
     wf_var *each = wf_div(t, reduction_repeated(t, g->gout[0], x, &all), share);
     g->gin[0] = wf_where(t, chosen, each, none);
 }
@@ -498,7 +499,7 @@ wf_var *wf_max_keep(wf_tape *t, wf_var *x, const wf_axes *axes)
 
 wf_var *wf_sum_to(wf_tape *t, wf_var *x, wf_shape shape)
 {
+    if (!wf_tape_ok(t) || !(x = var_enter(t, x, "sum_to", 0))) return NULL;
     wf_shape now = wf_shape_of(x);
-    if (x && wf_tape_ok(t) && wf_shape_equal(&now, &shape)) return x;
-    return wf_apply_one(t, &sum_to_row, 1, &x, &shape);
+    return wf_shape_equal(&now, &shape) ? x : wf_apply_one(t, &sum_to_row, 1, &x, &shape);
 }

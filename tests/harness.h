@@ -55,6 +55,7 @@ extern const harness_suite suite __attribute__((weak));
 extern struct harness_heap {
     atomic_llong asked, live, large; /* requests so far; blocks that are held; large requests */
     size_t large_from;               /* bytes that make a request large */
+    size_t most;              /* bytes above which a request fails; 0: no bound */
     int64_t fail_at;          /* the request that fails, 0: none */
     bool fail_on;             /* and every one after it */
 } heap;
@@ -62,9 +63,6 @@ extern struct harness_said {
     int times;
     char text[4096];
 } log_kept;
-
-/* The main of a suite that adds its tests by hand. */
-int harness_main(int argc, char **argv, const char *name, void (*add)(TCase *tests));
 
 /* Marks the running test as skipped, for a reason that is printed; the test must return after it.
  */

@@ -21,16 +21,6 @@
 #define MISUSE_POISONED 0 /* memory of a var of an earlier step may be looked at */
 #endif
 
-/* What a table lists: the function that a part of a suite misuses. Names a real symbol, so that no
- * row outlives its function. */
-#define OF(function) #function, (void (*)(void))(function)
-
-typedef struct misuse {
-    const char *name;
-    void (*function)(void);
-    void (*run)(void);
-} misuse;
-
 /* ---- what a refusal looks like ---- */
 
 /* One clear sentence: "what: what is wrong", then perhaps where and a hint, on lines of their
@@ -67,14 +57,14 @@ static inline void misuse_refused(int line, const char *call, bool gave, const c
     ck_assert_msg(!gave, "line %d: %s: it was not refused", line, call);
     ck_assert_msg(!wf_tape_ok(t), "line %d: %s: refused without failing the tape", line, call);
     misuse_said(line, call, text, says);
-    ck_assert_msg(misuse_messages == now.messages + 1, "line %d: %s: logged %lld times", line, call,
-                  (long long)(misuse_messages - now.messages));
-    ck_assert_str_eq(misuse_logged, text);
+    ck_assert_msg(log_kept.times == now.messages + 1, "line %d: %s: logged %lld times", line, call,
+                  (long long)(log_kept.times - now.messages));
+    ck_assert_str_eq(log_kept.text, text);
     ck_assert_ptr_null(wf_zeros(t, WF_F64, WF_SCALAR));
     ck_assert(!wf_backward(t, now.scalar));
     ck_assert(!wf_tape_commit(t));
     ck_assert_str_eq(wf_tape_error(t), text);
-    ck_assert_int_eq(misuse_messages, now.messages + 1);
+    ck_assert_int_eq(log_kept.times, now.messages + 1);
     ck_assert_msg(misuse_hash() == now.hash, "line %d: %s: it changed something", line, call);
     misuse_renew();
 }
@@ -87,7 +77,7 @@ static inline void misuse_tree_refused(int line, const char *call, bool gave, co
     ck_assert_msg(!wf_module_ok(now.tree, &e), "line %d: %s: refused without failing the tree",
                   line, call);
     misuse_said(line, call, e.text, says);
-    ck_assert_msg(misuse_messages == now.messages, "line %d: %s: it was logged", line, call);
+    ck_assert_msg(log_kept.times == now.messages, "line %d: %s: it was logged", line, call);
     misuse_new_tree();
 }
 
@@ -110,7 +100,7 @@ static inline void misuse_error_filled(int line, const char *call, bool gave, co
 {
     ck_assert_msg(!gave, "line %d: %s: it was not refused", line, call);
     misuse_said(line, call, now.error.text, says);
-    ck_assert_msg(misuse_messages == now.messages, "line %d: %s: it was logged", line, call);
+    ck_assert_msg(log_kept.times == now.messages, "line %d: %s: it was logged", line, call);
     memset(&now.error, 0, sizeof now.error);
 }
 
@@ -119,8 +109,8 @@ static inline void misuse_quiet(int line, const char *call, bool as_it_should)
 {
     ck_assert_msg(as_it_should, "line %d: %s does not hold", line, call);
     ck_assert_msg(wf_tape_ok(now.t), "line %d: %s: %s", line, call, wf_tape_error(now.t));
-    ck_assert_msg(misuse_messages == now.messages, "line %d: %s: it was logged: %s", line, call,
-                  misuse_logged);
+    ck_assert_msg(log_kept.times == now.messages, "line %d: %s: it was logged: %s", line, call,
+                  log_kept.text);
     ck_assert_msg(!now.error.text[0], "line %d: %s: %s", line, call, now.error.text);
     ck_assert_msg(misuse_hash() == now.hash, "line %d: %s: it changed something", line, call);
 }
@@ -135,17 +125,6 @@ static inline void misuse_quiet(int line, const char *call, bool as_it_should)
 #define ERROR_CLEARED(call)                                                                        \
     (misuse_older_failure(), misuse_error_cleared(__LINE__, #call, (call) != 0))
 #define QUIET(condition) misuse_quiet(__LINE__, #condition, condition)
-
-/* ---- files, for functions that read or write them ---- */
-
-static inline const char *path_of(const char *name)
-{
-    static char paths[4][1024];
-    static int next;
-    char *path = paths[next++ % 4];
-    snprintf(path, sizeof paths[0], "%s/%s", harness_folder(), name);
-    return path;
-}
 
 /* ---- stdout, for functions that print ---- */
 

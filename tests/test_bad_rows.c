@@ -72,15 +72,14 @@ static void refused_inside(const wf_cell *cell, const char *sentence)
     ck_assert_msg(!r.ok && strstr(r.text, sentence), "%s", r.text);
 }
 
-START_TEST(the_cell_that_the_faults_are_planted_in_is_right)
+TEST(the_cell_that_the_faults_are_planted_in_is_right)
 {
     wf_cell cell = sound();
     wf_report r = wf_cell_check(&cell, NULL);
     ck_assert_msg(r.ok, "%s", r.text);
 }
-END_TEST
 
-START_TEST(a_cell_whose_struct_no_parameter_fits_is_refused)
+TEST(a_cell_whose_struct_no_parameter_fits_is_refused)
 {
     wf_cell cell = sound();
     cell.size = SIZE_MAX;
@@ -97,9 +96,8 @@ START_TEST(a_cell_whose_struct_no_parameter_fits_is_refused)
     params[1].offset = 0;
     refused(&cell, "w_x and w_h lie in one field");
 }
-END_TEST
 
-START_TEST(a_cell_whose_names_tell_nothing_apart_is_refused)
+TEST(a_cell_whose_names_tell_nothing_apart_is_refused)
 {
     wf_cell cell = sound();
     params[1].name = "w_x";
@@ -115,9 +113,8 @@ START_TEST(a_cell_whose_names_tell_nothing_apart_is_refused)
     states[1] = states[0];
     refused(&cell, "two states are named h");
 }
-END_TEST
 
-START_TEST(a_cell_whose_sizes_are_none_is_refused)
+TEST(a_cell_whose_sizes_are_none_is_refused)
 {
     wf_cell cell = sound();
     params[0].size[1] = 0;
@@ -137,9 +134,8 @@ START_TEST(a_cell_whose_sizes_are_none_is_refused)
     states[0].width = INT64_MIN;
     refused_inside(&cell, "cell 'plain': the width of state h is ");
 }
-END_TEST
 
-START_TEST(sizes_of_a_layer_that_overflow_are_refused)
+TEST(sizes_of_a_layer_that_overflow_are_refused)
 {
     static const int64_t sizes[][3] = {
         { INT64_MAX, 5, 1 }, { 3, INT64_MAX, 1 }, { 3, INT64_MAX / 8, 1 }, { 3, 5, INT64_MAX }
@@ -156,7 +152,6 @@ START_TEST(sizes_of_a_layer_that_overflow_are_refused)
         wf_module_free(net);
     }
 }
-END_TEST
 
 /* ---- update rules ---- */
 
@@ -165,7 +160,7 @@ static void update(const wf_optim_call *c)
     (void)c;
 }
 
-START_TEST(a_rule_that_cannot_be_run_is_refused_with_one_sentence)
+TEST(a_rule_that_cannot_be_run_is_refused_with_one_sentence)
 {
     static const wf_optim_option outside[] = { { .name = "x", .offset = 8 }, { .name = NULL } };
     static const wf_optim_option far[] = { { .name = "x", .offset = SIZE_MAX }, { .name = NULL } };
@@ -201,25 +196,5 @@ START_TEST(a_rule_that_cannot_be_run_is_refused_with_one_sentence)
         wf_module_free(net);
     }
 }
-END_TEST
 
-static void no_log(void *user, const char *text)
-{
-    (void)user, (void)text;
-}
-
-static void add(TCase *tests)
-{
-    tcase_add_test(tests, the_cell_that_the_faults_are_planted_in_is_right);
-    tcase_add_test(tests, a_cell_whose_struct_no_parameter_fits_is_refused);
-    tcase_add_test(tests, a_cell_whose_names_tell_nothing_apart_is_refused);
-    tcase_add_test(tests, a_cell_whose_sizes_are_none_is_refused);
-    tcase_add_test(tests, sizes_of_a_layer_that_overflow_are_refused);
-    tcase_add_test(tests, a_rule_that_cannot_be_run_is_refused_with_one_sentence);
-}
-
-int main(int argc, char **argv)
-{
-    if (!wf_runtime_set(&(wf_runtime){ .log = no_log }, NULL)) return 1;
-    return harness_main(argc, argv, "bad_rows", add);
-}
+const harness_suite suite = { 0 };

@@ -27,15 +27,6 @@ static int __asan_address_is_poisoned(const volatile void *at)
 static wf_tape *t, *other;
 static wf_module *m;
 static wf_var *w; /* a parameter (3): 1, 2, 3 */
-static char logged[2048];
-static int messages;
-
-static void note(void *user, const char *text)
-{
-    (void)user;
-    messages++;
-    strncpy(logged, text, sizeof logged - 1);
-}
 
 static void set_up_with(wf_tape_options options)
 {
@@ -45,8 +36,7 @@ static void set_up_with(wf_tape_options options)
     w = wf_param_new(m, "w", WF_SHAPE(3), (wf_init){ .kind = WF_INIT_ZERO });
     for (int i = 0; i < 3; i++) ((double *)wf_param_value(w)->data)[i] = i + 1;
     wf_param_changed(w);
-    messages = 0;
-    logged[0] = '\0';
+    log_kept.times = 0;
 }
 
 static void set_up(void)
@@ -71,13 +61,13 @@ static wf_var *numbers(int64_t n)
 static void says(const char *text)
 {
     ck_assert_str_eq(wf_tape_error(t), text);
-    ck_assert_int_eq(messages, 1);
-    ck_assert_str_eq(logged, text);
+    ck_assert_int_eq(log_kept.times, 1);
+    ck_assert_str_eq(log_kept.text, text);
 }
 
 /* ---- stale vars ---- */
 
-START_TEST(a_var_made_after_a_mark_is_refused_once_the_tape_was_rewound_to_it)
+TEST(a_var_made_after_a_mark_is_refused_once_the_tape_was_rewound_to_it)
 {
     if (SANITIZED) {
         harness_skip("there its memory is poisoned, and its use ends the program");
@@ -91,11 +81,10 @@ START_TEST(a_var_made_after_a_mark_is_refused_once_the_tape_was_rewound_to_it)
     says("mul: input 0 was made after a mark that the tape was rewound to");
     tear_down();
 }
-END_TEST
 
 /* Whoever marks, rewinds and marks again leaves gaps among what is good: every var of before is
  * told right. */
-START_TEST(of_many_marks_and_rewinds_each_var_knows_whether_it_is_good)
+TEST(of_many_marks_and_rewinds_each_var_knows_whether_it_is_good)
 {
     if (SANITIZED) {
         harness_skip("there stale memory is poisoned, and must not even be asked");
@@ -128,9 +117,8 @@ START_TEST(of_many_marks_and_rewinds_each_var_knows_whether_it_is_good)
     }
     tear_down();
 }
-END_TEST
 
-START_TEST(a_mark_can_be_returned_to_again_and_what_was_before_it_stays_good)
+TEST(a_mark_can_be_returned_to_again_and_what_was_before_it_stays_good)
 {
     set_up();
     wf_var *x = numbers(3), *y = wf_square(t, x), *g;
@@ -144,10 +132,9 @@ START_TEST(a_mark_can_be_returned_to_again_and_what_was_before_it_stays_good)
     ck_assert(wf_backward(t, wf_sum(t, wf_mul(t, y, w), NULL)));
     tear_down();
 }
-END_TEST
 
 /* The first steps grow the arena; what was used then is still memory, and refused. */
-START_TEST(a_var_of_an_earlier_step_is_refused_however_much_memory_that_step_took)
+TEST(a_var_of_an_earlier_step_is_refused_however_much_memory_that_step_took)
 {
     if (SANITIZED) {
         harness_skip("there the memory of an earlier step is poisoned");
@@ -163,10 +150,9 @@ START_TEST(a_var_of_an_earlier_step_is_refused_however_much_memory_that_step_too
         tear_down();
     }
 }
-END_TEST
 
 /* What "the sanitizer build catches every case" rests on. */
-START_TEST(under_the_sanitizer_a_place_rests_before_it_is_handed_out_again)
+TEST(under_the_sanitizer_a_place_rests_before_it_is_handed_out_again)
 {
     if (!SANITIZED) {
         harness_skip("there is no sanitizer in this build");
@@ -192,7 +178,6 @@ START_TEST(under_the_sanitizer_a_place_rests_before_it_is_handed_out_again)
     }
     tear_down();
 }
-END_TEST
 
 /* ---- what the functions of a row hand back ---- */
 
@@ -295,7 +280,7 @@ static const struct {
 enum { ANSWERS = (int)(sizeof answers / sizeof answers[0]) };
 
 /* Twice: with the wrong output used, and with it unused. */
-START_TEST(what_a_reference_and_a_gradient_hand_back_is_judged_before_it_is_used)
+TEST_EACH(what_a_reference_and_a_gradient_hand_back_is_judged_before_it_is_used, ANSWERS)
 {
     const char *const wants[2] = { answers[_i].reference, answers[_i].gradient };
     if (SANITIZED && (answers[_i].kind == STALE || answers[_i].kind == RESETS)) return;
@@ -331,71 +316,18 @@ START_TEST(what_a_reference_and_a_gradient_hand_back_is_judged_before_it_is_used
             tear_down();
         }
 }
-END_TEST
 
-START_TEST(a_var_of_ids_is_not_bound_to_a_parameter)
+TEST(a_var_of_ids_is_not_bound_to_a_parameter)
 {
     set_up();
     ck_assert(!wf_tape_bind(t, w, wf_zeros(t, WF_I32, WF_SHAPE(3))));
     says("bind: 'w' is f64 (3); the var is i32 (3)");
     tear_down();
 }
-END_TEST
-
-static wf_var *same_cast(wf_var *x)
-{
-    return wf_cast(t, x, WF_F64);
-}
-
-static wf_var *entropy_of(wf_var *x)
-{
-    return wf_cross_entropy_with(t, x, wf_zeros(t, WF_I32, WF_SHAPE(2)), NULL);
-}
-
-static wf_var *entropy_towards(wf_var *x)
-{
-    return wf_cross_entropy_with(t, wf_zeros(t, WF_F64, WF_SHAPE(2, 3)), x, NULL);
-}
-
-/* What looks at a var before it decides what to do, or does nothing at all, asks at the door too. */
-START_TEST(a_function_that_has_nothing_to_do_or_much_to_choose_asks_first)
-{
-    static const struct {
-        wf_var *(*of)(wf_var *x);
-        const char *foreign, *stale;
-    } tried[] = {
-        { same_cast, "cast: input 0 belongs to another tape",
-          "cast: input 0 was made before the tape was reset" },
-        { entropy_of, "cross_entropy: input 0 belongs to another tape",
-          "cross_entropy: input 0 was made before the tape was reset" },
-        { entropy_towards, "cross_entropy: input 1 belongs to another tape",
-          "cross_entropy: input 1 was made before the tape was reset" },
-    };
-    set_up();
-    double x[6] = { 1, 2, 3, 4, 5, 6 };
-    wf_var *foreign = wf_leaf(other, WF_F64, WF_SHAPE(2, 3), x);
-    ck_assert_ptr_null(tried[_i].of(foreign));
-    says(tried[_i].foreign);
-    wf_tape_reset(t);
-    messages = 0;
-    if (!SANITIZED) { /* there stale memory is poisoned, and its use ends the program */
-        ck_assert_ptr_nonnull(wf_zeros(t, WF_F64, WF_SHAPE(64))); /* what takes its place */
-        wf_var *stale = wf_leaf(t, WF_F64, WF_SHAPE(2, 3), x);
-        wf_tape_reset(t);
-        ck_assert_ptr_null(tried[_i].of(stale));
-        says(tried[_i].stale);
-        wf_tape_reset(t);
-    }
-    ck_assert_ptr_nonnull(tried[_i].of(wf_leaf(t, WF_F64, WF_SHAPE(2, 3), x)));
-    wf_var *cast = wf_cast(t, w, WF_F64); /* of a parameter: what stands for it here */
-    ck_assert(cast != w && cast->tape == t);
-    tear_down();
-}
-END_TEST
 
 /* ---- lists that are one ---- */
 
-START_TEST(the_list_of_gradients_may_be_any_of_the_lists_given)
+TEST(the_list_of_gradients_may_be_any_of_the_lists_given)
 {
     for (int graph = 0; graph < 2; graph++)
         for (int which = 0; which < 3; which++) {
@@ -410,9 +342,8 @@ START_TEST(the_list_of_gradients_may_be_any_of_the_lists_given)
             tear_down();
         }
 }
-END_TEST
 
-START_TEST(an_op_may_write_its_outputs_over_the_list_of_its_inputs)
+TEST(an_op_may_write_its_outputs_over_the_list_of_its_inputs)
 {
     set_up();
     wf_op op = doubles();
@@ -424,74 +355,30 @@ START_TEST(an_op_may_write_its_outputs_over_the_list_of_its_inputs)
     ck_assert(wf_at(whole[2], 0) == 3);
     tear_down();
 }
-END_TEST
 
-/* ---- every NULL has a sentence ---- */
+/* ---- what a tape says when memory ends ---- */
 
-START_TEST(a_view_that_is_refused_says_why_whatever_the_numbers_are)
+static void exhaust(bool all)
 {
-    static const int64_t odd[] = { 0,      1, -1, 2, 3, 7, -7, INT64_MAX, INT64_MIN, INT64_MAX / 2,
-                                   1 << 30 };
-    enum { ODD = (int)(sizeof odd / sizeof odd[0]) };
-    set_up();
-    for (int a = 0; a < ODD; a++)
-        for (int b = 0; b < ODD; b++)
-            for (int c = 0; c < ODD; c++)
-                for (int empty = 0; empty < 2; empty++)
-                    for (int kind = 0; kind < 7; kind++) {
-                        wf_tape_reset(t);
-                        wf_var *x = wf_zeros(t, WF_F32, empty ? WF_SHAPE(3, 0) : WF_SHAPE(3, 2));
-                        wf_var *y = NULL, *part[8];
-                        int i = (int)odd[a], k = (int)odd[b];
-                        if (kind == 0) y = wf_slice(t, x, b % 2, odd[a], odd[b], odd[c]);
-                        if (kind == 1) y = wf_select(t, x, c % 2, odd[a]);
-                        if (kind == 2) y = wf_window(t, x, c % 2, odd[a], odd[b]);
-                        if (kind == 3) y = wf_reshape(t, x, WF_SHAPE(odd[a], odd[b], odd[c]));
-                        if (kind == 4) y = wf_unsqueeze(t, x, i);
-                        if (kind == 5) y = wf_transpose(t, x, i, k);
-                        if (kind == 6 && (i > 8 || !wf_split(t, x, 0, i, part))) continue;
-                        if (kind == 6) y = part[0];
-                        ck_assert_msg((y == NULL) == !wf_tape_ok(t), "view %d of %d, %d, %d", kind,
-                                      a, b, c);
-                        ck_assert(y || strlen(wf_tape_error(t)) > 10);
-                    }
-    wf_tape_reset(t);
-    messages = 0;
-    ck_assert_ptr_null(wf_reshape(t, wf_zeros(t, WF_F32, WF_SHAPE(0)), WF_SHAPE(INT64_MAX, 0)));
-    says("reshape: shape: (9223372036854775807, 0) of f32 has more bytes than can be counted");
-    tear_down();
-}
-END_TEST
-
-static bool exhausted;
-
-static void *scarce(void *user, size_t bytes)
-{
-    (void)user;
-    return exhausted ? NULL : aligned_alloc(64, (bytes + 63) / 64 * 64);
+    heap.fail_at = all ? 1 : 0;
+    heap.fail_on = all;
 }
 
-static void let_go(void *user, void *memory)
-{
-    (void)user;
-    free(memory);
-}
-
-START_TEST(a_tape_that_is_never_reset_hints_at_it_when_memory_ends)
+TEST(a_tape_that_is_never_reset_hints_at_it_when_memory_ends)
 {
     set_up();
     for (int i = 0; i < 3; i++) ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
-    exhausted = true;
+    exhaust(true);
     ck_assert_ptr_null(wf_zeros(t, WF_F64, WF_SHAPE(1 << 20)));
-    exhausted = false;
+    exhaust(false);
     says("zeros: out of memory for 8388608 bytes\n"
          "  hint: since the last wf_tape_reset there were 3 backward passes");
     tear_down();
     set_up_with((wf_tape_options){ .mode = WF_INFER });
     for (int i = 0; i < 3; i++) wf_zeros(t, WF_F64, WF_SHAPE(1 << 17));
-    exhausted = true;
+    exhaust(true);
     ck_assert_ptr_null(wf_zeros(t, WF_F64, WF_SHAPE(1 << 20)));
-    exhausted = false;
+    exhaust(false);
     char text[256];
     snprintf(text, sizeof text,
              "zeros: out of memory for 8388608 bytes\n"
@@ -500,13 +387,12 @@ START_TEST(a_tape_that_is_never_reset_hints_at_it_when_memory_ends)
     ck_assert_str_eq(wf_tape_error(t), text);
     wf_tape_reset(t);
     ck_assert_ptr_nonnull(numbers(1));
-    exhausted = true; /* a tape that was reset has nothing to hint at */
+    exhaust(true); /* a tape that was reset has nothing to hint at */
     ck_assert_ptr_null(wf_zeros(t, WF_F64, WF_SHAPE(1 << 25)));
-    exhausted = false;
+    exhaust(false);
     ck_assert_str_eq(wf_tape_error(t), "zeros: out of memory for 268435456 bytes");
     tear_down();
 }
-END_TEST
 
 /* ---- functions of the user's that use the tape that calls them ---- */
 
@@ -523,7 +409,7 @@ static void register_another(void *context)
     wf_tape_on_commit(t, count, context);
 }
 
-START_TEST(a_hook_may_register_another_which_waits_for_the_next_commit)
+TEST(a_hook_may_register_another_which_waits_for_the_next_commit)
 {
     set_up();
     static int ten = 10;
@@ -537,7 +423,6 @@ START_TEST(a_hook_may_register_another_which_waits_for_the_next_commit)
     ck_assert_int_eq(ran, 64 + 640);
     tear_down();
 }
-END_TEST
 
 static void reset_it(void *context)
 {
@@ -545,7 +430,7 @@ static void reset_it(void *context)
     wf_tape_reset(t);
 }
 
-START_TEST(a_hook_that_resets_the_tape_is_the_last_to_run)
+TEST(a_hook_that_resets_the_tape_is_the_last_to_run)
 {
     set_up();
     static int one = 1;
@@ -560,7 +445,6 @@ START_TEST(a_hook_that_resets_the_tape_is_the_last_to_run)
     ck_assert(wf_tensor_at(wf_param_grad(w), 0) == 2);
     tear_down();
 }
-END_TEST
 
 static wf_mark before_all;
 
@@ -570,7 +454,7 @@ static void rewind_it(void *context)
 }
 
 /* Those that wait were registered before the mark: they are still there. */
-START_TEST(a_hook_that_rewinds_the_tape_is_one_among_others)
+TEST(a_hook_that_rewinds_the_tape_is_one_among_others)
 {
     set_up();
     static int one = 1;
@@ -587,14 +471,13 @@ START_TEST(a_hook_that_rewinds_the_tape_is_one_among_others)
     ck_assert(wf_tensor_at(wf_param_grad(w), 0) == 3);
     tear_down();
 }
-END_TEST
 
 static void sweep_again(void *context)
 {
     *(bool *)context = wf_backward(t, wf_sum(t, w, NULL));
 }
 
-START_TEST(a_hook_that_sweeps_is_told_that_a_sweep_has_not_ended)
+TEST(a_hook_that_sweeps_is_told_that_a_sweep_has_not_ended)
 {
     set_up();
     bool swept = true;
@@ -607,7 +490,6 @@ START_TEST(a_hook_that_sweeps_is_told_that_a_sweep_has_not_ended)
     ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
     tear_down();
 }
-END_TEST
 
 /* The functions of a row, each doing something to the tape. */
 static enum { IN_SHAPE, IN_CHECK, IN_FORWARD, IN_BACKWARD, PLACES } place;
@@ -684,7 +566,7 @@ static const char *const said[DEEDS] = {
     [JUMP] = "",
 };
 
-START_TEST(a_row_that_uses_the_tape_which_runs_it_does_no_harm)
+TEST_EACH(a_row_that_uses_the_tape_which_runs_it_does_no_harm, PLACES *DEEDS)
 {
     place = _i % PLACES;
     deed = _i / PLACES;
@@ -697,9 +579,10 @@ START_TEST(a_row_that_uses_the_tape_which_runs_it_does_no_harm)
                 ck_assert_msg(ok, "%s", wf_tape_error(t));
                 ck_assert(wf_tensor_at(wf_param_grad(w), 1) == 3 && ran == 1);
             } else if (deed == FREE) {
-                ck_assert_msg(ok && messages > 0, "%s", wf_tape_error(t));
-                ck_assert_str_eq(logged, "tape: freed from within a function that it calls; it was "
-                                         "left as it is");
+                ck_assert_msg(ok && log_kept.times > 0, "%s", wf_tape_error(t));
+                ck_assert_str_eq(log_kept.text,
+                                 "tape: freed from within a function that it calls; it was "
+                                 "left as it is");
             } else if (deed == SWEEP && place != IN_BACKWARD) {
                 /* w is no scalar */
                 ck_assert(!ok && ran == 0 && !wf_tape_ok(t));
@@ -725,35 +608,5 @@ START_TEST(a_row_that_uses_the_tape_which_runs_it_does_no_harm)
         deed = _i / PLACES;
     }
 }
-END_TEST
 
-static void add(TCase *tests)
-{
-    tcase_add_test(tests, a_var_made_after_a_mark_is_refused_once_the_tape_was_rewound_to_it);
-    tcase_add_test(tests, of_many_marks_and_rewinds_each_var_knows_whether_it_is_good);
-    tcase_add_test(tests, a_mark_can_be_returned_to_again_and_what_was_before_it_stays_good);
-    tcase_add_test(tests, a_var_of_an_earlier_step_is_refused_however_much_memory_that_step_took);
-    tcase_add_test(tests, under_the_sanitizer_a_place_rests_before_it_is_handed_out_again);
-    tcase_add_loop_test(
-        tests, what_a_reference_and_a_gradient_hand_back_is_judged_before_it_is_used, 0, ANSWERS);
-    tcase_add_test(tests, a_var_of_ids_is_not_bound_to_a_parameter);
-    tcase_add_loop_test(tests, a_function_that_has_nothing_to_do_or_much_to_choose_asks_first, 0,
-                        3);
-    tcase_add_test(tests, the_list_of_gradients_may_be_any_of_the_lists_given);
-    tcase_add_test(tests, an_op_may_write_its_outputs_over_the_list_of_its_inputs);
-    tcase_add_test(tests, a_view_that_is_refused_says_why_whatever_the_numbers_are);
-    tcase_add_test(tests, a_tape_that_is_never_reset_hints_at_it_when_memory_ends);
-    tcase_add_test(tests, a_hook_may_register_another_which_waits_for_the_next_commit);
-    tcase_add_test(tests, a_hook_that_resets_the_tape_is_the_last_to_run);
-    tcase_add_test(tests, a_hook_that_rewinds_the_tape_is_one_among_others);
-    tcase_add_test(tests, a_hook_that_sweeps_is_told_that_a_sweep_has_not_ended);
-    tcase_add_loop_test(tests, a_row_that_uses_the_tape_which_runs_it_does_no_harm, 0,
-                        PLACES * DEEDS);
-}
-
-int main(int argc, char **argv)
-{
-    if (!wf_runtime_set(&(wf_runtime){ .alloc = scarce, .release = let_go, .log = note }, NULL))
-        return 1;
-    return harness_main(argc, argv, "the door", add);
-}
+const harness_suite suite = { 0 };

@@ -1,5 +1,5 @@
-/* Misuse of what lies below the tape: errors, memory, tensors and views, loops and threads, products,
- * and random numbers. */
+/* Misuse of what lies below the tape: errors, memory, tensors and views, loops and threads,
+ * products, and random numbers. */
 #include "tests/misuse.h"
 
 #include <limits.h>
@@ -14,13 +14,11 @@ static wf_shape shape_of_rank(int rank)
 
 /* ---- errors, memory, the runtime ---- */
 
-static void errors(void)
+TEST(an_error_keeps_its_first_sentence)
 {
     wf_error e = { "" };
     const char *none = NULL;
     char longest[3000];
-    QUIET(!wf_error_set(NULL, "test: %d", 1));
-    wf_error_clear(NULL);
     QUIET(!wf_error_set(&e, "test: %d", 1) && !wf_error_set(&e, "test: %d", 2));
     QUIET(!strcmp(e.text, "test: 1"));
     wf_error_clear(&e);
@@ -29,13 +27,12 @@ static void errors(void)
     memset(longest, 'x', sizeof longest);
     longest[sizeof longest - 1] = '\0';
     QUIET(!wf_error_set(&e, "%s", longest) && strlen(e.text) == sizeof e.text - 1);
-    wf_on_error(NULL);
     wf_on_error("test: nothing happens");
     QUIET(true);
     wf_log_line(none, 0);
-    ck_assert_int_eq(misuse_messages, now.messages + 1);
+    ck_assert_int_eq(log_kept.times, now.messages + 1);
     wf_log_line("%s", longest);
-    ck_assert_uint_ge(strlen(misuse_logged), 1000);
+    ck_assert_uint_ge(strlen(log_kept.text), 1000);
 }
 
 static size_t by_list(char *text, size_t bytes, const char *format, ...) WF_PRINTF(3, 4);
@@ -48,38 +45,47 @@ static size_t by_list(char *text, size_t bytes, const char *format, ...)
     return length;
 }
 
-static void texts(void)
+TEST(texts_and_numbers_that_are_none_change_nothing)
 {
     const char *none = NULL;
     char text[8] = "warp";
     double x = 7;
     int64_t n = 7;
-    QUIET(wf_format(NULL, 8, "%d", 12) == 2 && wf_format(NULL, 0, none, 0) == 0);
+    QUIET(wf_format(NULL, 8, "%d", 12) == 2);
     QUIET(wf_format(text, 0, "%d", 12) == 2 && !strcmp(text, "warp"));
     QUIET(by_list(NULL, 8, "%d", 12) == 2 && by_list(NULL, 0, none, 0) == 0);
     QUIET(wf_append(text, sizeof text, none, 0) == 4 && wf_append(NULL, 8, "%d", 12) == 2);
     QUIET(wf_append(text, 3, "%d", 12) == 5 && !strcmp(text, "warp")); /* already beyond 3 */
     QUIET(wf_format(text, sizeof text, none, 0) == 0 && !*text);
-    QUIET(!wf_parse_number(NULL, &x) && !wf_parse_number("1", NULL) && !wf_parse_number("x", &x));
-    QUIET(!wf_parse_integer(NULL, &n) && !wf_parse_integer("1", NULL) && !wf_parse_integer("", &n));
+    QUIET(!wf_parse_number("1", NULL) && !wf_parse_number("x", &x));
+    QUIET(!wf_parse_integer("1", NULL) && !wf_parse_integer("", &n));
     QUIET(x == 7 && n == 7);
 }
 
-static void memory(void)
+TEST(memory_of_no_size_or_of_too_much_is_none)
 {
     QUIET(!wf_alloc(0) && !wf_alloc(SIZE_MAX) && !wf_alloc((size_t)PTRDIFF_MAX + 1));
     QUIET(!wf_alloc_zero(0) && !wf_alloc_zero(SIZE_MAX) && !wf_alloc_zero((size_t)1 << 40));
-    QUIET(!wf_strdup(NULL));
-    wf_release(NULL);
     char *copy = wf_strdup("");
     QUIET(copy && !*copy);
     wf_release(copy);
 }
 
-static void the_runtime(void)
+static void *no_memory(void *user, size_t bytes)
+{
+    (void)user, (void)bytes;
+    return NULL;
+}
+
+static void no_release(void *user, void *memory)
+{
+    (void)user, (void)memory;
+}
+
+TEST(a_runtime_is_set_once_and_whole)
 {
     wf_error *e = &now.error;
-    const wf_runtime half = { .alloc = misuse_alloc }, other_half = { .release = misuse_release };
+    const wf_runtime half = { .alloc = no_memory }, other_half = { .release = no_release };
     const wf_runtime many = { .threads = 65 }, few = { .threads = -1 }, good = { .threads = 1 };
     const wf_runtime newer = { .reserved = { &now } };
     QUIET(!wf_runtime_set(&half, NULL));
@@ -95,7 +101,7 @@ static void the_runtime(void)
     QUIET(!strcmp(wf_version(), WF_VERSION));
 }
 
-static void the_processor(void)
+TEST(the_processor_has_a_name)
 {
     QUIET(wf_isa_level() >= WF_ISA_C && wf_isa_level() <= WF_ISA_AVX512);
     QUIET(*wf_isa_name((wf_isa)-1) && *wf_isa_name((wf_isa)3) && *wf_isa_name((wf_isa)INT_MAX));
@@ -104,7 +110,7 @@ static void the_processor(void)
 
 /* ---- tensors ---- */
 
-static void dtypes_and_shapes(void)
+TEST(shapes_that_can_be_none_are_refused)
 {
     wf_error *e = &now.error;
     const wf_shape deep = shape_of_rank(9), under = shape_of_rank(-1), scalar = WF_SCALAR;
@@ -119,11 +125,10 @@ static void dtypes_and_shapes(void)
     QUIET(wf_dtype_is_float(WF_F32) && wf_dtype_is_float(WF_F64));
     QUIET(!wf_element(WF_F64, NULL, 7) && wf_element((wf_dtype)99, text, 7) == text);
     QUIET(wf_element(WF_F64, text, 2) == text + 16 && wf_element(WF_I32, text, 3) == text + 12);
-    QUIET(wf_shape_count(NULL) == 0 && wf_shape_count(&scalar) == 1);
-    QUIET(!wf_shape_equal(NULL, &scalar) && !wf_shape_equal(&scalar, NULL));
-    QUIET(!wf_shape_equal(NULL, NULL) && !wf_shape_equal(&deep, &scalar));
+    QUIET(wf_shape_count(&scalar) == 1);
+    QUIET(!wf_shape_equal(&scalar, NULL));
+    QUIET(!wf_shape_equal(&deep, &scalar));
     ERROR_CLEARED(wf_shape_check(&scalar, WF_F32, e) == 1);
-    ERROR_SAYS(wf_shape_check(NULL, WF_F32, e) + 1, "shape: there is none");
     ERROR_SAYS(wf_shape_check(&scalar, (wf_dtype)4, e) + 1,
                "shape: dtype is 4; expected f32, f64 or i32");
     ERROR_SAYS(wf_shape_check(&deep, WF_F32, e) + 1, "shape: rank is 9; expected 0 to 8");
@@ -134,7 +139,7 @@ static void dtypes_and_shapes(void)
                "shape: (9223372036854775807, 2) of i32 has more bytes than can be counted");
     ERROR_SAYS(wf_shape_check(&hidden, WF_F64, e) + 1, NULL);
     QUIET(wf_shape_check(&vast, WF_F64, NULL) == -1);
-    QUIET(!wf_shape_broadcast(NULL, &scalar, &out) && !wf_shape_broadcast(&scalar, NULL, &out));
+    QUIET(!wf_shape_broadcast(&scalar, NULL, &out));
     QUIET(!wf_shape_broadcast(&scalar, &scalar, NULL));
     QUIET(!wf_shape_broadcast(&deep, &scalar, &out) && !wf_shape_broadcast(&scalar, &under, &out));
     QUIET(!wf_shape_broadcast(&WF_SHAPE(2), &WF_SHAPE(3), &out) && out.rank == 1 &&
@@ -146,7 +151,6 @@ static void dtypes_and_shapes(void)
           !strcmp(wf_index_text(text, 0, 1, out.dim, 1), "untouched") &&
           strlen(wf_index_text((char[40]){ 0 }, 40, 2, NULL, 1)) < 40 &&
           strlen(wf_index_text((char[40]){ 0 }, 40, 1 << 20, out.dim, 1)) < 40);
-    QUIET(!wf_shape_text(NULL, 0, 1, out.dim) && !wf_shape_text(NULL, 9, 1, out.dim));
     QUIET(wf_shape_text(text, 0, 1, out.dim) == text && !strcmp(text, "untouched"));
     QUIET(!strcmp(wf_shape_text(text, 4, 1, (int64_t[]){ 123456 }), "(12"));
     QUIET(!strcmp(wf_shape_text(text, sizeof text, -3, NULL), "()"));
@@ -154,7 +158,7 @@ static void dtypes_and_shapes(void)
     QUIET(strlen(wf_shape_text(text, sizeof text, 2, NULL)) < sizeof text);
 }
 
-static void tensors(void)
+TEST(tensors_that_do_not_fit_are_left_as_they_are)
 {
     double x[6] = { 1, 2, 3, 4, 5, 6 }, y[6] = { 0 };
     const wf_tensor a = wf_tensor_of(WF_F64, WF_SHAPE(2, 3), x),
@@ -164,22 +168,17 @@ static void tensors(void)
                     odd = wf_tensor_of((wf_dtype)7, WF_SHAPE(6), y);
     const wf_tensor single = wf_tensor_of(WF_F32, WF_SHAPE(6), y),
                     whole = wf_tensor_of(WF_I32, WF_SHAPE(6), y);
-    QUIET(wf_tensor_count(NULL) == 0 && wf_tensor_shape(NULL).rank == 0);
-    QUIET(!wf_tensor_is_contiguous(NULL) && !wf_tensor_overlaps_itself(NULL));
+    QUIET(wf_tensor_shape(NULL).rank == 0);
     /* A form that can be none has no elements and no memory. */
     QUIET(!wf_tensor_of(WF_F64, shape_of_rank(9), x).data &&
           !wf_tensor_of(WF_F64, shape_of_rank(-1), x).data);
     QUIET(!wf_tensor_over(WF_F64, shape_of_rank(9), x).data &&
           !wf_tensor_over(WF_F64, WF_SHAPE(2), NULL).data);
-    wf_tensor_copy(NULL, &b);
-    wf_tensor_copy(&a, NULL);
     wf_tensor_copy(&nowhere, &b);
     wf_tensor_copy(&a, &nowhere);
     wf_tensor_copy(&a, &other);
     wf_tensor_copy(&a, &odd);
     wf_tensor_copy(&odd, &a);
-    wf_tensor_add(NULL, &b);
-    wf_tensor_add(&a, NULL);
     wf_tensor_add(&nowhere, &b);
     wf_tensor_add(&a, &nowhere);
     wf_tensor_add(&a, &other);
@@ -193,17 +192,15 @@ static void tensors(void)
     wf_tensor_accumulate(&a, &other, 1, 1);
     wf_tensor_accumulate(&whole, &whole, 1, 1);
     wf_tensor_accumulate(&b, &whole, 1, 1);
-    wf_tensor_fill(NULL, 1);
     wf_tensor_fill(&nowhere, 1);
     wf_tensor_fill(&odd, 1);
     for (int i = 0; i < 6; i++) QUIET(y[i] == 0 && x[i] == i + 1);
-    QUIET(isnan(wf_tensor_at(NULL, 0)) && isnan(wf_tensor_at(&nowhere, 0)) &&
-          isnan(wf_tensor_at(&odd, 0)));
+    QUIET(isnan(wf_tensor_at(&nowhere, 0)) && isnan(wf_tensor_at(&odd, 0)));
     QUIET(isnan(wf_tensor_at(&a, -1)) && isnan(wf_tensor_at(&a, 6)) && wf_tensor_at(&a, 5) == 6);
     QUIET(isnan(wf_tensor_at(&a, INT64_MIN)) && isnan(wf_tensor_at(&a, INT64_MAX)));
 }
 
-static void printing(void)
+TEST(texts_are_cut_where_the_room_ends)
 {
     char text[16] = "untouched";
     const wf_tensor nowhere = wf_tensor_of(WF_F64, WF_SHAPE(2, 3), NULL);
@@ -213,17 +210,15 @@ static void printing(void)
     QUIET(wf_tensor_text(wf_value(now.deep), text, 4) > 4 && strlen(text) == 3);
     QUIET(wf_tensor_text(wf_value(now.empty), text, sizeof text) > 0 && text[0] == '[');
     int was = misuse_hush();
-    wf_tensor_print(NULL);
     wf_tensor_print(&nowhere);
     wf_tensor_print(wf_value(now.empty));
     wf_tensor_print(wf_value(now.window));
-    wf_tensor_print_as(NULL, NULL);
     wf_tensor_print_as("", &nowhere);
     misuse_speak(was);
     QUIET(true);
 }
 
-static void views(void)
+TEST(views_out_of_range_are_none_and_write_nothing)
 {
     double x[6] = { 1, 2, 3, 4, 5, 6 };
     const wf_tensor a = wf_tensor_of(WF_F64, WF_SHAPE(2, 3), x);
@@ -232,25 +227,25 @@ static void views(void)
     memset(&out, 0x5A, sizeof out);
     const wf_tensor was = out;
     QUIET(wf_view_transpose(&a, 0, 1, &turned));
-    QUIET(!wf_view_slice(NULL, 0, 0, 1, 1, &out) && !wf_view_slice(&a, 2, 0, 1, 1, &out));
+    QUIET(!wf_view_slice(&a, 2, 0, 1, 1, &out));
     QUIET(!wf_view_slice(&a, 0, -1, 1, 1, &out) && !wf_view_slice(&a, 0, 0, 3, 1, &out));
     QUIET(!wf_view_slice(&a, 0, 2, 1, 1, &out) && !wf_view_slice(&a, 0, 0, 1, 0, &out));
     QUIET(!wf_view_slice(&a, 0, INT64_MIN, INT64_MAX, INT64_MIN, &out));
-    QUIET(!wf_view_select(NULL, 0, 0, &out) && !wf_view_select(&a, -3, 0, &out));
+    QUIET(!wf_view_select(&a, -3, 0, &out));
     QUIET(!wf_view_select(&a, 0, 2, &out) && !wf_view_select(&a, 0, -1, &out));
     QUIET(!wf_view_select(&a, 0, INT64_MIN, &out));
-    QUIET(!wf_view_transpose(NULL, 0, 1, &out) && !wf_view_transpose(&a, 0, 2, &out));
+    QUIET(!wf_view_transpose(&a, 0, 2, &out));
     QUIET(!wf_view_transpose(&a, INT_MIN, INT_MAX, &out));
-    QUIET(!wf_view_window(NULL, 0, 1, 1, &out) && !wf_view_window(&a, 0, 3, 1, &out));
+    QUIET(!wf_view_window(&a, 0, 3, 1, &out));
     QUIET(!wf_view_window(&a, 0, 0, 1, &out) && !wf_view_window(&a, 0, 1, 0, &out));
     QUIET(!wf_view_window(&deep, 0, 1, 1, &out) && !wf_view_window(&a, 0, INT64_MAX, 1, &out));
-    QUIET(!wf_view_reshape(NULL, WF_SHAPE(6), &out) && !wf_view_reshape(&a, WF_SHAPE(7), &out));
+    QUIET(!wf_view_reshape(&a, WF_SHAPE(7), &out));
     QUIET(!wf_view_reshape(&a, WF_SHAPE(-2, -3), &out) &&
           !wf_view_reshape(&turned, WF_SHAPE(6), &out));
     QUIET(!wf_view_reshape(&a, shape_of_rank(9), &out) &&
           !wf_view_reshape(&a, shape_of_rank(-1), &out));
     QUIET(!wf_view_reshape(&a, WF_SHAPE(INT64_MAX, INT64_MAX), &out));
-    QUIET(!wf_view_expand(NULL, WF_SHAPE(6), &out) && !wf_view_expand(&a, WF_SHAPE(3), &out));
+    QUIET(!wf_view_expand(&a, WF_SHAPE(3), &out));
     QUIET(!wf_view_expand(&a, WF_SHAPE(3, 3), &out) &&
           !wf_view_expand(&a, WF_SHAPE(-1, 2, 3), &out));
     QUIET(!wf_view_expand(&a, shape_of_rank(9), &out) &&
@@ -273,7 +268,7 @@ static void count_elements(void *context, char *const pointer[], const int64_t s
     *(int64_t *)context += n;
 }
 
-static void loops(void)
+TEST(loops_over_what_does_not_fit_are_none)
 {
     double x[6] = { 0 };
     const wf_tensor a = wf_tensor_of(WF_F64, WF_SHAPE(2, 3), x),
@@ -281,8 +276,6 @@ static void loops(void)
     const wf_tensor *one[1] = { &a }, *apart[2] = { &a, &b }, *none[2] = { &a, NULL };
     wf_loop loop;
     int64_t seen = 0;
-    QUIET(!wf_loop_plan(NULL, WF_SHAPE(2, 3), 1, one) &&
-          !wf_loop_plan(&loop, WF_SHAPE(2, 3), 1, NULL));
     QUIET(!wf_loop_plan(&loop, WF_SHAPE(2, 3), 2, none));
     QUIET(!wf_loop_plan(&loop, WF_SHAPE(2, 3), 0, one) &&
           !wf_loop_plan(&loop, WF_SHAPE(2, 3), 9, one));
@@ -292,8 +285,6 @@ static void loops(void)
     QUIET(!wf_loop_plan(&loop, shape_of_rank(9), 1, one) &&
           !wf_loop_plan(&loop, shape_of_rank(-1), 1, one));
     QUIET(wf_loop_plan(&loop, WF_SHAPE(2, 3), 1, one));
-    wf_loop_run(NULL, 1, 0, count_elements, &seen);
-    wf_loop_run(&loop, 1, 0, NULL, &seen);
     QUIET(seen == 0);
     wf_loop_run(&loop, -7, UINT32_MAX, count_elements, &seen);
     QUIET(seen == 6);
@@ -311,11 +302,10 @@ static void join(void *context, wf_team *team, int id, int size)
     __atomic_store_n((int *)context, size, __ATOMIC_RELAXED);
 }
 
-static void threads(void)
+TEST(any_number_of_threads_is_taken)
 {
     int64_t seen = 0;
     int size = 0;
-    wf_par_for(4, 10, 1, NULL, &seen);
     wf_par_for(4, 0, 1, add_up, &seen);
     wf_par_for(4, -5, 1, add_up, &seen);
     QUIET(seen == 0);
@@ -323,14 +313,12 @@ static void threads(void)
     wf_par_for(INT_MAX, 10, INT64_MAX, add_up, &seen);
     wf_par_for(INT_MAX, 10, 0, add_up, &seen);
     QUIET(seen == 30);
-    wf_par_team(2, NULL, &size);
     wf_par_team(0, join, &size);
     QUIET(size == 1);
     wf_par_team(INT_MIN, join, &size);
     QUIET(size == 1);
     wf_par_team(INT_MAX, join, &size);
     QUIET(size >= 1 && size <= wf_threads());
-    wf_team_barrier(NULL);
     QUIET(wf_par_width() >= 1);
     uint32_t outer = wf_fp_enter(), exact = wf_fp_enter_exact(), inner = wf_fp_enter();
     wf_fp_leave(inner);
@@ -339,7 +327,7 @@ static void threads(void)
     QUIET(true);
 }
 
-static void products(void)
+TEST(products_without_a_size_do_nothing)
 {
     double a[6] = { 1, 2, 3, 4, 5, 6 }, c[4] = { 9, 9, 9, 9 };
     QUIET(wf_pack_width(WF_I32) == 0 && wf_pack_width((wf_dtype)9) == 0);
@@ -396,29 +384,20 @@ static void no_terms(void *context, const wf_sum_tile *tile)
     tile->high[0] += 1;
 }
 
-static void sums(void)
+TEST(sums_of_what_does_not_fit_do_nothing)
 {
     double x[6] = { 1, 2, 3, 4, 5, 6 }, high[3] = { 0 }, low[3] = { 0 }, to[3] = { 0 };
     float single[6] = { 0 };
     const void *row[2] = { x, x + 3 };
     wf_sum_run(WF_I32, 6, x, 1, high, low);
     wf_sum_run(WF_F64, -6, x, 1, high, low);
-    wf_sum_run(WF_F64, 6, NULL, 1, high, low);
-    wf_sum_run(WF_F64, 6, x, 1, NULL, low);
-    wf_sum_run(WF_F64, 6, x, 1, high, NULL);
     wf_sum_rows(WF_I32, 2, 3, row, 1, high, low);
     wf_sum_rows(WF_F64, -2, 3, row, 1, high, low);
     wf_sum_rows(WF_F64, 2, -3, row, 1, high, low);
-    wf_sum_rows(WF_F64, 2, 3, NULL, 1, high, low);
-    wf_sum_rows(WF_F64, 2, 3, row, 1, NULL, low);
-    wf_sum_rows(WF_F64, 2, 3, row, 1, high, NULL);
     QUIET(high[0] == 0 && low[0] == 0);
     wf_sum_rows(WF_F64, 2, 3, row, 1, high, low);
     wf_sum_into(WF_I32, 3, high, low, to, 1);
     wf_sum_into(WF_F64, -3, high, low, to, 1);
-    wf_sum_into(WF_F64, 3, NULL, low, to, 1);
-    wf_sum_into(WF_F64, 3, high, NULL, to, 1);
-    wf_sum_into(WF_F64, 3, high, low, NULL, 1);
     wf_run_add(WF_I32, 3, 1, x, 1, to, 1);
     wf_run_add(WF_F64, -3, 1, x, 1, to, 1);
     wf_run_add(WF_F64, 3, 1, NULL, 1, to, 1);
@@ -429,8 +408,6 @@ static void sums(void)
                     nowhere = wf_tensor_of(WF_F64, WF_SHAPE(3), NULL),
                     apart = wf_tensor_of(WF_F64, WF_SHAPE(2), to),
                     whole = wf_tensor_of(WF_I32, WF_SHAPE(3), single);
-    wf_sum_tensor(NULL, &b, 1, 1, 1);
-    wf_sum_tensor(&a, NULL, 1, 1, 1);
     wf_sum_tensor(&a, &other, 1, 1, 1);
     wf_sum_tensor(&a, &nowhere, 1, 1, 1);
     wf_sum_tensor(&nowhere, &b, 1, 1, 1);
@@ -438,11 +415,9 @@ static void sums(void)
     wf_sum_tensor(&whole, &whole, 1, 1, 1);
     wf_loop loop;
     ck_assert(wf_loop_plan(&loop, WF_SHAPE(2, 3), 2, (const wf_tensor *[]){ &b, &a }));
-    wf_loop_sum(NULL, 0, WF_F64, 1, 1, 1, no_terms, NULL);
     wf_loop_sum(&loop, 2, WF_F64, 1, 1, 1, no_terms, NULL);
     wf_loop_sum(&loop, -1, WF_F64, 1, 1, 1, no_terms, NULL);
     wf_loop_sum(&loop, 0, WF_I32, 1, 1, 1, no_terms, NULL);
-    wf_loop_sum(&loop, 0, WF_F64, 1, 1, 1, NULL, NULL);
     QUIET(to[0] == 0 && to[1] == 0 && to[2] == 0);
     wf_loop_sum(&loop, 0, WF_F64, 1, 1, -3, no_terms, NULL);
     wf_sum_tensor(&a, &b, 1, 1, INT_MIN);
@@ -455,7 +430,7 @@ static void no_share(void *context, const wf_seq_share *mine)
     *(int64_t *)context += mine->panel_end;
 }
 
-static void sequences(void)
+TEST(rows_of_a_sequence_that_are_none_are_none)
 {
     double numbers[24] = { 0 }, to[24] = { 0 };
     int64_t memory[64], ran = 0;
@@ -501,7 +476,7 @@ static void sequences(void)
     for (int i = 0; i < 24; i++) ck_assert(numbers[i] == 0 && to[i] == 0);
 }
 
-static void long_products(void)
+TEST(long_products_without_a_size_do_nothing)
 {
     double a[6] = { 1, 2, 3, 4, 5, 6 }, c[4] = { 9, 9, 9, 9 }, work[8] = { 0 };
     QUIET(wf_gemm_scratch(WF_I32, 2, 2, 17000) == 0 && wf_gemm_scratch(WF_F64, -2, 2, 17000) == 0);
@@ -538,7 +513,7 @@ static void long_products(void)
     QUIET(c[0] == 24 && c[1] == 32 && c[2] == 55 && c[3] == 72 && work[0] == 0);
 }
 
-static void functions_of_arrays(void)
+TEST(functions_of_arrays_of_no_length_do_nothing)
 {
     void (*const single[])(int64_t, const float *,
                            float *) = { wf_exp_f32,   wf_tanh_f32,  wf_sigmoid_f32, wf_log_f32,
@@ -568,153 +543,13 @@ static void functions_of_arrays(void)
     }
 }
 
-static void random_numbers(void)
+TEST(random_numbers_of_any_key_are_numbers)
 {
     uint32_t out[4];
-    wf_philox(1, 2, 3, NULL);
     wf_philox(UINT64_MAX, UINT64_MAX, UINT64_MAX, out);
     QUIET(wf_random_below(1, 2, 0) == 0 && wf_random_below(1, 2, -5) == 0);
     QUIET(wf_random_below(1, 2, INT64_MIN) == 0 && wf_random_below(1, 2, INT64_MAX) >= 0);
     QUIET(wf_key_named(5, NULL) == wf_key_named(5, "") && wf_key_with(0, UINT64_MAX) != 0);
     QUIET(wf_random_uniform(0, UINT64_MAX) < 1 &&
           isfinite(wf_random_normal(UINT64_MAX, UINT64_MAX)));
-}
-
-static const misuse table[] = {
-    { OF(wf_version), the_runtime },
-    { OF(wf_runtime_set), the_runtime },
-    { OF(wf_threads), the_runtime },
-    { OF(wf_error_set), errors },
-    { OF(wf_error_clear), errors },
-    { OF(wf_on_error), errors },
-    { OF(wf_log_line), errors },
-    { OF(wf_format), texts },
-    { OF(wf_vformat), texts },
-    { OF(wf_append), texts },
-    { OF(wf_parse_number), texts },
-    { OF(wf_parse_integer), texts },
-    { OF(wf_alloc), memory },
-    { OF(wf_alloc_zero), memory },
-    { OF(wf_release), memory },
-    { OF(wf_strdup), memory },
-    { OF(wf_isa_level), the_processor },
-    { OF(wf_isa_name), the_processor },
-    { OF(wf_processor), the_processor },
-    { OF(wf_dtype_size), dtypes_and_shapes },
-    { OF(wf_dtype_name), dtypes_and_shapes },
-    { OF(wf_dtype_describe), dtypes_and_shapes },
-    { OF(wf_dtype_is_float), dtypes_and_shapes },
-    { OF(wf_element), dtypes_and_shapes },
-    { OF(wf_shape_count), dtypes_and_shapes },
-    { OF(wf_shape_check), dtypes_and_shapes },
-    { OF(wf_shape_equal), dtypes_and_shapes },
-    { OF(wf_shape_text), dtypes_and_shapes },
-    { OF(wf_index_text), dtypes_and_shapes },
-    { OF(wf_shape_broadcast), dtypes_and_shapes },
-    { OF(wf_axis), dtypes_and_shapes },
-    { OF(wf_tensor_count), tensors },
-    { OF(wf_tensor_shape), tensors },
-    { OF(wf_tensor_of), tensors },
-    { OF(wf_tensor_over), tensors },
-    { OF(wf_tensor_is_contiguous), tensors },
-    { OF(wf_tensor_overlaps_itself), tensors },
-    { OF(wf_tensor_copy), tensors },
-    { OF(wf_tensor_assign), tensors },
-    { OF(wf_tensor_add), tensors },
-    { OF(wf_tensor_accumulate), tensors },
-    { OF(wf_tensor_fill), tensors },
-    { OF(wf_tensor_at), tensors },
-    { OF(wf_tensor_print), printing },
-    { OF(wf_tensor_print_as), printing },
-    { OF(wf_tensor_text), printing },
-    { OF(wf_view_slice), views },
-    { OF(wf_view_select), views },
-    { OF(wf_view_transpose), views },
-    { OF(wf_view_window), views },
-    { OF(wf_view_reshape), views },
-    { OF(wf_view_expand), views },
-    { OF(wf_loop_plan), loops },
-    { OF(wf_loop_run), loops },
-    { OF(wf_par_for), threads },
-    { OF(wf_par_team), threads },
-    { OF(wf_team_barrier), threads },
-    { OF(wf_par_width), threads },
-    { OF(wf_fp_enter_exact), threads },
-    { OF(wf_fp_enter), threads },
-    { OF(wf_fp_leave), threads },
-    { OF(wf_sum_run), sums },
-    { OF(wf_sum_rows), sums },
-    { OF(wf_sum_into), sums },
-    { OF(wf_run_add), sums },
-    { OF(wf_sum_tensor), sums },
-    { OF(wf_loop_sum), sums },
-    { OF(wf_seq_plan_bytes), sequences },
-    { OF(wf_seq_plan_make), sequences },
-    { OF(wf_seq_before), sequences },
-    { OF(wf_seq_continuing), sequences },
-    { OF(wf_seq_in_place), sequences },
-    { OF(wf_seq_gather), sequences },
-    { OF(wf_seq_gather_state), sequences },
-    { OF(wf_seq_scatter_add), sequences },
-    { OF(wf_seq_scatter_state_add), sequences },
-    { OF(wf_seq_gather_before), sequences },
-    { OF(wf_seq_add_groups), sequences },
-    { OF(wf_seq_groups), sequences },
-    { OF(wf_seq_group_begin), sequences },
-    { OF(wf_seq_run), sequences },
-    { OF(wf_seq_meet), sequences },
-    { OF(wf_seq_pack_bytes), sequences },
-    { OF(wf_seq_panels), sequences },
-    { OF(wf_seq_pack), sequences },
-    { OF(wf_gemm), products },
-    { OF(wf_gemm_scratch), long_products },
-    { OF(wf_gemm_long), long_products },
-    { OF(wf_gemm_fold), long_products },
-    { OF(wf_gemm_settle), long_products },
-    { OF(wf_pack_width), products },
-    { OF(wf_pack_count), products },
-    { OF(wf_pack), products },
-    { OF(wf_gemm_packed), products },
-    { OF(wf_exp_f32), functions_of_arrays },
-    { OF(wf_exp_f64), functions_of_arrays },
-    { OF(wf_tanh_f32), functions_of_arrays },
-    { OF(wf_tanh_f64), functions_of_arrays },
-    { OF(wf_sigmoid_f32), functions_of_arrays },
-    { OF(wf_sigmoid_f64), functions_of_arrays },
-    { OF(wf_log_f32), functions_of_arrays },
-    { OF(wf_log_f64), functions_of_arrays },
-    { OF(wf_log1p_f32), functions_of_arrays },
-    { OF(wf_log1p_f64), functions_of_arrays },
-    { OF(wf_expm1_f32), functions_of_arrays },
-    { OF(wf_expm1_f64), functions_of_arrays },
-    { OF(wf_softplus_f32), functions_of_arrays },
-    { OF(wf_softplus_f64), functions_of_arrays },
-    { OF(wf_philox), random_numbers },
-    { OF(wf_key_with), random_numbers },
-    { OF(wf_key_named), random_numbers },
-    { OF(wf_random_uniform), random_numbers },
-    { OF(wf_random_normal), random_numbers },
-    { OF(wf_random_below), random_numbers },
-};
-
-enum { TABLE = (int)(sizeof table / sizeof table[0]) };
-
-START_TEST(what_lies_below_the_tape_takes_NULL_quietly_and_says_what_it_refuses)
-{
-    if (_i > 0 && table[_i].run == table[_i - 1].run) return;
-    misuse_set_up();
-    table[_i].run();
-    misuse_tear_down();
-}
-END_TEST
-
-static void add_tests(TCase *tests)
-{
-    tcase_add_loop_test(tests, what_lies_below_the_tape_takes_NULL_quietly_and_says_what_it_refuses,
-                        0, TABLE);
-}
-
-int main(int argc, char **argv)
-{
-    return misuse_runtime() ? harness_main(argc, argv, "misuse below the tape", add_tests) : 1;
 }

@@ -1,6 +1,6 @@
 /* The ops from outside: their values against plain loops in both precisions, NaN and infinities,
  * broadcasting back, and the same bits for any number of threads. What they say about wrong inputs
- * is in test_op_messages.c; derivatives are proved in test_check.c. */
+ * is in test_misuse.c; derivatives are proved in test_check.c. */
 #include "autograd/ops.h"
 #include "autograd/views.h"
 #include "tensor/par.h"
