@@ -43,10 +43,11 @@ static wf_gemm_call turned(const wf_gemm_call *g)
  * but read A in place, which costs most when its columns lie apart. */
 static bool is_large(wf_dtype dtype, const wf_gemm_call *g)
 {
+    if (g->m <= CUT) return false;
     const double m = (double)g->m, n = (double)g->n, k = (double)g->k;
     const double bytes = m * k * (double)wf_dtype_size(dtype);
-    if (g->a_col != 1 && bytes >= 4 << 20) return m > CUT && n > CUT / 4;
-    return m * n * k > 1 << 27 && m > CUT && n > CUT;
+    if (g->a_col != 1 && bytes >= 4 << 20) return n > CUT / 4;
+    return m * n * k > 1 << 27 && n > CUT;
 }
 
 /* The units of a product by our own kernels. */
@@ -93,18 +94,22 @@ static void large(wf_dtype dtype, int threads, const wf_gemm_call *g)
     wf_par_for(threads, x.columns ? g->n : g->m, x.columns ? columns : rows, run_part, &x);
 }
 
-/* Can c take up the product of a and b? */
-static bool fit(const wf_matrix *a, const wf_matrix *b, const wf_matrix *c)
+/* The kernels of the product of a and b into c, or NULL where they do not fit. */
+static inline const wf_gemm_table *kernels_for(const wf_matrix *a, const wf_matrix *b,
+                                               const wf_matrix *c)
 {
-    return c->rows > 0 && c->columns > 0 && wf_dtype_is_float(c->dtype) && c->data &&
-           a->dtype == c->dtype && b->dtype == c->dtype && a->rows == c->rows &&
-           b->columns == c->columns && a->columns == b->rows &&
-           (a->columns <= 0 || (a->data && b->data));
+    if (a->rows != c->rows || b->columns != c->columns || a->columns != b->rows ||
+        a->dtype != c->dtype || b->dtype != c->dtype || (unsigned)c->dtype >= WF_DTYPES ||
+        c->rows <= 0 || c->columns <= 0 || !c->data || (a->columns > 0 && (!a->data || !b->data)))
+        return NULL;
+    const wf_gemm_table *kernels = wf_gemm_kernels(c->dtype);
+    return kernels->width > 0 ? kernels : NULL;
 }
 
 void wf_gemm(int threads, double alpha, wf_matrix a, wf_matrix b, double beta, wf_matrix c)
 {
-    if (!fit(&a, &b, &c)) return;
+    const wf_gemm_table *kernels = kernels_for(&a, &b, &c);
+    if (!kernels) return;
     WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     const wf_dtype dtype = c.dtype;
     const int64_t m = c.rows, n = c.columns, k = a.columns;
@@ -129,7 +134,7 @@ void wf_gemm(int threads, double alpha, wf_matrix a, wf_matrix b, double beta, w
         large(dtype, threads, &g);
         return;
     }
-    own x = { wf_gemm_kernels(dtype), &g };
+    own x = { kernels, &g };
     const double work = (double)m * (double)n * (double)k;
     if (threads > 1 && k > 0 && alpha != 0 && work >= 2 * SHARE) {
         int64_t span;
@@ -196,7 +201,7 @@ void wf_gemm_long(int threads, double alpha, wf_matrix a, wf_matrix b, double be
                   void *scratch)
 {
     const int64_t k = a.columns;
-    if (!fit(&a, &b, &c) || !scratch || k <= WF_GEMM_SPAN) {
+    if (!kernels_for(&a, &b, &c) || !scratch || k <= WF_GEMM_SPAN) {
         wf_gemm(threads, alpha, a, b, beta, c);
         return;
     }
