@@ -1,5 +1,6 @@
 /* add_into: a contribution is added to a view of a gradient; how the graph of a view's gradient
  * is built. */
+#include "autograd/ops_private.h"
 #include "autograd/sweep_private.h"
 
 #include <string.h>
@@ -75,20 +76,15 @@ static bool sample(int k, wf_sample *s)
     };
     if (k >= (int)(sizeof all / sizeof all[0])) return false;
     s->label = all[k].label;
-    s->n_in = 2;
-    for (int i = 0; i < 2; i++) {
-        s->in[i].dtype = WF_F64;
-        s->in[i].low = -2;
-        s->in[i].high = 2;
-    }
-    s->in[0].shape = WF_SHAPE(5, 3);
-    s->in[1].shape.rank = all[k].a.rank;
-    memcpy(s->in[1].shape.dim, all[k].a.dim, sizeof all[k].a.dim);
+    wf_shape part = { .rank = all[k].a.rank };
+    memcpy(part.dim, all[k].a.dim, sizeof all[k].a.dim);
+    sample_input(s, WF_F64, WF_SHAPE(5, 3), -2, 2);
+    sample_input(s, WF_F64, part, -2, 2);
     memcpy(s->attr.bytes, &all[k].a, sizeof all[k].a);
     return true;
 }
 
-static const wf_op row = {
+const wf_op op_add_into = {
     .name = "add_into",
     .doc = "a copy of x with y added into a view of it (engine)",
     .inputs = 2,
@@ -100,8 +96,3 @@ static const wf_op row = {
     .gradient = gradient,
     .sample = sample,
 };
-
-const wf_op *op_add_into(void)
-{
-    return &row;
-}

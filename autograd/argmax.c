@@ -107,17 +107,11 @@ static bool argmax_sample(int k, wf_sample *s)
         { "of no rows", WF_F64, { 2, { 0, 3 } }, { .axis = 1 } },
     };
     if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
-    s->label = tried[k].label;
-    s->n_in = 1;
-    s->in[0].dtype = tried[k].dtype;
-    s->in[0].shape = tried[k].shape;
-    s->in[0].low = -2;
-    s->in[0].high = 2;
-    memcpy(s->attr.bytes, &tried[k].e, sizeof tried[k].e);
-    return true;
+    return sample_one(s, tried[k].label, tried[k].dtype, tried[k].shape, 2, &tried[k].e,
+                      sizeof tried[k].e);
 }
 
-static const wf_op argmax_row = {
+const wf_op op_argmax = {
     .name = "argmax",
     .doc = "where along an axis the largest (smallest) element is",
     .inputs = 1,
@@ -131,18 +125,13 @@ static const wf_op argmax_row = {
     .sample = argmax_sample,
 };
 
-const wf_op *op_argmax(void)
-{
-    return &argmax_row;
-}
-
 static wf_var *found(wf_tape *t, wf_var *x, int axis, bool smallest)
 {
     extreme e;
     memset(&e, 0, sizeof e); /* the padding too: attributes are compared bytewise */
     e.axis = axis;
     e.smallest = smallest;
-    return wf_apply_one(t, &argmax_row, 1, &x, &e);
+    return wf_apply_one(t, &op_argmax, 1, &x, &e);
 }
 
 wf_var *wf_argmax(wf_tape *t, wf_var *x, int axis)

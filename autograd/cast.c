@@ -87,17 +87,11 @@ static bool cast_sample(int k, wf_sample *s)
         { "of ids", WF_I32, { 2, { 3, 5 } }, WF_F32 },
     };
     if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
-    s->label = tried[k].label;
-    s->n_in = 1;
-    s->in[0].dtype = tried[k].from;
-    s->in[0].shape = tried[k].shape;
-    s->in[0].low = -9;
-    s->in[0].high = 9;
-    memcpy(s->attr.bytes, &tried[k].to, sizeof tried[k].to);
-    return true;
+    return sample_one(s, tried[k].label, tried[k].from, tried[k].shape, 9, &tried[k].to,
+                      sizeof tried[k].to);
 }
 
-static const wf_op cast_row = {
+const wf_op op_cast = {
     .name = "cast",
     .doc = "x in another dtype",
     .inputs = 1,
@@ -113,15 +107,10 @@ static const wf_op cast_row = {
     .sample = cast_sample,
 };
 
-const wf_op *op_cast(void)
-{
-    return &cast_row;
-}
-
 wf_var *wf_cast(wf_tape *t, wf_var *x, wf_dtype dtype)
 {
     const int32_t to = (int32_t)dtype;
     if (!wf_tape_ok(t) || !(x = var_enter(t, x, "cast", 0))) return NULL;
     if (wf_dtype_of(x) == dtype) return x;
-    return wf_apply_one(t, &cast_row, 1, &x, &to);
+    return wf_apply_one(t, &op_cast, 1, &x, &to);
 }

@@ -53,24 +53,13 @@ static void expand_gradient(wf_tape *t, const wf_gradient *g)
     if (g->gout[0] && g->wanted[0]) g->gin[0] = wf_sum_to(t, g->gout[0], wf_shape_of(g->in[0]));
 }
 
-static bool sample_from(wf_sample *s, const char *label, wf_dtype dtype, wf_shape shape)
-{
-    s->label = label;
-    s->n_in = 1;
-    s->in[0].dtype = dtype;
-    s->in[0].shape = shape;
-    s->in[0].low = -2;
-    s->in[0].high = 2;
-    return true;
-}
-
 static bool copy_sample(int k, wf_sample *s)
 {
     switch (k) {
-    case 0: return sample_from(s, "matrix", WF_F64, WF_SHAPE(3, 5));
-    case 1: return sample_from(s, "scalar", WF_F64, WF_SCALAR);
-    case 2: return sample_from(s, "empty", WF_F64, WF_SHAPE(0, 3));
-    case 3: return sample_from(s, "ids", WF_I32, WF_SHAPE(3, 5));
+    case 0: return sample_one(s, "matrix", WF_F64, WF_SHAPE(3, 5), 2, NULL, 0);
+    case 1: return sample_one(s, "scalar", WF_F64, WF_SCALAR, 2, NULL, 0);
+    case 2: return sample_one(s, "empty", WF_F64, WF_SHAPE(0, 3), 2, NULL, 0);
+    case 3: return sample_one(s, "ids", WF_I32, WF_SHAPE(3, 5), 2, NULL, 0);
     default: return false;
     }
 }
@@ -93,12 +82,12 @@ static bool expand_sample(int k, wf_sample *s)
         { "large, a scalar", WF_F64, { 0, { 0 } }, { 1, { 70001 } } },
     };
     if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
-    memcpy(s->attr.bytes, &tried[k].to, sizeof tried[k].to);
     s->large = wf_shape_count(&tried[k].to) > 1000;
-    return sample_from(s, tried[k].label, tried[k].dtype, tried[k].from);
+    return sample_one(s, tried[k].label, tried[k].dtype, tried[k].from, 2, &tried[k].to,
+                      sizeof tried[k].to);
 }
 
-static const wf_op copy_row = {
+const wf_op op_copy = {
     .name = "copy",
     .doc = "the same numbers, row-major",
     .inputs = 1,
@@ -111,7 +100,7 @@ static const wf_op copy_row = {
     .sample = copy_sample,
 };
 
-static const wf_op expand_row = {
+const wf_op op_expand = {
     .name = "expand",
     .doc = "x repeated to a larger shape",
     .inputs = 1,
@@ -125,24 +114,14 @@ static const wf_op expand_row = {
     .sample = expand_sample,
 };
 
-const wf_op *op_copy(void)
-{
-    return &copy_row;
-}
-
-const wf_op *op_expand(void)
-{
-    return &expand_row;
-}
-
 wf_var *wf_copy(wf_tape *t, wf_var *x)
 {
-    return wf_apply_one(t, &copy_row, 1, &x, NULL);
+    return wf_apply_one(t, &op_copy, 1, &x, NULL);
 }
 
 wf_var *wf_expand(wf_tape *t, wf_var *x, wf_shape shape)
 {
     if (!wf_tape_ok(t) || !(x = var_enter(t, x, "expand", 0))) return NULL;
     wf_shape now = wf_shape_of(x);
-    return wf_shape_equal(&now, &shape) ? x : wf_apply_one(t, &expand_row, 1, &x, &shape);
+    return wf_shape_equal(&now, &shape) ? x : wf_apply_one(t, &op_expand, 1, &x, &shape);
 }

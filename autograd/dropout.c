@@ -91,17 +91,10 @@ static bool sample(int k, wf_sample *s)
         { "empty", { 2, { 0, 3 } }, 0.3 },
     };
     if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
-    s->label = tried[k].label;
-    s->n_in = 1;
-    s->in[0].dtype = WF_F64;
-    s->in[0].shape = tried[k].shape;
-    s->in[0].low = -2;
-    s->in[0].high = 2;
-    s->attr.align = tried[k].p;
-    return true;
+    return sample_one(s, tried[k].label, WF_F64, tried[k].shape, 2, &tried[k].p, sizeof tried[k].p);
 }
 
-static const wf_op row = {
+const wf_op op_dropout = {
     .name = "dropout",
     .doc = "zero with probability p, else divided by 1 - p",
     .inputs = 1,
@@ -117,15 +110,10 @@ static const wf_op row = {
     .sample = sample,
 };
 
-const wf_op *op_dropout(void)
-{
-    return &row;
-}
-
 wf_var *wf_dropout(wf_tape *t, wf_var *x, double p)
 {
     WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     bool idle = p == 0 || (p > 0 && p < 1 && wf_tape_mode(t) != WF_TRAIN);
-    if (!idle) return wf_apply_one(t, &row, 1, &x, &p);
+    if (!idle) return wf_apply_one(t, &op_dropout, 1, &x, &p);
     return wf_tape_ok(t) ? var_enter(t, x, "dropout", 0) : NULL;
 }

@@ -88,7 +88,7 @@ static void flip_backward(const wf_call *c)
 
 static void flip_gradient(wf_tape *t, const wf_gradient *g)
 {
-    if (g->gout[0] && g->wanted[0]) g->gin[0] = wf_apply_one(t, op_flip(), 1, g->gout, g->attr);
+    if (g->gout[0] && g->wanted[0]) g->gin[0] = wf_apply_one(t, &op_flip, 1, g->gout, g->attr);
 }
 
 static bool flip_sample(int k, wf_sample *s)
@@ -109,17 +109,11 @@ static bool flip_sample(int k, wf_sample *s)
         { "ids", WF_I32, { 2, { 3, 5 } }, { .n = 1, .axis = { 0 } } },
     };
     if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
-    s->label = tried[k].label;
-    s->n_in = 1;
-    s->in[0].dtype = tried[k].dtype;
-    s->in[0].shape = tried[k].shape;
-    s->in[0].low = -2;
-    s->in[0].high = 2;
-    memcpy(s->attr.bytes, &tried[k].r, sizeof tried[k].r);
-    return true;
+    return sample_one(s, tried[k].label, tried[k].dtype, tried[k].shape, 2, &tried[k].r,
+                      sizeof tried[k].r);
 }
 
-static const wf_op flip_row = {
+const wf_op op_flip = {
     .name = "flip",
     .doc = "x in reverse along axes",
     .inputs = 1,
@@ -133,13 +127,8 @@ static const wf_op flip_row = {
     .sample = flip_sample,
 };
 
-const wf_op *op_flip(void)
-{
-    return &flip_row;
-}
-
 wf_var *wf_flip(wf_tape *t, wf_var *x, const wf_axes *axes)
 {
     reduction r = reduction_of(axes, false);
-    return wf_apply_one(t, &flip_row, 1, &x, &r);
+    return wf_apply_one(t, &op_flip, 1, &x, &r);
 }

@@ -361,14 +361,8 @@ static void one_hot_gradient(wf_tape *t, const wf_gradient *g)
 static void sample_ids(wf_sample *s, const char *label, wf_shape x, wf_shape ids, double high)
 {
     s->label = label;
-    s->n_in = 2;
-    s->in[0].dtype = WF_F64;
-    s->in[0].shape = x;
-    s->in[0].low = -2;
-    s->in[0].high = 2;
-    s->in[1].dtype = WF_I32;
-    s->in[1].shape = ids;
-    s->in[1].high = high;
+    sample_input(s, WF_F64, x, -2, 2);
+    sample_input(s, WF_I32, ids, 0, high);
 }
 
 static bool embedding_sample(int k, wf_sample *s)
@@ -419,16 +413,12 @@ static bool one_hot_sample(int k, wf_sample *s)
     };
     if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
     s->label = tried[k].label;
-    s->n_in = 1;
-    s->in[0].dtype = WF_I32;
-    s->in[0].shape = tried[k].ids;
-    s->in[0].low = -1;
-    s->in[0].high = 8;
+    sample_input(s, WF_I32, tried[k].ids, -1, 8);
     s->attr.align_int = 7;
     return true;
 }
 
-static const wf_op embedding_row = {
+const wf_op op_embedding = {
     .name = "embedding",
     .doc = "rows of a table (V, D) by ids (...): (..., D)",
     .inputs = 2,
@@ -445,7 +435,7 @@ static const wf_op embedding_row = {
     .sample = embedding_sample,
 };
 
-static const wf_op scatter_row = {
+const wf_op op_scatter_rows = {
     .name = "scatter_rows",
     .doc = "x (..., D) added up by ids (...) into (rows, D)",
     .inputs = 2,
@@ -461,7 +451,7 @@ static const wf_op scatter_row = {
     .sample = scatter_sample,
 };
 
-static const wf_op one_hot_row = {
+const wf_op op_one_hot = {
     .name = "one_hot",
     .doc = "ids (...) to masks (..., classes)",
     .inputs = 1,
@@ -475,32 +465,17 @@ static const wf_op one_hot_row = {
     .sample = one_hot_sample,
 };
 
-const wf_op *op_embedding(void)
-{
-    return &embedding_row;
-}
-
-const wf_op *op_scatter_rows(void)
-{
-    return &scatter_row;
-}
-
-const wf_op *op_one_hot(void)
-{
-    return &one_hot_row;
-}
-
 wf_var *wf_gather_rows(wf_tape *t, wf_var *weight, wf_var *ids)
 {
-    return wf_apply_one(t, &embedding_row, 2, (wf_var *[]){ weight, ids }, NULL);
+    return wf_apply_one(t, &op_embedding, 2, (wf_var *[]){ weight, ids }, NULL);
 }
 
 wf_var *wf_scatter_rows(wf_tape *t, wf_var *x, wf_var *ids, int64_t rows)
 {
-    return wf_apply_one(t, &scatter_row, 2, (wf_var *[]){ x, ids }, &rows);
+    return wf_apply_one(t, &op_scatter_rows, 2, (wf_var *[]){ x, ids }, &rows);
 }
 
 wf_var *wf_one_hot(wf_tape *t, wf_var *ids, int64_t classes)
 {
-    return wf_apply_one(t, &one_hot_row, 1, &ids, &classes);
+    return wf_apply_one(t, &op_one_hot, 1, &ids, &classes);
 }

@@ -28,14 +28,14 @@ static add_into_attr layout_of(const wf_var *v)
 static wf_var *add_into(wf_tape *t, wf_var *total, bool owned, wf_var *more, const add_into_attr *a)
 {
     wf_var *in[2] = { total, more };
-    if (!owned) return wf_apply_one(t, op_add_into(), 2, in, a);
+    if (!owned) return wf_apply_one(t, &op_add_into, 2, in, a);
     wf_var *out = var_new(t, "add_into", &total->value);
     if (!out) return NULL;
     wf_tensor view;
     add_into_layout(&out->value, a, &view);
     wf_tensor_accumulate(&more->value, &view, 1, t->threads);
     if ((total->flags | more->flags) & VAR_WANTS_GRAD &&
-        !node_record(t, op_add_into(), 2, in, out, a))
+        !node_record(t, &op_add_into, 2, in, out, a))
         return NULL;
     return out;
 }

@@ -149,13 +149,7 @@ typedef struct joined {
 static bool sample_joined(const joined *j, wf_sample *s)
 {
     s->label = j->label;
-    s->n_in = j->n;
-    for (int i = 0; i < j->n; i++) {
-        s->in[i].dtype = j->dtype;
-        s->in[i].shape = j->shape[i];
-        s->in[i].low = -2;
-        s->in[i].high = 2;
-    }
+    for (int i = 0; i < j->n; i++) sample_input(s, j->dtype, j->shape[i], -2, 2);
     memcpy(s->attr.bytes, &j->axis, sizeof j->axis);
     return true;
 }
@@ -188,7 +182,7 @@ static bool stack_sample(int k, wf_sample *s)
     return k < (int)(sizeof tried / sizeof tried[0]) && sample_joined(&tried[k], s);
 }
 
-static const wf_op concat_row = {
+const wf_op op_concat = {
     .name = "concat",
     .doc = "joined along an axis",
     .inputs = -1,
@@ -202,7 +196,7 @@ static const wf_op concat_row = {
     .sample = concat_sample,
 };
 
-static const wf_op stack_row = {
+const wf_op op_stack = {
     .name = "stack",
     .doc = "joined along a new axis",
     .inputs = -1,
@@ -216,24 +210,14 @@ static const wf_op stack_row = {
     .sample = stack_sample,
 };
 
-const wf_op *op_concat(void)
-{
-    return &concat_row;
-}
-
-const wf_op *op_stack(void)
-{
-    return &stack_row;
-}
-
 wf_var *wf_concat(wf_tape *t, int axis, wf_vars x)
 {
     int32_t along = axis;
-    return wf_apply_one(t, &concat_row, x.n, x.at, &along);
+    return wf_apply_one(t, &op_concat, x.n, x.at, &along);
 }
 
 wf_var *wf_stack(wf_tape *t, int axis, wf_vars x)
 {
     int32_t along = axis;
-    return wf_apply_one(t, &stack_row, x.n, x.at, &along);
+    return wf_apply_one(t, &op_stack, x.n, x.at, &along);
 }

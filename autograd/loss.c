@@ -236,20 +236,14 @@ static bool entropy_sample(int k, wf_sample *s)
     };
     if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
     s->label = tried[k].label;
-    s->n_in = 2;
-    s->in[0].dtype = WF_F64;
-    s->in[0].shape = tried[k].logits;
-    s->in[0].low = -2;
-    s->in[0].high = 2;
-    s->in[1].dtype = WF_I32;
-    s->in[1].shape = tried[k].target;
-    s->in[1].low = tried[k].low;
-    s->in[1].high = (double)(tried[k].logits.dim[tried[k].logits.rank - 1] - 1);
+    sample_input(s, WF_F64, tried[k].logits, -2, 2);
+    sample_input(s, WF_I32, tried[k].target, tried[k].low,
+                 (double)(tried[k].logits.dim[tried[k].logits.rank - 1] - 1));
     memcpy(s->attr.bytes, &tried[k].e, sizeof tried[k].e);
     return true;
 }
 
-static const wf_op entropy_row = {
+const wf_op op_cross_entropy = {
     .name = "cross_entropy",
     .doc = "-log softmax(logits)[target] in nats: logits (..., C), target (...)",
     .inputs = 2,
@@ -351,17 +345,11 @@ static bool mse_sample(int k, wf_sample *s)
     };
     if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
     s->label = tried[k].label;
-    s->n_in = 2;
-    for (int i = 0; i < 2; i++) {
-        s->in[i].dtype = WF_F64;
-        s->in[i].shape = tried[k].shape;
-        s->in[i].low = -2;
-        s->in[i].high = 2;
-    }
+    for (int i = 0; i < 2; i++) sample_input(s, WF_F64, tried[k].shape, -2, 2);
     return true;
 }
 
-static const wf_op mse_row = {
+const wf_op op_mse = {
     .name = "mse",
     .doc = "the mean of (a - b) squared",
     .inputs = 2,
@@ -375,16 +363,6 @@ static const wf_op mse_row = {
 };
 
 /* ---- rows and functions ---- */
-
-const wf_op *op_cross_entropy(void)
-{
-    return &entropy_row;
-}
-
-const wf_op *op_mse(void)
-{
-    return &mse_row;
-}
 
 /* Is the target one of probabilities: floats in the logits' form? */
 static bool is_soft(const wf_var *logits, const wf_var *target)
@@ -413,7 +391,7 @@ wf_var *wf_cross_entropy_with(wf_tape *t, wf_var *logits, wf_var *target,
         e.has_ignore = options->has_ignore;
         e.reduction = (int32_t)options->reduction;
     }
-    return wf_apply_one(t, &entropy_row, 2, (wf_var *[]){ logits, target }, &e);
+    return wf_apply_one(t, &op_cross_entropy, 2, (wf_var *[]){ logits, target }, &e);
 }
 
 wf_var *wf_cross_entropy(wf_tape *t, wf_var *logits, const wf_tensor *target)
@@ -423,5 +401,5 @@ wf_var *wf_cross_entropy(wf_tape *t, wf_var *logits, const wf_tensor *target)
 
 wf_var *wf_mse(wf_tape *t, wf_var *a, wf_var *b)
 {
-    return wf_apply_one(t, &mse_row, 2, (wf_var *[]){ a, b }, NULL);
+    return wf_apply_one(t, &op_mse, 2, (wf_var *[]){ a, b }, NULL);
 }

@@ -445,14 +445,6 @@ static void affine_gradient(wf_tape *t, const wf_gradient *g)
 
 /* ---- samples and rows ---- */
 
-static void sample_input(wf_sample *s, int i, wf_shape shape)
-{
-    s->in[i].dtype = WF_F64;
-    s->in[i].shape = shape;
-    s->in[i].low = -2;
-    s->in[i].high = 2;
-}
-
 static bool matmul_sample(int k, wf_sample *s)
 {
     static const struct {
@@ -471,9 +463,8 @@ static bool matmul_sample(int k, wf_sample *s)
     };
     if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
     s->label = tried[k].label;
-    s->n_in = 2;
-    sample_input(s, 0, tried[k].a);
-    sample_input(s, 1, tried[k].b);
+    sample_input(s, WF_F64, tried[k].a, -2, 2);
+    sample_input(s, WF_F64, tried[k].b, -2, 2);
     return true;
 }
 
@@ -492,14 +483,13 @@ static bool affine_sample(int k, wf_sample *s)
     };
     if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
     s->label = tried[k].label;
-    s->n_in = 3;
-    sample_input(s, 0, tried[k].x);
-    sample_input(s, 1, tried[k].w);
-    sample_input(s, 2, tried[k].b);
+    sample_input(s, WF_F64, tried[k].x, -2, 2);
+    sample_input(s, WF_F64, tried[k].w, -2, 2);
+    sample_input(s, WF_F64, tried[k].b, -2, 2);
     return true;
 }
 
-static const wf_op matmul_row = {
+const wf_op op_matmul = {
     .name = "matmul",
     .doc = "(..., m, k) times (..., k, n): (..., m, n)",
     .inputs = 2,
@@ -514,7 +504,7 @@ static const wf_op matmul_row = {
     .sample = matmul_sample,
 };
 
-static const wf_op affine_row = {
+const wf_op op_affine = {
     .name = "affine",
     .doc = "x (..., I) times w (O, I) transposed, plus b (O): (..., O)",
     .inputs = 3,
@@ -530,22 +520,12 @@ static const wf_op affine_row = {
     .sample = affine_sample,
 };
 
-const wf_op *op_matmul(void)
-{
-    return &matmul_row;
-}
-
-const wf_op *op_affine(void)
-{
-    return &affine_row;
-}
-
 wf_var *wf_matmul(wf_tape *t, wf_var *a, wf_var *b)
 {
-    return wf_apply_one(t, &matmul_row, 2, (wf_var *[]){ a, b }, NULL);
+    return wf_apply_one(t, &op_matmul, 2, (wf_var *[]){ a, b }, NULL);
 }
 
 wf_var *wf_affine(wf_tape *t, wf_var *x, wf_var *w, wf_var *b)
 {
-    return wf_apply_one(t, &affine_row, 3, (wf_var *[]){ x, w, b }, NULL);
+    return wf_apply_one(t, &op_affine, 3, (wf_var *[]){ x, w, b }, NULL);
 }

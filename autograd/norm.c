@@ -131,18 +131,11 @@ static bool norm_sample(int k, wf_sample *s)
         { "of no rows", { 2, { 0, 3 } }, { .n = 1, .axis = { 1 } } },
     };
     if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
-    s->label = tried[k].label;
-    s->n_in = 1;
-    s->in[0].dtype = WF_F64;
-    s->in[0].shape = tried[k].shape;
-    s->in[0].low = -2;
-    s->in[0].high = 2;
     s->in[0].gap = 0.1; /* of single elements it is |x|, with its corner at 0 */
-    memcpy(s->attr.bytes, &tried[k].r, sizeof tried[k].r);
-    return true;
+    return sample_one(s, tried[k].label, WF_F64, tried[k].shape, 2, &tried[k].r, sizeof tried[k].r);
 }
 
-static const wf_op norm_row = {
+const wf_op op_norm = {
     .name = "norm",
     .doc = "the Euclidean norm over axes; its derivative where it is 0 is 0",
     .inputs = 1,
@@ -158,19 +151,14 @@ static const wf_op norm_row = {
     .sample = norm_sample,
 };
 
-const wf_op *op_norm(void)
-{
-    return &norm_row;
-}
-
 wf_var *wf_norm(wf_tape *t, wf_var *x, const wf_axes *axes)
 {
     reduction r = reduction_of(axes, false);
-    return wf_apply_one(t, &norm_row, 1, &x, &r);
+    return wf_apply_one(t, &op_norm, 1, &x, &r);
 }
 
 wf_var *wf_norm_keep(wf_tape *t, wf_var *x, const wf_axes *axes)
 {
     reduction r = reduction_of(axes, true);
-    return wf_apply_one(t, &norm_row, 1, &x, &r);
+    return wf_apply_one(t, &op_norm, 1, &x, &r);
 }

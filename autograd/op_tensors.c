@@ -3,6 +3,7 @@
 #include "autograd/ops_private.h"
 #include "tensor/text.h"
 
+#include <string.h>
 
 const op_kernels *op_kernels_of(wf_dtype dtype)
 {
@@ -38,4 +39,13 @@ bool same_dtype(const wf_shaping *s, int i, int as, const char *const names[])
     return wf_refuse(s->error, "%s is %s %s; expected %s, as %s is\n  hint: cast changes a dtype",
                      names ? names[i] : number[0], wf_dtype_name(x->dtype), shape_text(text, x),
                      wf_dtype_name(y->dtype), names ? names[as] : number[1]);
+}
+
+bool sample_one(wf_sample *s, const char *label, wf_dtype dtype, wf_shape shape, double reach,
+                const void *attr, size_t bytes)
+{
+    s->label = label;
+    sample_input(s, dtype, shape, -reach, reach);
+    if (bytes > 0) memcpy(s->attr.bytes, attr, bytes);
+    return true;
 }

@@ -7,14 +7,14 @@
 
 const wf_op *wf_op_at(int index)
 {
-    static const wf_op *(*const rows[])(void) = {
-#define WF_OP(row, function, arguments) op_##row,
-#define WF_HIDDEN_OP(row) op_##row,
+    static const wf_op *const rows[] = {
+#define WF_OP(row, function, arguments) &op_##row,
+#define WF_HIDDEN_OP(row) &op_##row,
 #include "autograd/ops.def"
     };
     const int others = (int)(sizeof rows / sizeof rows[0]);
     if (index < POINTWISE_COUNT) return pointwise_at(index);
-    return index - POINTWISE_COUNT < others ? rows[index - POINTWISE_COUNT]() : NULL;
+    return index - POINTWISE_COUNT < others ? rows[index - POINTWISE_COUNT] : NULL;
 }
 
 const wf_op *wf_op_named(const char *name)

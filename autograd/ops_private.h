@@ -6,8 +6,8 @@
 #include "autograd/ops.h"
 
 /* Each row of autograd/ops.def, from the file of its family. */
-#define WF_OP(row, function, arguments) const wf_op *op_##row(void);
-#define WF_HIDDEN_OP(row) const wf_op *op_##row(void);
+#define WF_OP(row, function, arguments) extern const wf_op op_##row;
+#define WF_HIDDEN_OP(row) extern const wf_op op_##row;
 #include "autograd/ops.def"
 
 /* The rows of autograd/pointwise.def; NULL past the end. */
@@ -54,6 +54,21 @@ static inline const char *shape_text(char text[WF_SHAPE_TEXT], const wf_tensor *
 /* Has input i the dtype of input `as`? Otherwise refuses it, under its name where messages about
  * shapes use names (NULL: by number). */
 bool same_dtype(const wf_shaping *s, int i, int as, const char *const names[]);
+
+/* Numbers in [low, high] as one more input of a sample; and all of a sample of one input, in
+ * [-reach, reach], with the `bytes` bytes of its attr. */
+static inline void sample_input(wf_sample *s, wf_dtype dtype, wf_shape shape, double low,
+                                double high)
+{
+    const int i = s->n_in++;
+    s->in[i].dtype = dtype;
+    s->in[i].shape = shape;
+    s->in[i].low = low;
+    s->in[i].high = high;
+}
+
+bool sample_one(wf_sample *s, const char *label, wf_dtype dtype, wf_shape shape, double reach,
+                const void *attr, size_t bytes);
 
 static inline bool is_float(const wf_tensor *x)
 {

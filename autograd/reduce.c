@@ -339,14 +339,7 @@ static bool sample_reduction(int k, wf_sample *s, bool empty)
         { "nothing", { 2, { 0, 3 } }, { 1, { 0 }, false } },
     };
     if (k >= (int)(sizeof tried / sizeof tried[0]) - !empty) return false;
-    s->label = tried[k].label;
-    s->n_in = 1;
-    s->in[0].dtype = WF_F64;
-    s->in[0].shape = tried[k].shape;
-    s->in[0].low = -2;
-    s->in[0].high = 2;
-    memcpy(s->attr.bytes, &tried[k].r, sizeof tried[k].r);
-    return true;
+    return sample_one(s, tried[k].label, WF_F64, tried[k].shape, 2, &tried[k].r, sizeof tried[k].r);
 }
 
 static bool sum_sample(int k, wf_sample *s)
@@ -373,17 +366,11 @@ static bool sum_to_sample(int k, wf_sample *s)
         { "nothing", { 2, { 0, 3 } }, { 1, { 3 } } },
     };
     if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
-    s->label = tried[k].label;
-    s->n_in = 1;
-    s->in[0].dtype = WF_F64;
-    s->in[0].shape = tried[k].from;
-    s->in[0].low = -2;
-    s->in[0].high = 2;
-    memcpy(s->attr.bytes, &tried[k].to, sizeof tried[k].to);
-    return true;
+    return sample_one(s, tried[k].label, WF_F64, tried[k].from, 2, &tried[k].to,
+                      sizeof tried[k].to);
 }
 
-static const wf_op sum_row = {
+const wf_op op_sum = {
     .name = "sum",
     .doc = "the sum over some axes, or all",
     .inputs = 1,
@@ -397,7 +384,7 @@ static const wf_op sum_row = {
     .sample = sum_sample,
 };
 
-static const wf_op mean_row = {
+const wf_op op_mean = {
     .name = "mean",
     .doc = "the mean over some axes, or all",
     .inputs = 1,
@@ -411,7 +398,7 @@ static const wf_op mean_row = {
     .sample = some_sample,
 };
 
-static const wf_op max_row = {
+const wf_op op_max = {
     .name = "max",
     .doc = "the largest over some axes, or all; equals share the derivative",
     .inputs = 1,
@@ -427,7 +414,7 @@ static const wf_op max_row = {
     .sample = some_sample,
 };
 
-static const wf_op sum_to_row = {
+const wf_op op_sum_to = {
     .name = "sum_to",
     .doc = "the sum down to a shape that broadcasts to that of x",
     .inputs = 1,
@@ -441,26 +428,6 @@ static const wf_op sum_to_row = {
     .sample = sum_to_sample,
 };
 
-const wf_op *op_sum(void)
-{
-    return &sum_row;
-}
-
-const wf_op *op_mean(void)
-{
-    return &mean_row;
-}
-
-const wf_op *op_max(void)
-{
-    return &max_row;
-}
-
-const wf_op *op_sum_to(void)
-{
-    return &sum_to_row;
-}
-
 static wf_var *reduce(wf_tape *t, const wf_op *op, wf_var *x, const wf_axes *axes, bool keep)
 {
     reduction r = reduction_of(axes, keep);
@@ -469,37 +436,37 @@ static wf_var *reduce(wf_tape *t, const wf_op *op, wf_var *x, const wf_axes *axe
 
 wf_var *wf_sum(wf_tape *t, wf_var *x, const wf_axes *axes)
 {
-    return reduce(t, &sum_row, x, axes, false);
+    return reduce(t, &op_sum, x, axes, false);
 }
 
 wf_var *wf_mean(wf_tape *t, wf_var *x, const wf_axes *axes)
 {
-    return reduce(t, &mean_row, x, axes, false);
+    return reduce(t, &op_mean, x, axes, false);
 }
 
 wf_var *wf_max(wf_tape *t, wf_var *x, const wf_axes *axes)
 {
-    return reduce(t, &max_row, x, axes, false);
+    return reduce(t, &op_max, x, axes, false);
 }
 
 wf_var *wf_sum_keep(wf_tape *t, wf_var *x, const wf_axes *axes)
 {
-    return reduce(t, &sum_row, x, axes, true);
+    return reduce(t, &op_sum, x, axes, true);
 }
 
 wf_var *wf_mean_keep(wf_tape *t, wf_var *x, const wf_axes *axes)
 {
-    return reduce(t, &mean_row, x, axes, true);
+    return reduce(t, &op_mean, x, axes, true);
 }
 
 wf_var *wf_max_keep(wf_tape *t, wf_var *x, const wf_axes *axes)
 {
-    return reduce(t, &max_row, x, axes, true);
+    return reduce(t, &op_max, x, axes, true);
 }
 
 wf_var *wf_sum_to(wf_tape *t, wf_var *x, wf_shape shape)
 {
     if (!wf_tape_ok(t) || !(x = var_enter(t, x, "sum_to", 0))) return NULL;
     wf_shape now = wf_shape_of(x);
-    return wf_shape_equal(&now, &shape) ? x : wf_apply_one(t, &sum_to_row, 1, &x, &shape);
+    return wf_shape_equal(&now, &shape) ? x : wf_apply_one(t, &op_sum_to, 1, &x, &shape);
 }

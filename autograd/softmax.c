@@ -136,17 +136,11 @@ static bool sample(int k, wf_sample *s)
         { "no classes", { 2, { 3, 0 } }, -1 },
     };
     if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
-    s->label = tried[k].label;
-    s->n_in = 1;
-    s->in[0].dtype = WF_F64;
-    s->in[0].shape = tried[k].shape;
-    s->in[0].low = -2;
-    s->in[0].high = 2;
-    memcpy(s->attr.bytes, &tried[k].axis, sizeof tried[k].axis);
-    return true;
+    return sample_one(s, tried[k].label, WF_F64, tried[k].shape, 2, &tried[k].axis,
+                      sizeof tried[k].axis);
 }
 
-static const wf_op softmax_row = {
+const wf_op op_softmax = {
     .name = "softmax",
     .doc = "exp(x) over its sum along an axis",
     .inputs = 1,
@@ -161,7 +155,7 @@ static const wf_op softmax_row = {
     .sample = sample,
 };
 
-static const wf_op log_softmax_row = {
+const wf_op op_log_softmax = {
     .name = "log_softmax",
     .doc = "the logarithm of exp(x) over its sum along an axis",
     .inputs = 1,
@@ -176,24 +170,14 @@ static const wf_op log_softmax_row = {
     .sample = sample,
 };
 
-const wf_op *op_softmax(void)
-{
-    return &softmax_row;
-}
-
-const wf_op *op_log_softmax(void)
-{
-    return &log_softmax_row;
-}
-
 wf_var *wf_softmax(wf_tape *t, wf_var *x, int axis)
 {
     int32_t along = axis;
-    return wf_apply_one(t, &softmax_row, 1, &x, &along);
+    return wf_apply_one(t, &op_softmax, 1, &x, &along);
 }
 
 wf_var *wf_log_softmax(wf_tape *t, wf_var *x, int axis)
 {
     int32_t along = axis;
-    return wf_apply_one(t, &log_softmax_row, 1, &x, &along);
+    return wf_apply_one(t, &op_log_softmax, 1, &x, &along);
 }

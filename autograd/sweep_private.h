@@ -84,7 +84,7 @@ void blame_value(wf_tape *t, const wf_var *loss);
 void blame_gradient(wf_tape *t, const char *path, const char *what, const node *culprit, int n,
                     wf_var *const cotangent[]);
 
-const wf_op *op_add_into(void);
+extern const wf_op op_add_into;
 typedef struct add_into_attr {
     int64_t offset;           /* elements from the base's first */
     int32_t rank;

@@ -422,7 +422,7 @@ static bool alias_sample(int k, wf_sample *s)
     return true;
 }
 
-static const wf_op alias_row = {
+const wf_op op_alias = {
     .name = "alias",
     .doc = "x under a new root (engine)",
     .inputs = 1,
@@ -435,17 +435,12 @@ static const wf_op alias_row = {
     .sample = alias_sample,
 };
 
-const wf_op *op_alias(void)
-{
-    return &alias_row;
-}
-
 wf_var *alias_new(wf_tape *t, wf_var *x)
 {
     wf_var *v = rooted(t, "alias", x);
     if (!v) return NULL;
     if (!(x->flags & VAR_WANTS_GRAD)) return v;
-    return node_record(t, &alias_row, 1, &x, v, NULL) ? v : NULL;
+    return node_record(t, &op_alias, 1, &x, v, NULL) ? v : NULL;
 }
 
 /* ---- parameters on a tape ---- */
