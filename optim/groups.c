@@ -47,11 +47,23 @@ static bool option_fits(const char *rule, const wf_optim_option *option, double 
                         option->least, option->below);
 }
 
+static bool has_state(const wf_optim_rule *rule, const char *name)
+{
+    int k = 0;
+    while (k < rule->states && strcmp(rule->state_names[k], name) != 0) k++;
+    return k < rule->states;
+}
+
 bool optim_options_check(const wf_optim_rule *rule, const void *options, wf_error *error)
 {
     for (const wf_optim_option *o = rule->options; o && o->name; o++)
         if (!option_fits(rule->name, o, optim_option_get(o, options), error)) return false;
-    return !rule->check || rule->check(rule, options, error);
+    if (rule->check && !rule->check(rule, options, error)) return false;
+    for (const wf_optim_option *o = rule->options; o && o->name; o++)
+        if (o->state && optim_option_get(o, options) != 0 && !has_state(rule, o->state))
+            return wf_error_set(error, "%s: .%s works in the buffer '%s', which it was made without",
+                                rule->name, o->name, o->state);
+    return true;
 }
 
 static const wf_optim_option *option_named(const wf_optim_rule *rule, const char *name)
@@ -59,6 +71,12 @@ static const wf_optim_option *option_named(const wf_optim_rule *rule, const char
     for (const wf_optim_option *o = rule->options; o && o->name; o++)
         if (!strcmp(o->name, name)) return o;
     return NULL;
+}
+
+double optim_option_named(const wf_optim_rule *rule, const void *options, const char *name)
+{
+    const wf_optim_option *o = option_named(rule, name);
+    return o ? optim_option_get(o, options) : (double)NAN;
 }
 
 bool wf_optim_set(wf_optim *o, int at, const char *name, double value)
@@ -100,8 +118,7 @@ double wf_optim_get(const wf_optim *o, int at, const char *name)
     WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     if (!o || !name || at < 0 || at >= o->groups) return (double)NAN;
     if (!strcmp(name, "lr")) return o->group[at].lr;
-    const wf_optim_option *option = option_named(&o->rule, name);
-    return option ? optim_option_get(option, o->group[at].options) : (double)NAN;
+    return optim_option_named(&o->rule, o->group[at].options, name);
 }
 
 double wf_optim_lr(const wf_optim *o)

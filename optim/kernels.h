@@ -17,19 +17,10 @@ enum {
     OPTIM_UPDATE              /* none of these, but the rule's */
 };
 
-typedef struct optim_table {
-    /* The updates of the built-in rules; c->options are theirs. */
-    void (*sgd)(const wf_optim_call *c);
-    void (*rmsprop)(const wf_optim_call *c);
-    void (*adam)(const wf_optim_call *c);
-    void (*adamw)(const wf_optim_call *c);
-    optim_loop *loop[OPTIM_UPDATE];
-} optim_table;
+typedef optim_loop *optim_loops[WF_DTYPES][OPTIM_UPDATE]; /* NULL where the dtype is no float */
+extern const optim_loops WF_ISA_EACH(optim_kernels);
 
-typedef const optim_table *optim_tables[WF_DTYPES]; /* by dtype; NULL where it is none of floats */
-extern const optim_tables WF_ISA_EACH(optim_kernels);
-
-/* The table of the dispatch level. */
-const optim_table *optim_kernels(wf_dtype dtype);
+/* The update of a built-in rule is WF_ISA_OWN(optim_sgd_f32); c->options are its own. */
+typedef void optim_update(const wf_optim_call *c);
 
 #endif

@@ -10,12 +10,6 @@
 #include <stdarg.h>
 #include <string.h>
 
-const optim_table *optim_kernels(wf_dtype dtype)
-{
-    static const optim_table *const *const each[] = { WF_ISA_EACH(optim_kernels) };
-    return each[wf_isa_level()][dtype];
-}
-
 void optim_complain(const char *format, ...)
 {
     wf_error said = { 0 };
@@ -185,7 +179,7 @@ static void add_blocks(wf_optim *o, bool moves)
     for (int64_t i = 0; i < o->slots; i++) {
         slot *s = &o->slot[i];
         const void *options = o->group[s->group].options;
-        bool by_rows = s->rows.row && (!moves || (o->rule.rows_only && o->rule.rows_only(options)));
+        bool by_rows = s->rows.row && (!moves || (o->rule.rows_only && o->rule.rows_only(&o->rule, options)));
         if (s->grad && by_rows) add_blocks_of_rows(o, s);
         for (int64_t at = 0; s->grad && !by_rows && at < s->count; at += OPTIM_BLOCK)
             o->block[o->blocks++] = (block){ .slot = s, .start = at, .row = -1 };
@@ -259,6 +253,7 @@ typedef struct pass {
 
 static void run_blocks(void *context, int64_t begin, int64_t end)
 {
+    static const optim_loops *const each[] = { WF_ISA_EACH(&optim_kernels) };
     const pass *p = context;
     wf_optim *o = p->optim;
     for (block *b = o->block + begin; b < o->block + end; b++) {
@@ -270,7 +265,7 @@ static void run_blocks(void *context, int64_t begin, int64_t end)
             if (p->loop == OPTIM_UPDATE)
                 update(o, s, start, n);
             else
-                optim_kernels(s->dtype)->loop[p->loop](n, grad, p->by, lanes);
+                (*each[wf_isa_level()])[s->dtype][p->loop](n, grad, p->by, lanes);
         }
         for (int half = OPTIM_LANES / 2; half > 0; half /= 2)
             for (int k = 0; k < half; k++) lanes[k] += lanes[k + half];

@@ -28,6 +28,7 @@ typedef struct wf_optim_option {
     size_t offset;
     bool flag;
     double least, below;
+    const char *state;                             /* the buffer that it works in unless it is 0 */
 } wf_optim_option;
 
 typedef struct wf_optim_rule wf_optim_rule;
@@ -45,7 +46,7 @@ struct wf_optim_rule {
     void (*update)(const wf_optim_call *c);
     /* With these options, are numbers whose gradient is 0 left as they are, buffers too? Then of a
      * gradient that is known by rows (wf_param_grad_rows) only these are updated. NULL: no. */
-    bool (*rows_only)(const void *options);
+    bool (*rows_only)(const wf_optim_rule *rule, const void *options);
     const void *reserved[3];
 };
 

@@ -72,8 +72,9 @@ double optim_largest(const wf_optim *o, wf_dtype dtype);
 /* Is a learning rate one? Are all options in range, and do they fit each other? */
 bool optim_is_rate(double lr);
 bool optim_options_check(const wf_optim_rule *rule, const void *options, wf_error *error);
-/* The value of an option within options, and setting it. */
+/* The value of an option within options, by its name (NaN if there is none), and setting it. */
 double optim_option_get(const wf_optim_option *option, const void *options);
+double optim_option_named(const wf_optim_rule *rule, const void *options, const char *name);
 void optim_option_set(const wf_optim_option *option, void *options, double value);
 
 /* Adds a group that no parameter is in yet, with options as given; NULL when there is no

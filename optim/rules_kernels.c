@@ -10,20 +10,29 @@
 #define BITS uint32_t
 #define TINY FLT_MIN
 #define NAME(name) name##_f32
+#define UPDATE(rule) WF_ISA_OWN(optim_##rule##_f32)
 #include "optim/loops_kernels.inc"
 #undef REAL
 #undef BITS
 #undef TINY
 #undef NAME
+#undef UPDATE
 
 #define REAL double
 #define BITS uint64_t
 #define TINY DBL_MIN
 #define NAME(name) name##_f64
+#define UPDATE(rule) WF_ISA_OWN(optim_##rule##_f64)
 #include "optim/loops_kernels.inc"
 #undef REAL
 #undef BITS
 #undef TINY
 #undef NAME
+#undef UPDATE
 
-const optim_tables WF_ISA_OWN(optim_kernels) = { [WF_F32] = &table_f32, [WF_F64] = &table_f64 };
+#define LOOPS(dtype)                                                                               \
+    {                                                                                              \
+        [OPTIM_SQUARES] = squares_##dtype, [OPTIM_LARGEST] = largest_##dtype,                      \
+        [OPTIM_SCALE] = scale_##dtype, [OPTIM_LIMIT] = limit_##dtype                               \
+    }
+const optim_loops WF_ISA_OWN(optim_kernels) = { [WF_F32] = LOOPS(f32), [WF_F64] = LOOPS(f64) };

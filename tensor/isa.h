@@ -18,8 +18,8 @@ WF_API const char *wf_isa_name(wf_isa level);
  * NULL. */
 WF_API const char *wf_processor(void);
 
-/* What is compiled once per level, for which the build says -DWF_ISA_SUFFIX=avx2, ...: the one
- * thing that such a file defines for others is WF_ISA_OWN(name), which is name_avx2. Elsewhere
+/* What is compiled once per level, for which the build says -DWF_ISA_SUFFIX=avx2, ...: all that
+ * such a file defines for others is named WF_ISA_OWN(name), which is name_avx2. Elsewhere
  * WF_ISA_EACH(name) lists all of them, to be declared and to be picked from:
  *     extern const my_table WF_ISA_EACH(my_kernels);
  *     static const my_table *const each[] = { WF_ISA_EACH(&my_kernels) };

@@ -96,35 +96,40 @@ static inline void write_option(void *options, const wf_optim_option *table, giv
         memcpy(at, &g.value, sizeof g.value);
 }
 
-/* An optimiser of a built-in rule: its defaults, with options by name written over them. */
+/* The built-in rules, whose options begin as their defaults. */
+#define BUILT_IN(RULE) RULE(sgd) RULE(rmsprop) RULE(adam) RULE(adamw)
+union options {
+#define RULE(name) wf_##name##_options name;
+    BUILT_IN(RULE)
+#undef RULE
+};
+
+/* An optimiser by its rule's name, of options or, where they are NULL, the defaults, which are
+ * given back. */
+static inline wf_optim *by_name(wf_module *net, const char *rule, union options *defaults,
+                                const union options *options)
+{
+#define RULE(name)                                                                                 \
+    if (!strcmp(rule, #name)) {                                                                    \
+        if (defaults) defaults->name = wf_##name##_defaults();                                     \
+        return wf_##name##_new(net, options ? &options->name : NULL);                              \
+    }
+    BUILT_IN(RULE)
+#undef RULE
+    ck_abort_msg("there is no rule %s", rule);
+    return NULL;
+}
+
+/* With options by name written over the defaults. */
 static inline wf_optim *optimiser_with(wf_module *net, const char *rule, const given options[GIVEN])
 {
-    union {
-        wf_sgd_options sgd;
-        wf_rmsprop_options rmsprop;
-        wf_adam_options adam;
-    } o = { { 0 } };
-    int kind = !strcmp(rule, "sgd")       ? 0
-               : !strcmp(rule, "rmsprop") ? 1
-               : !strcmp(rule, "adam")    ? 2
-                                          : 3;
-    if (kind == 0) o.sgd = wf_sgd_defaults();
-    if (kind == 1) o.rmsprop = wf_rmsprop_defaults();
-    if (kind == 2) o.adam = wf_adam_defaults();
-    if (kind == 3) o.adam = wf_adamw_defaults();
-    wf_module *scratch = module_of(WF_F64);
+    union options o;
+    OWN(wf_module) *scratch = module_of(WF_F64);
     param_of(scratch, "p", 1);
-    wf_optim *plain = kind == 0   ? wf_sgd_new(scratch, NULL)
-                      : kind == 1 ? wf_rmsprop_new(scratch, NULL)
-                                  : wf_adam_new(scratch, NULL);
+    OWN(wf_optim) *plain = by_name(scratch, rule, &o, NULL);
     for (int k = 0; k < GIVEN && options[k].option; k++)
         write_option(&o, wf_optim_rule_of(plain)->options, options[k]);
-    wf_optim_free(plain);
-    wf_module_free(scratch);
-    return kind == 0   ? wf_sgd_new(net, &o.sgd)
-           : kind == 1 ? wf_rmsprop_new(net, &o.rmsprop)
-           : kind == 2 ? wf_adam_new(net, &o.adam)
-                       : wf_adamw_new(net, &o.adam);
+    return by_name(net, rule, NULL, &o);
 }
 
 /* One optimiser of each kind that has a loop of its own. */
