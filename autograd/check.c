@@ -346,7 +346,7 @@ static bool check_sample(op_check *k, const wf_sample *sample)
     k->sweeps = differentiable(&k->c);
     if (!k->sweeps)
         return check_handed_over(k) && check_laws(k) &&
-               (k->guess || (check_special(k, false) && check_large(k, sample)));
+               (k->guess || (check_facts(k) && check_special(k, false) && check_large(k, sample)));
     if (!k->op->backward)
         return check_fail(k->report, "%s: it has inputs and outputs of floats, but no backward",
                           k->c.who);
@@ -354,7 +354,8 @@ static bool check_sample(op_check *k, const wf_sample *sample)
         return k->guess ? check_special(k, true)
                         : check_fail(k->report, "%s: an output is not finite", k->c.who);
     return check_jacobian(k) && check_handed_over(k) && check_tape(k) && check_orders(k) &&
-           check_laws(k) && (k->guess || (check_special(k, false) && check_large(k, sample)));
+           check_laws(k) &&
+           (k->guess || (check_facts(k) && check_special(k, false) && check_large(k, sample)));
 }
 
 /* The same sample with each of its sizes in turn put to 0, as far as the row's shape takes that. */
@@ -409,6 +410,7 @@ static bool check_row(op_check *k)
         if (!ok || (!k->sample.large && !check_empty(k, &k->sample))) return false;
     }
     if (!samples) return check_fail(k->report, "%s: it has no samples", name);
+    if (!check_facts_shown(k, name)) return false;
     return !op->special || k->differed || k->skip & LAW_SPECIAL ||
            check_fail(k->report,
                       "%s: its row says why special values may differ ('%s'), but they do not",

@@ -336,19 +336,30 @@ void desk_backward_fast(check_desk *d, double *gradient)
                    (size_t)c->in_count[i] * sizeof(double));
 }
 
+static void plant(check_place *p, int64_t n, double x)
+{
+    for (int64_t j = 0; j < n; j++) place_put(p, j, x);
+}
+
+void desk_plant(check_desk *d, int input, double x)
+{
+    plant(&d->in[input], d->c->in_count[input], x);
+}
+
+void desk_plant_out(check_desk *d, int output, double x)
+{
+    plant(&d->out[output], d->c->out_count[output], x);
+}
+
 void desk_hide_undeclared(check_desk *d)
 {
     const check_case *c = d->c;
-    for (int i = 0; i < c->n_in; i++) {
-        if (!c->given[i] || c->op->reads_in >> i & 1) continue;
-        double hidden = c->differs[i] ? (double)NAN : c->sample->in[i].low;
-        for (int64_t j = 0; j < c->in_count[i]; j++) place_put(&d->in[i], j, hidden);
-    }
-    for (int k = 0; k < c->n_out; k++) {
-        if (c->op->reads_out >> k & 1) continue;
-        double hidden = d->out[k].tensor.dtype == WF_I32 ? 0 : (double)NAN;
-        for (int64_t j = 0; j < c->out_count[k]; j++) place_put(&d->out[k], j, hidden);
-    }
+    for (int i = 0; i < c->n_in; i++)
+        if (c->given[i] && !(c->op->reads_in >> i & 1))
+            desk_plant(d, i, c->differs[i] ? (double)NAN : c->sample->in[i].low);
+    for (int k = 0; k < c->n_out; k++)
+        if (!(c->op->reads_out >> k & 1))
+            desk_plant_out(d, k, d->out[k].tensor.dtype == WF_I32 ? 0 : (double)NAN);
 }
 
 double *desk_element(check_desk *d, int input, int64_t index)

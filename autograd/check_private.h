@@ -131,6 +131,9 @@ void desk_backward_fast(check_desk *d, double *gradient);
 /* Overwrites with NaN (ids: with their lowest) all that the row does not say it reads in
  * backward. */
 void desk_hide_undeclared(check_desk *d);
+/* Puts one number everywhere in an input, or in an output. */
+void desk_plant(check_desk *d, int input, double x);
+void desk_plant_out(check_desk *d, int output, double x);
 /* One element of an input, to read and move; the visible float outputs, as rows doubles. */
 double *desk_element(check_desk *d, int input, int64_t index);
 void desk_outputs(const check_desk *d, double *y);

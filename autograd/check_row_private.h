@@ -24,6 +24,8 @@ typedef struct op_check {
     uint32_t skip;                 /* laws */
     int large;                     /* samples that could be made large */
     bool differed;                 /* where values are special, the row's spellings do */
+    uint32_t shown;                /* claims that a sample has shown: SHOWN_... */
+    uint32_t read_in, read_out, read_check; /* what was seen to be read */
     uint64_t kinds;                /* a hash of which special values the kernels gave */
 } op_check;
 
@@ -47,6 +49,16 @@ bool check_tape(op_check *k);   /* the sweep: plain, through views, repeated, in
 bool check_orders(op_check *k); /* gradient by value, second derivatives, reference */
 /* Values in infer mode; backward linear; graphs of some gradients, from some outputs; symmetry. */
 bool check_laws(op_check *k);
+/* What the row claims; and at the end, whether a sample has shown each claim. */
+enum {
+    SHOWN_ELEMENTWISE = 1,
+    SHOWN_VARYING = 2,
+    SHOWN_PRODUCT = 4,
+    SHOWN_KEY = 8,
+    SHOWN_COUNTER = 16
+};
+bool check_facts(op_check *k);
+bool check_facts_shown(op_check *k, const char *name);
 /* The sample made large, on one thread and on several. */
 bool check_large(op_check *k, const wf_sample *sample);
 /* NaN, infinities, zeros and ties planted; as_it_is: only the sample itself, whose outputs are not
@@ -72,7 +84,8 @@ enum {
     LAW_GRAPHS = 4,
     LAW_SYMMETRIC = 8,
     LAW_SPECIAL = 16,
-    LAW_LARGE = 32
+    LAW_LARGE = 32,
+    LAW_FACTS = 64
 };
 wf_report op_check_without(uint32_t skip, const wf_op *op, const wf_check_options *options,
                            uint64_t *kinds);

@@ -24,6 +24,12 @@ uint32_t broadcast_varying(const wf_call *c)
     return mask;
 }
 
+uint32_t op_varying(const wf_call *c)
+{
+    if (c->op->varying) return c->op->varying(c);
+    return c->op->flags & WF_OP_ELEMENTWISE ? broadcast_varying(c) : 0;
+}
+
 uint32_t axis_varying(const wf_call *c)
 {
     if (c->n_in > 32 || wf_axis(c->out[0]->rank, *(const int32_t *)c->attr) <= 0) return 0;

@@ -39,6 +39,8 @@ uint32_t reduction_axes(const reduction *r, int rank);
 wf_tensor reduction_beside(const wf_tensor *y, const wf_tensor *x, const reduction *r);
 wf_var *reduction_repeated(wf_tape *t, wf_var *y, wf_var *x, const reduction *r);
 
+/* What the row of a call says of its inputs: its `varying`. */
+uint32_t op_varying(const wf_call *c);
 /* Has in[i] the rows of the outputs? And which inputs have: what broadcasting says. */
 bool varies(const wf_call *c, int i);
 uint32_t broadcast_varying(const wf_call *c);

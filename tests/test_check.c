@@ -284,11 +284,12 @@ TEST(faults_of_a_backward_are_told)
     must_fail(&op, "their gradients transposed: input 0");
     op.backward = backward_of_output;
     must_fail(&op, "reads_in and reads_out is NaN: input 1");
+    op.reads_in = 2;
     op.reads_out = 1;
     op.special = "backward divides by b, gradient does not";
     wf_report r = wf_op_check(&op, NULL);
     ck_assert_msg(r.ok, "%s", r.text);
-    op.reads_out = 0;
+    op = toy();
     op.backward = backward_beyond_scratch;
     must_fail(&op, "backward used more scratch than its shape asked for");
     op.backward = backward_into_cotangent;

@@ -1,0 +1,374 @@
+/* What a row claims beside its derivatives, for planners and threads: that rows or elements can be
+ * computed apart, that it is a product, draws numbers, reads values. Each claim is put to the test
+ * on every sample, and what no sample shows is no claim. */
+#include "autograd/check_row_private.h"
+#include "autograd/ops_private.h"
+
+#include "tensor/text.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- apart along an axis ---- */
+
+/* A call on some indices of an axis of what lies on a desk; outputs and their gradients, which are
+ * row-major for a kernel, are copied. */
+typedef struct part {
+    wf_tensor in[CHECK_VARS], out[CHECK_VARS], gout[CHECK_VARS], gin[CHECK_VARS];
+    void *memory[2][CHECK_VARS]; /* of out and gout */
+    const wf_tensor *in_at[CHECK_VARS], *out_at[CHECK_VARS], *gout_at[CHECK_VARS],
+        *gin_at[CHECK_VARS];
+    wf_call call;
+} part;
+
+/* Which inputs are cut with an axis of the outputs, and along which axis of their own. */
+typedef struct cutting {
+    int axis, of[CHECK_VARS]; /* -1: seen as a whole */
+    const char *claim;
+} cutting;
+
+static void cut(wf_tensor *to, const wf_tensor *x, int axis, int64_t from, int64_t n)
+{
+    *to = *x;
+    if (axis < 0) return;
+    to->data = wf_element(x->dtype, x->data, from * x->stride[axis]);
+    to->dim[axis] = n;
+}
+
+static void cut_copied(wf_tensor *to, const wf_tensor *x, int axis, int64_t n, void *memory)
+{
+    wf_shape shape = wf_tensor_shape(x);
+    shape.dim[axis] = n;
+    *to = wf_tensor_of(x->dtype, shape, memory);
+}
+
+static void part_of_desk(part *p, const check_desk *d, const cutting *how, int64_t from, int64_t n)
+{
+    const check_case *c = d->c;
+    p->call = d->call;
+    p->call.in = p->in_at;
+    p->call.out = p->out_at;
+    p->call.gout = p->gout_at;
+    p->call.gin = p->gin_at;
+    for (int i = 0; i < c->n_in; i++) {
+        if (c->given[i]) cut(&p->in[i], &d->in[i].tensor, how->of[i], from, n);
+        if (c->differs[i]) cut(&p->gin[i], &d->gin[i].tensor, how->of[i], from, n);
+        p->in_at[i] = c->given[i] ? &p->in[i] : NULL;
+        p->gin_at[i] = c->differs[i] ? &p->gin[i] : NULL;
+    }
+    for (int o = 0; o < c->n_out; o++) {
+        cut_copied(&p->out[o], &d->out[o].tensor, how->axis, n, p->memory[0][o]);
+        p->out_at[o] = &p->out[o];
+        p->gout_at[o] = c->active[o] ? &p->gout[o] : NULL;
+        if (!c->active[o]) continue;
+        wf_tensor here;
+        cut(&here, &d->gout[o].tensor, how->axis, from, n);
+        cut_copied(&p->gout[o], &here, how->axis, n, p->memory[1][o]);
+        wf_tensor_copy(&here, &p->gout[o]);
+    }
+}
+
+static bool told(op_check *k, const cutting *how, int64_t step, const char *what, int at)
+{
+    return check_fail(k->report, "%s: %s, but %lld at a time along axis %d %s %d has other numbers",
+                      k->c.who, how->claim, (long long)step, how->axis, what, at);
+}
+
+/* Forward and backward, `step` indices at a time, against the whole: to rounding, and to the bit
+ * where each element is made alone. */
+static bool apart_by(op_check *k, const cutting *how, int64_t step, check_desk *d, part *p)
+{
+    const check_case *c = &k->c;
+    const int64_t all = d->out[0].tensor.dim[how->axis];
+    double *want = k->work[0], *got = k->work[1];
+    for (int o = 0; o < c->n_out; o++) memset(d->out[o].memory, 0xff, (size_t)d->out[o].bytes);
+    for (int i = 0; k->sweeps && i < c->n_in; i++)
+        if (c->differs[i])
+            memset(d->gin[i].tensor.data, 0, (size_t)c->in_count[i] * sizeof(double));
+    for (int64_t at = 0; at < all; at += step) {
+        part_of_desk(p, d, how, at, all - at < step ? all - at : step);
+        p->call.scratch = d->scratch[0].tensor.data;
+        k->op->forward(&p->call);
+        for (int o = 0; o < c->n_out; o++) {
+            wf_tensor here;
+            cut(&here, &d->out[o].tensor, how->axis, at, p->out[o].dim[how->axis]);
+            wf_tensor_copy(&p->out[o], &here);
+        }
+        p->call.scratch = d->scratch[1].tensor.data;
+        if (k->sweeps) k->op->backward(&p->call);
+    }
+    const bool elements = k->op->flags & WF_OP_ELEMENTWISE;
+    for (int o = 0; o < c->n_out; o++)
+        if ((elements || (o < c->visible && !c->active[o])) &&
+            memcmp(d->out[o].tensor.data, k->desk.out[o].tensor.data,
+                   (size_t)(c->out_count[o] * wf_dtype_size(c->out_dtype[o]))))
+            return told(k, how, step, "output", o);
+    desk_outputs(&k->desk, want);
+    desk_outputs(d, got);
+    if (!rows_near(k, how->claim, got, "in parts", want, "whole", 1e-12, 1e-14)) return false;
+    if (!k->sweeps) return true;
+    desk_backward_fast(&k->desk, want);
+    for (int i = 0; i < c->n_in; i++) {
+        const size_t bytes = (size_t)c->in_count[i] * sizeof(double);
+        if (!c->differs[i]) continue;
+        memcpy(got + c->column[i], d->gin[i].tensor.data, bytes);
+        if (elements && c->in_count[i] == c->out_count[0] &&
+            memcmp(got + c->column[i], want + c->column[i], bytes))
+            return told(k, how, step, "the gradient of input", i);
+    }
+    return columns_near(k, how->claim, got, "in parts", want, "whole", 1e-12, 1e-14);
+}
+
+static bool apart(op_check *k, const cutting *how)
+{
+    const int64_t all = k->c.out_shape[0].dim[how->axis];
+    struct check_block *until = k->pool.last;
+    check_desk *d = desk_new(&k->pool);
+    part *p = check_take(&k->pool, (int64_t)sizeof *p);
+    double *unused = k->work[2];
+    if (!d || !p) return check_no_memory(k);
+    for (int o = 0; o < k->c.n_out; o++)
+        for (int g = 0; g < 2; g++)
+            p->memory[g][o] = check_take(&k->pool, k->c.out_count[o] * (int64_t)sizeof(double));
+    if (k->pool.failed) return check_no_memory(k);
+    /* Leaves the cotangents in place on both desks. */
+    bool ok = desk_set(d, &k->c, WF_F64, NULL, NULL, &k->pool, k->report) &&
+              desk_forward(&k->desk, k->report) &&
+              (!k->sweeps ||
+               (desk_backward(d, k->cotangent, UINT32_MAX, UINT32_MAX, unused, k->report) &&
+                desk_backward(&k->desk, k->cotangent, UINT32_MAX, UINT32_MAX, unused, k->report)));
+    for (int64_t step = 1; ok && step < all; step += (all + 1) / 2)
+        ok = apart_by(k, how, step, d, p);
+    check_let_go(&k->pool, until);
+    return ok;
+}
+
+static bool check_elementwise(op_check *k)
+{
+    const check_case *c = &k->c;
+    const wf_shape *y = &c->out_shape[0];
+    if (!(k->op->flags & WF_OP_ELEMENTWISE)) return true;
+    k->shown |= SHOWN_ELEMENTWISE;
+    for (int o = 1; o < c->n_out; o++)
+        if (!wf_shape_equal(&c->out_shape[o], y))
+            return check_fail(k->report, "%s: it is said to be elementwise, but its outputs differ",
+                              c->who);
+    for (int axis = 0; axis < y->rank; axis++) {
+        cutting how = { .axis = axis, .claim = "it is said to be elementwise" };
+        for (int i = 0; i < c->n_in; i++) {
+            const int own = axis - y->rank + c->in_shape[i].rank;
+            how.of[i] = own >= 0 && c->in_shape[i].dim[own] == y->dim[axis] ? own : -1;
+        }
+        if (!apart(k, &how)) return false;
+    }
+    return true;
+}
+
+static bool check_varying(op_check *k)
+{
+    const check_case *c = &k->c;
+    const uint32_t mask = op_varying(&k->desk.call);
+    if (!mask) return true;
+    k->shown |= SHOWN_VARYING;
+    cutting how = { .axis = 0, .claim = "its rows are said to be computed apart" };
+    const int64_t rows = c->out_shape[0].rank > 0 ? c->out_shape[0].dim[0] : -1;
+    for (int o = 0; o < c->n_out; o++)
+        if (c->out_shape[o].rank < 1 || c->out_shape[o].dim[0] != rows)
+            return check_fail(k->report, "%s: %s, but output %d has no such rows", c->who,
+                              how.claim, o);
+    for (int i = 0; i < 32; i++) {
+        const bool varies = mask >> i & 1;
+        if (i < c->n_in) how.of[i] = varies ? 0 : -1;
+        if (varies && (i >= c->n_in || !c->given[i] || c->in_shape[i].rank < 1 ||
+                       c->in_shape[i].dim[0] != rows))
+            return check_fail(k->report, "%s: %s, but input %d has no such rows", c->who, how.claim,
+                              i);
+    }
+    /* An elementwise row has shown it, unless it says something of its own. */
+    return (k->op->flags & WF_OP_ELEMENTWISE && !k->op->varying) || apart(k, &how);
+}
+
+/* ---- a product ---- */
+
+static bool check_product(op_check *k)
+{
+    const check_case *c = &k->c;
+    const int w = k->op->product.weight, b = k->op->product.bias;
+    if (!w) return true;
+    if (w < 0 || w >= c->n_in || b < 0 || b >= c->n_in || c->n_in < 2)
+        return check_fail(k->report, "%s: its product has a weight %d and a bias %d of %d inputs",
+                          c->who, w, b, c->n_in);
+    const bool transposed = k->op->product.transposed;
+    const wf_shape *x = &c->in_shape[0], *weight = &c->in_shape[w];
+    if (weight->rank != 2) return true;
+    const int64_t inner = weight->dim[transposed], outer = weight->dim[!transposed];
+    int64_t rows = 1;
+    for (int a = 0; a < x->rank - 1; a++) rows *= x->dim[a];
+    double *want = k->work[0], *got = k->work[1];
+    if (!x->rank || x->dim[x->rank - 1] != inner || c->rows != rows * outer ||
+        (b && c->given[b] && c->in_count[b] != outer))
+        return check_fail(k->report, "%s: it is said to be a product, but its shapes are not",
+                          c->who);
+    for (int64_t r = 0; r < rows * outer; r++) {
+        const int64_t row = r / outer, column = r % outer;
+        want[r] = b && c->given[b] ? c->value[b][column] : 0;
+        for (int64_t i = 0; i < inner; i++)
+            want[r] += c->value[0][row * inner + i] *
+                       c->value[w][transposed ? column * inner + i : i * outer + column];
+    }
+    k->shown |= SHOWN_PRODUCT;
+    desk_outputs(&k->desk, got);
+    return rows_near(k, "it is said to be a product", got, "it", want, "the product", 1e-12, 1e-14);
+}
+
+/* ---- random numbers ---- */
+
+static bool check_random(op_check *k)
+{
+    const bool said = k->op->flags & WF_OP_RANDOM;
+    for (int which = 0; which < 2; which++) {
+        const wf_call before = k->desk.call;
+        const check_case *c = &k->c;
+        bool differs = false;
+        struct check_block *until = k->pool.last;
+        check_desk *d = desk_new(&k->pool);
+        if (!d) return check_no_memory(k);
+        bool ok = desk_set(d, c, WF_F64, NULL, NULL, &k->pool, k->report);
+        d->call.key = before.key + (which == 0 ? UINT64_C(0x9E3779B97F4A7C15) : 0);
+        d->call.counter = before.counter + (which == 1 ? UINT64_C(1) << 32 : 0);
+        ok = ok && desk_forward(d, k->report);
+        for (int o = 0; ok && o < c->n_out; o++)
+            differs |= memcmp(d->out[o].memory, k->desk.out[o].memory, (size_t)d->out[o].bytes) !=
+                       0;
+        check_let_go(&k->pool, until);
+        if (!ok) return false;
+        if (differs && !said)
+            return check_fail(k->report,
+                              "%s: it is not said to be random, but another %s gives "
+                              "other numbers",
+                              c->who, which ? "counter" : "key");
+        if (differs) k->shown |= which ? SHOWN_COUNTER : SHOWN_KEY;
+    }
+    return true;
+}
+
+/* ---- what is read ---- */
+
+/* Does check answer otherwise when this input holds such numbers? */
+static bool answers(op_check *k, int i, double planted, bool *otherwise)
+{
+    const check_case *c = &k->c;
+    struct check_block *until = k->pool.last;
+    check_desk *d = desk_new(&k->pool);
+    wf_error error = { "" };
+    if (!d) return check_no_memory(k);
+    bool ok = desk_set(d, c, WF_F64, NULL, NULL, &k->pool, k->report);
+    if (ok) {
+        desk_plant(d, i, planted);
+        *otherwise = !k->op->check(&d->call, &error);
+    }
+    check_let_go(&k->pool, until);
+    return ok;
+}
+
+static bool check_reads_check(op_check *k)
+{
+    const check_case *c = &k->c;
+    for (int i = 0; k->op->check && i < c->n_in; i++) {
+        const double planted[2] = { c->differs[i] ? (double)NAN : INT32_MIN,
+                                    c->differs[i] ? (double)INFINITY : INT32_MAX };
+        for (int p = 0; c->given[i] && p < 2; p++) {
+            bool otherwise = false;
+            if (!answers(k, i, planted[p], &otherwise)) return false;
+            if (otherwise && !(k->op->reads_check >> i & 1))
+                return check_fail(k->report,
+                                  "%s: check refuses %g in input %d, which is not in "
+                                  "reads_check",
+                                  c->who, planted[p], i);
+            k->read_check |= (uint32_t)otherwise << i;
+        }
+    }
+    return true;
+}
+
+/* Notes which inputs and outputs backward reads: with other numbers there it answers otherwise. */
+static bool note_reads(op_check *k)
+{
+    const check_case *c = &k->c;
+    double *want = k->work[0], *got = k->work[1];
+    if (!k->sweeps) return true;
+    for (int at = 0; at < c->n_in + c->n_out; at++) {
+        const int i = at < c->n_in ? at : -1, o = i < 0 ? at - c->n_in : -1;
+        if (i >= 0 ? !c->given[i] || !(k->op->reads_in >> i & 1) || k->read_in >> i & 1
+                   : !(k->op->reads_out >> o & 1) || k->read_out >> o & 1)
+            continue;
+        struct check_block *until = k->pool.last;
+        check_desk *d = desk_new(&k->pool);
+        if (!d) return check_no_memory(k);
+        bool ok = desk_set(d, c, WF_F64, NULL, NULL, &k->pool, k->report) &&
+                  desk_forward(d, k->report) &&
+                  desk_backward(d, k->cotangent, UINT32_MAX, UINT32_MAX, want, k->report);
+        for (int p = 0; ok && p < 2; p++) {
+            if (i >= 0)
+                desk_plant(d, i,
+                           c->differs[i] ? (double)NAN
+                           : p           ? c->sample->in[i].high
+                                         : c->sample->in[i].low);
+            else
+                desk_plant_out(d, o, c->out_dtype[o] != WF_I32 ? (double)NAN : p);
+            ok = desk_backward(d, k->cotangent, UINT32_MAX, UINT32_MAX, got, k->report);
+            const bool reads = memcmp(got, want, (size_t)c->columns * sizeof *got) != 0;
+            if (i >= 0)
+                k->read_in |= (uint32_t)reads << i;
+            else
+                k->read_out |= (uint32_t)reads << o;
+        }
+        check_let_go(&k->pool, until);
+        if (!ok) return false;
+    }
+    return true;
+}
+
+bool check_facts(op_check *k)
+{
+    if (k->skip & LAW_FACTS) return true;
+    return check_elementwise(k) && check_varying(k) && check_product(k) && check_random(k) &&
+           check_reads_check(k) && note_reads(k) && desk_forward(&k->desk, k->report);
+}
+
+/* ---- what no sample shows ---- */
+
+bool check_facts_shown(op_check *k, const char *name)
+{
+    const wf_op *op = k->op;
+    const struct {
+        bool said;
+        uint32_t shown;
+        const char *what;
+    } claim[] = {
+        { op->flags & WF_OP_ELEMENTWISE, SHOWN_ELEMENTWISE, "elementwise" },
+        { op->varying, SHOWN_VARYING, "computed by rows" },
+        { op->product.weight, SHOWN_PRODUCT, "a product" },
+        { op->flags & WF_OP_RANDOM, SHOWN_KEY, "random, by its key" },
+        { op->flags & WF_OP_RANDOM, SHOWN_COUNTER, "random, by its counter" },
+    };
+    const struct {
+        const char *who, *what;
+        uint32_t said, seen;
+    } reads[] = {
+        { "backward", "input", op->reads_in, k->read_in },
+        { "backward", "output", op->reads_out, k->read_out },
+        { "check", "input", op->reads_check, k->read_check },
+    };
+    if (k->skip & LAW_FACTS) return true;
+    for (int i = 0; i < (int)(sizeof claim / sizeof claim[0]); i++)
+        if (claim[i].said && !(k->shown & claim[i].shown))
+            return check_fail(k->report, "%s: it is said to be %s, which no sample shows", name,
+                              claim[i].what);
+    for (int i = 0; i < (int)(sizeof reads / sizeof reads[0]); i++)
+        if (reads[i].said & ~reads[i].seen)
+            return check_fail(k->report, "%s: %s is said to read %s %d, which no sample shows",
+                              name, reads[i].who, reads[i].what,
+                              __builtin_ctz(reads[i].said & ~reads[i].seen));
+    return true;
+}
