@@ -103,18 +103,9 @@ void grad_join(wf_tape *t, wf_var *root)
 
 /* ---- finite? ---- */
 
-/* No exponent has all its bits set. The loops have no exits, so that they take whole vectors. */
 bool numbers_finite(wf_dtype dtype, int64_t n, const void *x)
 {
-    const uint32_t *single = x, exponent = 0x7F800000u;
-    const uint64_t *twice = x, exponent_f64 = UINT64_C(0x7FF) << 52;
-    uint64_t found = 0;
-    uint32_t found_f32 = 0;
-    if (dtype == WF_F32)
-        for (int64_t i = 0; i < n; i++) found_f32 |= (single[i] & exponent) == exponent;
-    else
-        for (int64_t i = 0; i < n; i++) found |= (twice[i] & exponent_f64) == exponent_f64;
-    return !found && !found_f32;
+    return wf_dtype_describe(dtype)->finite(n, x, 1);
 }
 
 typedef struct finite_loop {
@@ -125,14 +116,14 @@ typedef struct finite_loop {
 static void look(void *context, int64_t begin, int64_t end)
 {
     finite_loop *l = context;
-    const char *from = (const char *)l->x->data + begin * wf_dtype_size(l->x->dtype);
+    const void *from = wf_element(l->x->dtype, l->x->data, begin);
     if (!numbers_finite(l->x->dtype, end - begin, from)) l->found = true;
 }
 
 bool tensor_finite(const wf_tensor *x, int threads)
 {
     int64_t n = wf_tensor_count(x);
-    if (x->dtype == WF_I32 || n == 0) return true;
+    if (!wf_dtype_is_float(x->dtype) || n == 0) return true;
     if (!wf_tensor_is_contiguous(x)) {
         for (int64_t i = 0; i < n; i++) {
             double value = wf_tensor_at(x, i);

@@ -319,10 +319,9 @@ static bool seed(wf_tape *t, int n, wf_var *const out[], wf_var *const cotangent
         if (!grad_view(t, out[i], &g) || !grad_named(t, out[i]->root, NULL)) return false;
         if (cotangent[i]) {
             wf_tensor_accumulate(&cotangent[i]->value, &g, 1, t->threads);
-        } else if (g.dtype == WF_F32) {
-            *(float *)g.data += 1.0f;
         } else {
-            *(double *)g.data += 1.0;
+            const wf_dtype_info *x = wf_dtype_describe(g.dtype);
+            x->store(g.data, 0, x->load(g.data, 0) + 1);
         }
     }
     return true;

@@ -146,29 +146,17 @@ wf_var *carry_read(wf_tape *t, const wf_carry *carry, int64_t layer, int k, wf_d
     return state;
 }
 
-/* The first value of row b of x (B, width) that is not finite; NULL if all are. */
-static const char *not_finite(const wf_tensor *x, int64_t b)
+/* Is row b of x (B, width) finite? If not, *value becomes its first number that is not. */
+static bool row_is_finite(const wf_tensor *x, int64_t b, double *value)
 {
-    int64_t size = wf_dtype_size(x->dtype), step = x->stride[1];
-    const char *row = (const char *)x->data + b * x->stride[0] * size;
-    uint64_t bad = 0; /* by bits, so that rows are looked through a vector at a time */
+    const wf_dtype_info *dtype = wf_dtype_describe(x->dtype);
+    const void *row = wf_element(x->dtype, x->data, b * x->stride[0]);
+    if (dtype->finite(x->dim[1], row, x->stride[1])) return true;
     for (int64_t j = 0; j < x->dim[1]; j++) {
-        uint32_t narrow;
-        uint64_t wide;
-        if (x->dtype == WF_F32) {
-            memcpy(&narrow, row + j * step * size, sizeof narrow);
-            bad |= (narrow & UINT32_C(0x7F800000)) == UINT32_C(0x7F800000);
-        } else {
-            memcpy(&wide, row + j * step * size, sizeof wide);
-            bad |= (wide & UINT64_C(0x7FF0000000000000)) == UINT64_C(0x7FF0000000000000);
-        }
+        *value = dtype->load(row, j * x->stride[1]);
+        if (!__builtin_isfinite(*value)) break;
     }
-    for (int64_t j = 0; bad && j < x->dim[1]; j++) {
-        wf_tensor one = wf_tensor_of(x->dtype, WF_SCALAR,
-                                     (void *)(uintptr_t)(row + j * step * size));
-        if (!__builtin_isfinite(wf_tensor_at(&one, 0))) return one.data;
-    }
-    return NULL;
+    return false;
 }
 
 static bool sequence_is_finite(pending *p, int64_t b)
@@ -176,11 +164,10 @@ static bool sequence_is_finite(pending *p, int64_t b)
     const rnn_form *form = &p->carry->form;
     for (int64_t i = 0; i < states_of(p->carry); i++) {
         const wf_tensor *x = wf_value(p->state[i]);
-        const char *at = not_finite(x, b);
-        if (!at) continue;
+        double value = 0;
+        if (row_is_finite(x, b, &value)) continue;
         if (p->spoilt == 0) {
-            wf_tensor one = wf_tensor_of(x->dtype, WF_SCALAR, (void *)(uintptr_t)at);
-            p->value = wf_tensor_at(&one, 0);
+            p->value = value;
             p->layer = i / form->states;
             p->k = (int)(i % form->states);
             p->sequence = b;
@@ -306,8 +293,7 @@ static bool state_fits(const wf_carry *carry, int64_t i, const wf_tensor *x, con
                             name);
     }
     for (int64_t k = 0; k < wf_tensor_count(x); k++) {
-        double value = wf_tensor_at(x, k);
-        if (carry->dtype == WF_F32) value = (double)(float)value;
+        double value = wf_dtype_round(carry->dtype, wf_tensor_at(x, k));
         if (__builtin_isfinite(value)) continue;
         return wf_error_set(
             error, "load %s: '%s' is %s in sequence %lld; a carry holds finite states", file, name,

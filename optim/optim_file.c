@@ -276,11 +276,11 @@ static bool state_fits(const loading *l, const slot *s, int k, const wf_tensor *
     if (from->dtype == WF_I32)
         return say(l, "'%s%s.%s' is i32 in the file; a buffer is f32 or f64", l->prefix, s->path,
                    state);
-    for (int64_t i = 0; from->dtype == WF_F64 && to->dtype == WF_F32 && i < s->count; i++) {
+    for (int64_t i = 0; from->dtype != to->dtype && i < s->count; i++) {
         double x = wf_tensor_at(from, i);
-        if (isfinite(x) && fabs(x) >= 0x1.ffffffp127) /* rounds to infinity */
-            return say(l, "'%s%s.%s' holds %g in the file, more than f32 can hold", l->prefix,
-                       s->path, state, x);
+        if (isfinite(x) && !isfinite(wf_dtype_round(to->dtype, x)))
+            return say(l, "'%s%s.%s' holds %g in the file, more than %s can hold", l->prefix,
+                       s->path, state, x, wf_dtype_name(to->dtype));
     }
     return true;
 }

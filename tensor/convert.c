@@ -113,7 +113,7 @@ static const char *lost(wf_stored stored, const chunk *c, int64_t k, wf_dtype to
     if (is_float(stored)) {
         double x = c->d[k];
         const char *why = NULL;
-        if (to == WF_F32 && isfinite(x) && isinf((float)x))
+        if (to == WF_F32 && isfinite(x) && isinf(wf_dtype_round(to, x)))
             why = "which is beyond the range of f32";
         else if (to == WF_I32 && !(floor(x) == x))
             why = "which is not a whole number";
@@ -198,17 +198,10 @@ bool wf_record_fits(const wf_record *x, const wf_tensor *to, const char *where, 
 /* Number k of the chunk to where it belongs. */
 static void store(wf_stored stored, const chunk *c, int64_t k, wf_dtype dtype, char *to)
 {
-    bool real = is_float(stored), wide = stored == WF_STORED_U64;
-    if (dtype == WF_I32) {
-        int32_t x = real ? (int32_t)c->d[k] : (int32_t)c->i[k];
-        memcpy(to, &x, sizeof x);
-    } else if (dtype == WF_F32) {
-        float x = real ? (float)c->d[k] : wide ? (float)c->u[k] : (float)c->i[k];
-        memcpy(to, &x, sizeof x);
-    } else {
-        double x = real ? c->d[k] : wide ? (double)c->u[k] : (double)c->i[k];
-        memcpy(to, &x, sizeof x);
-    }
+    const double x = is_float(stored)          ? c->d[k]
+                     : stored == WF_STORED_U64 ? (double)c->u[k]
+                                               : (double)c->i[k];
+    wf_dtype_describe(dtype)->store(to, 0, x); /* exact: what is lost was refused */
 }
 
 static void copy_values(const wf_record *x, const wf_tensor *to)

@@ -16,9 +16,7 @@ enum { CUT = 256 }; /* rows and columns below which BLIS does not pay */
 static void scale(wf_dtype dtype, const wf_gemm_call *g)
 {
     const wf_dtype_info *x = wf_dtype_describe(dtype);
-    double held; /* beta as the dtype holds it */
-    x->store(&held, 0, g->beta);
-    const double beta = x->load(&held, 0);
+    const double beta = wf_dtype_round(dtype, g->beta);
     for (int64_t i = 0; i < g->m; i++) {
         for (int64_t j = 0; j < g->n; j++) {
             const int64_t at = i * g->c_row + j * g->c_col;

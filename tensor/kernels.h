@@ -36,7 +36,7 @@ typedef struct wf_sum_table {
     void (*fold)(int64_t n, const void *p, void *low, void *c, int64_t step);
     void (*settle)(int64_t n, const void *low, void *c, int64_t step);
     /* to[i * to_step] += scale * x[i * step], x of F32 or F64. */
-    void (*add[2])(int64_t n, double scale, const void *x, int64_t step, void *to,
+    void (*add[WF_DTYPES])(int64_t n, double scale, const void *x, int64_t step, void *to,
                    int64_t to_step);
 } wf_sum_table;
 

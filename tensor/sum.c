@@ -301,7 +301,7 @@ void wf_run_add(wf_dtype dtype, int64_t n, double scale, const void *x, int64_t 
 {
     if (!wf_dtype_is_float(dtype) || n <= 0 || !x || !to) return;
     uint32_t fp = wf_fp_enter();
-    wf_sum_kernels(dtype)->add[dtype == WF_F64](n, scale, x, step, to, to_step);
+    wf_sum_kernels(dtype)->add[dtype](n, scale, x, step, to, to_step);
     wf_fp_leave(fp);
 }
 
@@ -313,9 +313,8 @@ typedef struct addition {
 static void add_run(void *context, char *const pointer[], const int64_t stride[], int64_t n)
 {
     const addition *a = context;
-    wf_sum_kernels(a->to)->add[a->from == WF_F64](n, a->scale, pointer[0],
-                                                  stride[0] / wf_dtype_size(a->from), pointer[1],
-                                                  stride[1] / wf_dtype_size(a->to));
+    wf_sum_kernels(a->to)->add[a->from](n, a->scale, pointer[0], stride[0] / wf_dtype_size(a->from),
+                                        pointer[1], stride[1] / wf_dtype_size(a->to));
 }
 
 void wf_tensor_accumulate(const wf_tensor *x, const wf_tensor *y, double scale, int threads)

@@ -179,8 +179,18 @@ ADD(add_f64_from_f32, double, float)
 ADD(add_f64, double, double)
 
 const wf_sum_tables WF_ISA_OWN(wf_sum_kernels) = {
-    [WF_F32] = { eight_f32, one_f32, run_f32, into_f32, fold_f32, settle_f32,
-                 { add_f32, add_f32_from_f64 } },
-    [WF_F64] = { eight_f64, one_f64, run_f64, into_f64, fold_f64, settle_f64,
-                 { add_f64_from_f32, add_f64 } },
+    [WF_F32] = { eight_f32,
+                 one_f32,
+                 run_f32,
+                 into_f32,
+                 fold_f32,
+                 settle_f32,
+                 { [WF_F32] = add_f32, [WF_F64] = add_f32_from_f64 } },
+    [WF_F64] = { eight_f64,
+                 one_f64,
+                 run_f64,
+                 into_f64,
+                 fold_f64,
+                 settle_f64,
+                 { [WF_F32] = add_f64_from_f32, [WF_F64] = add_f64 } },
 };

@@ -35,10 +35,33 @@ ACCESS(f32, float, (float))
 ACCESS(f64, double, )
 ACCESS(i32, int32_t, to_i32)
 
+/* No exponent has all its bits set. */
+#define FINITE(name, type, exponent)                                                               \
+    static bool finite_##name(int64_t n, const void *data, int64_t step)                           \
+    {                                                                                              \
+        const type *x = data;                                                                      \
+        type found = 0;                                                                            \
+        if (step == 1)                                                                             \
+            for (int64_t i = 0; i < n; i++) found |= (x[i] & (exponent)) == (exponent);            \
+        else                                                                                       \
+            for (int64_t i = 0; i < n; i++) found |= (x[i * step] & (exponent)) == (exponent);     \
+        return !found;                                                                             \
+    }
+FINITE(f32, uint32_t, UINT32_C(0x7F800000))
+FINITE(f64, uint64_t, UINT64_C(0x7FF) << 52)
+
+static bool finite_whole(int64_t n, const void *data, int64_t step)
+{
+    (void)n, (void)data, (void)step;
+    return true;
+}
+
 static const wf_dtype_info dtypes[WF_DTYPES] = {
-    [WF_F32] = { "f32", sizeof(float), true, FLT_MANT_DIG, (double)FLT_MAX, load_f32, store_f32 },
-    [WF_F64] = { "f64", sizeof(double), true, DBL_MANT_DIG, DBL_MAX, load_f64, store_f64 },
-    [WF_I32] = { "i32", sizeof(int32_t), false, 31, INT32_MAX, load_i32, store_i32 },
+    [WF_F32] = { "f32", sizeof(float), true, FLT_MANT_DIG, (double)FLT_MAX, load_f32, store_f32,
+                 finite_f32 },
+    [WF_F64] = { "f64", sizeof(double), true, DBL_MANT_DIG, DBL_MAX, load_f64, store_f64,
+                 finite_f64 },
+    [WF_I32] = { "i32", sizeof(int32_t), false, 31, INT32_MAX, load_i32, store_i32, finite_whole },
 };
 
 const wf_dtype_info *wf_dtype_describe(wf_dtype dtype)
@@ -59,6 +82,14 @@ const char *wf_dtype_name(wf_dtype dtype)
 bool wf_dtype_is_float(wf_dtype dtype)
 {
     return (unsigned)dtype < WF_DTYPES && dtypes[dtype].is_float;
+}
+
+double wf_dtype_round(wf_dtype dtype, double value)
+{
+    double held;
+    if ((unsigned)dtype >= WF_DTYPES) return (double)NAN;
+    dtypes[dtype].store(&held, 0, value);
+    return dtypes[dtype].load(&held, 0);
 }
 
 void *wf_element(wf_dtype dtype, const void *data, int64_t at)

@@ -21,6 +21,8 @@ typedef struct wf_dtype_info {
     /* Element `at` from data on; stored as it is rounded, of i32 cut off and kept in its range. */
     double (*load)(const void *data, int64_t at);
     void (*store)(void *data, int64_t at, double value);
+    /* Are n of them, `step` apart, all finite? Looked at by their bits, whole vectors at a time. */
+    bool (*finite)(int64_t n, const void *data, int64_t step);
 } wf_dtype_info;
 
 /* NULL, 0, "unknown" and false of what is no dtype. */
@@ -28,6 +30,8 @@ WF_API const wf_dtype_info *wf_dtype_describe(wf_dtype dtype);
 WF_API int64_t wf_dtype_size(wf_dtype dtype);
 WF_API const char *wf_dtype_name(wf_dtype dtype);
 WF_API bool wf_dtype_is_float(wf_dtype dtype);
+/* The number that stands there when value is stored; NaN of what is no dtype. */
+WF_API double wf_dtype_round(wf_dtype dtype, double value);
 /* Where element `at` from data on lies; NULL of NULL. */
 WF_API void *wf_element(wf_dtype dtype, const void *data, int64_t at);
 

@@ -123,6 +123,7 @@ TEST(shapes_that_can_be_none_are_refused)
     QUIET(!wf_dtype_describe((wf_dtype)WF_DTYPES) && !wf_dtype_describe((wf_dtype)-1));
     QUIET(!wf_dtype_is_float((wf_dtype)99) && !wf_dtype_is_float(WF_I32));
     QUIET(wf_dtype_is_float(WF_F32) && wf_dtype_is_float(WF_F64));
+    QUIET(isnan(wf_dtype_round((wf_dtype)99, 1)) && wf_dtype_round(WF_I32, 1e300) == INT32_MAX);
     QUIET(!wf_element(WF_F64, NULL, 7) && wf_element((wf_dtype)99, text, 7) == text);
     QUIET(wf_element(WF_F64, text, 2) == text + 16 && wf_element(WF_I32, text, 3) == text + 12);
     QUIET(wf_shape_count(&scalar) == 1);
