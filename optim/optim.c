@@ -170,6 +170,12 @@ static void add_blocks_of_rows(wf_optim *o, slot *s)
     }
 }
 
+static bool leaves_others(const wf_optim *o, const slot *s)
+{
+    const void *options = o->group[s->group].options;
+    return o->rule.rows_only && o->rule.rows_only(&o->rule, options);
+}
+
 /* The blocks that a pass visits: one that looks at gradients, or one that moves what the rule
  * does not leave alone. */
 static void add_blocks(wf_optim *o, bool moves)
@@ -178,8 +184,7 @@ static void add_blocks(wf_optim *o, bool moves)
     o->grain = moves ? 1 : OPTIM_LANES;
     for (int64_t i = 0; i < o->slots; i++) {
         slot *s = &o->slot[i];
-        const void *options = o->group[s->group].options;
-        bool by_rows = s->rows.row && (!moves || (o->rule.rows_only && o->rule.rows_only(&o->rule, options)));
+        bool by_rows = s->rows.row && (!moves || leaves_others(o, s));
         if (s->grad && by_rows) add_blocks_of_rows(o, s);
         for (int64_t at = 0; s->grad && !by_rows && at < s->count; at += OPTIM_BLOCK)
             o->block[o->blocks++] = (block){ .slot = s, .start = at, .row = -1 };

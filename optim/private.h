@@ -20,8 +20,8 @@ typedef struct slot {
     wf_dtype dtype;
     int group;
     char *value, *grad;                            /* during a pass; grad NULL: it has none */
-    wf_grad_rows rows;                             /* of the gradient that are known; width: of one */
-    int64_t width;
+    wf_grad_rows rows;                             /* what is known of the gradient */
+    int64_t width;                                 /* numbers in a row */
     wf_tensor state[WF_OPTIM_STATES];
 } slot;
 
@@ -29,7 +29,7 @@ typedef struct slot {
 typedef struct block {
     slot *slot;
     int64_t start;
-    int64_t row;                                   /* the first in the list that is in it; -1: all */
+    int64_t row;                                   /* the first in the list within; -1: all */
     double sum;
 } block;
 

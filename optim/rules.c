@@ -1,5 +1,5 @@
-/* The built-in update rules, one block each: their options with ranges, what these exclude, the row,
- * the defaults and the constructor. Their loops stand in loops_kernels.inc. */
+/* The built-in update rules, one block each: their options with ranges, what these exclude, the
+ * row, the defaults and the constructor. Their loops stand in loops_kernels.inc. */
 #include "optim/private.h"
 #include "tensor/par.h"
 
@@ -165,7 +165,9 @@ static const built_in rmsprop = {
 
 wf_rmsprop_options wf_rmsprop_defaults(void)
 {
-    return (wf_rmsprop_options){ .lr = 1e-2, .alpha = 0.99, .eps = 1e-8, .rule = rmsprop.rule.name };
+    return (wf_rmsprop_options){
+        .lr = 1e-2, .alpha = 0.99, .eps = 1e-8, .rule = rmsprop.rule.name
+    };
 }
 
 wf_optim *wf_rmsprop_new(wf_module *module, const wf_rmsprop_options *options)

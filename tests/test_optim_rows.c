@@ -252,8 +252,8 @@ TEST(lazy_and_weight_decay_exclude_each_other)
 {
     wf_error e = { "" };
     net n = net_of(WF_F32, 3);
-    ck_assert_ptr_null(
-        optimiser_with(n.module, "adamw", (given[GIVEN]){ { "weight_decay", 0.5 }, { "lazy", 1 } }));
+    static const given both[GIVEN] = { { "weight_decay", 0.5 }, { "lazy", 1 } };
+    ck_assert_ptr_null(optimiser_with(n.module, "adamw", both));
     ck_assert(!wf_module_ok(n.module, &e));
     ck_assert_str_eq(e.text, "adamw: .lazy moves only rows that were looked up, and .weight_decay "
                              "of 0.5 would move all");
