@@ -48,6 +48,15 @@ static void run_step(wf_tape *t, run *r, uint64_t step)
     ck_assert(wf_optim_step(r->optim));
 }
 
+/* The last of a rule's options that is a number and needs no buffer. */
+static const char *last_number(const wf_optim_rule *rule)
+{
+    const char *name = NULL;
+    for (const wf_optim_option *o = rule->options; o->name; o++)
+        if (!o->flag && !o->state) name = o->name;
+    return name;
+}
+
 TEST_EACH(a_saved_run_goes_on_with_the_same_bits, 2 * KINDS)
 {
     wf_dtype dtype = _i % 2 ? WF_F64 : WF_F32;
@@ -56,8 +65,9 @@ TEST_EACH(a_saved_run_goes_on_with_the_same_bits, 2 * KINDS)
     run whole = run_of(dtype, kind), half = run_of(dtype, kind), rest = run_of(dtype, kind);
     wf_tape *t = wf_tape_new(NULL);
     /* Options are state too: this one was changed before the run was saved. */
-    ck_assert(wf_optim_set(whole.optim, 2, "weight_decay", 0.3));
-    ck_assert(wf_optim_set(half.optim, 2, "weight_decay", 0.3));
+    const char *changed = last_number(wf_optim_rule_of(whole.optim));
+    ck_assert(wf_optim_set(whole.optim, 2, changed, 0.3));
+    ck_assert(wf_optim_set(half.optim, 2, changed, 0.3));
     for (uint64_t step = 0; step < 20; step++) {
         run_step(t, &whole, step);
         if (step < 11) run_step(t, &half, step);
@@ -68,7 +78,7 @@ TEST_EACH(a_saved_run_goes_on_with_the_same_bits, 2 * KINDS)
     ck_assert_msg(wf_module_load(rest.net, path_of("model"), &e), "%s", e.text);
     ck_assert_msg(wf_optim_load(rest.optim, path_of("optim"), &e), "%s", e.text);
     ck_assert_uint_eq(hash_all(rest.net, rest.optim), hash_all(half.net, half.optim));
-    ck_assert_double_eq(wf_optim_get(rest.optim, 2, "weight_decay"), 0.3);
+    ck_assert_double_eq(wf_optim_get(rest.optim, 2, changed), 0.3);
     for (uint64_t step = 11; step < 20; step++) run_step(t, &rest, step);
     ck_assert_uint_eq(hash_all(rest.net, rest.optim), hash_all(whole.net, whole.optim));
     wf_tape_free(t);
