@@ -177,16 +177,22 @@ static bool leaves_others(const wf_optim *o, const slot *s)
 }
 
 /* The blocks that a pass visits: one that looks at gradients, or one that moves what the rule
- * does not leave alone. */
+ * does not leave alone. Where all is visited they are the same. */
 static void add_blocks(wf_optim *o, bool moves)
 {
+    if (moves && o->whole) return;
     o->blocks = 0;
+    o->whole = true;
     o->grain = moves ? 1 : OPTIM_LANES;
     for (int64_t i = 0; i < o->slots; i++) {
         slot *s = &o->slot[i];
-        bool by_rows = s->rows.row && (!moves || leaves_others(o, s));
-        if (s->grad && by_rows) add_blocks_of_rows(o, s);
-        for (int64_t at = 0; s->grad && !by_rows && at < s->count; at += OPTIM_BLOCK)
+        if (!s->grad) continue;
+        if (s->rows.row && (!moves || leaves_others(o, s))) {
+            add_blocks_of_rows(o, s);
+            o->whole = false;
+            continue;
+        }
+        for (int64_t at = 0; at < s->count; at += OPTIM_BLOCK)
             o->block[o->blocks++] = (block){ .slot = s, .start = at, .row = -1 };
     }
 }
@@ -210,17 +216,18 @@ typedef struct stretch {
     int64_t start, end, row;
 } stretch;
 
-/* The next stretch of numbers to visit in a block. Rows that meet are one; where numbers are summed
- * it takes whole groups of lanes, and so reads some zeros. */
+static int64_t numbers_in(const block *b)
+{
+    const int64_t left = b->slot->count - b->start;
+    return left < OPTIM_BLOCK ? left : OPTIM_BLOCK;
+}
+
+/* The next stretch of rows in a block. Rows that meet are one; where numbers are summed it takes
+ * whole groups of lanes, and so reads some zeros. */
 static bool next_stretch(const block *b, int64_t grain, stretch *at)
 {
     const slot *s = b->slot;
-    const int64_t left = s->count - b->start, n = left < OPTIM_BLOCK ? left : OPTIM_BLOCK;
-    if (b->row < 0) {
-        at->start = at->end;
-        at->end = n;
-        return at->start < n;
-    }
+    const int64_t n = numbers_in(b);
     bool found = false;
     for (; at->row < s->rows.n; at->row++) {
         int64_t from = s->rows.row[at->row] * s->width - b->start;
@@ -256,23 +263,29 @@ typedef struct pass {
     double by;
 } pass;
 
-static void run_blocks(void *context, int64_t begin, int64_t end)
+static void visit(const pass *p, const block *b, int64_t start, int64_t n, double *lanes)
 {
     static const optim_loops *const each[] = { WF_ISA_EACH(&optim_kernels) };
+    slot *s = b->slot;
+    void *grad = wf_element(s->dtype, s->grad, b->start + start);
+    if (p->loop == OPTIM_UPDATE)
+        update(p->optim, s, b->start + start, n);
+    else
+        (*each[wf_isa_level()])[s->dtype][p->loop](n, grad, p->by, lanes);
+}
+
+static void run_blocks(void *context, int64_t begin, int64_t end)
+{
     const pass *p = context;
     wf_optim *o = p->optim;
     for (block *b = o->block + begin; b < o->block + end; b++) {
         double lanes[OPTIM_LANES] = { 0 };
-        slot *s = b->slot;
-        for (stretch at = { .row = b->row }; next_stretch(b, o->grain, &at);) {
-            int64_t start = b->start + at.start, n = at.end - at.start;
-            void *grad = wf_element(s->dtype, s->grad, start);
-            if (p->loop == OPTIM_UPDATE)
-                update(o, s, start, n);
-            else
-                (*each[wf_isa_level()])[s->dtype][p->loop](n, grad, p->by, lanes);
-        }
-        for (int half = OPTIM_LANES / 2; half > 0; half /= 2)
+        if (b->row < 0)
+            visit(p, b, 0, numbers_in(b), lanes);
+        else
+            for (stretch at = { .row = b->row }; next_stretch(b, o->grain, &at);)
+                visit(p, b, at.start, at.end - at.start, lanes);
+        for (int half = p->loop == OPTIM_SQUARES ? OPTIM_LANES / 2 : 0; half > 0; half /= 2)
             for (int k = 0; k < half; k++) lanes[k] += lanes[k + half];
         b->sum = lanes[0];
     }

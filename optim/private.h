@@ -50,6 +50,7 @@ struct wf_optim {
     int64_t steps;
     int64_t slots, blocks;                         /* blocks: that the pass visits */
     int64_t grain;                                 /* stretches of rows end at multiples of it */
+    bool whole;                                    /* the pass visits all of every gradient */
     slot *slot;
     block *block;                                  /* room for all there are */
     bool complained;                               /* of a norm that is not finite */
