@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Makes the reference out of the sources: every public function, op, type and macro with its prototype, meaning, errors
-and, for ops, derivative.
+"""Makes the reference out of the sources: every public function, op, type and macro with its
+prototype, meaning, errors and, for ops, derivative.
 
-usage: make_reference.py SOURCE ops OUT.h        the header of the ops as it is installed: plain prototypes
+usage: make_reference.py SOURCE ops OUT.h        the header of the ops as it is installed
        make_reference.py SOURCE html OUT.html    one page
        make_reference.py SOURCE man OUT          a folder of man pages, one for each function
 
-Meanings are the comments of the public headers and of the two .def files. Errors are the sentences that the function's
-own code can say, found by following its calls as far as the next public function of another file.
+Meanings are the comments of the public headers and of the two .def files. Errors are the sentences
+that the function's own code can say, found by following its calls as far as the next public
+function of another file.
 """
 import html
 import os
@@ -45,7 +46,7 @@ def plain(comment):
 
 
 def call_end(text, start):
-    """Where the parenthesis that opens at start closes; strings and character constants are skipped."""
+    """Where the parenthesis that opens at start closes; strings and characters are skipped."""
     depth, at = 0, start
     while at < len(text):
         c = text[at]
@@ -117,7 +118,8 @@ def declaration_end(text, at):
             depth += 1
         elif c == '}':
             depth -= 1
-            if depth == 0 and re.match(r'\s*(\n|$)', text[at + 1:]) and ';' not in text[at + 1:at + 2]:
+            if depth == 0 and re.match(r'\s*(\n|$)',
+                                       text[at + 1:]) and ';' not in text[at + 1:at + 2]:
                 return at + 1
         elif c == ';' and depth == 0:
             return at + 1
@@ -161,7 +163,8 @@ def header_entries(source, header):
                 code = token.group()
                 macro = re.match(r'#\s*define\s+(WF_\w+)', code)
                 if macro and header != 'autograd/ops.h':
-                    entry = Entry('macro', macro.group(1), re.sub(r'\s*\\\n\s*', ' ', code), doc, header)
+                    entry = Entry('macro', macro.group(1), re.sub(r'\s*\\\n\s*', ' ', code), doc,
+                                  header)
                     entry.end = token.end()
                     entries.append(entry)
                     group.append(entry)
@@ -176,11 +179,14 @@ def header_entries(source, header):
             kind = 'function'
             bare = re.sub(r'\bWF_(API|MUST_USE)\b\s*|\s*WF_PRINTF\([^)]*\)', '', code)
             name = re.search(r'(\w+)\s*\(', bare).group(1)
-            code = bare if kind == 'function' and not bare.startswith('static') else bare.split('{')[0].strip() + ';'
+            whole = kind == 'function' and not bare.startswith('static')
+            code = bare if whole else bare.split('{')[0].strip() + ';'
             code = re.sub(r'^static inline ', '', code)
         elif code.startswith('typedef'):
-            function_type = re.search(r'^typedef [\w\s\*]*?(\w+)\s*\([^*]', code) if '{' not in code else None
-            name = function_type.group(1) if function_type else re.search(r'(\w+)\s*;$', code).group(1)
+            function_type = re.search(r'^typedef [\w\s\*]*?(\w+)\s*\([^*]',
+                                      code) if '{' not in code else None
+            name = function_type.group(1) if function_type else re.search(r'(\w+)\s*;$',
+                code).group(1)
         elif code.startswith('enum') or code.startswith('struct'):
             found = re.match(r'struct (\w+)', code)
             name = found.group(1) if found else ', '.join(re.findall(r'\b(WF_\w+)', code))
@@ -197,7 +203,8 @@ def header_entries(source, header):
 # ---- the ops ----
 
 FORMS = {'1': ['wf_var *a'], 'S': ['wf_var *a', 'double s'], '2': ['wf_var *a', 'wf_var *b'],
-         '3': ['wf_var *a', 'wf_var *b', 'wf_var *c'], 'WHERE': ['wf_var *m', 'wf_var *a', 'wf_var *b'],
+         '3': ['wf_var *a', 'wf_var *b', 'wf_var *c'],
+         'WHERE': ['wf_var *m', 'wf_var *a', 'wf_var *b'],
          'COMPARE': ['wf_var *a', 'wf_var *b']}
 
 
@@ -210,7 +217,8 @@ def formula(expression):
 
 def sentence(doc):
     """With a capital, unless it begins with the name of an input or with a number."""
-    return (doc[0].upper() if re.match(r'[a-z]{2}', doc) and not re.match(r'[a-z]+\(', doc) else doc[0]) + doc[1:] + '.'
+    return (doc[0].upper() if re.match(r'[a-z]{2}', doc) and not re.match(r'[a-z]+\(', doc)
+            else doc[0]) + doc[1:] + '.'
 
 
 def pointwise_entries(source):
@@ -246,7 +254,8 @@ def structured_entries(source):
             continue
         end = call_end(text, found.end() - 1)
         row, name, parameters = arguments(text[found.end():end])
-        entry = Entry('op', name, 'wf_var *%s%s;' % (name, re.sub(r'\s+', ' ', parameters)), doc, 'autograd/ops.h')
+        entry = Entry('op', name, 'wf_var *%s%s;' % (name, re.sub(r'\s+', ' ', parameters)), doc,
+                      'autograd/ops.h')
         entry.row = row
         group.append(entry)
         entry.group = group
@@ -266,8 +275,9 @@ class Code:
                     self.add(folder + '/' + name, read(os.path.join(source, folder, name)))
 
     def add(self, path, text):
-        for found in re.finditer(r'^(?!typedef|#|enum|struct [^(]*\{)[a-zA-Z_][^;{}#]*?\b(\w+)\([^;{}]*\)\s*\n\{\n(.*?)^\}', text,
-                                 re.M | re.S):
+        body = (r'^(?!typedef|#|enum|struct [^(]*\{)[a-zA-Z_][^;{}#]*?\b(\w+)\([^;{}]*\)\s*\n'
+                r'\{\n(.*?)^\}')
+        for found in re.finditer(body, text, re.M | re.S):
             self.functions.setdefault(found.group(1), []).append((path, found.group(2)))
         for row in re.finditer(r'const wf_op (?:\w+) = \{(.*?)^\};', text, re.M | re.S):
             name = re.search(r'\.name = "(\w+)"', row.group(1))
@@ -284,7 +294,8 @@ class Code:
         return all_of[0] if len(all_of) == 1 else (None, None)
 
     def said(self, name, path, who, public, seen):
-        """Sentences of a function of a file and of what it calls, as far as a public function of another file."""
+        """Sentences of a function of a file and of what it calls, as far as a public function of
+        another file."""
         where, body = self.body(name, path)
         if body is None or (where, name) in seen:
             return []
@@ -315,7 +326,8 @@ def attach_errors(source, entries):
         if row:
             path, functions = code.rows.get(row) or ('autograd/pointwise.c', [entry.shape])
             for function in functions:
-                found += ['%s: %s' % (row, s) for s in code.said(function, path, short, public, set())]
+                found += ['%s: %s' % (row, s)
+                          for s in code.said(function, path, short, public, set())]
         entry.errors = [s.replace('\\n', ' ').replace('\\"', '"') for s in dict.fromkeys(found)]
 
 
@@ -372,32 +384,47 @@ def write_ops(source, out):
     for entry in pointwise_entries(source) + structured_entries(source):
         if entry.group is not group:
             group = entry.group
-            derivative = (' Gradients: ' + '; '.join(entry.derivative) + '.') if entry.derivative else ''
+            derivative = '; '.join(entry.derivative)
+            derivative = ' Gradients: ' + derivative + '.' if derivative else ''
             lines.append(comment((entry.doc + derivative).strip()))
         lines.append('WF_API ' + entry.code)
     start = text.index('/* wf_tanh(t, a)')
     middle = text.index('#include "autograd/ops.def"') + len('#include "autograd/ops.def"')
-    head = comment('Pointwise ops: inputs broadcast against each other by NumPy\'s rule and have one dtype, f32 or f64'
-                   ' (a comparison also takes i32, and gives an i32 mask). NaN gives NaN. Ops that choose (abs, relu, maximum,'
-                   ' minimum, where) choose in the derivative too: NaN is chosen before every number, and what was not chosen'
-                   ' gets exactly 0, whatever lies there and whatever the derivative is. Gradients say what is added to the'
+    head = comment('Pointwise ops: inputs broadcast against each other by NumPy\'s rule and have one'
+                   ' dtype, f32 or f64'
+                   ' (a comparison also takes i32, and gives an i32 mask). NaN gives NaN. Ops'
+                   ' that choose (abs, relu, maximum,'
+                   ' minimum, where) choose in the derivative too: NaN is chosen before every'
+                   ' number, and what was not chosen'
+                   ' gets exactly 0, whatever lies there and whatever the derivative is.'
+                   ' Gradients say what is added to the'
                    ' gradient of each input, g being that of the result y.') + '\n\n'
     top = '/* The ops on vars. Each returns a new var on the tape, or NULL after failing it. */\n'
     with open(out, 'w', encoding='utf-8') as file:
-        file.write(top + text[text.index('#ifndef'):start] + head + '\n'.join(lines) + text[middle:])
+        file.write(top + text[text.index('#ifndef'):start] + head + '\n'.join(lines) +
+                   text[middle:])
 
 
-STYLE = '''body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; color: #1b1f24 }
-h1, h2, h3 { line-height: 1.2 } h3 { margin: 1.6rem 0 .3rem; font: 600 1.05rem ui-monospace, monospace }
-pre { background: #f3f5f7; padding: .6rem .8rem; overflow-x: auto; border-radius: 4px; margin: .3rem 0 }
-code, pre { font: .9rem/1.45 ui-monospace, monospace } a { color: #0b5cad; text-decoration: none } a:hover { text-decoration: underline }
-nav { columns: 14rem; font: .85rem/1.5 ui-monospace, monospace } nav a { display: block } .where { color: #667; font-size: .85rem }
-ul { margin: .2rem 0; padding-left: 1.2rem } input { font: inherit; width: 100%; padding: .4rem; box-sizing: border-box }
-@media (prefers-color-scheme: dark) { body { background: #14171a; color: #dde2e7 } pre { background: #20252a } a { color: #6db3f2 } }'''
+STYLE = '''body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto;
+padding: 1rem; color: #1b1f24 }
+h1, h2, h3 { line-height: 1.2 }
+h3 { margin: 1.6rem 0 .3rem; font: 600 1.05rem ui-monospace, monospace }
+pre { background: #f3f5f7; padding: .6rem .8rem; overflow-x: auto; border-radius: 4px;
+margin: .3rem 0 }
+code, pre { font: .9rem/1.45 ui-monospace, monospace }
+a { color: #0b5cad; text-decoration: none } a:hover { text-decoration: underline }
+nav { columns: 14rem; font: .85rem/1.5 ui-monospace, monospace } nav a { display: block }
+.where { color: #667; font-size: .85rem }
+ul { margin: .2rem 0; padding-left: 1.2rem }
+input { font: inherit; width: 100%; padding: .4rem; box-sizing: border-box }
+@media (prefers-color-scheme: dark) { body { background: #14171a; color: #dde2e7 }
+pre { background: #20252a } a { color: #6db3f2 } }'''
 
 # Without JavaScript the field does nothing, and the page is whole all the same.
-SCRIPT = '''document.getElementById('find').addEventListener('input', function () { var word = this.value.toLowerCase();
-document.querySelectorAll('nav a').forEach(function (a) { a.hidden = a.textContent.toLowerCase().indexOf(word) < 0 }) })'''
+SCRIPT = '''document.getElementById('find').addEventListener('input', function () {
+var word = this.value.toLowerCase();
+document.querySelectorAll('nav a').forEach(function (a) {
+a.hidden = a.textContent.toLowerCase().indexOf(word) < 0 }) })'''
 
 
 def anchor(entry):
@@ -407,23 +434,31 @@ def anchor(entry):
 def as_html(text, names):
     """Escaped, with the names of other entries as links."""
     return re.sub(r'\b(wf_\w+|WF_\w+)\b',
-                  lambda m: '<a href="#%s">%s</a>' % (m.group(), m.group()) if m.group() in names else m.group(),
+                  lambda m: '<a href="#%s">%s</a>' % (m.group(), m.group()) if m.group() in names
+                  else m.group(),
                   html.escape(text, quote=False))
 
 
 def write_html(source, out):
     entries = everything(source)
-    version = re.search(r'#define WF_VERSION "(.*)"', read(os.path.join(source, 'tensor/api.h'))).group(1)
+    version = re.search(r'#define WF_VERSION "(.*)"',
+                        read(os.path.join(source, 'tensor/api.h'))).group(1)
     names = {anchor(e) for e in entries}
-    page = ['<!doctype html>', '<html lang="en">', '<head><meta charset="utf-8"><title>Weft %s: reference</title>' % version,
-            '<meta name="viewport" content="width=device-width"><style>%s</style></head>' % STYLE, '<body>',
+    page = ['<!doctype html>', '<html lang="en">',
+            '<head><meta charset="utf-8"><title>Weft %s: reference</title>' % version,
+            '<meta name="viewport" content="width=device-width"><style>%s</style></head>' % STYLE,
+            '<body>',
             '<h1>Weft %s: reference</h1>' % version,
-            '<p>Every public function, op, type and macro. Each op also says the common things: an input that was never made'
-            ' (NULL), belongs to another tape, or was made before a reset is refused by name. An … in an error stands for'
-            ' what the message names.</p>', '<p><input id="find" placeholder="find a name" aria-label="find a name"></p>']
+            '<p>Every public function, op, type and macro. Each op also says the common things:'
+            ' an input that was never made'
+            ' (NULL), belongs to another tape, or was made before a reset is refused by name. An'
+            ' … in an error stands for'
+            ' what the message names.</p>',
+            '<p><input id="find" placeholder="find a name" aria-label="find a name"></p>']
     headers = list(dict.fromkeys(e.header for e in entries))
     page.append('<nav>' + ''.join('<a href="#%s">%s</a>' % (anchor(e), html.escape(anchor(e)))
-                                  for e in sorted(entries, key=lambda e: anchor(e).lower())) + '</nav>')
+                                  for e in sorted(entries,
+                                                  key=lambda e: anchor(e).lower())) + '</nav>')
     for header in headers:
         page.append('<h2>%s</h2>' % header)
         about = re.match(r'/\*(.*?)\*/', read(os.path.join(source, header)), re.S)
@@ -432,13 +467,15 @@ def write_html(source, out):
         for e in (e for e in entries if e.header == header):
             page.append('<h3 id="%s" class="%s">%s</h3>' % (anchor(e), e.kind, html.escape(e.name)))
             page.append('<pre>%s</pre>' % as_html(e.code, names - {anchor(e)}))
-            page += ['<p>%s</p>' % as_html(p, names - {anchor(e)}) for p in e.doc.split('\n\n') if p]
+            page += ['<p>%s</p>' % as_html(p, names - {anchor(e)}) for p in e.doc.split('\n\n')
+                     if p]
             if e.derivative:
                 page.append('<p>Gradients, g being that of the result y: <code>%s</code>.</p>' %
                             html.escape('; '.join(e.derivative)))
             if e.errors:
                 page.append('<p>Errors:</p><ul>%s</ul>' %
-                            ''.join('<li><code>%s</code></li>' % html.escape(shown(s)) for s in e.errors))
+                            ''.join('<li><code>%s</code></li>' % html.escape(shown(s))
+                                    for s in e.errors))
     page += ['<script>%s</script>' % SCRIPT, '</body>', '</html>', '']
     with open(out, 'w', encoding='utf-8') as file:
         file.write('\n'.join(page))
@@ -451,14 +488,16 @@ def roff(text):
 
 def write_man(source, out):
     entries = everything(source)
-    version = re.search(r'#define WF_VERSION "(.*)"', read(os.path.join(source, 'tensor/api.h'))).group(1)
+    version = re.search(r'#define WF_VERSION "(.*)"',
+                        read(os.path.join(source, 'tensor/api.h'))).group(1)
     os.makedirs(out, exist_ok=True)
     for e in entries:
         if e.kind not in ('function', 'op'):
             continue
         together = [o for o in e.group if o.kind in ('function', 'op')]
         brief = re.split(r'(?<=[.:;])\s', e.doc.replace('\n', ' '))[0].rstrip('.:;') or e.name
-        page = ['.TH %s 3 "" "Weft %s" "Weft"' % (e.name, version), '.SH NAME', roff('%s - %s' % (e.name, brief)).replace(' \\- ', ' \\- '),
+        page = ['.TH %s 3 "" "Weft %s" "Weft"' % (e.name, version), '.SH NAME',
+                roff('%s - %s' % (e.name, brief)).replace(' \\- ', ' \\- '),
                 '.SH SYNOPSIS', '.nf', '#include <weft.h>', '']
         page += [roff(o.code) for o in together] + ['.fi', '.SH DESCRIPTION']
         page += ['.PP\n' + roff(p) for p in e.doc.split('\n\n')]
@@ -466,7 +505,9 @@ def write_man(source, out):
             page += ['.SH GRADIENTS', 'With g, the gradient of the result y:', '.PP']
             page += [roff('; '.join(e.derivative)) + '.']
         if e.errors:
-            page += ['.SH ERRORS', 'Each is one sentence, kept by the tape, the module or the error that was given.']
+            page += ['.SH ERRORS',
+                     'Each is one sentence, kept by the tape, the module or the error that was'
+                     ' given.']
             page += ['.IP \\(bu 2\n' + roff(shown(s)) for s in e.errors]
         page += ['.SH SEE ALSO', roff('%s, among the headers of Weft' % e.header), '']
         with open(os.path.join(out, e.name + '.3'), 'w', encoding='utf-8') as file:

@@ -18,7 +18,8 @@ has_header()
     command -v cc >/dev/null && printf '#include <%s>\n' "$1" | cc -E - >/dev/null 2>&1
 }
 
-# The Debian packages that are missing, as words: what a build needs, and with "tests" what the suites need too.
+# The Debian packages that are missing, as words: what a build needs, and with "tests" what the
+# suites need too.
 missing_packages()
 {
     command -v cc >/dev/null && has_header stdio.h || printf 'gcc libc6-dev '
@@ -31,8 +32,8 @@ missing_packages()
     has_header check.h || printf 'check '
 }
 
-# Installs what is missing, after saying what and how; without apt, or without the right to install, it stops
-# with the list. The argument is handed to missing_packages.
+# Installs what is missing, after saying what and how; without apt, or without the right to install,
+# it stops with the list. The argument is handed to missing_packages.
 install_missing()
 {
     local as_root='' list
@@ -40,12 +41,14 @@ install_missing()
     [ -n "$list" ] || return 0
     list=${list% }
     if ! command -v apt-get >/dev/null; then
-        stop "Missing here, under their Debian names: $list. Please install what your system calls them, and run this again."
+        stop "Missing here, under their Debian names: $list." \
+            "Please install what your system calls them, and run this again."
     fi
     if [ "$(id -u)" -ne 0 ]; then
         as_root=sudo
         if ! command -v sudo >/dev/null || ! { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
-            stop "Missing here: $list. Please have them installed (as root: apt-get install $list), and run this again."
+            stop "Missing here: $list." \
+                "Please have them installed (as root: apt-get install $list), and run this again."
         fi
     fi
     say "Weft needs what is not here yet: $list"
@@ -53,15 +56,18 @@ install_missing()
     local began=$SECONDS
     mkdir -p build
     # A failed update is only said: a foreign source that does not answer must not be in the way.
-    $as_root apt-get update -q >/dev/null || say "apt-get update failed; going on with the lists that are here."
+    $as_root apt-get update -q >/dev/null ||
+        say "apt-get update failed; going on with the lists that are here."
     # shellcheck disable=SC2086  # the list is words
-    quietly $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $list
+    quietly $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y \
+        --no-install-recommends $list
     list=$(missing_packages "${1:-}")
     [ -z "$list" ] || stop "Still missing after the installation: ${list% }."
     say "Installed in $((SECONDS - began)) s."
 }
 
-# Runs a command; on a terminal it speaks for itself, otherwise only a failure shows the end of what it said.
+# Runs a command; on a terminal it speaks for itself, otherwise only a failure shows the end of what
+# it said.
 quietly()
 {
     local log=build/last-command.log
@@ -73,7 +79,8 @@ quietly()
     fi
 }
 
-# Configures the folder build/NAME with the Meson options that follow, and builds it; false if that fails.
+# Configures the folder build/NAME with the Meson options that follow, and builds it; false if that
+# fails.
 build_in()
 {
     local folder=build/$1 began=$SECONDS

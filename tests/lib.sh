@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034  # what is set here is for the checks
-# What the checks that are scripts share: their two arguments, where things are, and counting in the suites' way.
-# Every check is called as: tests/check_NAME BUILD INSTALLED, the folder of a finished build and the DESTDIR into
-# which it was installed.
+# What the checks that are scripts share: their two arguments, where things are, and counting in the
+# suites' way. Every check is called as: tests/check_NAME BUILD INSTALLED, the folder of a finished
+# build and the DESTDIR into which it was installed.
 
 [ $# -eq 2 ] || { echo "usage: $0 BUILD INSTALLED" >&2 && exit 2; }
 build=$(cd "$1" && pwd)
@@ -55,7 +55,8 @@ finish()
     exit 0
 }
 
-# The install: its headers, its libraries, and an environment in which pkg-config, cc and programs find them.
+# The install: its headers, its libraries, and an environment in which pkg-config, cc and programs
+# find them.
 pc=$(find "$installed" -name weft.pc)
 [ -f "$pc" ] || { fail "weft.pc is installed once" && finish; }
 libraries=$(cd "$(dirname "$pc")/.." && pwd)
