@@ -1,5 +1,5 @@
 /* Marks: places on a tape to come back to, and what is stale once the tape has come back. */
-#include "autograd/private.h"
+#include "autograd/trace_private.h"
 
 bool epoch_good(const wf_tape *t, uint64_t epoch)
 {
@@ -119,35 +119,43 @@ static bool go_back(wf_tape *t, const wf_mark *mark)
     return true;
 }
 
+/* A row-major copy of x in the gradient pool: its place among the values may lie anywhere. */
+static bool put_aside(wf_tape *t, const wf_tensor *x, wf_tensor *copy)
+{
+    int64_t bytes;
+    *copy = *x;
+    if (!tensor_settle(copy, &bytes)) return false;
+    if (!(copy->data = pool_take(&t->grads, bytes))) {
+        tape_fail_oom(t, "rewind", bytes);
+        return false;
+    }
+    wf_tensor_copy(x, copy);
+    return true;
+}
+
+/* What was put aside is a constant on the tape again, and the copy is given back. */
+static wf_var *put_back(wf_tape *t, const wf_tensor *copy)
+{
+    wf_var *v = enter_values(t, "rewind", copy->dtype, wf_tensor_shape(copy), copy, NULL, false);
+    pool_give(&t->grads, copy->data, wf_tensor_count(copy) * wf_dtype_size(copy->dtype));
+    return v;
+}
+
 bool wf_tape_rewind(wf_tape *t, wf_mark mark, int n, wf_var *keep[])
 {
     if (!wf_tape_ok(t) || !may_rewind(t, &mark, n, keep)) return false;
-    /* What is kept waits in the gradient pool: its place among the values may lie anywhere. */
-    wf_tensor *copy = NULL;
-    int64_t room = n > 0 ? n * (int64_t)sizeof *copy : 0;
-    if (room && !(copy = pool_take(&t->grads, room))) {
+    const int64_t room = n > 0 ? n * (int64_t)sizeof(wf_tensor) : 0;
+    wf_tensor *copy = room ? pool_take(&t->grads, room) : NULL;
+    if (room && !copy) {
         tape_fail_oom(t, "rewind", room);
         return false;
     }
     for (int i = 0; i < n; i++) {
-        wf_var *v = wf_enter(t, keep[i], "rewind: keep %d", i);
-        if (!v) return false;
-        int64_t bytes;
-        copy[i] = v->value;
-        if (!tensor_settle(&copy[i], &bytes)) return false;
-        if (!(copy[i].data = pool_take(&t->grads, bytes))) {
-            tape_fail_oom(t, "rewind", bytes);
-            return false;
-        }
-        wf_tensor_copy(&v->value, &copy[i]);
+        const wf_var *v = wf_enter(t, keep[i], "rewind: keep %d", i);
+        if (!v || !var_readable(v) || !put_aside(t, &v->value, &copy[i])) return false;
     }
     if (!go_back(t, &mark)) return false;
-    for (int i = 0; i < n; i++) {
-        keep[i] = enter_values(t, "rewind", copy[i].dtype, wf_tensor_shape(&copy[i]), &copy[i],
-                               NULL, false);
-        int64_t bytes = wf_tensor_count(&copy[i]) * wf_dtype_size(copy[i].dtype);
-        pool_give(&t->grads, copy[i].data, bytes);
-    }
+    for (int i = 0; i < n; i++) keep[i] = put_back(t, &copy[i]);
     if (room) pool_give(&t->grads, copy, room);
     return wf_tape_ok(t);
 }

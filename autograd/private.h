@@ -19,9 +19,9 @@ typedef struct graph_sums graph_sums;
 enum {
     VAR_WANTS_GRAD = 1,       /* differentiable and recorded */
     VAR_NEEDED = 2,           /* roots, during a sweep: a gradient here leads to a target */
-    VAR_HELD = 4,             /* roots, during a sweep: a target, its gradient outlives its producer */
+    VAR_HELD = 4,             /* roots, during a sweep: a target, whose gradient stays */
     VAR_IMPORT = 8,           /* stands for a parameter: a struct imported */
-    VAR_OWNED = 16,           /* roots, during a graph sweep: graph_grad is of here and nobody else's */
+    VAR_OWNED = 16,           /* roots, during a graph sweep: graph_grad is ours alone */
     VAR_LANDS = 32,           /* imports, during a sweep: the gradient lies where it will be read */
     VAR_TRACED = 64           /* its value has an address and no memory yet */
 };
@@ -37,9 +37,9 @@ struct wf_var {
     uint32_t gathered;        /* roots, during a sweep: contributions in grad, in parts of UNIT */
     union {
         void *grad;           /* roots, during a sweep over kernels: the gradient, row-major */
-        graph_sums *sums;     /* roots, during a sweep that builds a graph: what waits beside graph_grad */
+        graph_sums *sums;     /* roots, during a graph sweep: what waits beside graph_grad */
     };
-    wf_tensor *kept;          /* asked for by wf_keep_grad: what wf_grad_of hands out (data NULL: none yet) */
+    wf_tensor *kept;          /* by wf_keep_grad, for wf_grad_of (data NULL: none yet) */
     union {
         wf_var *graph_grad;   /* roots, during a sweep that builds a graph: the gradient so far */
         partials *partials;   /* roots, during a sweep over kernels: sums that wait beside grad */

@@ -23,6 +23,9 @@ bool trace_run(wf_tape *t, trace *r);
 /* Frees what it holds; its nodes stay on the tape, to be run or rewound. */
 void trace_free(trace *r);
 
+/* May x's numbers be read? False of NULL, and, after failing its tape, of what has no memory yet. */
+bool var_readable(const wf_var *x);
+
 /* Of apply: addresses for the outputs of an op, side by side, in place of memory. */
 bool trace_outputs(wf_tape *t, const char *who, int n, wf_var out[]);
 /* Notes a view of a value without memory. */

@@ -1,11 +1,10 @@
 /* Reading vars: what they are and what they hold. Every function takes NULL quietly. */
-#include "autograd/private.h"
+#include "autograd/trace_private.h"
 
 #include <math.h>
 #include <string.h>
 
-/* May its numbers be read? A value without memory has none yet: false after failing its tape. */
-static bool readable(const wf_var *x)
+bool var_readable(const wf_var *x)
 {
     if (!x || !(x->flags & VAR_TRACED)) return x != NULL;
     wf_fail(x->tape, "read: the value is not there: a step is being recorded");
@@ -40,29 +39,29 @@ int64_t wf_count(const wf_var *x)
 
 double wf_item(const wf_var *x)
 {
-    if (!readable(x) || wf_tensor_count(&x->value) != 1) return (double)NAN;
+    if (!var_readable(x) || wf_tensor_count(&x->value) != 1) return (double)NAN;
     return wf_tensor_at(&x->value, 0);
 }
 
 double wf_at(const wf_var *x, int64_t index)
 {
-    if (!readable(x) || index < 0 || index >= wf_tensor_count(&x->value)) return (double)NAN;
+    if (!var_readable(x) || index < 0 || index >= wf_tensor_count(&x->value)) return (double)NAN;
     return wf_tensor_at(&x->value, index);
 }
 
 const wf_tensor *wf_value(const wf_var *x)
 {
-    return readable(x) ? &x->value : NULL;
+    return var_readable(x) ? &x->value : NULL;
 }
 const void *wf_data(const wf_var *x)
 {
-    return readable(x) ? x->value.data : NULL;
+    return var_readable(x) ? x->value.data : NULL;
 }
 
 bool wf_copy_out(const wf_var *x, void *data, int64_t n)
 {
     if (!data || n < 0) return false;
-    if (!readable(x)) {
+    if (!var_readable(x)) {
         float *out = data;
         for (int64_t i = 0; i < n; i++) out[i] = NAN;
         return false;

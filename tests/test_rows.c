@@ -3,6 +3,7 @@
 #include "autograd/check.h"
 #include "autograd/ops.h"
 #include "autograd/ops_private.h"
+#include "autograd/private.h"
 #include "tests/harness.h"
 #include "tests/toy_op.h"
 
@@ -222,4 +223,64 @@ TEST(shape_knows_the_threads_for_which_it_asks_for_scratch)
     ck_assert_msg(r.ok, "%s", r.text);
     op.shape = shape_for_one;
     must_fail(&op, "toy, sample 'matrix': forward used more scratch than its shape asked for");
+}
+
+/* ---- what nobody will read ---- */
+
+enum { SAVED = 1 << 16 };
+
+static bool shape_that_saves(wf_shaping *s)
+{
+    s->out[0] = *s->in[0];
+    s->out[1] = (wf_tensor){ .dtype = WF_F64, .rank = 1, .dim = { SAVED } };
+    return true;
+}
+
+static void forward_that_saves(const wf_call *c)
+{
+    memset(c->out[1]->data, 0, SAVED * sizeof(double));
+    put(c->out[0], 0, get(c->in[0], 0) + wf_tensor_at(c->out[1], SAVED - 1));
+}
+
+static void backward_of_saved(const wf_call *c)
+{
+    ck_assert_int_eq(c->out[1]->data != NULL, c->op->reads_out >> 1);
+    if (c->gin[0]) put(c->gin[0], 0, get(c->gin[0], 0) + get(c->gout[0], 0));
+}
+
+static void gradient_of_saved(wf_tape *t, const wf_gradient *g)
+{
+    (void)t;
+    ck_assert_int_eq(g->out[1] != NULL, g->op->reads_out >> 1);
+    g->gin[0] = g->gout[0];
+}
+
+/* Saved values lie in the pool until forward has run, and all ops share one place there; they stay
+ * where a recorded row reads them. */
+TEST_EACH(saved_values_that_nobody_will_read_are_given_back, 3)
+{
+    const bool infer = _i == 0, reads = _i == 2;
+    const wf_op op = { .name = "saves",
+                       .inputs = 1,
+                       .outputs = 1,
+                       .hidden = 1,
+                       .reads_out = reads ? 2 : 0,
+                       .shape = shape_that_saves,
+                       .forward = forward_that_saves,
+                       .backward = backward_of_saved,
+                       .gradient = gradient_of_saved };
+    wf_tape *t = wf_tape_new(&(wf_tape_options){ .mode = infer ? WF_INFER : WF_TRAIN });
+    wf_var *x = wf_leaf(t, WF_F64, WF_SCALAR, &(double){ 3 }), *y = x, *g;
+    for (int i = 0; i < 4; i++) y = wf_apply_one(t, &op, 1, &y, NULL);
+    const int64_t saved = SAVED * (int64_t)sizeof(double), all = (reads ? 4 : 1) * saved;
+    const int64_t used = arena_used(&t->values) + arena_used(&t->grads.arena);
+    ck_assert_int_ge(used, all);
+    ck_assert_int_lt(used, all + saved);
+    ck_assert_double_eq(wf_item(y), 3);
+    for (int graph = 0; !infer && graph < 2; graph++) {
+        wf_grad_options how = { .create_graph = graph };
+        ck_assert_msg(wf_grad(t, 1, &y, NULL, 1, &x, &g, &how), "%s", wf_tape_error(t));
+        ck_assert_double_eq(wf_item(g), 1);
+    }
+    wf_tape_free(t);
 }

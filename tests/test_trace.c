@@ -171,6 +171,11 @@ static wf_var *detached(wf_var *x)
     return wf_detach(t, x);
 }
 
+static wf_var *kept(wf_var *x)
+{
+    return wf_tape_rewind(t, wf_tape_mark(t), 1, &x) ? x : NULL;
+}
+
 static wf_var *swept(wf_var *x)
 {
     return wf_backward(t, x) ? x : NULL;
@@ -182,7 +187,7 @@ static wf_var *traced(wf_var *x)
     return trace_begin(t, &r) ? x : NULL;
 }
 
-TEST_EACH(nothing_reads_a_value_that_is_not_there, 8)
+TEST_EACH(nothing_reads_a_value_that_is_not_there, 9)
 {
     static const struct {
         wf_var *(*reads)(wf_var *x);
@@ -193,6 +198,7 @@ TEST_EACH(nothing_reads_a_value_that_is_not_there, 8)
         { value, "read: the value is not there: a step is being recorded" },
         { data, "read: the value is not there: a step is being recorded" },
         { copied, "read: the value is not there: a step is being recorded" },
+        { kept, "read: the value is not there: a step is being recorded" },
         { detached, "detach: the value is not there: a step is being recorded" },
         { swept, "backward: trace has not ended on this tape, and this was called from within it" },
         { traced, "trace: trace has not ended on this tape, and this was called from within it" },
