@@ -6,33 +6,6 @@
 #include "autograd/ops.h"
 #include "tensor/isa.h"
 
-/* ---- pointwise ---- */
-
-enum {
-#define WF_POINTWISE_1(name, ...) POINTWISE_##name,
-#define WF_POINTWISE_S(name, ...) POINTWISE_##name,
-#define WF_POINTWISE_2(name, ...) POINTWISE_##name,
-#define WF_POINTWISE_3(name, ...) POINTWISE_##name,
-#define WF_POINTWISE_WHERE(name, ...) POINTWISE_##name,
-#define WF_POINTWISE_COMPARE(name, ...) POINTWISE_##name,
-#include "autograd/pointwise.def"
-    POINTWISE_COUNT
-};
-
-/* Where the operands of a pointwise kernel stand in its array of pointers. A gin that is NULL is
- * not wanted. */
-enum { AT_IN = 0, AT_OUT = 3, AT_GOUT = 4, AT_GIN = 5, POINTWISE_POINTERS = 8 };
-
-/* n elements, side by side in memory; s is the number of an op that takes one. */
-typedef void pointwise_fn(int64_t n, void *const p[], double s);
-
-/* By dtype. A NULL entry: the op does not take it. */
-typedef struct pointwise_kernel {
-    pointwise_fn *forward[3], *backward[2];
-} pointwise_kernel;
-
-/* ---- the other families ---- */
-
 enum { DROPOUT_BLOCK = 64 };
 
 /* Kernels of one dtype, on n elements with strides in elements. */
@@ -71,9 +44,7 @@ typedef struct op_kernels {
                          void *gx, int64_t gxs, double p);
 } op_kernels;
 
-typedef pointwise_kernel pointwise_table[POINTWISE_COUNT];
 typedef const op_kernels *op_tables[WF_DTYPES]; /* by dtype; NULL where it is none of floats */
-extern const pointwise_table WF_ISA_EACH(pointwise_kernels);
 extern const op_tables WF_ISA_EACH(op_kernels);
 
 /* Those of the dispatch level, for F32 or F64. */

@@ -8,6 +8,7 @@
 WF_BEGIN
 
 typedef struct wf_op wf_op;
+typedef struct wf_pointwise wf_pointwise;
 
 /* All that a kernel sees. It reads in and out, never allocates and cannot fail. */
 typedef struct wf_call {
@@ -114,7 +115,8 @@ struct wf_op {
     /* NULL: where values are NaN, infinite, zero or tied, backward, gradient and reference give the
      * same numbers, or the same kind of none. Else why not, for users and the report to read. */
     const char *special;
-    const void *reserved[3];
+    const wf_pointwise *pointwise;                 /* of elementwise ops: kernels on tiles, by level (autograd/tile.h); or NULL */
+    const void *reserved[2];
 };
 
 /* Runs an op on vars and records it. out receives op->outputs vars; NULLs and false after any

@@ -1,8 +1,6 @@
 /* The list of built-in rows: the pointwise ones, then those of autograd/ops.def. */
 #include "autograd/ops_private.h"
 
-#include "autograd/kernels.h"
-
 #include <string.h>
 
 const wf_op *wf_op_at(int index)
@@ -13,8 +11,11 @@ const wf_op *wf_op_at(int index)
 #include "autograd/ops.def"
     };
     const int others = (int)(sizeof rows / sizeof rows[0]);
-    if (index < POINTWISE_COUNT) return pointwise_at(index);
-    return index - POINTWISE_COUNT < others ? rows[index - POINTWISE_COUNT] : NULL;
+    int count;
+    const wf_op *const *pointwise = pointwise_rows(&count);
+    if (index < 0) return NULL;
+    if (index < count) return pointwise[index];
+    return index - count < others ? rows[index - count] : NULL;
 }
 
 const wf_op *wf_op_named(const char *name)

@@ -10,8 +10,8 @@
 #define WF_HIDDEN_OP(row) extern const wf_op op_##row;
 #include "autograd/ops.def"
 
-/* The rows of autograd/pointwise.def; NULL past the end. */
-const wf_op *pointwise_at(int index);
+/* The rows of autograd/pointwise.def, and how many there are. */
+const wf_op *const *pointwise_rows(int *count);
 
 /* cross_entropy with class weights, or of a target of probabilities, in other ops. */
 wf_var *cross_entropy_spelled(wf_tape *t, wf_var *logits, wf_var *target,

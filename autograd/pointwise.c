@@ -1,6 +1,6 @@
 /* The pointwise engine: shapes, broadcasting there and back, and the rows and functions that
  * autograd/pointwise.def expands to. */
-#include "autograd/kernels.h"
+#include "autograd/pointwise.h"
 #include "autograd/ops_private.h"
 #include "tensor/loop.h"
 #include "tensor/par.h"
@@ -8,15 +8,7 @@
 
 #include <string.h>
 
-enum { READS_NONE = 0, READS_A = 1, READS_B = 2, READS_C = 4, READS_Y = 8 };
-/* OPERANDS: three inputs, the value, its gradient and one to add to. */
-enum { BLOCK = 256, OPERANDS = 6, GRAIN = 16384, LEAF = 8 };
-
-static const pointwise_kernel *pointwise_kernels(void)
-{
-    static const pointwise_kernel *const each[] = { WF_ISA_EACH(pointwise_kernels) };
-    return each[wf_isa_level()];
-}
+enum { BLOCK = 256, GRAIN = 16384, LEAF = 8 };
 
 /* ---- shapes ---- */
 
@@ -59,7 +51,7 @@ static bool one_dtype(const wf_shaping *s, int first, bool whole)
     return true;
 }
 
-static bool floats_shape(wf_shaping *s)
+bool wf_pointwise_shape(wf_shaping *s)
 {
     if (!one_dtype(s, 0, false)) return false;
     s->out[0].dtype = s->in[0]->dtype;
@@ -84,37 +76,39 @@ static bool compare_shape(wf_shaping *s)
 
 /* ---- kernels on tensors ---- */
 
-/* One kernel and where its operands stand, for a walk or for a part of contiguous elements. */
+/* One kernel and where its operands stand. */
 typedef struct job {
-    pointwise_fn *kernel;
+    wf_tile_fn *kernel;
     double number;
-    int operands, slot[POINTWISE_POINTERS], bytes[POINTWISE_POINTERS];
-    char *base[POINTWISE_POINTERS];
-    bool sums; /* the last operand is a gradient: read, added to, written */
+    int operands, slot[WF_AT], bytes[WF_AT];
+    char *base[WF_AT];
+    bool sums; /* the last operand is a gradient, which is added to */
 } job;
+
+static const int64_t one_row[WF_AT];
 
 static void take(job *j, const wf_tensor *operand[], int slot, const wf_tensor *x)
 {
     operand[j->operands] = x;
     j->slot[j->operands] = slot;
-    j->bytes[j->operands] = x->dtype == WF_F64 ? 8 : 4;
+    j->bytes[j->operands] = (int)bytes_of(x);
     j->base[j->operands++] = x->data;
 }
 
 /* What a derivative does not read is not there; a kernel's loop may still name it. */
 static inline void stand_in(void *p[])
 {
-    for (int i = 0; i < AT_GOUT; i++)
-        if (!p[i]) p[i] = p[AT_GOUT];
+    for (int i = 0; i < WF_AT_GOUT; i++)
+        if (!p[i]) p[i] = p[WF_AT_GOUT];
 }
 
 static void contiguous_part(void *context, int64_t begin, int64_t end)
 {
     const job *j = context;
-    void *p[POINTWISE_POINTERS] = { 0 };
+    void *p[WF_AT] = { 0 };
     for (int i = 0; i < j->operands; i++) p[j->slot[i]] = j->base[i] + begin * j->bytes[i];
     if (j->sums) stand_in(p);
-    j->kernel(end - begin, p, j->number);
+    j->kernel(1, end - begin, p, one_row, j->number, j->sums);
 }
 
 /* n elements of 4 or 8 bytes between a strided place and a dense one. */
@@ -137,7 +131,7 @@ static void scatter(char *to, int64_t stride, const char *from, int64_t n, int b
 /* What passes through a dense copy: a block of each operand, so that one form of each kernel serves
  * all strides. */
 typedef struct copies {
-    _Alignas(64) char dense[OPERANDS][BLOCK * 8];
+    _Alignas(64) char dense[WF_AT][BLOCK * 8];
 } copies;
 
 /* Points the kernel at n elements of each operand but the last, which stand where `from` and
@@ -159,8 +153,8 @@ static void strided_run(void *context, char *const pointer[], const int64_t stri
 {
     const job *j = context;
     copies c;
-    char *from[OPERANDS];
-    void *p[POINTWISE_POINTERS] = { 0 };
+    char *from[WF_AT];
+    void *p[WF_AT] = { 0 };
     const int last = j->operands - 1, bytes = j->bytes[last];
     for (int64_t at = 0; at < n; at += BLOCK) {
         const int64_t part = n - at < BLOCK ? n - at : BLOCK;
@@ -169,7 +163,7 @@ static void strided_run(void *context, char *const pointer[], const int64_t stri
         p[j->slot[last]] = direct ? from[last] : c.dense[last];
         if (!direct && j->sums) gather(c.dense[last], from[last], stride[last], part, bytes);
         point_at(j, &c, p, from, stride, part, at > 0);
-        j->kernel(part, p, j->number);
+        j->kernel(1, part, p, one_row, j->number, j->sums);
         if (!direct) scatter(from[last], stride[last], c.dense[last], part, bytes);
     }
 }
@@ -179,18 +173,17 @@ static void strided_run(void *context, char *const pointer[], const int64_t stri
 static void sum_columns(const job *j, const wf_sum_tile *t, wf_dtype dtype)
 {
     copies c;
-    char *from[OPERANDS];
-    void *p[POINTWISE_POINTERS] = { 0 };
+    char *from[WF_AT];
+    void *p[WF_AT] = { 0 };
     const int last = j->operands - 1;
     const void *sums = p[j->slot[last]] = c.dense[last];
     for (int64_t at = 0; at < t->columns; at += BLOCK) {
         const int64_t part = t->columns - at < BLOCK ? t->columns - at : BLOCK;
         for (int64_t r = 0; r < t->rows; r++) {
-            if (r % LEAF == 0) memset(c.dense[last], 0, (size_t)(part * j->bytes[last]));
             for (int i = 0; i < last; i++)
                 from[i] = t->pointer[i] + r * t->row_stride[i] + at * t->column_stride[i];
             point_at(j, &c, p, from, t->column_stride, part, false);
-            j->kernel(part, p, j->number);
+            j->kernel(1, part, p, one_row, j->number, r % LEAF != 0);
             if (r % LEAF == LEAF - 1 || r == t->rows - 1)
                 wf_sum_rows(dtype, 1, part, &sums, 1, t->high + at, t->low + at);
         }
@@ -201,16 +194,15 @@ static void sum_run(const job *j, const wf_sum_tile *t, wf_dtype dtype, char *co
                     int64_t column)
 {
     copies c;
-    char *from[OPERANDS];
-    void *p[POINTWISE_POINTERS] = { 0 };
+    char *from[WF_AT];
+    void *p[WF_AT] = { 0 };
     const int last = j->operands - 1;
     p[j->slot[last]] = c.dense[last];
     for (int64_t at = 0; at < t->run; at += BLOCK) {
         const int64_t part = t->run - at < BLOCK ? t->run - at : BLOCK;
         for (int i = 0; i < last; i++) from[i] = pointer[i] + at * t->run_stride[i];
-        memset(c.dense[last], 0, (size_t)(part * j->bytes[last]));
         point_at(j, &c, p, from, t->run_stride, part, at > 0);
-        j->kernel(part, p, j->number);
+        j->kernel(1, part, p, one_row, j->number, false);
         wf_sum_run(dtype, part, c.dense[last], 1, t->high + column, t->low + column);
     }
 }
@@ -225,12 +217,42 @@ static void sum_tile(void *context, const wf_sum_tile *t)
     }
     for (int64_t r = 0; r < t->rows; r++) {
         for (int64_t c = 0; c < t->columns; c++) {
-            char *pointer[OPERANDS];
+            char *pointer[WF_AT];
             for (int i = 0; i < j->operands; i++)
                 pointer[i] = t->pointer[i] + r * t->row_stride[i] + c * t->column_stride[i];
             sum_run(j, t, dtype, pointer, c);
         }
     }
+}
+
+/* A walk of two axes, the inner one side by side in every operand: rows first .. last - 1. */
+typedef struct row_walk {
+    const job *job;
+    const wf_loop *loop;
+} row_walk;
+
+static void some_rows(void *context, int64_t first, int64_t last)
+{
+    const row_walk *w = context;
+    const job *j = w->job;
+    void *p[WF_AT] = { 0 };
+    int64_t row[WF_AT] = { 0 };
+    for (int i = 0; i < j->operands; i++) {
+        row[j->slot[i]] = w->loop->stride[i][0];
+        p[j->slot[i]] = j->base[i] + first * w->loop->stride[i][0];
+    }
+    for (int i = 0; j->sums && i < WF_AT_GOUT; i++)
+        if (!p[i]) row[i] = row[WF_AT_GOUT];
+    if (j->sums) stand_in(p);
+    j->kernel(last - first, w->loop->dim[1], p, row, j->number, j->sums);
+}
+
+static bool has_rows(const job *j, const wf_loop *loop)
+{
+    if (loop->rank != 2 || loop->dim[1] > GRAIN) return false;
+    for (int i = 0; i < j->operands; i++)
+        if (loop->stride[i][1] != j->bytes[i]) return false;
+    return true;
 }
 
 static void walk(job *j, const wf_tensor *const operand[], const wf_tensor *shape, int threads)
@@ -243,6 +265,8 @@ static void walk(job *j, const wf_tensor *const operand[], const wf_tensor *shap
     for (int k = 0; k < loop.rank; k++) meet *= loop.stride[last][k] == 0 ? loop.dim[k] : 1;
     if (j->sums && meet > (loop.stride[last][loop.rank - 1] == 0 ? 1 : LEAF))
         wf_loop_sum(&loop, last, operand[last]->dtype, 1, 1, threads, sum_tile, j);
+    else if (meet == 1 && has_rows(j, &loop))
+        wf_par_for(threads, loop.dim[0], GRAIN / loop.dim[1], some_rows, &(row_walk){ j, &loop });
     else
         wf_loop_run(&loop, threads, 1u << last, strided_run, j);
 }
@@ -263,80 +287,88 @@ static inline int64_t count_of(const wf_tensor *x)
     return n;
 }
 
-static inline void forward(const wf_call *c, int which, int inputs, wf_dtype dtype, double number)
+/* Those of the dispatch level. */
+static const wf_pointwise *kernels_of(const wf_call *c)
 {
-    pointwise_fn *kernel = pointwise_kernels()[which].forward[dtype];
+    return &c->op->pointwise[wf_isa_level()];
+}
+
+static inline double number_of(const wf_call *c)
+{
+    return c->op->attr_size ? *(const double *)c->attr : 0;
+}
+
+void wf_pointwise_forward(const wf_call *c)
+{
+    const int inputs = c->n_in;
     const wf_tensor *y = c->out[0];
-    void *p[POINTWISE_POINTERS];
+    job j = { .kernel = kernels_of(c)->forward[c->in[inputs - 1]->dtype],
+              .number = number_of(c) };
+    void *p[WF_AT];
     bool dense = true;
     for (int i = 0; i < inputs; i++) {
         dense = dense && alike(c->in[i], y);
         p[i] = c->in[i]->data;
     }
-    p[AT_OUT] = y->data;
-    int64_t n = count_of(y);
+    p[WF_AT_OUT] = y->data;
+    const int64_t n = count_of(y);
     if (n == 0) return;
     if (dense && n <= GRAIN) {
-        kernel(n, p, number);
+        j.kernel(1, n, p, one_row, j.number, false);
         return;
     }
-    job j = { .kernel = kernel, .number = number };
-    const wf_tensor *operand[POINTWISE_POINTERS];
+    const wf_tensor *operand[WF_AT];
     for (int i = 0; i < inputs; i++) take(&j, operand, i, c->in[i]);
-    take(&j, operand, AT_OUT, y);
+    take(&j, operand, WF_AT_OUT, y);
     if (dense)
         wf_par_for(c->threads, n, GRAIN, contiguous_part, &j);
     else
         walk(&j, operand, y, c->threads);
 }
 
-static inline void backward(const wf_call *c, int which, int inputs, int reads, double number)
+/* The gradient of input k. What is not read may be smaller than y. */
+static void backward_into(const wf_call *c, int k, bool dense, int64_t n, void *p[])
+{
+    const wf_op *op = c->op;
+    const wf_tensor *y = c->out[0], *g = c->gout[0], *gin = c->gin[k];
+    job j = { .kernel = kernels_of(c)->gradient[k][g->dtype],
+              .number = number_of(c),
+              .sums = true };
+    if (!j.kernel) return;
+    dense = dense && alike(gin, y);
+    if (dense && n <= GRAIN) {
+        p[WF_AT_GIN] = gin->data;
+        j.kernel(1, n, p, one_row, j.number, true);
+        return;
+    }
+    const wf_tensor *operand[WF_AT];
+    for (int i = 0; i < c->n_in; i++)
+        if (op->reads_in >> i & 1) take(&j, operand, i, c->in[i]);
+    if (op->reads_out) take(&j, operand, WF_AT_OUT, y);
+    take(&j, operand, WF_AT_GOUT, g);
+    take(&j, operand, WF_AT_GIN, gin);
+    if (dense)
+        wf_par_for(c->threads, n, GRAIN, contiguous_part, &j);
+    else
+        walk(&j, operand, y, c->threads);
+}
+
+void wf_pointwise_backward(const wf_call *c)
 {
     const wf_tensor *y = c->out[0], *g = c->gout[0];
     if (!g) return;
-    pointwise_fn *kernel = pointwise_kernels()[which].backward[g->dtype];
-    void *p[POINTWISE_POINTERS] = { 0 };
-    bool dense = alike(g, y), wanted = false;
-    for (int i = 0; i < inputs; i++) {
-        if (reads >> i & 1) dense = dense && alike(c->in[i], y);
-        p[i] = (reads >> i & 1 ? c->in[i] : g)->data; /* what is not read may be smaller */
-        if (!c->gin[i]) continue;
-        wanted = true;
-        dense = dense && alike(c->gin[i], y);
-        p[AT_GIN + i] = c->gin[i]->data;
+    void *p[WF_AT];
+    bool dense = alike(g, y);
+    for (int i = 0; i < WF_AT; i++) p[i] = g->data;
+    for (int i = 0; i < c->n_in; i++) {
+        if (!(c->op->reads_in >> i & 1)) continue;
+        dense = dense && alike(c->in[i], y);
+        p[i] = c->in[i]->data;
     }
-    p[AT_OUT] = (reads & READS_Y ? y : g)->data;
-    p[AT_GOUT] = g->data;
-    int64_t n = count_of(y);
-    if (n == 0 || !wanted) return;
-    if (dense && n <= GRAIN) {
-        kernel(n, p, number);
-        return;
-    }
-    /* All gradients at once where each element has one of its own; else one after another, since
-     * no two need be summed along the same axes. */
-    for (int k = 0; k < inputs; k++) {
-        if (!c->gin[k]) continue;
-        job j = { .kernel = kernel, .number = number, .sums = true };
-        const wf_tensor *operand[POINTWISE_POINTERS];
-        for (int i = 0; i < inputs; i++)
-            if (reads >> i & 1) take(&j, operand, i, c->in[i]);
-        if (reads & READS_Y) take(&j, operand, AT_OUT, y);
-        take(&j, operand, AT_GOUT, g);
-        for (int i = k; dense && i < inputs; i++)
-            if (c->gin[i]) take(&j, operand, AT_GIN + i, c->gin[i]);
-        if (dense) {
-            wf_par_for(c->threads, n, GRAIN, contiguous_part, &j);
-            return;
-        }
-        take(&j, operand, AT_GIN + k, c->gin[k]);
-        walk(&j, operand, y, c->threads);
-    }
-}
-
-static inline double number_of(const wf_call *c)
-{
-    return *(const double *)c->attr;
+    if (c->op->reads_out) p[WF_AT_OUT] = y->data;
+    const int64_t n = count_of(y);
+    for (int k = 0; n > 0 && k < c->n_in; k++)
+        if (c->gin[k]) backward_into(c, k, dense, n, p);
 }
 
 /* ---- samples ---- */
@@ -359,8 +391,10 @@ static const forms tried[] = {
 };
 enum { FORMS = (int)(sizeof tried / sizeof tried[0]), FORMS_ALONE = 3 };
 
-static bool sample_floats(int k, wf_sample *s, int inputs, double low, double high, double gap)
+bool wf_pointwise_sample(int k, wf_sample *s, int inputs, double low, double high, double gap,
+                         double number)
 {
+    memcpy(s->attr.bytes, &number, sizeof number);
     if (k >= (inputs == 1 ? FORMS_ALONE : FORMS)) return false;
     s->label = tried[k].label;
     s->n_in = inputs;
@@ -374,15 +408,9 @@ static bool sample_floats(int k, wf_sample *s, int inputs, double low, double hi
     return true;
 }
 
-static bool sample_number(int k, wf_sample *s, double low, double high, double gap, double number)
-{
-    memcpy(s->attr.bytes, &number, sizeof number);
-    return sample_floats(k, s, 1, low, high, gap);
-}
-
 static bool sample_where(int k, wf_sample *s, double low, double high, double gap)
 {
-    if (!sample_floats(k, s, 3, low, high, gap)) return false;
+    if (!wf_pointwise_sample(k, s, 3, low, high, gap, 0)) return false;
     s->in[0].dtype = WF_I32;
     s->in[0].low = s->in[0].gap = 0;
     s->in[0].high = 2;
@@ -391,17 +419,16 @@ static bool sample_where(int k, wf_sample *s, double low, double high, double ga
 
 static bool sample_compare(int k, wf_sample *s)
 {
-    if (!sample_floats(k % FORMS, s, 2, -2, 2, 0)) return false;
+    if (!wf_pointwise_sample(k % FORMS, s, 2, -2, 2, 0, 0)) return false;
     for (int i = 0; i < 2 && k >= FORMS; i++) s->in[i].dtype = WF_I32;
     return k < 2 * FORMS;
 }
 
 /* ---- what the lines of the .def file become ---- */
 
-/* A contribution in the form of the input that it belongs to. */
-static wf_var *fitted(wf_tape *t, wf_var *contribution, wf_var *in)
+wf_var *wf_pointwise_fitted(wf_tape *t, wf_var *derivative, wf_var *in)
 {
-    return contribution ? wf_sum_to(t, contribution, wf_shape_of(in)) : NULL;
+    return derivative ? wf_sum_to(t, derivative, wf_shape_of(in)) : NULL;
 }
 
 /* The share of a derivative that an input has: none of it where the share is 0, be it NaN. */
@@ -411,121 +438,68 @@ static wf_var *chosen(wf_tape *t, wf_var *derivative, wf_var *share)
     return wf_where(t, wf_greater(t, share, none), wf_mul(t, derivative, share), none);
 }
 
-#define ZERO wf_zeros(t, wf_dtype_of(G), WF_SCALAR)
-#define NUMBER(x) wf_full(t, wf_dtype_of(G), WF_SCALAR, x)
-#define FITTED(k, tape)                                                                            \
-    if (g->wanted[k]) g->gin[k] = fitted(t, tape, g->in[k])
-#define MASK(reads) ((reads) & ~READS_Y), .reads_out = ((reads)&READS_Y) != 0
-
-#define KERNELS(op, count, reads, typed, number)                                                   \
-    static void op##_forward(const wf_call *c)                                                     \
+/* From the nearer end, so that a step of 0 is that end, bit for bit, and rounding never carries the
+ * result past one. Where b - a leaves the range, a and b do their parts apart. */
+#define LERP_OF(T)                                                                                 \
+    WF_INLINE T lerp_##T(T a, T b, T c)                                                            \
     {                                                                                              \
-        forward(c, POINTWISE_##op, count, c->in[typed]->dtype, number);                            \
-    }                                                                                              \
-    static void op##_backward(const wf_call *c)                                                    \
-    {                                                                                              \
-        backward(c, POINTWISE_##op, count, reads, number);                                         \
+        const T half = (T)0.5, whole = 1;                                                          \
+        const bool near_a = c < half;                                                              \
+        const T end = near_a ? a : b, other = near_a ? b : a;                                      \
+        const T step = near_a ? c : c - whole, way = b - a;                                        \
+        const T inside = end + step * way, apart = (whole - c) * a + c * b;                        \
+        const T between = way - way == 0 ? inside : apart;                                         \
+        return ((step == 0) & (other == other)) ? end : between;                                   \
     }
-#define GRADIENT(op, names, body)                                                                  \
-    static void op##_gradient(wf_tape *t, const wf_gradient *g)                                    \
-    {                                                                                              \
-        wf_var *const *in = g->in, *Y = g->out[0], *G = g->gout[0];                                \
-        (void)in, (void)Y;                                                                         \
-        if (!G) return;                                                                            \
-        names;                                                                                     \
-        body;                                                                                      \
-    }
-#define ROW(op, meaning, count, attributes, reads, shaping, sampling)                              \
-    static bool op##_sample(int k, wf_sample *s)                                                   \
-    {                                                                                              \
-        return sampling;                                                                           \
-    }                                                                                              \
-    static const wf_op op##_row = {                                                                \
-        .name = #op,                                                                               \
-        .doc = meaning,                                                                            \
-        .inputs = count,                                                                           \
-        .outputs = 1,                                                                              \
-        .attr_size = attributes,                                                                   \
-        .flags = WF_OP_ELEMENTWISE,                                                                \
-        .reads_in = MASK(reads),                                                                   \
-        .shape = shaping,                                                                          \
-        .forward = op##_forward,                                                                   \
-        .backward = op##_backward,                                                                 \
-        .gradient = op##_gradient,                                                                 \
-        .sample = op##_sample,                                                                     \
-    };
+LERP_OF(float)
+LERP_OF(double)
+#define LERP(a, b, c) _Generic((a), float : lerp_float, double : lerp_double)(a, b, c)
 
-#define WF_POINTWISE_1(name, doc, value, d_a, tape_a, reads, low, high, gap)                       \
-    KERNELS(name, 1, reads, 0, 0)                                                                  \
-    GRADIENT(name, wf_var *A = in[0]; (void)A, FITTED(0, tape_a))                                  \
-    ROW(name, doc, 1, 0, reads, floats_shape, sample_floats(k, s, 1, low, high, gap))              \
-    wf_var *wf_##name(wf_tape *t, wf_var *a)                                                       \
+#undef WF_POINTWISE_1
+#undef WF_POINTWISE_S
+#undef WF_POINTWISE_2
+#undef WF_POINTWISE_3
+#define WF_POINTWISE_1(name, ...) WFP_1(wf_var *wf_##name, name, __VA_ARGS__)
+#define WF_POINTWISE_S(name, ...) WFP_S(wf_var *wf_##name, name, __VA_ARGS__)
+#define WF_POINTWISE_2(name, ...) WFP_2(wf_var *wf_##name, name, __VA_ARGS__)
+#define WF_POINTWISE_3(name, ...) WFP_3(wf_var *wf_##name, name, __VA_ARGS__)
+
+#define IN_M                                                                                       \
+    const int32_t *const pm_ = WFP_ROW(int32_t, 0);                                                \
+    const T *const pa_ = WFP_ROW(T, 1);                                                            \
+    const T *const pb_ = WFP_ROW(T, 2)
+#define READ_M                                                                                     \
+    const int32_t m = pm_[i_];                                                                     \
+    const T a = pa_[i_];                                                                           \
+    const T b = pb_[i_];                                                                           \
+    (void)m; (void)a; (void)b
+#define LEVEL_M(level, attributes, fused, name)                                                    \
+    WFP_LEVEL(level, name, NULL, WFP_NONE, WFP_D(name, 1, level), WFP_D(name, 2, level))
+#define WF_POINTWISE_WHERE(op, doc, value, d_a, d_b, tape_a, tape_b, reads, low, high, gap)        \
+    WFP_FORWARD(op, IN_M, READ_M, value)                                                           \
+    WFP_BACKWARD(op, 1, IN_M, READ_M, d_a)                                                         \
+    WFP_BACKWARD(op, 2, IN_M, READ_M, d_b)                                                         \
+    WFP_OP(op, doc, 3, 0, reads, LEVEL_M, where_shape, sample_where(k, s, low, high, gap),         \
+           wf_var *M = d->in[0], WFP_FITTED(1, tape_a); WFP_FITTED(2, tape_b))                     \
+    wf_var *wf_##op(wf_tape *t, wf_var *m, wf_var *a, wf_var *b)                                   \
     {                                                                                              \
-        return wf_apply_one(t, &name##_row, 1, &a, NULL);                                          \
+        return wf_apply_one(t, &op##_row, 3, (wf_var *[]){ m, a, b }, NULL);                       \
     }
 
-#define WF_POINTWISE_S(name, doc, value, d_a, tape_a, reads, low, high, gap, number)               \
-    KERNELS(name, 1, reads, 0, number_of(c))                                                       \
-    GRADIENT(name, wf_var *A = in[0]; double s = *(const double *)g->attr; (void)A;                \
-             (void)s, FITTED(0, tape_a))                                                           \
-    ROW(name, doc, 1, sizeof(double), reads, floats_shape,                                         \
-        sample_number(k, s, low, high, gap, number))                                               \
-    wf_var *wf_##name(wf_tape *t, wf_var *a, double s)                                             \
+#define COMPARE_LEVEL(level, attributes, fused, name)                                              \
+    WFP_LEVEL(level, name, name##_i32_##level, WFP_NONE, WFP_NONE, WFP_NONE)
+#define WF_POINTWISE_COMPARE(op, doc, value)                                                       \
+    WF_ISA_LEVELS(WFP_VALUE, op, float, f32, int32_t, WFP_IN_2, WFP_READ_2, value)                 \
+    WF_ISA_LEVELS(WFP_VALUE, op, double, f64, int32_t, WFP_IN_2, WFP_READ_2, value)                \
+    WF_ISA_LEVELS(WFP_VALUE, op, int32_t, i32, int32_t, WFP_IN_2, WFP_READ_2, value)               \
+    WFP_OP(op, doc, 2, 0, READS_NONE, COMPARE_LEVEL, compare_shape, sample_compare(k, s), , )      \
+    wf_var *wf_##op(wf_tape *t, wf_var *a, wf_var *b)                                              \
     {                                                                                              \
-        return wf_apply_one(t, &name##_row, 1, &a, &s);                                            \
-    }
-
-#define WF_POINTWISE_2(name, doc, value, d_a, d_b, tape_a, tape_b, reads, low, high, gap)          \
-    KERNELS(name, 2, reads, 0, 0)                                                                  \
-    GRADIENT(name, wf_var *A = in[0]; wf_var *B = in[1]; (void)A; (void)B, FITTED(0, tape_a);      \
-             FITTED(1, tape_b))                                                                    \
-    ROW(name, doc, 2, 0, reads, floats_shape, sample_floats(k, s, 2, low, high, gap))              \
-    wf_var *wf_##name(wf_tape *t, wf_var *a, wf_var *b)                                            \
-    {                                                                                              \
-        return wf_apply_one(t, &name##_row, 2, (wf_var *[]){ a, b }, NULL);                        \
-    }
-
-#define WF_POINTWISE_3(name, doc, value, d_a, d_b, d_c, tape_a, tape_b, tape_c, reads, low, high,  \
-                       gap)                                                                        \
-    KERNELS(name, 3, reads, 0, 0)                                                                  \
-    GRADIENT(name, wf_var *A = in[0]; wf_var *B = in[1]; wf_var *C = in[2], FITTED(0, tape_a);     \
-             FITTED(1, tape_b); FITTED(2, tape_c))                                                 \
-    ROW(name, doc, 3, 0, reads, floats_shape, sample_floats(k, s, 3, low, high, gap))              \
-    wf_var *wf_##name(wf_tape *t, wf_var *a, wf_var *b, wf_var *c)                                 \
-    {                                                                                              \
-        return wf_apply_one(t, &name##_row, 3, (wf_var *[]){ a, b, c }, NULL);                     \
-    }
-
-#define WF_POINTWISE_WHERE(name, doc, value, d_a, d_b, tape_a, tape_b, reads, low, high, gap)      \
-    KERNELS(name, 3, reads, 1, 0)                                                                  \
-    GRADIENT(name, wf_var *M = in[0], FITTED(1, tape_a); FITTED(2, tape_b))                        \
-    ROW(name, doc, 3, 0, reads, where_shape, sample_where(k, s, low, high, gap))                   \
-    wf_var *wf_##name(wf_tape *t, wf_var *m, wf_var *a, wf_var *b)                                 \
-    {                                                                                              \
-        return wf_apply_one(t, &name##_row, 3, (wf_var *[]){ m, a, b }, NULL);                     \
-    }
-
-#define WF_POINTWISE_COMPARE(name, doc, value)                                                     \
-    static void name##_forward(const wf_call *c)                                                   \
-    {                                                                                              \
-        forward(c, POINTWISE_##name, 2, c->in[0]->dtype, 0);                                       \
-    }                                                                                              \
-    static void name##_backward(const wf_call *c)                                                  \
-    {                                                                                              \
-        (void)c;                                                                                   \
-    }                                                                                              \
-    static void name##_gradient(wf_tape *t, const wf_gradient *g)                                  \
-    {                                                                                              \
-        (void)t, (void)g;                                                                          \
-    }                                                                                              \
-    ROW(name, doc, 2, 0, READS_NONE, compare_shape, sample_compare(k, s))                          \
-    wf_var *wf_##name(wf_tape *t, wf_var *a, wf_var *b)                                            \
-    {                                                                                              \
-        return wf_apply_one(t, &name##_row, 2, (wf_var *[]){ a, b }, NULL);                        \
+        return wf_apply_one(t, &op##_row, 2, (wf_var *[]){ a, b }, NULL);                          \
     }
 #include "autograd/pointwise.def"
 
-const wf_op *pointwise_at(int index)
+const wf_op *const *pointwise_rows(int *count)
 {
 #define WF_POINTWISE_1(name, ...) &name##_row,
 #define WF_POINTWISE_S(name, ...) &name##_row,
@@ -533,10 +507,11 @@ const wf_op *pointwise_at(int index)
 #define WF_POINTWISE_3(name, ...) &name##_row,
 #define WF_POINTWISE_WHERE(name, ...) &name##_row,
 #define WF_POINTWISE_COMPARE(name, ...) &name##_row,
-    static const wf_op *const rows[POINTWISE_COUNT] = {
+    static const wf_op *const rows[] = {
 #include "autograd/pointwise.def"
     };
-    return index >= 0 && index < POINTWISE_COUNT ? rows[index] : NULL;
+    *count = (int)(sizeof rows / sizeof rows[0]);
+    return rows;
 }
 
 wf_var *wf_clamp(wf_tape *t, wf_var *x, double low, double high)

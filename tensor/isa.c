@@ -138,12 +138,6 @@ const char *wf_processor(void)
     return state.processor;
 }
 
-const wf_vmath_table *wf_vmath_kernels(void)
-{
-    static const wf_vmath_table *const each[] = { WF_ISA_EACH(&wf_vmath_kernels) };
-    return each[wf_isa_level()];
-}
-
 const wf_gemm_table *wf_gemm_kernels(wf_dtype dtype)
 {
     static const wf_gemm_table *const each[] = { WF_ISA_EACH(wf_gemm_kernels) };

@@ -27,10 +27,26 @@ WF_API const char *wf_processor(void);
 #define WF_ISA_OWN(name) WF_ISA_JOIN(name, WF_ISA_SUFFIX)
 #define WF_ISA_JOIN(name, suffix) WF_ISA_PASTE(name, suffix)
 #define WF_ISA_PASTE(name, suffix) name##_##suffix
+/* WF_ISA_LEVELS(x, ...) is x(level, attributes, fused, ...) for each, where a function is compiled
+ * for a level by its attributes, and `fused` says whether that has fused multiply-adds. */
 #ifdef __x86_64__
 #define WF_ISA_EACH(name) name##_c, name##_avx2, name##_avx512
+#define WF_ISA_LEVELS(x, ...)                                                                      \
+    x(c, unused, 0, __VA_ARGS__)                                                                   \
+    x(avx2, target("avx2,fma"), 1, __VA_ARGS__)                                                    \
+    x(avx512, target(WF_ISA_AVX512_IS), 1, __VA_ARGS__)
+#ifdef __clang__
+#define WF_ISA_AVX512_IS "avx512f,avx512dq,avx512bw,avx512vl,fma"
+#else
+#define WF_ISA_AVX512_IS "avx512f,avx512dq,avx512bw,avx512vl,fma,prefer-vector-width=512"
+#endif
 #else
 #define WF_ISA_EACH(name) name##_c
+#ifdef __ARM_FEATURE_FMA
+#define WF_ISA_LEVELS(x, ...) x(c, unused, 1, __VA_ARGS__)
+#else
+#define WF_ISA_LEVELS(x, ...) x(c, unused, 0, __VA_ARGS__)
+#endif
 #endif
 
 WF_END

@@ -6,24 +6,6 @@
 #include "tensor/isa.h"
 #include "tensor/tensor.h"
 
-/* y[i] = f(x[i]). */
-typedef struct wf_vmath_table {
-    void (*exp_f32)(int64_t n, const float *x, float *y);
-    void (*exp_f64)(int64_t n, const double *x, double *y);
-    void (*tanh_f32)(int64_t n, const float *x, float *y);
-    void (*tanh_f64)(int64_t n, const double *x, double *y);
-    void (*sigmoid_f32)(int64_t n, const float *x, float *y);
-    void (*sigmoid_f64)(int64_t n, const double *x, double *y);
-    void (*log_f32)(int64_t n, const float *x, float *y);
-    void (*log_f64)(int64_t n, const double *x, double *y);
-    void (*log1p_f32)(int64_t n, const float *x, float *y);
-    void (*log1p_f64)(int64_t n, const double *x, double *y);
-    void (*expm1_f32)(int64_t n, const float *x, float *y);
-    void (*expm1_f64)(int64_t n, const double *x, double *y);
-    void (*softplus_f32)(int64_t n, const float *x, float *y);
-    void (*softplus_f64)(int64_t n, const double *x, double *y);
-} wf_vmath_table;
-
 /* Of one dtype, the meaning of tensor/sum.h: eight rows of n neighbours, one row, one sum. */
 typedef struct wf_sum_table {
     void (*eight)(int64_t n, const void *const row[], double *high, double *low);
@@ -76,12 +58,10 @@ void wf_panel_give(void *panel);
 
 typedef wf_gemm_table wf_gemm_tables[WF_DTYPES]; /* by dtype, where it is one of floats */
 typedef wf_sum_table wf_sum_tables[WF_DTYPES];
-extern const wf_vmath_table WF_ISA_EACH(wf_vmath_kernels);
 extern const wf_gemm_tables WF_ISA_EACH(wf_gemm_kernels);
 extern const wf_sum_tables WF_ISA_EACH(wf_sum_kernels);
 
 /* Those of the dispatch level. */
-const wf_vmath_table *wf_vmath_kernels(void);
 const wf_gemm_table *wf_gemm_kernels(wf_dtype dtype);
 const wf_sum_table *wf_sum_kernels(wf_dtype dtype);
 

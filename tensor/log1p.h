@@ -7,21 +7,12 @@
 
 WF_BEGIN
 
-/* y[i] = f(x[i]) for i < n; x and y may be the same. log1p is log(1 + x), expm1 is e^x - 1,
- * softplus is log(1 + e^x). f32 within 2 ulp of the exact value, f64 within 4. Results below the
- * smallest normal number are zero. */
-WF_API void wf_log1p_f32(int64_t n, const float *x, float *y);
-WF_API void wf_log1p_f64(int64_t n, const double *x, double *y);
-WF_API void wf_expm1_f32(int64_t n, const float *x, float *y);
-WF_API void wf_expm1_f64(int64_t n, const double *x, double *y);
-WF_API void wf_softplus_f32(int64_t n, const float *x, float *y);
-WF_API void wf_softplus_f64(int64_t n, const double *x, double *y);
-
-/* The inline functions: as those of tensor/vmath.h. The sign of a zero stays. */
+/* log1p is log(1 + x), expm1 is e^x - 1, softplus is log(1 + e^x); bounds and names as in
+ * tensor/vmath.h. The sign of a zero stays. */
 
 /* As wf_logf_inline of u = 1 + x, where c is what the rounding of u lost. Where no power of two is
  * taken out (n = 0), f is x itself, and nothing was lost. */
-static inline float wf_log1pf_inline(float x)
+WF_INLINE float wf_log1pf_with(bool fused, float x)
 {
     float w = 1.0f + x, c = (x < 1.0f ? x - (w - 1.0f) : 1.0f - (w - x)) / w;
     uint32_t u = wf_bitsf(w) - 0x3f3504f3u;
@@ -39,7 +30,7 @@ static inline float wf_log1pf_inline(float x)
     return x >= -1.0f ? v : __builtin_nanf("");
 }
 
-static inline double wf_log1p_inline(double x)
+WF_INLINE double wf_log1p_with(bool fused, double x)
 {
     double w = 1.0 + x, c = (x < 1.0 ? x - (w - 1.0) : 1.0 - (w - x)) / w;
     uint64_t u = wf_bits(w) + (((uint64_t)0x3ff << 52) - 0x3fe6a09e667f3bcdu);
@@ -60,36 +51,38 @@ static inline double wf_log1p_inline(double x)
 
 /* e^x - 1 = (2^n - 1) + 2^n p with p = e^r - 1, all scaled by 2^-64 (2^-512) until the end, as in
  * wf_expf_inline; where n is 0 it is p alone. */
-static inline float wf_expm1f_inline(float x)
+WF_INLINE float wf_expm1f_with(bool fused, float x)
 {
     float r, a = x;
     a = a > 89.0f ? 89.0f : a;
     a = a < -20.0f ? -20.0f : a;
-    float s = wf_exp_reducef(a, 63.0f, &r), p = WF_FMAF(wf_exp_tailf(r) * r, r, r);
+    float s = wf_exp_reducef(fused, a, 63.0f, &r), p = WF_FMAF(wf_exp_tailf(fused, r) * r, r, r);
     float large = WF_FMAF(s, p, s - 0x1p-64f) * 0x1p64f;
     return __builtin_copysignf(__builtin_fabsf(a) < 0.34f ? p : large, x);
 }
 
-static inline double wf_expm1_inline(double x)
+WF_INLINE double wf_expm1_with(bool fused, double x)
 {
     double r, a = x;
     a = a > 710.0 ? 710.0 : a;
     a = a < -40.0 ? -40.0 : a;
-    double s = wf_exp_reduce(a, 511.0, &r), p = WF_FMA(wf_exp_tail(r) * r, r, r);
+    double s = wf_exp_reduce(fused, a, 511.0, &r), p = WF_FMA(wf_exp_tail(fused, r) * r, r, r);
     double large = WF_FMA(s, p, s - 0x1p-512) * 0x1p512;
     return __builtin_copysign(__builtin_fabs(a) < 0.34 ? p : large, x);
 }
 
 /* max(x, 0) + log1p(e^-|x|): nothing overflows and nothing cancels. */
-static inline float wf_softplusf_inline(float x)
+WF_INLINE float wf_softplusf_with(bool fused, float x)
 {
-    return (x < 0.0f ? 0.0f : x) + wf_log1pf_inline(wf_expf_inline(-__builtin_fabsf(x)));
+    return (x < 0.0f ? 0.0f : x) + wf_log1pf_with(fused, wf_expf_with(fused, -__builtin_fabsf(x)));
 }
 
-static inline double wf_softplus_inline(double x)
+WF_INLINE double wf_softplus_with(bool fused, double x)
 {
-    return (x < 0.0 ? 0.0 : x) + wf_log1p_inline(wf_exp_inline(-__builtin_fabs(x)));
+    return (x < 0.0 ? 0.0 : x) + wf_log1p_with(fused, wf_exp_with(fused, -__builtin_fabs(x)));
 }
+
+WF_VMATH(log1p) WF_VMATH(expm1) WF_VMATH(softplus)
 
 WF_END
 

@@ -147,8 +147,6 @@ static uint64_t tensors(void)
             hash = mix(hash, &to, sizeof to);
         }
     }
-    wf_exp_f64(4, f64 + 4, to.f64);
-    hash = mix(hash, &to, sizeof to / 2);
     float c[4] = { 1, 2, 3, 4 };
     wf_gemm(1, 0.1, wf_matrix_of(WF_F32, f32, 2, 2), wf_matrix_of(WF_F32, f32, 2, 2), 0.3,
             wf_matrix_of(WF_F32, c, 2, 2));

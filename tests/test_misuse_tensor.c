@@ -514,36 +514,6 @@ TEST(long_products_without_a_size_do_nothing)
     QUIET(c[0] == 24 && c[1] == 32 && c[2] == 55 && c[3] == 72 && work[0] == 0);
 }
 
-TEST(functions_of_arrays_of_no_length_do_nothing)
-{
-    void (*const single[])(int64_t, const float *,
-                           float *) = { wf_exp_f32,   wf_tanh_f32,  wf_sigmoid_f32, wf_log_f32,
-                                        wf_log1p_f32, wf_expm1_f32, wf_softplus_f32 };
-    void (*const twice[])(int64_t, const double *,
-                          double *) = { wf_exp_f64,   wf_tanh_f64,  wf_sigmoid_f64, wf_log_f64,
-                                        wf_log1p_f64, wf_expm1_f64, wf_softplus_f64 };
-    for (int i = 0; i < 7; i++) {
-        float f[2] = { 0.5f, 0.5f };
-        double d[2] = { 0.5, 0.5 };
-        single[i](0, NULL, NULL);
-        single[i](2, NULL, f);
-        single[i](2, f, NULL);
-        single[i](-2, f, f);
-        twice[i](0, NULL, NULL);
-        twice[i](2, NULL, d);
-        twice[i](2, d, NULL);
-        twice[i](INT64_MIN, d, d);
-        QUIET(f[0] == 0.5f && f[1] == 0.5f && d[0] == 0.5 && d[1] == 0.5);
-    }
-    for (int i = 0; i < 7; i++) {
-        float f[1] = { NAN };
-        double d[1] = { (double)NAN };
-        single[i](1, f, f);
-        twice[i](1, d, d);
-        QUIET(isnan(f[0]) && isnan(d[0]));
-    }
-}
-
 TEST(random_numbers_of_any_key_are_numbers)
 {
     uint32_t out[4];
