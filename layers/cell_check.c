@@ -1,5 +1,6 @@
 /* Proves a cell: its derivatives against differences, and that the laws of recurrent layers hold
- * for it, through nothing but public functions, as a stranger's plugin would. */
+ * for it, on tapes and vars as a stranger's plugin would; only a cell's row is read by what
+ * layers/private.h has. */
 #include "autograd/ops.h"
 #include "autograd/views.h"
 #include "layers/cell_run_private.h"
