@@ -3,13 +3,14 @@
  * assignment for addition (backward), zero, one of the largest elements x(1 + 1e-5), NaN as 0, and
  * infinity as a number. Prints
  * caught/planted and returns 0 only if they are equal. `mutate NAME` takes the rows whose name
- * contains it; `mutate --check NAME` plants nothing and only checks them: 0 if they pass, 1 if
- * one does not (scripts/mutate-source uses that). */
+ * contains it. Without a name, the faults in the machinery of the fused LSTM (tests/faults.c)
+ * follow, each held against the checks of its row and of its cell. */
 #define _GNU_SOURCE
 #include "autograd/check.h"
 #include "autograd/ops.h"
 #include "layers/private.h"
 #include "tensor/runtime.h"
+#include "tests/faults.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -263,33 +264,51 @@ static void no_log(void *user, const char *text)
     (void)text;
 }
 
-/* Checks rows as they are, and says which does not pass. */
-static int check_only(const wf_op *const row[], int n)
+/* ---- the machinery ---- */
+
+/* In a process of its own, at the plainest level, whose gates are those that the faults reach. */
+static pid_t check_machinery(int fault)
 {
-    for (int i = 0; i < n; i++) {
-        wf_report r = wf_op_check(row[i], NULL);
-        if (r.ok && row[i] == wf_lstm_sequence_op()) {
-            /* Its steps walk the same plan of lengths: that is proved against sequences alone. */
-            wf_report cell = wf_cell_check(wf_cell_lstm(), NULL);
-            if (!cell.ok) r = cell;
-        }
-        printf("%s\n", r.text);
-        if (!r.ok) return 1;
+    pid_t child = fork();
+    if (child != 0) return child;
+    setenv("WEFT_ISA", "c", 1);
+    machinery_fault = (enum machinery_fault)fault;
+    wf_report r = wf_op_check(wf_lstm_sequence_op(), NULL);
+    /* Its steps walk the same plan of lengths: that is proved against sequences alone. */
+    if (r.ok) r = wf_cell_check(wf_cell_lstm(), NULL);
+    _exit(!r.ok);
+}
+
+/* Plants all, and nothing last; how many were caught, -1 when something dies or the sound row does
+ * not pass. */
+static int mutate_machinery(void)
+{
+    enum { ALL = MACHINERY_FAULTS + 1 };
+    pid_t child[ALL] = { 0 };
+    int caught = 0, ended;
+    for (int f = 0; f < ALL + WORKERS; f++) {
+        if (f < ALL && (child[f] = check_machinery(f)) < 0) return -1;
+        const int first = f - WORKERS;
+        if (first < 0) continue;
+        if (waitpid(child[first], &ended, 0) < 0 || !WIFEXITED(ended)) return -1;
+        const bool told = WEXITSTATUS(ended) != 0;
+        if (first == MACHINERY_FAULTS && told) return -1;
+        if (first == MACHINERY_FAULTS) continue;
+        printf("%-60s %s\n", machinery_faults[first], told ? "caught" : "MISSED");
+        caught += told;
     }
-    return n ? 0 : 2;
+    return caught;
 }
 
 int main(int argc, char **argv)
 {
     const wf_op *row[ROWS];
-    bool check = argc > 2 && !strcmp(argv[1], "--check");
-    int n = list_rows(row, argc > 1 ? argv[argc - 1] : ""), total = 0, caught = 0, status = 0;
+    int n = list_rows(row, argc > 1 ? argv[1] : ""), total = 0, caught = 0, status = 0;
     board *b = mmap(NULL, sizeof *b, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (b == MAP_FAILED || !wf_runtime_set(&(wf_runtime){ .log = no_log, .threads = 3 }, NULL)) {
         fprintf(stderr, "mutate: no memory\n");
         return 2;
     }
-    if (check) return check_only(row, n);
     for (int w = 0; w < WORKERS; w++) {
         pid_t child = fork();
         if (child < 0) {
@@ -312,6 +331,10 @@ int main(int argc, char **argv)
         caught += r->caught;
         if (r->failed || !r->name[0]) status = 1;
     }
+    const int machinery = argc > 1 ? 0 : mutate_machinery();
+    if (machinery < 0) printf("the fused LSTM fails with nothing planted, or a process died\n");
+    total += argc > 1 ? 0 : MACHINERY_FAULTS;
+    caught += machinery;
     printf("caught/planted: %d/%d\n", caught, total);
     return status || caught != total || total == 0;
 }
