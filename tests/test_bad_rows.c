@@ -176,6 +176,8 @@ TEST(a_rule_that_cannot_be_run_is_refused_with_one_sentence)
         { { .update = update }, wants },
         { { .name = "mine", .update = update, .states = 1 },
           "mine: state 0 needs a name, without '.', that is not 'step'" },
+        { { .name = "mine", .update = update, .states = 1, .state_names = { "step" } },
+          "mine: state 0 needs a name, without '.', that is not 'step'" },
         { { .name = "mine", .update = update, .states = 2, .state_names = { "m", "m" } },
           "mine: states 0 and 1 are both named 'm'" },
         { { .name = "mine", .update = update, .options_size = SIZE_MAX },

@@ -5,7 +5,7 @@
 #include "autograd/private.h"
 #include "autograd/views.h"
 #include "tensor/runtime.h"
-#include "tests/harness.h"
+#include "tests/tape.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -24,38 +24,30 @@ static int __asan_address_is_poisoned(const volatile void *at)
 }
 #endif
 
-static wf_tape *t, *other;
-static wf_module *m;
-static wf_var *w; /* a parameter (3): 1, 2, 3 */
+static wf_tape *other;
 
-static void set_up_with(wf_tape_options options)
+/* A new tape and parameter, and nothing said so far. */
+static void begin_with(wf_tape_options options)
 {
-    t = wf_tape_new(&options);
-    other = wf_tape_new(NULL);
-    m = wf_module_new("net", &(wf_module_options){ .dtype = WF_F64 });
-    w = wf_param_new(m, "w", WF_SHAPE(3), (wf_init){ .kind = WF_INIT_ZERO });
-    for (int i = 0; i < 3; i++) ((double *)wf_param_value(w)->data)[i] = i + 1;
-    wf_param_changed(w);
+    set_up_with(options);
     log_kept.times = 0;
 }
 
-static void set_up(void)
+static void begin(void)
 {
-    set_up_with((wf_tape_options){ .mode = WF_TRAIN });
+    begin_with((wf_tape_options){ .mode = WF_TRAIN });
 }
 
-static void tear_down(void)
+static void two_tapes(void)
 {
-    wf_tape_free(t);
+    other = wf_tape_new(NULL);
+    begin();
+}
+
+static void no_tapes(void)
+{
     wf_tape_free(other);
-    wf_module_free(m);
-}
-
-static wf_var *numbers(int64_t n)
-{
-    double x[16];
-    for (int i = 0; i < 16; i++) x[i] = 0.5 * i - 1;
-    return wf_leaf(t, WF_F64, WF_SHAPE(n), x);
+    tear_down();
 }
 
 static void says(const char *text)
@@ -73,13 +65,11 @@ TEST(a_var_made_after_a_mark_is_refused_once_the_tape_was_rewound_to_it)
         harness_skip("there its memory is poisoned, and its use ends the program");
         return;
     }
-    set_up();
     wf_mark mark = wf_tape_mark(t);
-    wf_var *h = wf_mul_scalar(t, w, 5);
+    wf_var *h = wf_mul_scalar(t, weight, 5);
     ck_assert(wf_tape_rewind(t, mark, 0, NULL));
-    ck_assert_ptr_null(wf_mul(t, h, w));
+    ck_assert_ptr_null(wf_mul(t, h, weight));
     says("mul: input 0 was made after a mark that the tape was rewound to");
-    tear_down();
 }
 
 /* Whoever marks, rewinds and marks again leaves gaps among what is good: every var of before is
@@ -90,7 +80,7 @@ TEST(of_many_marks_and_rewinds_each_var_knows_whether_it_is_good)
         harness_skip("there stale memory is poisoned, and must not even be asked");
         return;
     }
-    set_up_with((wf_tape_options){ .mode = WF_INFER });
+    begin_with((wf_tape_options){ .mode = WF_INFER });
     enum { N = 40 };
     wf_var *good[2 * N], *stale[N];
     for (int i = 0; i < N; i++) {
@@ -115,22 +105,19 @@ TEST(of_many_marks_and_rewinds_each_var_knows_whether_it_is_good)
         for (int k = 0; k < 2 * N; k++) now_another |= good[k] == stale[i];
         ck_assert(now_another || !epoch_good(t, stale[i]->epoch) || stale[i]->tape != t);
     }
-    tear_down();
 }
 
 TEST(a_mark_can_be_returned_to_again_and_what_was_before_it_stays_good)
 {
-    set_up();
     wf_var *x = numbers(3), *y = wf_square(t, x), *g;
     wf_mark mark = wf_tape_mark(t);
     for (int i = 0; i < 5; i++) {
-        wf_var *z = wf_sum(t, wf_mul(t, y, w), NULL);
+        wf_var *z = wf_sum(t, wf_mul(t, y, weight), NULL);
         ck_assert(wf_grad(t, 1, &z, NULL, 1, &x, &g, NULL));
         for (int k = 0; k < 3; k++) ck_assert(wf_at(g, k) == 2 * wf_at(x, k) * (k + 1));
         ck_assert(wf_tape_rewind(t, mark, 0, NULL));
     }
-    ck_assert(wf_backward(t, wf_sum(t, wf_mul(t, y, w), NULL)));
-    tear_down();
+    ck_assert(wf_backward(t, wf_sum(t, wf_mul(t, y, weight), NULL)));
 }
 
 /* The first steps grow the arena; what was used then is still memory, and refused. */
@@ -141,13 +128,12 @@ TEST(a_var_of_an_earlier_step_is_refused_however_much_memory_that_step_took)
         return;
     }
     for (int big = 0; big < 2; big++) {
-        set_up();
+        begin();
         for (int i = 0; i < 3; i++) wf_zeros(t, WF_F64, WF_SHAPE(big ? 3000000 : 3000));
-        wf_var *h = wf_mul_scalar(t, w, 5);
+        wf_var *h = wf_mul_scalar(t, weight, 5);
         wf_tape_reset(t);
-        ck_assert_ptr_null(wf_mul(t, h, w));
+        ck_assert_ptr_null(wf_mul(t, h, weight));
         says("mul: input 0 was made before the tape was reset");
-        tear_down();
     }
 }
 
@@ -158,7 +144,7 @@ TEST(under_the_sanitizer_a_place_rests_before_it_is_handed_out_again)
         harness_skip("there is no sanitizer in this build");
         return;
     }
-    set_up_with((wf_tape_options){ .mode = WF_INFER });
+    begin_with((wf_tape_options){ .mode = WF_INFER });
     wf_var *h = numbers(3);
     for (int step = 0; step < 3; step++) {
         wf_tape_reset(t);
@@ -176,7 +162,6 @@ TEST(under_the_sanitizer_a_place_rests_before_it_is_handed_out_again)
         for (int i = 0; i < 50; i++) numbers(3);
         ck_assert(__asan_address_is_poisoned(h) && __asan_address_is_poisoned(data));
     }
-    tear_down();
 }
 
 /* ---- what the functions of a row hand back ---- */
@@ -286,7 +271,7 @@ TEST_EACH(what_a_reference_and_a_gradient_hand_back_is_judged_before_it_is_used,
     if (SANITIZED && (answers[_i].kind == STALE || answers[_i].kind == RESETS)) return;
     for (int by = 0; by < 2; by++)
         for (int used = 0; used < 2; used++) {
-            set_up();
+            begin();
             wf_op op = doubles();
             if (by == 0)
                 op.reference = reference_double;
@@ -312,17 +297,14 @@ TEST_EACH(what_a_reference_and_a_gradient_hand_back_is_judged_before_it_is_used,
                 for (int i = 0; i < 3; i++) ck_assert(wf_at(g, i) == 0);
             }
             wf_tape_reset(t);
-            ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
-            tear_down();
+            ck_assert(wf_backward(t, wf_sum(t, weight, NULL)));
         }
 }
 
 TEST(a_var_of_ids_is_not_bound_to_a_parameter)
 {
-    set_up();
-    ck_assert(!wf_tape_bind(t, w, wf_zeros(t, WF_I32, WF_SHAPE(3))));
+    ck_assert(!wf_tape_bind(t, weight, wf_zeros(t, WF_I32, WF_SHAPE(3))));
     says("bind: 'w' is f64 (3); the var is i32 (3)");
-    tear_down();
 }
 
 /* ---- lists that are one ---- */
@@ -331,7 +313,7 @@ TEST(the_list_of_gradients_may_be_any_of_the_lists_given)
 {
     for (int graph = 0; graph < 2; graph++)
         for (int which = 0; which < 3; which++) {
-            set_up();
+            begin();
             wf_var *x = numbers(3), *y = wf_square(t, x), *c = numbers(3);
             wf_var *out[1] = { y }, *with[1] = { c }, *wrt[1] = { x };
             wf_var **grad = which == 0 ? wrt : which == 1 ? out : with;
@@ -339,13 +321,11 @@ TEST(the_list_of_gradients_may_be_any_of_the_lists_given)
                               &(wf_grad_options){ .create_graph = graph }));
             for (int i = 0; i < 3; i++)
                 ck_assert(wf_at(grad[0], i) == 2 * wf_at(x, i) * wf_at(c, i));
-            tear_down();
         }
 }
 
 TEST(an_op_may_write_its_outputs_over_the_list_of_its_inputs)
 {
-    set_up();
     wf_op op = doubles();
     wf_var *both[2] = { numbers(3), NULL };
     ck_assert(wf_apply(t, &op, 1, both, NULL, both));
@@ -353,7 +333,6 @@ TEST(an_op_may_write_its_outputs_over_the_list_of_its_inputs)
     wf_var *whole[3] = { numbers(12) };
     ck_assert(wf_split(t, whole[0], 0, 3, whole));
     ck_assert(wf_at(whole[2], 0) == 3);
-    tear_down();
 }
 
 /* ---- what a tape says when memory ends ---- */
@@ -366,15 +345,13 @@ static void exhaust(bool all)
 
 TEST(a_tape_that_is_never_reset_hints_at_it_when_memory_ends)
 {
-    set_up();
-    for (int i = 0; i < 3; i++) ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
+    for (int i = 0; i < 3; i++) ck_assert(wf_backward(t, wf_sum(t, weight, NULL)));
     exhaust(true);
     ck_assert_ptr_null(wf_zeros(t, WF_F64, WF_SHAPE(1 << 20)));
     exhaust(false);
     says("zeros: out of memory for 8388608 bytes\n"
          "  hint: since the last wf_tape_reset there were 3 backward passes");
-    tear_down();
-    set_up_with((wf_tape_options){ .mode = WF_INFER });
+    begin_with((wf_tape_options){ .mode = WF_INFER });
     for (int i = 0; i < 3; i++) wf_zeros(t, WF_F64, WF_SHAPE(1 << 17));
     exhaust(true);
     ck_assert_ptr_null(wf_zeros(t, WF_F64, WF_SHAPE(1 << 20)));
@@ -391,7 +368,6 @@ TEST(a_tape_that_is_never_reset_hints_at_it_when_memory_ends)
     ck_assert_ptr_null(wf_zeros(t, WF_F64, WF_SHAPE(1 << 25)));
     exhaust(false);
     ck_assert_str_eq(wf_tape_error(t), "zeros: out of memory for 268435456 bytes");
-    tear_down();
 }
 
 /* ---- functions of the user's that use the tape that calls them ---- */
@@ -411,17 +387,15 @@ static void register_another(void *context)
 
 TEST(a_hook_may_register_another_which_waits_for_the_next_commit)
 {
-    set_up();
     static int ten = 10;
     ran = 0;
     for (int i = 0; i < 64; i++) ck_assert(wf_tape_on_commit(t, register_another, &ten));
-    ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
+    ck_assert(wf_backward(t, wf_sum(t, weight, NULL)));
     ck_assert_int_eq(ran, 64);
-    ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
+    ck_assert(wf_backward(t, wf_sum(t, weight, NULL)));
     ck_assert_int_eq(ran, 64 + 640);
-    ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
+    ck_assert(wf_backward(t, wf_sum(t, weight, NULL)));
     ck_assert_int_eq(ran, 64 + 640);
-    tear_down();
 }
 
 static void reset_it(void *context)
@@ -432,18 +406,16 @@ static void reset_it(void *context)
 
 TEST(a_hook_that_resets_the_tape_is_the_last_to_run)
 {
-    set_up();
     static int one = 1;
     ran = 0;
     ck_assert(wf_tape_on_commit(t, count, &one) && wf_tape_on_commit(t, reset_it, NULL));
-    ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
+    ck_assert(wf_backward(t, wf_sum(t, weight, NULL)));
     ck_assert(ran == 1 && wf_tape_ok(t) && wf_tape_nodes(t) == 0);
     ck_assert(wf_tape_on_commit(t, reset_it, NULL) && wf_tape_on_commit(t, count, &one));
-    ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
+    ck_assert(wf_backward(t, wf_sum(t, weight, NULL)));
     says("on_commit: a hook reset the tape, and 1 after it did not run");
     ck_assert_int_eq(ran, 1);
-    ck_assert(wf_tensor_at(wf_param_grad(w), 0) == 2);
-    tear_down();
+    ck_assert(wf_tensor_at(wf_param_grad(weight), 0) == 2);
 }
 
 static wf_mark before_all;
@@ -456,39 +428,35 @@ static void rewind_it(void *context)
 /* Those that wait were registered before the mark: they are still there. */
 TEST(a_hook_that_rewinds_the_tape_is_one_among_others)
 {
-    set_up();
     static int one = 1;
     bool back = false;
     ran = 0;
     ck_assert(wf_tape_on_commit(t, count, &one) && wf_tape_on_commit(t, rewind_it, &back) &&
               wf_tape_on_commit(t, count, &one));
-    wf_var *sum = wf_sum(t, w, NULL);
+    wf_var *sum = wf_sum(t, weight, NULL);
     before_all = wf_tape_mark(t);
     ck_assert_msg(wf_backward(t, wf_mul_scalar(t, sum, 2)), "%s", wf_tape_error(t));
     ck_assert(back && ran == 2 && wf_tape_ok(t));
     ck_assert_msg(wf_backward(t, sum), "%s", wf_tape_error(t));
     ck_assert_int_eq(ran, 2);
-    ck_assert(wf_tensor_at(wf_param_grad(w), 0) == 3);
-    tear_down();
+    ck_assert(wf_tensor_at(wf_param_grad(weight), 0) == 3);
 }
 
 static void sweep_again(void *context)
 {
-    *(bool *)context = wf_backward(t, wf_sum(t, w, NULL));
+    *(bool *)context = wf_backward(t, wf_sum(t, weight, NULL));
 }
 
 TEST(a_hook_that_sweeps_is_told_that_a_sweep_has_not_ended)
 {
-    set_up();
     bool swept = true;
     ck_assert(wf_tape_on_commit(t, sweep_again, &swept));
-    ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
+    ck_assert(wf_backward(t, wf_sum(t, weight, NULL)));
     ck_assert(!swept);
     says("backward: backward has not ended on this tape, and this was called from within it");
-    ck_assert(wf_tensor_at(wf_param_grad(w), 0) == 1);
+    ck_assert(wf_tensor_at(wf_param_grad(weight), 0) == 1);
     wf_tape_reset(t);
-    ck_assert(wf_backward(t, wf_sum(t, w, NULL)));
-    tear_down();
+    ck_assert(wf_backward(t, wf_sum(t, weight, NULL)));
 }
 
 /* The functions of a row, each doing something to the tape. */
@@ -499,10 +467,10 @@ static jmp_buf escape;
 
 static void act(int at)
 {
-    wf_var *g = w;
+    wf_var *g = weight;
     if (at != (int)place) return;
     switch (deed) {
-    case RECORD: wf_square(t, wf_mul(t, numbers(3), w)); break;
+    case RECORD: wf_square(t, wf_mul(t, numbers(3), weight)); break;
     case RESET: wf_tape_reset(t); break;
     case REWIND: wf_tape_rewind(t, early, 0, NULL); break;
     case FREE: wf_tape_free(t); break;
@@ -549,10 +517,10 @@ static bool act_once(bool many)
     op.backward = acting_backward;
     op.inputs = -1;
     early = wf_tape_mark(t);
-    in[0] = wf_mul_scalar(t, w, 1);
+    in[0] = wf_mul_scalar(t, weight, 1);
     for (int i = 1; i < 20; i++) in[i] = numbers(3);
     if (!wf_apply(t, &op, many ? 20 : 1, in, NULL, out)) return false;
-    loss = wf_add(t, wf_sum(t, out[0], NULL), wf_sum(t, w, NULL));
+    loss = wf_add(t, wf_sum(t, out[0], NULL), wf_sum(t, weight, NULL));
     static int one = 1;
     /* With a hook that waits, a rewind is refused for that. */
     if (deed != REWIND) wf_tape_on_commit(t, count, &one);
@@ -571,27 +539,27 @@ TEST_EACH(a_row_that_uses_the_tape_which_runs_it_does_no_harm, PLACES *DEEDS)
     place = _i % PLACES;
     deed = _i / PLACES;
     for (int many = 0; many < 2; many++) {
-        set_up();
+        begin();
         ran = 0;
         if (setjmp(escape) == 0) {
             bool ok = act_once(many);
             if (deed == RECORD) {
                 ck_assert_msg(ok, "%s", wf_tape_error(t));
-                ck_assert(wf_tensor_at(wf_param_grad(w), 1) == 3 && ran == 1);
+                ck_assert(wf_tensor_at(wf_param_grad(weight), 1) == 3 && ran == 1);
             } else if (deed == FREE) {
                 ck_assert_msg(ok && log_kept.times > 0, "%s", wf_tape_error(t));
                 ck_assert_str_eq(log_kept.text,
                                  "tape: freed from within a function that it calls; it was "
                                  "left as it is");
             } else if (deed == SWEEP && place != IN_BACKWARD) {
-                /* w is no scalar */
+                /* weight is no scalar */
                 ck_assert(!ok && ran == 0 && !wf_tape_ok(t));
             } else if (deed == SWEEP) {
                 ck_assert(!ok && ran == 0);
                 says("grad: backward has not ended on this tape, and this was called from within "
                      "it");
             } else {
-                ck_assert(!ok && deed != JUMP && !wf_param_grad(w) && ran == 0);
+                ck_assert(!ok && deed != JUMP && !wf_param_grad(weight) && ran == 0);
                 says(said[deed]);
             }
         } else {
@@ -600,13 +568,12 @@ TEST_EACH(a_row_that_uses_the_tape_which_runs_it_does_no_harm, PLACES *DEEDS)
         /* And the next step is as good as any. */
         deed = DEEDS;
         wf_tape_reset(t);
-        wf_param_clear_grad(w);
-        wf_var *y = wf_sum(t, wf_square(t, w), NULL);
+        wf_param_clear_grad(weight);
+        wf_var *y = wf_sum(t, wf_square(t, weight), NULL);
         ck_assert_msg(wf_backward(t, y), "%s", wf_tape_error(t));
-        ck_assert(wf_tensor_at(wf_param_grad(w), 2) == 6);
-        tear_down();
+        ck_assert(wf_tensor_at(wf_param_grad(weight), 2) == 6);
         deed = _i / PLACES;
     }
 }
 
-const harness_suite suite = { 0 };
+const harness_suite suite = { .before = two_tapes, .after = no_tapes };
