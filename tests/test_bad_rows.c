@@ -128,9 +128,11 @@ TEST(a_cell_whose_sizes_are_none_is_refused)
     refused_inside(&cell, "cell 'plain': size[0] of w_x is -");
     params[0].size[0] = INT64_MAX;
     refused_inside(&cell, "cell 'plain': size[0] of w_x is ");
+    params[0].size[0] = -7;
+    refused_inside(&cell, "rnn: cell 'plain': size[0] of w_x is -7; it must be 1 or more");
     cell = sound();
     states[0].width = 0;
-    refused_inside(&cell, "cell 'plain': the width of state h is 0; it must be 1 or more");
+    refused_inside(&cell, "rnn: cell 'plain': the width of state h is 0; it must be 1 or more");
     states[0].width = INT64_MIN;
     refused_inside(&cell, "cell 'plain': the width of state h is ");
 }

@@ -1,5 +1,6 @@
 /* Misuse of every public function, as the compiler lists them. What makes a var on a tape is called
- * with all values of its types in all combinations, anything else with NULL for each pointer: each
+ * with all values of its types in all combinations, what makes
+ * anything else of values alone too, and the others with NULL for each pointer: each
  * call is taken, or refused in one sentence that changes nothing. What they say is held against
  * tests/sentences.txt, word for word; of a function that stands there nowhere, what no other says is
  * reported as not reviewed. */
@@ -111,6 +112,12 @@ static const char *spelled(const call *c)
     return text;
 }
 
+/* Would the use of a stale var end the program? */
+static bool poisoned(const call *c)
+{
+    return MISUSE_POISONED && strstr(spelled(c), "stale");
+}
+
 /* ---- what a function says ---- */
 
 static char line[LINES][TEXT], kind[LINES][TEXT];
@@ -136,6 +143,8 @@ static void kind_of(const char *text, char *out)
             if (!strncmp(c, door[i].says, strlen(door[i].says))) n = strlen(door[i].says);
         if (!word && strchr("fi", *c) && isdigit((unsigned char)c[1])) n = 3;
         if (!word && !input && isdigit((unsigned char)*c)) n = strspn(c, "0123456789.e+");
+        if (*c == '\'' && c > text && c[-1] == ' ' && strchr(c + 1, '\''))
+            n = (size_t)(strchr(c + 1, '\'') - c) + 1; /* a name */
         if (!word && (!strncmp(c, "nan", 3) || !strncmp(c, "inf", 3))) n = 3;
         depth += n == 0 && *c == '(';
         if (n > 0)
@@ -173,9 +182,14 @@ static void note(const call *c, const char *outcome)
  * writes is put behind the op's name. */
 static void is_well_said(const call *c, const char *text)
 {
-    HOLDS(misuse_well_said(text) || !strncmp(text, "name", 4) ||
-              !strcmp(c->function->name, "wf_refuse"),
-          "%s%s: badly said: %s", c->function->name, spelled(c), text);
+    bool own = !strcmp(c->function->name, "wf_refuse");
+    for (int i = 0; i < c->function->n; i++) {
+        const char *word = given(c, i)->is.pointer;
+        if (word && !strcmp(c->function->type[i], "const char *"))
+            own |= !strncmp(text, word, strlen(word));
+    }
+    HOLDS(own || misuse_well_said(text), "%s%s: badly said: %s", c->function->name, spelled(c),
+          text);
 }
 
 /* ---- what makes a var on a tape: everything in every combination ---- */
@@ -252,7 +266,7 @@ static void combination(call *c, int64_t number, int *sweeps)
     renew(c);
     for (int i = c->function->n - 1; i > 0; number /= c->of[i--].n)
         c->at[i] = (int)(number % c->of[i].n);
-    if (MISUSE_POISONED && strstr(spelled(c), "stale")) return; /* its use ends the program */
+    if (poisoned(c)) return;
     run(c);
     wf_var *y = c->result.var;
     char text[TEXT];
@@ -277,7 +291,6 @@ static void in_every_combination(call *c)
 {
     int64_t count = 1;
     int sweeps = 0;
-    renew(c);
     for (int i = 1; i < c->function->n; i++) count *= c->of[i].n;
     int64_t step = count / TRIED | 1; /* odd: it meets values of all lists */
     for (int64_t k = 0; k < count; k += step) {
@@ -319,7 +332,7 @@ static void result_text(const call *c, char *text, size_t bytes)
     else if (!strcmp(type, "const char *") && c->result.pointer)
         snprintf(text, bytes, "\"%s\"", (const char *)c->result.pointer);
     else if (!strcmp(type, "wf_report"))
-        snprintf(text, bytes, "%s", c->result.report.text);
+        snprintf(text, bytes, "%s", c->result.report.ok ? "" : c->result.report.text);
     else if (points(type) && c->result.pointer)
         snprintf(text, bytes, "something");
     else if (!strcmp(type, "_Bool") && c->result.yes)
@@ -350,20 +363,21 @@ static bool fills_an_error(const public_function *f)
     return fills && strncmp(f->name, "wf_error_", 9) && strcmp(f->name, "wf_refuse");
 }
 
-/* The pointers whose bits are set are NULL. */
-static void with_null(call *c, unsigned which)
+/* The call with what c->at names: what comes of it is nothing at all, or noted; where a tree or an
+ * error could tell why nothing was made, it does. */
+static void attempt(call *c)
 {
     char text[TEXT], result[TEXT], outcome[2 * TEXT];
+    bool tells = false, fills = false;
     wf_bundle_free(made.bundle);
     made.bundle = wf_bundle_new();
     misuse_new_tree();
     renew(c);
-    int pointer = 0;
-    bool fills = false;
+    if (poisoned(c)) return;
     for (int i = 0; i < c->function->n; i++) {
-        bool is = points(c->function->type[i]), none = is && which >> pointer++ & 1;
-        c->at[i] = none ? c->of[i].n - 1 : 0;
-        fills |= !none && !strcmp(c->function->type[i], "wf_error *");
+        if (!given(c, i)->is.pointer) continue;
+        fills |= !strcmp(c->function->type[i], "wf_error *");
+        tells |= !strcmp(c->function->type[i], "wf_module *");
     }
     if (fills && fills_an_error(c->function)) misuse_older_failure();
     run(c);
@@ -371,20 +385,57 @@ static void with_null(call *c, unsigned which)
           c->function->name, spelled(c));
     said(text, sizeof text);
     if (*text) is_well_said(c, text);
+    HOLDS(*text || c->result.pointer || !points(c->function->result) || !(fills || tells),
+          "%s%s: nothing was made, and nobody was told", c->function->name, spelled(c));
     result_text(c, result, sizeof result);
     snprintf(outcome, sizeof outcome, "%s%s%s", result, *result && *text ? ", " : "", text);
-    if (*outcome) note(c, outcome);
+    if (*text || (*outcome && strstr(spelled(c), "NULL"))) note(c, outcome);
     free_result(c);
     HOLDS(misuse_hash() == now.hash, "%s%s changed something", c->function->name, spelled(c));
 }
 
+/* The good values, but each set of pointers NULL in turn. */
 static void with_every_null(call *c)
 {
     int pointers = 0;
     for (int i = 0; i < c->function->n; i++) pointers += points(c->function->type[i]);
-    int was = misuse_hush();
-    for (unsigned which = 1; which < 1u << pointers; which++) with_null(c, which);
-    misuse_speak(was);
+    for (unsigned which = 1; which < 1u << pointers; which++) {
+        int pointer = 0;
+        for (int i = 0; i < c->function->n; i++) {
+            bool none = points(c->function->type[i]) && which >> pointer++ & 1;
+            c->at[i] = none ? c->of[i].n - 1 : 0;
+        }
+        attempt(c);
+    }
+}
+
+/* ---- what makes anything else out of values alone: these in every combination, too ---- */
+
+/* Memory of the caller's, and how long it is, are none of its parameters. */
+static bool makes(const call *c)
+{
+    bool text = false, number = false, pointer = false, memory = false;
+    for (int i = 0; i < c->function->n; i++) {
+        const char *type = c->function->type[i];
+        text |= !strcmp(type, "const char *");
+        number |= !strcmp(type, "int") || !strcmp(type, "int64_t");
+        pointer |= points(type);
+        memory |= c->of[i].at[0].is.pointer == made.memory || strstr(type, "**") ||
+                  strstr(type, "*const *");
+    }
+    return pointer && !memory && !(text && number) && points(c->function->result);
+}
+
+static void made_in_every_combination(call *c)
+{
+    int64_t count = 1;
+    for (int i = 0; i < c->function->n; i++) count *= c->of[i].n;
+    for (int64_t k = 0; k < count; k++) {
+        int64_t number = k;
+        for (int i = c->function->n - 1; i >= 0; number /= c->of[i--].n)
+            c->at[i] = (int)(number % c->of[i].n);
+        attempt(c);
+    }
 }
 
 /* ---- what was reviewed ---- */
@@ -468,10 +519,15 @@ TEST_EACH(what_a_public_function_cannot_take_it_takes_quietly_or_refuses_in_one_
     c.function = &functions[_i];
     lines = 0;
     made_up();
+    renew(&c);
+    int was = misuse_hush();
     if (!strcmp(c.function->result, "wf_var *") && !strcmp(c.function->type[0], "wf_tape *"))
         in_every_combination(&c);
+    else if (makes(&c))
+        made_in_every_combination(&c);
     else
         with_every_null(&c);
+    misuse_speak(was);
     HOLDS(misuse_hash() == now.hash, "%s changed something", c.function->name);
     hold_against_what_was_reviewed(c.function->name);
     made_down();

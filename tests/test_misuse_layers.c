@@ -25,24 +25,18 @@ TEST(modules_that_cannot_be_made_fail_their_tree)
     wf_module *nameless = wf_module_new(NULL, NULL), *odd = NULL;
     QUIET(nameless && wf_module_ok(nameless, NULL) && *wf_module_name(nameless));
     wf_module_free(nameless);
-    odd = wf_module_new("odd", &(wf_module_options){ .dtype = WF_I32 });
-    memset(&e, 0, sizeof e);
-    QUIET(!wf_module_ok(odd, &e) && !wf_module_child(odd, "x"));
-    ck_assert_str_eq(e.text, "module 'odd': .dtype is i32; parameters are f32 or f64");
-    wf_module_free(odd);
     odd = wf_module_new("odd", &(wf_module_options){ .dtype = (wf_dtype)42 });
-    QUIET(!wf_module_ok(odd, NULL) &&
+    QUIET(!wf_module_ok(odd, NULL) && !wf_module_child(odd, "x") &&
           !wf_linear_new(odd, "x", &(wf_linear_options){ .input = 1, .output = 1 }));
     wf_module_free(odd);
-    const char *wanted = "a name without '.', spaces or control characters is needed";
-    char says[200];
-    const char *const bad[] = { "a.b", "", "a b", "a\nb" };
-    for (int i = 0; i < 4; i++) {
-        snprintf(says, sizeof says, "module '%s': %s", i == 3 ? "a?b" : bad[i], wanted);
-        TREE_REFUSES(wf_module_child(now.tree, bad[i]), says);
-    }
-    snprintf(says, sizeof says, "module '': %s", wanted);
-    TREE_REFUSES(wf_module_child(now.tree, NULL), says);
+    odd = wf_module_new("odd", &(wf_module_options){ .dtype = WF_I32 });
+    ERROR_SAYS(wf_module_ok(odd, &now.error),
+               "module 'odd': .dtype is i32; parameters are f32 or f64");
+    wf_module_free(odd);
+    TREE_REFUSES(wf_module_child(now.tree, ""),
+                 "module '': a name without '.', spaces or control characters is needed");
+    TREE_REFUSES(wf_module_child(now.tree, "a\nb"),
+                 "module 'a?b': a name without '.', spaces or control characters is needed");
     QUIET(wf_module_child(now.tree, "twin") != NULL);
     TREE_REFUSES(wf_module_child(now.tree, "twin"),
                  "module 'twin': there is one of this name in 'tree' already");
@@ -69,21 +63,8 @@ static wf_var *param(const char *name, wf_shape shape, wf_init init)
 TEST(parameters_that_cannot_be_made_fail_their_tree)
 {
     const wf_init zero = { .kind = WF_INIT_ZERO };
-    TREE_REFUSES(param(NULL, WF_SHAPE(2), zero),
-                 "parameter '': a name without '.', spaces or control characters is needed");
-    TREE_REFUSES(param("a.b", WF_SHAPE(2), zero), NULL);
     QUIET(param("w", WF_SHAPE(2), zero) != NULL);
     TREE_REFUSES(param("w", WF_SHAPE(2), zero), "parameter 'w': there is one already");
-    TREE_REFUSES(param("w", shape_of_rank(9), zero),
-                 "parameter 'w': shape: rank is 9; expected 0 to 8");
-    TREE_REFUSES(param("w", WF_SHAPE(2, -3), zero),
-                 "parameter 'w': shape: size of axis 1 is -3 in (2, -3); expected 0 or more");
-    TREE_REFUSES(param("w", WF_SHAPE(INT64_MAX, 2), zero), NULL);
-    TREE_REFUSES(param("w", WF_SHAPE(INT64_C(1) << 40), zero),
-                 "parameter 'w': out of memory for 8796093022208 bytes");
-    TREE_REFUSES(param("w", WF_SHAPE(2), (wf_init){ .kind = (wf_init_kind)99 }),
-                 "parameter 'w': there is no kind 99 of initial values");
-    TREE_REFUSES(param("w", WF_SHAPE(2), (wf_init){ .kind = (wf_init_kind)-1 }), NULL);
     /* Every kind takes a scalar, nothing, and blocks that do not divide the rows. */
     for (int kind = WF_INIT_ZERO; kind <= WF_INIT_IDENTITY; kind++) {
         wf_init init = { .kind = (wf_init_kind)kind, .a = 1, .b = 2, .rows = kind % 2 ? -4 : 2 };
@@ -131,40 +112,9 @@ static wf_linear *linear(wf_linear_options o)
     return wf_linear_new(now.tree, "layer", &o);
 }
 
-static wf_embedding *embedding(int64_t input, int64_t output)
-{
-    return wf_embedding_new(now.tree, "layer",
-                            &(wf_embedding_options){ .input = input, .output = output });
-}
-
-static wf_dropout_layer *dropout(double p)
-{
-    return wf_dropout_new(now.tree, "layer", &(wf_dropout_options){ .p = p });
-}
-
 TEST(layers_of_sizes_that_cannot_be_fail_their_tree)
 {
     const wf_linear_options good = { .input = 2, .output = 3 };
-    TREE_REFUSES(wf_linear_new(now.tree, "layer", NULL),
-                 "linear 'layer': .input is 0; it must be 1 or more");
-    TREE_REFUSES(wf_linear_new(now.tree, NULL, &good), NULL);
-    TREE_REFUSES(linear((wf_linear_options){ .input = -2, .output = 3 }),
-                 "linear 'layer': .input is -2; it must be 1 or more");
-    TREE_REFUSES(linear((wf_linear_options){ .input = 2 }),
-                 "linear 'layer': .output is 0; it must be 1 or more");
-    TREE_REFUSES(linear((wf_linear_options){ .input = INT64_MAX, .output = INT64_MAX }), NULL);
-    TREE_REFUSES(linear((wf_linear_options){ .input = 1 << 20, .output = 1 << 20 }),
-                 "parameter 'weight': out of memory for 8796093022208 bytes");
-    TREE_REFUSES(
-        linear((wf_linear_options){ .input = 2, .output = 3, .init.kind = (wf_init_kind)77 }),
-        NULL);
-    TREE_REFUSES(embedding(0, 3), "embedding 'layer': .input is 0; it must be 1 or more");
-    TREE_REFUSES(embedding(3, -1), "embedding 'layer': .output is -1; it must be 1 or more");
-    TREE_REFUSES(embedding(INT64_MAX, 2), NULL);
-    TREE_REFUSES(wf_embedding_new(now.tree, "layer", NULL), NULL);
-    TREE_REFUSES(dropout(1), "dropout 'layer': .p is 1; it must be 0 or more and below 1");
-    TREE_REFUSES(dropout(-0.5), "dropout 'layer': .p is -0.5; it must be 0 or more and below 1");
-    TREE_REFUSES(dropout((double)NAN), NULL);
     QUIET(wf_dropout_new(now.tree, "idle", NULL) != NULL);
     /* One of the same name; and nothing is made in a tree that has failed. */
     QUIET(linear(good) != NULL);
@@ -172,9 +122,9 @@ TEST(layers_of_sizes_that_cannot_be_fail_their_tree)
     wf_module_fail(now.tree, "test: failed on purpose");
     TREE_REFUSES(linear(good), "test: failed on purpose");
     wf_module_fail(now.tree, "test: failed on purpose");
-    TREE_REFUSES(embedding(2, 2), "test: failed on purpose");
+    TREE_REFUSES(wf_embedding_new(now.tree, "layer", NULL), "test: failed on purpose");
     wf_module_fail(now.tree, "test: failed on purpose");
-    TREE_REFUSES(dropout(0.5), "test: failed on purpose");
+    TREE_REFUSES(wf_dropout_new(now.tree, "layer", NULL), "test: failed on purpose");
 }
 
 TEST(layers_take_what_is_empty_or_deep)
@@ -228,7 +178,6 @@ static wf_rnn *of_cell(const wf_cell *cell)
 TEST(recurrent_layers_that_cannot_be_made_fail_their_tree)
 {
     wf_cell cell = sound;
-    TREE_REFUSES(of_cell(NULL), "rnn 'layer': there is no cell");
     cell.name = NULL;
     TREE_REFUSES(of_cell(&cell), "rnn 'layer': cell '' lacks a name");
     cell = sound, cell.step = NULL;
@@ -240,41 +189,10 @@ TEST(recurrent_layers_that_cannot_be_made_fail_their_tree)
     cell = sound, cell.params = NULL;
     QUIET(of_cell(&cell) != NULL);
     misuse_new_tree();
-    TREE_REFUSES(wf_rnn_new(now.tree, NULL, &sound, &(wf_rnn_options){ .input = 2, .hidden = 3 }),
-                 NULL);
-    TREE_REFUSES(wf_gru_new(now.tree, "layer", NULL),
-                 "rnn 'layer': .input is 0; it must be 1 or more");
-    TREE_REFUSES(wf_elman_new(now.tree, "layer", &(wf_rnn_options){ .input = 2 }),
-                 "rnn 'layer': .hidden is 0; it must be 1 or more");
-    TREE_REFUSES(lstm((wf_rnn_options){ .input = 2, .hidden = -3 }),
-                 "rnn 'layer': .hidden is -3; it must be 1 or more");
-    TREE_REFUSES(lstm((wf_rnn_options){ .input = 2, .hidden = 3, .output = -1 }),
-                 "rnn 'layer': .output is -1; it must be 1 or more");
-    TREE_REFUSES(lstm((wf_rnn_options){ .input = 2, .hidden = 3, .layers = -1 }),
-                 "rnn 'layer': .layers is -1; it must be 1 or more");
-    TREE_REFUSES(lstm((wf_rnn_options){ .input = 2, .hidden = 3, .dropout = 1 }),
-                 "rnn 'layer': .dropout is 1; it must be 0 or more and below 1");
-    TREE_REFUSES(lstm((wf_rnn_options){ .input = 2, .hidden = 3, .dropout = (double)NAN }), NULL);
-    TREE_REFUSES(lstm((wf_rnn_options){ .input = 2, .hidden = 3, .dropout = 0.5 }),
-                 "rnn 'layer': .dropout is 0.5 and there is one layer; it drops between layers: "
-                 "behind this one, wf_dropout does");
-    TREE_REFUSES(
-        lstm((wf_rnn_options){ .input = 2, .hidden = 3, .reverse = true, .bidirectional = true }),
-        "rnn 'layer': .reverse and .bidirectional are both given; one includes the other");
-    TREE_REFUSES(
-        wf_gru_new(now.tree, "layer", &(wf_rnn_options){ .input = 2, .hidden = 3, .output = 4 }),
-        "rnn 'layer': .output is 4 and .hidden 3; cell 'gru' does not project, so they must be "
-        "equal");
-    TREE_REFUSES(
-        lstm((wf_rnn_options){ .input = 2, .hidden = 3, .init_input.kind = (wf_init_kind)50 }),
-        NULL);
     TREE_REFUSES(lstm((wf_rnn_options){ .input = 2, .hidden = INT64_MAX }), NULL);
     TREE_REFUSES(lstm((wf_rnn_options){ .input = INT64_MAX, .hidden = 3 }), NULL);
     TREE_REFUSES(lstm((wf_rnn_options){ .input = 2, .hidden = 1 << 20 }), NULL);
     TREE_REFUSES(lstm((wf_rnn_options){ .input = 2, .hidden = 3, .layers = INT64_MAX }), NULL);
-    TREE_REFUSES(lstm((wf_rnn_options){
-                     .input = 2, .hidden = 3, .layers = INT64_MAX, .bidirectional = true }),
-                 "rnn: 9223372036854775807 layers are too many");
     TREE_REFUSES(lstm((wf_rnn_options){ .input = 2, .hidden = 3, .layers = INT64_C(1) << 40 }),
                  NULL);
     QUIET(wf_cell_rnn() && wf_cell_lstm() && wf_cell_gru());
