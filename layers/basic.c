@@ -58,11 +58,6 @@ bool layer_dtype(wf_tape *t, const char *kind, const wf_module *module, const wf
     return false;
 }
 
-static bool is_zero(const wf_init *init)
-{
-    return init->kind == WF_INIT_ZERO && init->a == 0 && init->b == 0 && init->rows == 0;
-}
-
 /* ---- linear ---- */
 
 wf_linear *wf_linear_new(wf_module *parent, const char *name, const wf_linear_options *options)
@@ -77,7 +72,7 @@ wf_linear *wf_linear_new(wf_module *parent, const char *name, const wf_linear_op
     const wf_init torch = { .kind = WF_INIT_FAN_IN, .a = 1 };
     layer->module = module;
     layer->weight = wf_param_new(module, "weight", WF_SHAPE(o.output, o.input),
-                                 is_zero(&o.init) ? torch : o.init);
+                                 layer_init(o.init, torch));
     if (!layer->weight) return NULL;
     if (o.no_bias) return layer;
     double bound = 1 / __builtin_sqrt((double)o.input);
@@ -120,7 +115,7 @@ wf_embedding *wf_embedding_new(wf_module *parent, const char *name,
     const wf_init torch = { .kind = WF_INIT_NORMAL, .a = 0, .b = 1 };
     layer->module = module;
     layer->weight = wf_param_new(module, "weight", WF_SHAPE(o.input, o.output),
-                                 is_zero(&o.init) ? torch : o.init);
+                                 layer_init(o.init, torch));
     return layer->weight ? layer : NULL;
 }
 

@@ -25,6 +25,13 @@ wf_var *layer_enter(wf_tape *t, const char *kind, const wf_module *module, wf_va
 bool layer_dtype(wf_tape *t, const char *kind, const wf_module *module, const wf_var *x,
                  wf_var *weight);
 
+/* What parameters begin with: as asked for, or, where all of that is zero, as usual. */
+static inline wf_init layer_init(wf_init asked, wf_init usual)
+{
+    bool zero = asked.kind == WF_INIT_ZERO && asked.a == 0 && asked.b == 0 && asked.rows == 0;
+    return zero ? usual : asked;
+}
+
 /* ---- cells over time (rnn.c, steps.c) ---- */
 
 /* A cell's size, linear in the three widths, worked out. */

@@ -47,11 +47,6 @@ int cell_states(const wf_cell *cell)
 
 /* ---- making ---- */
 
-static bool is_zero(const wf_init *init)
-{
-    return init->kind == WF_INIT_ZERO && init->a == 0 && init->b == 0 && init->rows == 0;
-}
-
 /* Does a size depend on the input's width alone (1), on the state's alone (2), or on neither or
  * both (0)? */
 static int side_of(int64_t size)
@@ -64,12 +59,11 @@ static int side_of(int64_t size)
 
 static wf_init initial_value(const wf_cell_param *p, int rank, const wf_rnn_options *o)
 {
-    int side = rank < 2 ? 0 : side_of(p->size[rank - 1]);
-    if (side == 1 && !is_zero(&o->init_input)) return o->init_input;
-    if (side == 2 && !is_zero(&o->init_hidden)) return o->init_hidden;
-    if (!is_zero(&p->init)) return p->init;
-    double bound = 1 / __builtin_sqrt((double)o->hidden);
-    return (wf_init){ .kind = WF_INIT_UNIFORM, .a = -bound, .b = bound };
+    const int side = rank < 2 ? 0 : side_of(p->size[rank - 1]);
+    const double bound = 1 / __builtin_sqrt((double)o->hidden);
+    const wf_init own = layer_init(p->init,
+                                   (wf_init){ .kind = WF_INIT_UNIFORM, .a = -bound, .b = bound });
+    return side == 0 ? own : layer_init(side == 1 ? o->init_input : o->init_hidden, own);
 }
 
 /* Makes the parameters of one direction of one layer, and puts them into the cell's struct. */

@@ -14,18 +14,12 @@
 /* Whole numbers from -9 to 9, which every dtype holds. */
 static wf_var *whole(wf_dtype dtype, wf_shape shape, uint64_t seed)
 {
-    wf_var *x = wf_leaf(t, dtype, shape, NULL);
-    for (int64_t i = 0; i < wf_count(x); i++) {
-        int32_t v = (int32_t)wf_random_below(seed, (uint64_t)i, 19) - 9;
-        void *data = wf_value(x)->data;
-        if (dtype == WF_F32)
-            ((float *)data)[i] = (float)v;
-        else if (dtype == WF_F64)
-            ((double *)data)[i] = v;
-        else
-            ((int32_t *)data)[i] = v;
-    }
-    return x;
+    wf_tensor x;
+    ck_assert_ptr_nonnull(wf_constant_fill(t, dtype, shape, &x));
+    for (int64_t i = 0; i < wf_tensor_count(&x); i++)
+        wf_dtype_describe(dtype)->store(x.data, i,
+                                        (double)(wf_random_below(seed, (uint64_t)i, 19) - 9));
+    return wf_leaf_tensor(t, &x);
 }
 
 static void assert_same(const wf_var *a, const wf_var *b)
@@ -183,17 +177,11 @@ static double number(wf_dtype dtype, int64_t i)
 TEST(argmax_and_argmin_find_the_first_and_nan_before_all)
 {
     for (int dtype = WF_F32; dtype <= WF_I32; dtype++) {
-        wf_var *x = wf_leaf(t, (wf_dtype)dtype, WF_SHAPE(3, 5, 7), NULL);
-        for (int64_t i = 0; i < 105; i++) {
-            const double v = number((wf_dtype)dtype, i);
-            void *data = wf_value(x)->data;
-            if (dtype == WF_F32)
-                ((float *)data)[i] = (float)v;
-            else if (dtype == WF_F64)
-                ((double *)data)[i] = v;
-            else
-                ((int32_t *)data)[i] = (int32_t)v;
-        }
+        wf_tensor numbers;
+        wf_var *x = wf_constant_fill(t, (wf_dtype)dtype, WF_SHAPE(3, 5, 7), &numbers);
+        for (int64_t i = 0; i < 105; i++)
+            wf_dtype_describe((wf_dtype)dtype)->store(numbers.data, i, number((wf_dtype)dtype, i));
+        x = wf_leaf_tensor(t, wf_value(x));
         wf_var *most = wf_argmax(t, x, 1), *least = wf_argmin(t, x, 1),
                *turned = wf_argmax(t, wf_transpose(t, x, 1, 2), -1);
         ck_assert_int_eq(wf_dtype_of(most), WF_I32);
@@ -275,13 +263,11 @@ TEST(a_norm_does_not_care_how_large_or_small_numbers_are)
     for (int dtype = WF_F32; dtype <= WF_F64; dtype++)
         for (int k = 0; k < 4; k++) {
             const double c = by[dtype][k], allowed = dtype == WF_F32 ? 4e-7 : 1e-14;
-            wf_var *x = wf_leaf(t, (wf_dtype)dtype, WF_SHAPE(2, 3), NULL), *grad;
-            for (int i = 0; i < 6; i++) {
-                if (dtype == WF_F32)
-                    ((float *)wf_value(x)->data)[i] = (float)((i - 1) * c);
-                else
-                    ((double *)wf_value(x)->data)[i] = (i - 1) * c;
-            }
+            wf_tensor numbers;
+            wf_var *x = wf_constant_fill(t, (wf_dtype)dtype, WF_SHAPE(2, 3), &numbers), *grad;
+            for (int i = 0; i < 6; i++)
+                wf_dtype_describe((wf_dtype)dtype)->store(numbers.data, i, (i - 1) * c);
+            x = wf_leaf_tensor(t, wf_value(x));
             wf_var *y = wf_norm(t, x, WF_AXES(1));
             ck_assert_double_eq_tol(wf_at(y, 0) / c, sqrt(2), allowed * 2);
             ck_assert_double_eq_tol(wf_at(y, 1) / c, sqrt(29), allowed * 6);

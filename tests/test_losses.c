@@ -172,10 +172,10 @@ TEST(binary_cross_entropy_is_cross_entropy_of_two_classes)
 
 static wf_var *ids_of(const wf_var *logits, uint64_t seed)
 {
-    wf_var *id = wf_zeros(t, WF_I32, WF_SHAPE(wf_dim(logits, 0)));
+    wf_tensor to;
+    wf_var *id = wf_constant_fill(t, WF_I32, WF_SHAPE(wf_dim(logits, 0)), &to);
     for (int64_t i = 0; i < wf_count(id); i++)
-        ((int32_t *)wf_value(id)->data)[i] = (int32_t)wf_random_below(seed, (uint64_t)i,
-                                                                      wf_dim(logits, 1));
+        ((int32_t *)to.data)[i] = (int32_t)wf_random_below(seed, (uint64_t)i, wf_dim(logits, 1));
     return id;
 }
 

@@ -459,10 +459,9 @@ TEST(nan_gives_nan)
             wf_var *in[WF_SAMPLE_INPUTS], *out[8];
             if (s.in[poisoned].dtype == WF_I32) continue;
             for (int k = 0; k < s.n_in; k++) {
-                in[k] = drawn(t, s.in[k].dtype, s.in[k].shape, 1, s.in[k].low, s.in[k].high);
-                if (k != poisoned) continue;
-                for (int64_t e = 0; e < wf_count(in[k]); e++)
-                    ((double *)wf_value(in[k])->data)[e] = (double)NAN;
+                in[k] = k == poisoned
+                            ? wf_full(t, WF_F64, s.in[k].shape, (double)NAN)
+                            : drawn(t, s.in[k].dtype, s.in[k].shape, 1, s.in[k].low, s.in[k].high);
             }
             ck_assert(wf_apply(t, op, s.n_in, in, s.attr.bytes, out));
             /* Comparisons with NaN are 0, as is above; a join has other inputs too. */
