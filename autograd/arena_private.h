@@ -29,7 +29,7 @@ typedef struct arena {
     int64_t total;            /* bytes in all chunks */
     int64_t before;           /* bytes in use before the current chunk */
     chunk *resting[ARENA_RESTS]; /* under a sanitizer: what earlier steps used, newest first */
-    int stays;                /* under a sanitizer: returns since the last that handed memory out again */
+    int stays;                /* under a sanitizer: returns since memory was handed out again */
 } arena;
 
 /* `bytes` bytes at a multiple of align (a power of two), or NULL when there is no memory. */

@@ -399,8 +399,8 @@ static bool check_named_rows(op_check *k)
     const check_case *c = &k->c;
     if (!(c->op->flags & WF_OP_SPARSE)) return true;
     if (c->n_in < 2 || !c->given[1] || c->differs[1] || c->in_shape[0].rank < 1)
-        return check_fail(k->report, "%s: WF_OP_SPARSE says that ids, input 1, name rows of input 0",
-                          c->who);
+        return check_fail(k->report,
+                          "%s: WF_OP_SPARSE says that ids, input 1, name rows of input 0", c->who);
     int64_t rows = c->in_shape[0].dim[0];
     for (int64_t i = 0; i < c->in_count[0]; i++) {
         int64_t row = i / (c->in_count[0] / rows);

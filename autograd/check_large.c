@@ -44,7 +44,7 @@ static bool scale(wf_sample *s, const wf_sample *from, int64_t only, int64_t fac
     return true;
 }
 
-/* The elements of the sample's largest tensor; -1: the row does not take it so. Fills in the forms. */
+/* The elements of the sample's largest tensor, and all forms; -1: the row does not take it so. */
 static int64_t measure(large *l)
 {
     const op_check *k = l->k;
@@ -96,7 +96,8 @@ static bool enlarge(large *l, const wf_sample *from, int64_t only)
     return false;
 }
 
-/* The sample as it is, if it says so; all sizes together, or else the first that the row's attributes leave free. */
+/* The sample as it is, if it says so; all sizes together, or else the first that the row's
+ * attributes leave free. */
 static bool find(large *l, const wf_sample *from)
 {
     if (from->large) {

@@ -22,7 +22,7 @@ void check_let_go(check_pool *pool, struct check_block *until);
 
 /* Central differences with five points: f at x + k step for k = -2, -1, 1, 2, in this order. */
 double check_difference(const double f[4], double step);
-/* From the same and f at x, the derivatives from the left and from the right (three points each). */
+/* From the same and f at x, the derivatives from the left and the right (three points each). */
 void check_sides(const double f[4], double f0, double step, double side[2]);
 /* How far apart, relative to the largest derivative, they are where there is a kink: a smooth
  * function's differ by the cube of the step, and by what cancels inside it. */

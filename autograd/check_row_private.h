@@ -76,8 +76,8 @@ bool check_tape_apply(op_check *k, uint32_t leaves, wf_var *in[], wf_var *out[])
 bool check_tape_reference(op_check *k, wf_var *const in[], wf_var *out[]);
 
 /* wf_op_check without the laws in `skip` (so that a test can say which law it is that tells a
- * fault), and a hash of the kinds of number (NaN, infinite, finite) that the kernels gave for special
- * values, which is one at every dispatch level. kinds may be NULL. */
+ * fault), and a hash of the kinds of number (NaN, infinite, finite) that the kernels gave for
+ * special values, which is one at every dispatch level. kinds may be NULL. */
 enum {
     LAW_INFER = 1,
     LAW_LINEAR = 2,

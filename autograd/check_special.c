@@ -25,7 +25,7 @@ static const struct {
     { "-0", -0.0 },
 };
 enum { VALUES = (int)(sizeof planted / sizeof planted[0]) };
-/* More inputs than this, those of a fused op, are planted one by one, in elements and as a whole. */
+/* More inputs than this, those of a fused op, are planted one by one, in elements and whole. */
 enum { FEW = 3 };
 
 /* One spelling's answer: all visible outputs, one after another, and all gradients. */

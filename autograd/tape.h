@@ -7,7 +7,7 @@
 WF_BEGIN
 
 typedef struct wf_tape wf_tape;                    /* one tape belongs to one thread */
-typedef struct wf_var wf_var;                      /* a value on a tape, or a parameter of a module */
+typedef struct wf_var wf_var;                      /* a value on a tape, or a parameter */
 
 /* train: dropout is on, steps are recorded. eval: dropout off, recorded. infer: dropout off,
  * nothing recorded. */
@@ -16,16 +16,16 @@ typedef enum wf_mode { WF_TRAIN = 0, WF_EVAL = 1, WF_INFER = 2 } wf_mode;
 typedef struct wf_tape_options {
     wf_mode mode;
     int threads;                                   /* 0: wf_threads() */
-    uint64_t seed;                                 /* of the random ops; each reset begins a new step of it */
-    bool defer_commit;                             /* wf_backward leaves gradients on the tape for wf_tape_commit */
-    bool rehearsal;                                /* nothing leaves this tape: no gradients, no carried states */
+    uint64_t seed;                                 /* of random ops; a reset begins a new step */
+    bool defer_commit;                             /* gradients stay here for wf_tape_commit */
+    bool rehearsal;                                /* no gradient or carried state leaves it */
     const void *reserved[4];
 } wf_tape_options;
 
 /* A new tape, or NULL when there is no memory. Yours to free; NULL options are all zero. */
 WF_API wf_tape *wf_tape_new(const wf_tape_options *options);
-WF_API void wf_tape_free(wf_tape *t);              /* refused, and logged, within a function that t calls
-                                                    * (one that has reset t must not free it) */
+/* Refused, and logged, within a function that t calls (one that has reset t must not free it). */
+WF_API void wf_tape_free(wf_tape *t);
 /* Forgets every var and any error, keeps the memory, begins the next random step. Also what makes
  * a tape good again after a longjmp or an exception out of a function that it called; after a
  * longjmp it gives the thread its floating-point state back, too. */
@@ -69,7 +69,7 @@ WF_API void wf_scope_pop(wf_tape *t);
  * NULL: zeros. */
 WF_API wf_var *wf_leaf(wf_tape *t, wf_dtype dtype, wf_shape shape, const void *data);
 WF_API wf_var *wf_constant(wf_tape *t, wf_dtype dtype, wf_shape shape, const void *data);
-WF_API wf_var *wf_leaf_tensor(wf_tape *t, const wf_tensor *x);       /* strides are kept out: the copy is row-major */
+WF_API wf_var *wf_leaf_tensor(wf_tape *t, const wf_tensor *x); /* of any strides; row-major then */
 WF_API wf_var *wf_constant_tensor(wf_tape *t, const wf_tensor *x);
 WF_API wf_var *wf_zeros(wf_tape *t, wf_dtype dtype, wf_shape shape);
 WF_API wf_var *wf_full(wf_tape *t, wf_dtype dtype, wf_shape shape, double value);
@@ -77,7 +77,7 @@ WF_API wf_var *wf_full(wf_tape *t, wf_dtype dtype, wf_shape shape, double value)
  * before anything reads the constant. NULL, and *to without data, after failing the tape. */
 WF_API wf_var *wf_constant_fill(wf_tape *t, wf_dtype dtype, wf_shape shape, wf_tensor *to);
 /* Memory for what a layer or an op of your own notes down: zeroed, aligned to WF_ALIGNMENT, the
- * tape's until its reset, or until it is rewound to an earlier mark. NULL after failing the tape. */
+ * tape's until its reset, or until it is rewound to an earlier mark. NULL after failing it. */
 WF_API void *wf_tape_memory(wf_tape *t, size_t bytes);
 /* x without its history: the same numbers, no gradient. */
 WF_API wf_var *wf_detach(wf_tape *t, wf_var *x);
@@ -90,19 +90,19 @@ WF_API wf_var *wf_enter(wf_tape *t, wf_var *x, const char *what, ...) WF_PRINTF(
 
 /* What a var is. Of NULL: rank 0, size 1, F32, NaN, NULL. Reads parameters too. */
 WF_API int wf_rank(const wf_var *x);
-WF_API int64_t wf_dim(const wf_var *x, int axis);                  /* negative axes count from the end; 1 out of range */
+WF_API int64_t wf_dim(const wf_var *x, int axis);      /* axes below 0 from the end; else 1 */
 WF_API wf_shape wf_shape_of(const wf_var *x);
 WF_API wf_dtype wf_dtype_of(const wf_var *x);
 WF_API int64_t wf_count(const wf_var *x);
-WF_API double wf_item(const wf_var *x);                            /* the only element; NaN if there are more */
+WF_API double wf_item(const wf_var *x);                /* the only element; NaN if of several */
 WF_API double wf_at(const wf_var *x, int64_t index);               /* by flat row-major index */
-WF_API const wf_tensor *wf_value(const wf_var *x);                 /* NULL for NULL; good until the reset */
+WF_API const wf_tensor *wf_value(const wf_var *x);     /* NULL for NULL; good until the reset */
 WF_API const void *wf_data(const wf_var *x);
 /* Copies the elements out row-major as the var's dtype; n is how many fit. Fills with NaN (0 for
  * I32 is not known: F32 NaNs) when x is NULL; false then, and when n is not the count. */
 WF_API bool wf_copy_out(const wf_var *x, void *data, int64_t n);
 WF_API void wf_print(const wf_var *x);
-WF_API void wf_print_as(const char *name, const wf_var *x);        /* wf_print_as("h", h): "h = [0.1 0.2]  f32 (2)" */
+WF_API void wf_print_as(const char *name, const wf_var *x);        /* "h = [0.1 0.2]  f32 (2)" */
 
 /* Sweeps back from a scalar and commits the gradients to the parameters, all or none. False,
  * with the reason said: nothing has changed. Gradients add up over calls until an optimiser
@@ -110,7 +110,8 @@ WF_API void wf_print_as(const char *name, const wf_var *x);        /* wf_print_a
  * op that made it so; whoever wants to go on after it skips the step. */
 WF_API WF_MUST_USE bool wf_backward(wf_tape *t, wf_var *loss);
 /* The same from any vars with their cotangents (same shapes; NULL entry: ones for a scalar). */
-WF_API WF_MUST_USE bool wf_backward_from(wf_tape *t, int n, wf_var *const out[], wf_var *const cotangent[]);
+WF_API WF_MUST_USE bool wf_backward_from(wf_tape *t, int n, wf_var *const out[],
+                                          wf_var *const cotangent[]);
 /* After .defer_commit: adds the tape's gradients to the parameters. */
 WF_API WF_MUST_USE bool wf_tape_commit(wf_tape *t);
 
@@ -128,8 +129,9 @@ typedef struct wf_grad_options {
     bool create_graph;
     const void *reserved[4];
 } wf_grad_options;
-WF_API WF_MUST_USE bool wf_grad(wf_tape *t, int n_out, wf_var *const out[], wf_var *const cotangent[], int n_wrt, wf_var *const wrt[],
-                                wf_var *grad[], const wf_grad_options *options);
+WF_API WF_MUST_USE bool wf_grad(wf_tape *t, int n_out, wf_var *const out[],
+                                 wf_var *const cotangent[], int n_wrt, wf_var *const wrt[],
+                                 wf_var *grad[], const wf_grad_options *options);
 
 /* On this tape, param stands for var (same shape) until the reset, also in another dtype: how
  * checkers work in double and how a weight is dropped or converted. Before the parameter's first
@@ -138,7 +140,8 @@ WF_API bool wf_tape_bind(wf_tape *t, wf_var *param, wf_var *var);
 
 /* fn(context) runs when what this tape computes becomes permanent: when wf_backward commits in
  * train mode, at once in eval and infer, never on a rehearsal or after an error. Forgotten at
- * reset. What fn registers waits for the next commit; if it resets the tape, it must be the last. */
+ * reset. What fn registers waits for the next commit; if it resets the tape, it must be the last.
+ */
 WF_API bool wf_tape_on_commit(wf_tape *t, void (*fn)(void *context), void *context);
 
 WF_END

@@ -23,7 +23,7 @@ bool trace_run(wf_tape *t, trace *r);
 /* Frees what it holds; its nodes stay on the tape, to be run or rewound. */
 void trace_free(trace *r);
 
-/* May x's numbers be read? False of NULL, and, after failing its tape, of what has no memory yet. */
+/* May x's numbers be read? False of NULL, and after failing its tape of what has no memory yet. */
 bool var_readable(const wf_var *x);
 
 /* Of apply: addresses for the outputs of an op, side by side, in place of memory. */
