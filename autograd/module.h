@@ -42,10 +42,14 @@ typedef enum wf_init_kind {
     WF_INIT_CONSTANT,                              /* a */
     WF_INIT_UNIFORM,                               /* in [a, b) */
     WF_INIT_NORMAL,                                /* mean a, standard deviation b */
-    WF_INIT_FAN_IN,                                /* uniform, +-a / sqrt(fan_in): PyTorch's Linear with a = 1 */
-    WF_INIT_XAVIER,                                /* uniform, +-a sqrt(6 / (fan_in + fan_out)), Glorot and Bengio 2010 */
-    WF_INIT_ORTHOGONAL,                            /* gain a (0: 1), Saxe et al. 2014; blocks of `rows` rows each on their own */
-    WF_INIT_IDENTITY                               /* a (0: 1) times the identity, block by block, Le et al. 2015 */
+    /* Uniform, +-a / sqrt(fan_in): PyTorch's Linear with a = 1. */
+    WF_INIT_FAN_IN,
+    /* Uniform, +-a sqrt(6 / (fan_in + fan_out)), Glorot and Bengio 2010. */
+    WF_INIT_XAVIER,
+    /* Gain a (0: 1), Saxe et al. 2014; blocks of `rows` rows each on their own. */
+    WF_INIT_ORTHOGONAL,
+    /* a (0: 1) times the identity, block by block, Le et al. 2015. */
+    WF_INIT_IDENTITY
 } wf_init_kind;
 
 typedef struct wf_init {
@@ -63,13 +67,14 @@ WF_API const wf_tensor *wf_param_value(const wf_var *param);
 WF_API void wf_param_changed(wf_var *param);
 /* The gradient committed since it was last cleared, or NULL. Writable by optimisers, row-major. */
 WF_API const wf_tensor *wf_param_grad(const wf_var *param);
-/* The same, and what of it to visit. Of a table (V, ...) that was only looked up in by ids, the rows
- * along its first axis that were named since, whatever they gathered: all others are zero, and only
- * these may be written. Good until the next commit; wf_param_grad costs a pass over the whole. */
+/* The same, and what of it to visit. Of a table (V, ...) that was only looked up in by ids: the
+ * rows along its first axis that were named since it was cleared, whatever they gathered. All
+ * others are zero, and only these may be written. Good until the next commit. Who reads such a
+ * gradient by wf_param_grad may write anywhere, which costs a pass over the whole to find. */
 typedef struct wf_grad_rows {
     const wf_tensor *grad;                         /* NULL: there is none */
     int64_t n;                                     /* rows */
-    const int32_t *row;                            /* ascending; NULL: any number may be other than 0 */
+    const int32_t *row;                            /* ascending; NULL: visit all of it */
 } wf_grad_rows;
 WF_API wf_grad_rows wf_param_grad_rows(const wf_var *param);
 WF_API void wf_param_clear_grad(wf_var *param);
@@ -104,7 +109,8 @@ WF_API size_t wf_module_text(const wf_module *module, char *text, size_t bytes);
 
 /* Saves all parameters under their paths with the given metadata (may be NULL); see
  * wf_safetensors_save. */
-WF_API bool wf_module_save(const wf_module *module, const char *path, const wf_meta *meta, int64_t n_meta, wf_error *error);
+WF_API bool wf_module_save(const wf_module *module, const char *path, const wf_meta *meta,
+                           int64_t n_meta, wf_error *error);
 /* Adds all parameters to a bundle, under prefix (NULL: none) and path. What goes wrong is the
  * bundle's to say. */
 WF_API bool wf_module_to_bundle(const wf_module *module, wf_bundle *bundle, const char *prefix);
@@ -114,7 +120,8 @@ WF_API bool wf_module_to_bundle(const wf_module *module, wf_bundle *bundle, cons
  * one, if its metadata says which ("decoder.weight": "encoder.weight", as safetensors' save_model
  * does). */
 WF_API bool wf_module_load(wf_module *module, const char *path, wf_error *error);
-WF_API bool wf_module_load_archive(wf_module *module, const char *name, const wf_archive *archive, wf_error *error);
+WF_API bool wf_module_load_archive(wf_module *module, const char *name, const wf_archive *archive,
+                                   wf_error *error);
 
 /* A parameter's path in the module and the name it has in a file. A path that ends in '.' (or "")
  * stands for every path that begins so: { "encoder.", "model.rnn." }. */
@@ -122,8 +129,10 @@ typedef struct wf_load_name { const char *path, *name; } wf_load_name;
 
 typedef struct wf_load_options {
     const char *prefix;        /* only names that begin with it count, and paths follow it */
-    const wf_load_name *names; /* tried before a parameter's own path; several for tied weights: whichever */
-    int64_t n_names;           /* is there is taken, and two that are there must be equal */
+    /* Tried before a parameter's own path; several for tied weights: whichever is there is taken,
+     * and two that are there must be equal. */
+    const wf_load_name *names;
+    int64_t n_names;
     bool allow_missing;        /* parameters that are not in the file stay as they are */
     bool allow_unexpected;     /* tensors that nobody asked for are left over */
     const void *reserved[4];
@@ -132,9 +141,9 @@ typedef struct wf_load_options {
 /* What came of a load, also of one that was refused for it. Names of parameters are paths, the
  * others as the file has them; they live until wf_load_report_free. */
 typedef struct wf_load_report {
-    int64_t loaded, missing, unexpected;           /* how many; loaded: parameters whose values changed */
+    int64_t loaded, missing, unexpected;           /* loaded: parameters whose values changed */
     const char *const *missing_names, *const *unexpected_names;
-    char text[700];                                /* "missing 2 (head.weight, head.bias), unexpected 1 (pos)", or "" */
+    char text[700];                                /* "missing 1 (w), unexpected 1 (pos)", or "" */
     void *memory;
 } wf_load_report;
 WF_API void wf_load_report_free(wf_load_report *report);
@@ -142,9 +151,9 @@ WF_API void wf_load_report_free(wf_load_report *report);
 /* Options may be NULL (strict, no prefix), so may report. */
 WF_API bool wf_module_load_with(wf_module *module, const char *path, const wf_load_options *options,
                                 wf_load_report *report, wf_error *error);
-WF_API bool wf_module_load_archive_with(wf_module *module, const char *name, const wf_archive *archive,
-                                        const wf_load_options *options, wf_load_report *report,
-                                        wf_error *error);
+WF_API bool wf_module_load_archive_with(wf_module *module, const char *name,
+                                        const wf_archive *archive, const wf_load_options *options,
+                                        wf_load_report *report, wf_error *error);
 
 WF_END
 

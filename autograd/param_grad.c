@@ -225,8 +225,7 @@ void param_grad_commit(wf_tape *t, param *p, param_grad *g)
 void param_grad_clear(param *p)
 {
     /* Rows are cleared while they are near, what may still be written later. */
-    if (p->grad && p->grad->rows != EVERY_ROW && !p->grad->handed_out)
-        clear(p->grad, wf_threads());
+    if (p->grad && p->grad->rows != EVERY_ROW && !p->grad->handed_out) clear(p->grad, wf_threads());
     param_grad_give(p, p->grad);
     p->grad = NULL;
 }

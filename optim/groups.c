@@ -61,9 +61,9 @@ bool optim_options_check(const wf_optim_rule *rule, const void *options, wf_erro
     if (rule->check && !rule->check(rule, options, error)) return false;
     for (const wf_optim_option *o = rule->options; o && o->name; o++)
         if (o->state && optim_option_get(o, options) != 0 && !has_state(rule, o->state))
-            return wf_error_set(
-                error, "%s: .%s works in the buffer '%s', which it was made without", rule->name,
-                o->name, o->state);
+            return wf_error_set(error,
+                                "%s: .%s works in the buffer '%s', which it was made without",
+                                rule->name, o->name, o->state);
     return true;
 }
 

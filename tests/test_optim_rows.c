@@ -202,8 +202,8 @@ static void compare(const char *rule, const given options[GIVEN], wf_dtype dtype
             const wf_tensor *x = k < 0 ? wf_param_value(whole.table) : wf_optim_state(b, 0, k);
             for (size_t r = 0; r < ROWS; r++)
                 if (!used[r])
-                    memcpy((char *)x->data + r * bytes,
-                           kept + ((size_t)(k + 1) * ROWS + r) * bytes, bytes);
+                    memcpy((char *)x->data + r * bytes, kept + ((size_t)(k + 1) * ROWS + r) * bytes,
+                           bytes);
         }
         wf_param_changed(whole.table);
         ck_assert_msg(hash_all(by_rows.module, a) == hash_all(whole.module, b),
