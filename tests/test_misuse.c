@@ -1,9 +1,8 @@
-/* Misuse of every public function, as the compiler lists them. What makes a var on a tape is called
- * with all values of its types in all combinations, what makes
- * anything else of values alone too, and the others with NULL for each pointer: each
- * call is taken, or refused in one sentence that changes nothing. What they say is held against
- * tests/sentences.txt, word for word; of a function that stands there nowhere, what no other says is
- * reported as not reviewed. */
+/* Misuse of every public function, as the compiler lists them. What makes a var on a tape, or
+ * anything else of values alone, is called with all values of its types in all combinations, the
+ * others with NULL for each pointer: each call is taken, or refused in one sentence that changes
+ * nothing. What they say is held against tests/sentences.txt, word for word; of a function that
+ * stands there nowhere, what no other says is reported as not reviewed. */
 #include "tests/misuse_values.inc"
 
 typedef struct public_function {
@@ -327,8 +326,8 @@ static void result_text(const call *c, char *text, size_t bytes)
 {
     const char *type = c->function->result;
     *text = '\0';
-    if (!strcmp(type, "double"))
-        snprintf(text, bytes, c->result.any.number == 0 ? "" : "%g", c->result.any.number);
+    if (!strcmp(type, "double") && c->result.any.number != 0)
+        snprintf(text, bytes, "%g", c->result.any.number);
     else if (!strcmp(type, "const char *") && c->result.pointer)
         snprintf(text, bytes, "\"%s\"", (const char *)c->result.pointer);
     else if (!strcmp(type, "wf_report"))
