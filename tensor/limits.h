@@ -9,7 +9,7 @@ enum {
     WF_ALIGNMENT = 64,                             /* bytes: a cache line, the widest vector */
     WF_LOOP_OPERANDS = 8,                          /* of one walk (tensor/loop.h) */
     WF_OP_OUTPUTS = 16,                            /* of an op, hidden ones among them */
-    WF_ROW_BYTES = 1 << 20,                        /* an op's attr, an update rule's options, a cell */
+    WF_ROW_BYTES = 1 << 20,                        /* of an op's attr, a rule's options, a cell */
     WF_SAMPLE_INPUTS = 16,                         /* of an op that is checked */
     WF_SAMPLE_ATTR = 256,                          /* bytes of attr in a sample */
     WF_CHECK_OUTPUTS = 8,                          /* of a function whose gradients are checked */

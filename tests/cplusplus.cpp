@@ -148,6 +148,19 @@ static double with_denormals_flushed()
     return least * quarter;
 }
 
+/* ---- dispatch levels: what a kernel's file, compiled for one of them, and who picks among them say ---- */
+
+#define WF_ISA_SUFFIX c
+static int WF_ISA_EACH(compiled);
+
+static void dispatch()
+{
+    WF_ISA_OWN(compiled) = 1;
+    const int *const each[] = { WF_ISA_EACH(&compiled) };
+    HOLDS(*each[WF_ISA_C] == 1 && sizeof each / sizeof *each > static_cast<size_t>(wf_isa_level()));
+    HOLDS(&WF_ISA_JOIN(compiled, c) == each[WF_ISA_C] && &WF_ISA_PASTE(compiled, c) == each[WF_ISA_C]);
+}
+
 int main()
 {
     char text[64];
@@ -164,6 +177,7 @@ int main()
     HOLDS(ops(t));
     wf_tape_free(t);
     cells();
+    dispatch();
     pointwise();
     std::printf("%d lines of C++ do not hold\n", failed);
     return failed != 0;
