@@ -115,7 +115,8 @@ struct wf_op {
     /* NULL: where values are NaN, infinite, zero or tied, backward, gradient and reference give the
      * same numbers, or the same kind of none. Else why not, for users and the report to read. */
     const char *special;
-    const wf_pointwise *pointwise;                 /* of elementwise ops: kernels on tiles, by level (autograd/tile.h); or NULL */
+    /* of elementwise ops: kernels on tiles, by level (autograd/tile.h); or NULL */
+    const wf_pointwise *pointwise;
     const void *reserved[2];
 };
 

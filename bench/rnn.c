@@ -1,9 +1,12 @@
-/* How fast recurrent layers train and infer, as a ratio to the machine's own matrix product, to one thread, and to oneDNN if its program
- * is given; and what a tiny op costs. usage: rnn [--only KIND] [--runs N] [ONEDNN_PROGRAM]
+/* How fast recurrent layers train and infer, as a ratio to the machine's own matrix product, to one
+ * thread, and to oneDNN if its program is given; and what a tiny op costs. usage: rnn [--only KIND]
+ * [--runs N] [ONEDNN_PROGRAM]
  *
- * ONEDNN_PROGRAM prints lines "LSTM B=32 T=50 I=128 H=256  train 9.65 ms  infer 3.09 ms ...", as a small program over oneDNN's RNN primitives
- * does; it is run with OMP_NUM_THREADS=2 before our rows. Training is forward and backward with a random cotangent on all of y, the
- * gradients of x and of every parameter included, no optimiser; GF/s counts 6 G H (I + H) B T operations (G gates). */
+ * ONEDNN_PROGRAM prints lines "LSTM B=32 T=50 I=128 H=256  train 9.65 ms  infer 3.09 ms ...", as a
+ * small program over oneDNN's RNN primitives does; it is run with OMP_NUM_THREADS=2 before our
+ * rows. Training is forward and backward with a random cotangent on all of y, the gradients of x
+ * and of every parameter included, no optimiser; GF/s counts 6 G H (I + H) B T operations (G
+ * gates). */
 #include <weft.h>
 
 #include <stdio.h>

@@ -22,10 +22,10 @@ typedef struct wf_corpus_options {
     const void *reserved[4];
 } wf_corpus_options;
 
-/* A corpus of one UTF-8 file, of several files (a pipe will do, and one may be "-", standard input),
- * of bytes in memory, of several texts: the first floor(letters * (1 - valid)) letters of each
- * text, one text after another, are learned from, and the rest of each, one after another, is held
- * out. A byte order mark at the start of a text is skipped. Everything is copied. NULL and the
+/* A corpus of one UTF-8 file, of several files (a pipe will do, and one may be "-", standard
+ * input), of bytes in memory, of several texts: the first floor(letters * (1 - valid)) letters of
+ * each text, one text after another, are learned from, and the rest of each, one after another, is
+ * held out. A byte order mark at the start of a text is skipped. Everything is copied. NULL and the
  * reason when a text is missing, a folder, not UTF-8, or holds U+0000 or, without .extend, a letter
  * outside the given alphabet; when what is to be learned from is below batch * (time + 1) letters;
  * or when something is to be held out and that is below 2 letters. */

@@ -352,7 +352,8 @@ def once(entries):
 def everything(source):
     entries = []
     includes = re.findall(r'#include "(\S+)"', read(os.path.join(source, 'weft.h')))
-    for header in includes + ['autograd/tile.h', 'autograd/pointwise.h']:      # which weft.h leaves to those who want them
+    # weft.h leaves two to those who want them.
+    for header in includes + ['autograd/tile.h', 'autograd/pointwise.h']:
         entries += header_entries(source, header)
         if header == 'autograd/ops.h':
             entries += pointwise_entries(source) + structured_entries(source)
@@ -390,8 +391,8 @@ def write_ops(source, out):
         lines.append('WF_API ' + entry.code)
     start = text.index('/* wf_tanh(t, a)')
     middle = text.index('#include "autograd/ops.def"') + len('#include "autograd/ops.def"')
-    head = comment('Pointwise ops: inputs broadcast against each other by NumPy\'s rule and have one'
-                   ' dtype, f32 or f64'
+    head = comment('Pointwise ops: inputs broadcast against each other by NumPy\'s rule and have'
+                   ' one dtype, f32 or f64'
                    ' (a comparison also takes i32, and gives an i32 mask). NaN gives NaN. Ops'
                    ' that choose (abs, relu, maximum,'
                    ' minimum, where) choose in the derivative too: NaN is chosen before every'

@@ -40,7 +40,7 @@ typedef struct wf_sequence {
     wf_var *x;                                     /* (T, B, input) */
     wf_var *lengths;                               /* (B) I32, or NULL: all T */
     bool reverse;                      /* each sequence from its own last step to its first */
-    wf_var *state[WF_CELL_STATES];                  /* in: (B, width) initial, all given; out: final */
+    wf_var *state[WF_CELL_STATES]; /* in: (B, width) initial, all given; out: final */
     wf_var *output;                    /* out: (T, B, width of state 0), zero past the end */
 } wf_sequence;
 
@@ -89,10 +89,16 @@ constexpr wf_cell_param wf_cxx_param(const char *name, size_t offset, const wf_i
 #define WF_PROJECTION(type, field, ...) \
     (wf_cxx_param(#field, offsetof(type, field), wf_init{}, WF_CELL_PROJECTION, __VA_ARGS__))
 #define WF_STATE(title, size) (wf_cell_state{ title, size, {} })
-#define WF_PARAMS(...) \
-    ([] { static const wf_cell_param list[] = { __VA_ARGS__, wf_cell_param{} }; return &list[0]; }())
-#define WF_STATES(...) \
-    ([] { static const wf_cell_state list[] = { __VA_ARGS__, wf_cell_state{} }; return &list[0]; }())
+#define WF_PARAMS(...)                                                                             \
+    ([] {                                                                                          \
+        static const wf_cell_param list[] = { __VA_ARGS__, wf_cell_param{} };                      \
+        return &list[0];                                                                           \
+    }())
+#define WF_STATES(...)                                                                             \
+    ([] {                                                                                          \
+        static const wf_cell_state list[] = { __VA_ARGS__, wf_cell_state{} };                      \
+        return &list[0];                                                                           \
+    }())
 #else
 /* The offset of a field, which must be a wf_var *. */
 #define WF_VAR_OFFSET(type, field) \

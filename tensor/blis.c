@@ -42,8 +42,8 @@ static struct {
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-/* BLIS has locks of its own, and one that another thread held at a fork would never open in the child:
- * a fork waits until no product runs, and those that come meanwhile wait for the fork. */
+/* BLIS has locks of its own, and one that another thread held at a fork would never open in the
+ * child: a fork waits until no product runs, and those that come meanwhile wait for the fork. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static int running, forking;

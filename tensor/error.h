@@ -12,11 +12,12 @@ typedef struct wf_error {
 } wf_error;
 
 /* Every public function that is given a wf_error begins with an empty one: a struct that is used
- * again never shows an older failure, and holds nothing after a success. A function of your own that
- * fills one does the same. e may be NULL. */
+ * again never shows an older failure, and holds nothing after a success. A function of your own
+ * that fills one does the same. e may be NULL. */
 WF_API void wf_error_clear(wf_error *e);
-/* Writes the sentence into e, unless e already holds one (of what goes wrong within one call, the
- * first is what matters). e may be NULL. Always returns false, so that a function can end with it. */
+/* Writes the sentence into e, unless e already holds one (of what goes wrong within one call,
+ * the first is what matters). e may be NULL. Always returns false, so that a function can end
+ * with it. */
 WF_API bool wf_error_set(wf_error *e, const char *format, ...) WF_PRINTF(2, 3);
 
 /* Called with each failure just before it is logged, and does nothing: a place for a breakpoint

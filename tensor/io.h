@@ -22,10 +22,10 @@ typedef struct wf_meta { const char *key, *value; } wf_meta;
 WF_API bool wf_safetensors_save(const char *path, const wf_named *tensors, int64_t n,
                                 const wf_meta *meta, int64_t n_meta, wf_error *error);
 
-/* A growing set of tensors and metadata that becomes one file: a model, its optimiser, a carry and a
- * place in the data each add their part. The first thing that goes wrong is kept, everything after
- * it does nothing (as on a tape), and saving says it; so only `save` need be looked at. Yours to
- * free; NULL when there is no memory, and then every function takes it quietly. */
+/* A growing set of tensors and metadata that becomes one file: a model, its optimiser, a carry and
+ * a place in the data each add their part. The first thing that goes wrong is kept, everything
+ * after it does nothing (as on a tape), and saving says it; so only `save` need be looked at. Yours
+ * to free; NULL when there is no memory, and then every function takes it quietly. */
 typedef struct wf_bundle wf_bundle;
 WF_API wf_bundle *wf_bundle_new(void);
 WF_API void wf_bundle_free(wf_bundle *bundle);
@@ -83,11 +83,12 @@ WF_API int64_t wf_archive_entry_count(const wf_archive *archive);
 WF_API const wf_entry *wf_archive_entry_at(const wf_archive *archive, int64_t index);
 WF_API const wf_entry *wf_archive_entry(const wf_archive *archive, const char *name);
 
-/* Reads one entry into a tensor of the same shape (any strides) and of the caller's dtype. F16, BF16,
- * F32 and F64 become f32 or f64, rounded to the nearest; BOOL (any byte but 0 is 1) and integers of
- * 8 to 64 bits become i32, f32 or f64; floats become i32 if they are whole. A number that the dtype
- * cannot hold (1e300 in f32, 2^31 or 0.5 in i32, an integer of more digits than a float has) is an
- * error that names it, and then nothing was written. `fits` says the same without reading. */
+/* Reads one entry into a tensor of the same shape (any strides) and of the caller's dtype. F16,
+ * BF16, F32 and F64 become f32 or f64, rounded to the nearest; BOOL (any byte but 0 is 1) and
+ * integers of 8 to 64 bits become i32, f32 or f64; floats become i32 if they are whole. A number
+ * that the dtype cannot hold (1e300 in f32, 2^31 or 0.5 in i32, an integer of more digits than a
+ * float has) is an error that names it, and then nothing was written. `fits` says the same without
+ * reading. */
 WF_API bool wf_archive_read(const wf_archive *archive, const char *name, const wf_tensor *to,
                             wf_error *error);
 WF_API bool wf_archive_fits(const wf_archive *archive, const char *name, const wf_tensor *to,

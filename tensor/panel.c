@@ -1,5 +1,6 @@
-/* The panels that matrix products pack pieces of B into: too large for a thread's stack, too often
- * wanted for the heap. They are the library's own memory, of which the system gives what is used. */
+/* The panels that matrix products pack pieces of B into: too large for a thread's stack, too
+ * often wanted for the heap. They are the library's own memory, of which the system gives what
+ * is used. */
 #include "tensor/kernels.h"
 
 #include <pthread.h>

@@ -199,8 +199,8 @@ static size_t stack_size(const char *text)
     return *text || value << shift >> shift != value ? 0 : value << shift;
 }
 
-/* When the library is loaded: whatever the program does before it uses the library, it may fork, and
- * libgomp reads its environment now. */
+/* When the library is loaded: whatever the program does before it uses the library, it may fork,
+ * and libgomp reads its environment now. */
 __attribute__((constructor)) static void at_load(void)
 {
     pthread_atfork(before_fork, NULL, in_forked_child);
@@ -261,8 +261,8 @@ static bool backend_alone(void)
 static void backend_run(const region *r, int width)
 {
     /* libgomp ends the threads that a smaller team leaves over, and makes them anew for the next
-     * larger one, which takes ten times as long as a loop. Nobody waits for them in a loop, so there
-     * they stay and have nothing to do. */
+     * larger one, which takes ten times as long as a loop. Nobody waits for them in a loop, so
+     * there they stay and have nothing to do. */
     int team = r->member || width > latest ? width : latest;
 #pragma omp parallel num_threads(team)
     {

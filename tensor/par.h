@@ -28,12 +28,12 @@ WF_API void wf_team_barrier(wf_team *team);
 WF_API int wf_par_width(void);
 
 /* Floating-point state: enter sets round-to-nearest, no traps and flush-to-zero, and returns what
- * was; leave gives that back, sticky flags included, unless it was the same: then nothing is written,
- * and flags may have been raised. enter_exact leaves denormals what they are: for numbers that are
- * stored, converted or read. Pairs nest, each on one thread; nothing is kept but the register, so
- * that a pair whose end a longjmp passes over misleads no later one. Such a caller keeps the state of
- * kernels; leave(state) with a state taken before setjmp (enter, then leave) gives back its own.
- * Elsewhere than on x86-64 the C library does it, and denormals always stay. */
+ * was; leave gives that back, sticky flags included, unless it was the same: then nothing is
+ * written, and flags may have been raised. enter_exact leaves denormals what they are: for numbers
+ * that are stored, converted or read. Pairs nest, each on one thread; nothing is kept but the
+ * register, so that a pair whose end a longjmp passes over misleads no later one. Such a caller
+ * keeps the state of kernels; leave(state) with a state taken before setjmp (enter, then leave)
+ * gives back its own. Elsewhere than on x86-64 the C library does it, and denormals always stay. */
 WF_API uint32_t wf_fp_enter(void);
 WF_API uint32_t wf_fp_enter_exact(void);
 WF_API void wf_fp_leave(uint32_t state);

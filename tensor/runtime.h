@@ -12,7 +12,7 @@ typedef struct wf_files {
     int (*open)(void *user, const char *path, int flags, int mode);
     long (*read)(void *user, int fd, void *data, size_t bytes);
     long (*write)(void *user, int fd, const void *data, size_t bytes);
-    int64_t (*size)(void *user, int fd);           /* bytes in a regular file, -1 and errno otherwise */
+    int64_t (*size)(void *user, int fd); /* bytes in a regular file, -1 and errno otherwise */
     int (*sync)(void *user, int fd);
     int (*close)(void *user, int fd);
     int (*rename)(void *user, const char *from, const char *to);
@@ -28,7 +28,7 @@ typedef struct wf_runtime {
     void (*release)(void *user, void *memory);     /* given NULL never */
     void (*log)(void *user, const char *text);     /* one message, without the final newline */
     const wf_files *files;                         /* borrowed for the life of the process */
-    int threads;                                   /* the ceiling for every parallel loop, at most 64 */
+    int threads; /* the ceiling for every parallel loop, at most 64 */
     void *user;                                    /* handed to every function above */
     const void *reserved[4];
 } wf_runtime;

@@ -62,7 +62,8 @@ static bool read_meta(wf_json *j, wf_archive *a)
     return wf_json_expect(j, '}');
 }
 
-/* [a, b, ...], of which the first `most` are kept; returns how many there are, -1 after an error. */
+/* [a, b, ...], of which the first `most` are kept; returns how many there are, -1 after an
+ * error. */
 static int read_numbers(wf_json *j, int most, int64_t *number)
 {
     int n = 0;

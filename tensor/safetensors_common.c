@@ -1,5 +1,5 @@
-/* What reading and writing safetensors files share: the kinds of numbers, the checksum, and names in
- * order. */
+/* What reading and writing safetensors files share: the kinds of numbers, the checksum, and names
+ * in order. */
 #include "tensor/safetensors_private.h"
 
 #include "tensor/size.h"

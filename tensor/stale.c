@@ -1,6 +1,6 @@
-/* Temporaries that killed saves left: those that are being written are locked, and what can be locked
- * is nobody's any more. Locks and lists are the system's own, beside the runtime's table of files:
- * where a table gives descriptors of its own, nothing is locked and nothing swept. */
+/* Temporaries that killed saves left: those that are being written are locked, and what can be
+ * locked is nobody's any more. Locks and lists are the system's own, beside the runtime's table of
+ * files: where a table gives descriptors of its own, nothing is locked and nothing swept. */
 #include "tensor/io_private.h"
 
 #include <dirent.h>

@@ -15,7 +15,8 @@ WF_BEGIN
  * written, the end always marked; text may be NULL when bytes is 0. Each returns the length that
  * the whole would have: it was cut if that is bytes or more. %ls is written as UTF-8. */
 WF_API size_t wf_format(char *text, size_t bytes, const char *format, ...) WF_PRINTF(3, 4);
-WF_API size_t wf_vformat(char *text, size_t bytes, const char *format, va_list arguments) WF_PRINTF(3, 0);
+WF_API size_t wf_vformat(char *text, size_t bytes, const char *format, va_list arguments)
+    WF_PRINTF(3, 0);
 /* wf_format behind what text holds already, in an array of `bytes` in all. Returns the length that
  * both would have together. */
 WF_API size_t wf_append(char *text, size_t bytes, const char *format, ...) WF_PRINTF(3, 4);

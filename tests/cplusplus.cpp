@@ -1,5 +1,6 @@
-/* Every macro of the public headers, used from C++17: compiled without a warning, run with the numbers
- * that C gives. tests/check_headers compiles it against an install, and holds that no macro is missing. */
+/* Every macro of the public headers, used from C++17: compiled without a warning, run with the
+ * numbers that C gives. tests/check_headers compiles it against an install, and holds that no macro
+ * is missing. */
 #include <weft.h>
 
 #include <autograd/pointwise.h>
@@ -39,19 +40,22 @@ static wf_cell plain_cell()
     c.size = sizeof(plain);
     c.step = plain_step;
     c.states = WF_STATES(WF_STATE("h", WF_OUTPUT));
-    c.params = WF_PARAMS(WF_PARAM_INIT(plain, w_x, WF_INIT(WF_INIT_CONSTANT, 0.25, 0), WF_HIDDEN, WF_INPUT),
-                         WF_PARAM(plain, w_h, WF_HIDDEN, WF_OUTPUT), WF_BIAS(plain, b, WF_HIDDEN),
-                         WF_PROJECTION(plain, p, WF_OUTPUT, WF_HIDDEN));
+    c.params = WF_PARAMS(
+        WF_PARAM_INIT(plain, w_x, WF_INIT(WF_INIT_CONSTANT, 0.25, 0), WF_HIDDEN, WF_INPUT),
+        WF_PARAM(plain, w_h, WF_HIDDEN, WF_OUTPUT), WF_BIAS(plain, b, WF_HIDDEN),
+        WF_PROJECTION(plain, p, WF_OUTPUT, WF_HIDDEN));
     return c;
 }
 
-static const wf_cell_state *const outside_of_functions = WF_STATES(WF_STATE("h", WF_HIDDEN), WF_STATE("c", 1));
+static const wf_cell_state *const outside_of_functions = WF_STATES(WF_STATE("h", WF_HIDDEN),
+                                                                   WF_STATE("c", 1));
 
 static void cells()
 {
     static const wf_cell cell = plain_cell();
     HOLDS(!std::strcmp(outside_of_functions[1].name, "c") && !outside_of_functions[2].name);
-    HOLDS(cell.params[1].offset == WF_VAR_OFFSET(plain, w_h) && cell.params[1].size[1] == WF_OUTPUT);
+    HOLDS(cell.params[1].offset == WF_VAR_OFFSET(plain, w_h) &&
+          cell.params[1].size[1] == WF_OUTPUT);
     wf_report r = wf_cell_check(&cell, nullptr);
     if (!r.ok) std::printf("%s\n", r.text);
     HOLDS(r.ok && r.checked > 0);
@@ -73,7 +77,8 @@ WF_POINTWISE_1(swish, "a sigmoid(a)", a * SIGMOID(a),
                                    wf_add_scalar(t, wf_mul(t, A, wf_sigmoid(t, wf_neg(t, A))), 1))),
                READS_A, -2, 2, 0)
 WF_POINTWISE_S(leaky, "a, below 0 a s", a < 0 ? a * s : a, a < 0 ? g * s : g,
-               wf_where(t, wf_less(t, A, ZERO), wf_mul_scalar(t, G, s), G), READS_A, -2, 2, 0.1, 0.2)
+               wf_where(t, wf_less(t, A, ZERO), wf_mul_scalar(t, G, s), G), READS_A, -2, 2, 0.1,
+               0.2)
 WF_POINTWISE_2(difference, "|a - b|", ABS(a - b), a < b ? -g : g, a < b ? g : -g,
                wf_where(t, wf_less(t, A, B), wf_neg(t, G), G),
                wf_where(t, wf_less(t, A, B), G, wf_neg(t, G)), READS_A | READS_B, -2, 2, 0)
@@ -98,12 +103,14 @@ static void pointwise()
         if (!r.ok) std::printf("%s\n", r.text);
         HOLDS(r.ok && r.checked > 0);
     }
-    HOLDS(joined_mine == pasted_as && levels == level_end - level_c && wf_twicef_inline(2) == 4 && wf_twice_inline(2) == 4);
+    HOLDS(joined_mine == pasted_as && levels == level_end - level_c && wf_twicef_inline(2) == 4 &&
+          wf_twice_inline(2) == 4);
 #ifdef WF_ISA_AVX512_IS
     HOLDS(std::strstr(WF_ISA_AVX512_IS, "avx512f"));
 #endif
     wf_tape *t = wf_tape_new(nullptr);
-    HOLDS(wf_item(difference(t, wf_full(t, WF_F32, WF_SCALAR, 1), wf_full(t, WF_F32, WF_SCALAR, 3))) == 2);
+    HOLDS(wf_item(difference(t, wf_full(t, WF_F32, WF_SCALAR, 1),
+                             wf_full(t, WF_F32, WF_SCALAR, 3))) == 2);
     wf_tape_free(t);
 }
 
@@ -148,7 +155,8 @@ static double with_denormals_flushed()
     return least * quarter;
 }
 
-/* ---- dispatch levels: what a kernel's file, compiled for one of them, and who picks among them say ---- */
+/* ---- dispatch levels: what a kernel's file, compiled for one of them, and who picks among them
+ * say ---- */
 
 #define WF_ISA_SUFFIX c
 static int WF_ISA_EACH(compiled);
@@ -158,7 +166,8 @@ static void dispatch()
     WF_ISA_OWN(compiled) = 1;
     const int *const each[] = { WF_ISA_EACH(&compiled) };
     HOLDS(*each[WF_ISA_C] == 1 && sizeof each / sizeof *each > static_cast<size_t>(wf_isa_level()));
-    HOLDS(&WF_ISA_JOIN(compiled, c) == each[WF_ISA_C] && &WF_ISA_PASTE(compiled, c) == each[WF_ISA_C]);
+    HOLDS(&WF_ISA_JOIN(compiled, c) == each[WF_ISA_C] &&
+          &WF_ISA_PASTE(compiled, c) == each[WF_ISA_C]);
 }
 
 int main()

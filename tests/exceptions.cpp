@@ -1,6 +1,6 @@
-/* A C++ exception out of an op of the user's, caught by the caller: the floating-point state is given
- * back on its way, and after a reset the tape is as new. tests/check_headers compiles it against an
- * install. */
+/* A C++ exception out of an op of the user's, caught by the caller: the floating-point state is
+ * given back on its way, and after a reset the tape is as new. tests/check_headers compiles it
+ * against an install. */
 #include <weft.h>
 
 #include <cfenv>

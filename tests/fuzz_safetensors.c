@@ -112,8 +112,8 @@ static int64_t bytes_in(const wf_tensor *x)
     return wf_tensor_count(x) * wf_dtype_size(x->dtype);
 }
 
-/* Reads one entry into every dtype: it is refused with a sentence and nothing is written, or what was
- * written can be written back. */
+/* Reads one entry into every dtype: it is refused with a sentence and nothing is written, or what
+ * was written can be written back. */
 static void fuzz_convert(const wf_archive *a, const wf_entry *e)
 {
     wf_shape shape = { .rank = e->rank <= WF_RANK ? e->rank : 0 };

@@ -1,4 +1,5 @@
-/* Prints the dispatch levels that this processor has, lowest first: scripts/test runs every suite at each of them. */
+/* Prints the dispatch levels that this processor has, lowest first: scripts/test runs every suite
+ * at each of them. */
 #include "tensor/isa.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* Ops that move numbers or say where they are: flip, permute, squeeze, cast, argmax, arange, masks of
- * lengths, and the norm: their laws, and plain loops. */
+/* Ops that move numbers or say where they are: flip, permute, squeeze, cast, argmax, arange, masks
+ * of lengths, and the norm: their laws, and plain loops. */
 #include "autograd/check.h"
 #include "autograd/ops.h"
 #include "autograd/views.h"

@@ -129,8 +129,8 @@ TEST(a_carry_survives_a_rewind_while_generating)
     ck_assert_uint_eq(hash_carry(&b, one), hash_carry(&b, other));
 }
 
-/* The first state was committed, so as many wait as did at the mark; but the one that waits now lies
- * behind it. */
+/* The first state was committed, so as many wait as did at the mark; but the one that waits now
+ * lies behind it. */
 TEST(a_carry_that_waits_refuses_a_rewind_also_after_a_commit)
 {
     OWN(fixture) b = fixture_of(1, false, WF_F32);

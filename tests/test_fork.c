@@ -22,7 +22,8 @@
 #define OPENMP 0
 #endif
 
-/* The race detector has a thread of its own, and ends a child of several threads that makes more. */
+/* The race detector has a thread of its own, and ends a child of several threads that makes
+ * more. */
 #if defined(__SANITIZE_THREAD__)
 #define RACES 1
 #else
@@ -121,7 +122,8 @@ static outcome work(void)
     return o;
 }
 
-/* Forks; the child runs body, which fills what it is told to be of one thread or another's making. */
+/* Forks; the child runs body, which fills what it is told to be of one thread or another's
+ * making. */
 static outcome in_child(void (*body)(outcome *o, const void *context), const void *context)
 {
     outcome o = { 0 };

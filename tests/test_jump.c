@@ -1,5 +1,6 @@
-/* A longjmp out of what the user wrote (an op's functions, a cell's step, a part of a loop): after a
- * reset the tape is as new, the thread has its floating-point state, and nothing else was harmed. */
+/* A longjmp out of what the user wrote (an op's functions, a cell's step, a part of a loop):
+ * after a reset the tape is as new, the thread has its floating-point state, and nothing else
+ * was harmed. */
 #include "tests/fixture.h"
 #include "tests/rig.h"
 

@@ -1,5 +1,5 @@
-/* The losses and the ops around log(1 + e^x): values against plain double arithmetic, both spellings
- * of each derivative where numbers are special, and what options mean, by laws. */
+/* The losses and the ops around log(1 + e^x): values against plain double arithmetic, both
+ * spellings of each derivative where numbers are special, and what options mean, by laws. */
 #include "autograd/check.h"
 #include "autograd/ops.h"
 #include "autograd/views.h"

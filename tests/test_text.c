@@ -153,7 +153,8 @@ static bool comma_now(void)
     return strcmp(text, "0,5") == 0;
 }
 
-/* Sets a locale with a comma, one of the system's or one made for this test; false after skipping. */
+/* Sets a locale with a comma, one of the system's or one made for this test; false after
+ * skipping. */
 static bool set_comma(void)
 {
     static const char *const installed[] = { "de_DE.UTF-8", "fr_FR.UTF-8", "ru_RU.UTF-8" };

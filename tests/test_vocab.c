@@ -370,7 +370,8 @@ TEST(a_permutation_is_these_numbers)
     for (int i = 0; i < 8; i++) ck_assert_int_eq(a[i], want[i]);
 }
 
-/* Chi-square over the 24 orders of 4 numbers: 23 degrees of freedom, below 60 but once in 40,000. */
+/* Chi-square over the 24 orders of 4 numbers: 23 degrees of freedom, below 60 but once in
+ * 40,000. */
 TEST(each_order_is_as_likely_as_any_other)
 {
     enum { DRAWS = 24000 };

@@ -1,5 +1,5 @@
-/* A small row that is right, y = a b^2 of two equal shapes in any strides, for the suites that plant
- * faults in it. */
+/* A small row that is right, y = a b^2 of two equal shapes in any strides, for the suites that
+ * plant faults in it. */
 #ifndef WEFT_TESTS_TOY_OP_H
 #define WEFT_TESTS_TOY_OP_H
 
