@@ -20,24 +20,26 @@ static bool same_shape(const wf_tensor *a, const wf_tensor *b)
     return true;
 }
 
-/* The sizes that inputs broadcast to. */
-static bool broadcast(const wf_shaping *s, wf_tensor *out)
+static bool broadcast_with(const wf_shaping *s, const wf_tensor *b, wf_tensor *out)
 {
-    const wf_tensor *a = s->in[0];
-    out->rank = a->rank;
-    for (int i = 0; i < a->rank; i++) out->dim[i] = a->dim[i];
-    for (int k = 1; k < s->n_in; k++) {
-        const wf_tensor *b = s->in[k];
-        if (same_shape(b, out)) continue;
-        wf_shape so_far = wf_tensor_shape(out), more = wf_tensor_shape(b), both;
-        if (!wf_shape_broadcast(&so_far, &more, &both)) {
-            char text[2][WF_SHAPE_TEXT];
-            return wf_refuse(s->error, "shapes do not broadcast: %s and %s",
-                             shape_text(text[0], out), shape_text(text[1], b));
-        }
-        out->rank = both.rank;
-        for (int i = 0; i < both.rank; i++) out->dim[i] = both.dim[i];
+    wf_shape so_far = wf_tensor_shape(out), more = wf_tensor_shape(b), both;
+    if (!wf_shape_broadcast(&so_far, &more, &both)) {
+        char text[2][WF_SHAPE_TEXT];
+        return wf_refuse(s->error, "shapes do not broadcast: %s and %s", shape_text(text[0], out),
+                         shape_text(text[1], b));
     }
+    out->rank = both.rank;
+    memcpy(out->dim, both.dim, sizeof out->dim);
+    return true;
+}
+
+/* The sizes that inputs broadcast to. */
+static inline bool broadcast(const wf_shaping *s, wf_tensor *out)
+{
+    out->rank = s->in[0]->rank;
+    memcpy(out->dim, s->in[0]->dim, sizeof out->dim); /* all of them: so it is no call */
+    for (int k = 1; k < s->n_in; k++)
+        if (!same_shape(s->in[k], out) && !broadcast_with(s, s->in[k], out)) return false;
     return true;
 }
 
@@ -302,8 +304,7 @@ void wf_pointwise_forward(const wf_call *c)
 {
     const int inputs = c->n_in;
     const wf_tensor *y = c->out[0];
-    job j = { .kernel = kernels_of(c)->forward[c->in[inputs - 1]->dtype],
-              .number = number_of(c) };
+    wf_tile_fn *kernel = kernels_of(c)->forward[c->in[inputs - 1]->dtype];
     void *p[WF_AT];
     bool dense = true;
     for (int i = 0; i < inputs; i++) {
@@ -314,9 +315,10 @@ void wf_pointwise_forward(const wf_call *c)
     const int64_t n = count_of(y);
     if (n == 0) return;
     if (dense && n <= GRAIN) {
-        j.kernel(1, n, p, one_row, j.number, false);
+        kernel(1, n, p, one_row, number_of(c), false);
         return;
     }
+    job j = { .kernel = kernel, .number = number_of(c) };
     const wf_tensor *operand[WF_AT];
     for (int i = 0; i < inputs; i++) take(&j, operand, i, c->in[i]);
     take(&j, operand, WF_AT_OUT, y);
@@ -331,16 +333,15 @@ static void backward_into(const wf_call *c, int k, bool dense, int64_t n, void *
 {
     const wf_op *op = c->op;
     const wf_tensor *y = c->out[0], *g = c->gout[0], *gin = c->gin[k];
-    job j = { .kernel = kernels_of(c)->gradient[k][g->dtype],
-              .number = number_of(c),
-              .sums = true };
-    if (!j.kernel) return;
+    wf_tile_fn *kernel = kernels_of(c)->gradient[k][g->dtype];
+    if (!kernel) return;
     dense = dense && alike(gin, y);
     if (dense && n <= GRAIN) {
         p[WF_AT_GIN] = gin->data;
-        j.kernel(1, n, p, one_row, j.number, true);
+        kernel(1, n, p, one_row, number_of(c), true);
         return;
     }
+    job j = { .kernel = kernel, .number = number_of(c), .sums = true };
     const wf_tensor *operand[WF_AT];
     for (int i = 0; i < c->n_in; i++)
         if (op->reads_in >> i & 1) take(&j, operand, i, c->in[i]);
