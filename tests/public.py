@@ -71,9 +71,9 @@ def print_sentences(rows):
             said.setdefault(name, []).append(line)
     for name in sorted(said):
         blocks.setdefault('\n'.join('    ' + line for line in said[name] if line), []).append(name)
-    print('# What public functions say of what they cannot take: of each kind of sentence the first\n'
-          '# call that brings it about; the name of the function itself is *. Made by tests/public.py\n'
-          '# of what tests/test_misuse.c records; what changes is read.')
+    print('# What public functions say of what they cannot take: of each kind of sentence the '
+          'first\n# call that brings it about; the name of the function itself is *. Made by '
+          'tests/public.py\n# of what tests/test_misuse.c records; what changes is read.')
     for block in blocks:
         if block:
             print(' '.join(blocks[block]) + '\n' + block)
