@@ -8,15 +8,8 @@
 
 WF_BEGIN
 
-/* wf_tanh(t, a): neg abs sign exp log log1p expm1 sqrt square reciprocal sin cos tanh sigmoid
- *   softplus log_sigmoid relu.
- * wf_mul_scalar(t, a, 0.5): add_scalar sub_scalar rsub_scalar mul_scalar div_scalar rdiv_scalar
- *   pow_scalar maximum_scalar minimum_scalar.
- * wf_add(t, a, b): add sub mul div maximum minimum above, and, giving an I32 mask, greater
- *   greater_equal less less_equal equal not_equal.
- * wf_lerp(t, a, b, c), a + c (b - a), exactly a for c = 0 and b for c = 1;
- *   wf_logistic_loss(t, a, b, c), what wf_binary_cross_entropy is the mean of;
- *   wf_where(t, m, a, b), a where m is not 0, else b. */
+/* Of one input, wf_tanh(t, a); with a number, wf_mul_scalar(t, a, 0.5); of two, wf_add(t, a, b),
+ * where comparisons give an I32 mask; of three, wf_lerp(t, a, b, c), and wf_where(t, m, a, b). */
 #define WF_POINTWISE_1(name, doc, ...) WF_API wf_var *wf_##name(wf_tape *t, wf_var *a);
 #define WF_POINTWISE_S(name, doc, ...) WF_API wf_var *wf_##name(wf_tape *t, wf_var *a, double s);
 #define WF_POINTWISE_2(name, doc, ...) WF_API wf_var *wf_##name(wf_tape *t, wf_var *a, wf_var *b);

@@ -389,7 +389,7 @@ def write_ops(source, out):
             derivative = ' Gradients: ' + derivative + '.' if derivative else ''
             lines.append(comment((entry.doc + derivative).strip()))
         lines.append('WF_API ' + entry.code)
-    start = text.index('/* wf_tanh(t, a)')
+    start = text.index('/* Of one input')
     middle = text.index('#include "autograd/ops.def"') + len('#include "autograd/ops.def"')
     head = comment('Pointwise ops: inputs broadcast against each other by NumPy\'s rule and have'
                    ' one dtype, f32 or f64'
