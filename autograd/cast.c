@@ -2,7 +2,7 @@
 #include "autograd/kernels.h"
 #include "autograd/ops_private.h"
 #include "autograd/private.h"
-#include "tensor/loop.h"
+#include "tensor/walk.h"
 
 #include <string.h>
 
@@ -43,9 +43,9 @@ static bool cast_check(const wf_call *c, wf_error *error)
 {
     const wf_tensor *x = c->in[0];
     holding h = { wf_dtype_describe(x->dtype), true };
-    wf_loop loop;
+    wf_walk loop;
     if (target_of(c->attr) != WF_I32 || x->dtype == WF_I32 || wf_tensor_count(x) == 0) return true;
-    if (wf_loop_plan(&loop, wf_tensor_shape(x), 1, &x)) wf_loop_run(&loop, 1, 0, holding_run, &h);
+    if (wf_walk_plan(&loop, wf_tensor_shape(x), 1, &x)) wf_walk_run(&loop, 1, 0, holding_run, &h);
     for (int64_t i = 0; !h.all; i++) {
         const double v = wf_tensor_at(x, i);
         char text[WF_SHAPE_TEXT];

@@ -43,7 +43,7 @@ const char *check_where(char text[CHECK_WHERE], const wf_shape *form, int64_t at
                 : wf_shape_text(text, CHECK_WHERE, 1, &at);
 }
 
-bool check_near(wf_report *report, const check_subject *subject, int64_t n, const double *got,
+bool check_near(wf_report *report, const check_comparison *comparison, int64_t n, const double *got,
                 const double *want, double relative, double floor)
 {
     double largest = check_largest(n, want), allowed = relative * largest + floor, worst = 0;
@@ -61,16 +61,18 @@ bool check_near(wf_report *report, const check_subject *subject, int64_t n, cons
         report->worst = worst / largest;
     if (worst <= allowed) return true;
     char place[CHECK_WHERE], row[CHECK_WHERE], of[CHECK_WHERE + 24] = "";
-    int64_t width = subject->width;
+    int64_t width = comparison->width;
     if (width)
-        wf_format(of, sizeof of, " for the output's %s", check_where(row, subject->of, at / width));
-    return check_fail(report,
-                      "%s: %s: %s %d%s%s at %s%s: %s %.17g, %s %.17g; apart by %.3g, "
-                      "allowed are %.3g (the largest is %.3g)",
-                      subject->who, subject->check, subject->role, subject->index,
-                      subject->name ? " " : "", subject->name ? subject->name : "",
-                      check_where(place, subject->form, subject->first + (width ? at % width : at)),
-                      of, subject->got, got[at], subject->want, want[at], worst, allowed, largest);
+        wf_format(of, sizeof of, " for the output's %s",
+                  check_where(row, comparison->of, at / width));
+    return check_fail(
+        report,
+        "%s: %s: %s %d%s%s at %s%s: %s %.17g, %s %.17g; apart by %.3g, "
+        "allowed are %.3g (the largest is %.3g)",
+        comparison->who, comparison->check, comparison->role, comparison->index,
+        comparison->name ? " " : "", comparison->name ? comparison->name : "",
+        check_where(place, comparison->form, comparison->first + (width ? at % width : at)), of,
+        comparison->got, got[at], comparison->want, want[at], worst, allowed, largest);
 }
 
 double check_difference(const double f[4], double step)
@@ -111,9 +113,9 @@ bool columns_near(op_check *k, const char *check, const double *got, const char 
 {
     const check_case *c = &k->c;
     for (int i = 0; i < c->n_in; i++) {
-        check_subject s = { c->who,    check, "input",
-                            NULL,      i,     got_name,
-                            want_name, 0,     .form = &c->in_shape[i] };
+        check_comparison s = { c->who,    check, "input",
+                               NULL,      i,     got_name,
+                               want_name, 0,     .form = &c->in_shape[i] };
         if (c->differs[i] && !check_near(k->report, &s, c->in_count[i], got + c->column[i],
                                          want + c->column[i], relative, floor))
             return false;
@@ -126,9 +128,9 @@ bool rows_near(op_check *k, const char *check, const double *got, const char *go
 {
     const check_case *c = &k->c;
     for (int o = 0; o < c->n_out; o++) {
-        check_subject s = { c->who,    check, "output",
-                            NULL,      o,     got_name,
-                            want_name, 0,     .form = &c->out_shape[o] };
+        check_comparison s = { c->who,    check, "output",
+                               NULL,      o,     got_name,
+                               want_name, 0,     .form = &c->out_shape[o] };
         if (c->active[o] && !check_near(k->report, &s, c->out_count[o], got + c->row[o],
                                         want + c->row[o], relative, floor))
             return false;
@@ -316,7 +318,7 @@ static bool differentiable(const check_case *c)
 
 static bool outputs_finite(op_check *k)
 {
-    desk_outputs(&k->desk, k->work[0]);
+    harness_outputs(&k->harness, k->work[0]);
     for (int64_t r = 0; r < k->c.rows; r++)
         if (!isfinite(k->work[0][r])) return false;
     return true;
@@ -326,7 +328,7 @@ static bool outputs_finite(op_check *k)
 static bool values_refused(op_check *k)
 {
     wf_error error = { "" };
-    return k->guess && k->op->check && !k->op->check(&k->desk.call, &error);
+    return k->guess && k->op->check && !k->op->check(&k->harness.call, &error);
 }
 
 static bool check_sample(op_check *k, const wf_sample *sample)
@@ -335,13 +337,13 @@ static bool check_sample(op_check *k, const wf_sample *sample)
     if (!case_make(k, sample)) return k->report->ok;
     k->sweeps = differentiable(&k->c) && k->op->backward;
     if (sample->large) return check_large(k, sample);
-    if (!workspace(k) || !desk_set(&k->desk, &k->c, WF_F64, NULL, NULL, &k->pool, k->report))
+    if (!workspace(k) || !harness_set(&k->harness, &k->c, WF_F64, NULL, NULL, &k->pool, k->report))
         return false;
     if (values_refused(k)) return true;
-    /* On the desk first: there, writing too far is caught before it does harm. Then with the
+    /* On the harness first: there, writing too far is caught before it does harm. Then with the
      * tape's key. */
-    if (!desk_forward(&k->desk, k->report) || !check_tape_first(k) ||
-        !desk_forward(&k->desk, k->report))
+    if (!harness_forward(&k->harness, k->report) || !check_tape_first(k) ||
+        !harness_forward(&k->harness, k->report))
         return false;
     k->sweeps = differentiable(&k->c);
     if (!k->sweeps)

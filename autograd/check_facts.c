@@ -11,8 +11,8 @@
 
 /* ---- apart along an axis ---- */
 
-/* A call on some indices of an axis of what lies on a desk; outputs and their gradients, which are
- * row-major for a kernel, are copied. */
+/* A call on some indices of an axis of what lies in a harness. Outputs and their gradients are
+ * row-major for a kernel, and copied. */
 typedef struct part {
     wf_tensor in[CHECK_VARS], out[CHECK_VARS], gout[CHECK_VARS], gin[CHECK_VARS];
     void *memory[2][CHECK_VARS]; /* of out and gout */
@@ -42,7 +42,8 @@ static void cut_copied(wf_tensor *to, const wf_tensor *x, int axis, int64_t n, v
     *to = wf_tensor_of(x->dtype, shape, memory);
 }
 
-static void part_of_desk(part *p, const check_desk *d, const cutting *how, int64_t from, int64_t n)
+static void part_of_harness(part *p, const check_harness *d, const cutting *how, int64_t from,
+                         int64_t n)
 {
     const check_case *c = d->c;
     p->call = d->call;
@@ -76,7 +77,7 @@ static bool told(op_check *k, const cutting *how, int64_t step, const char *what
 
 /* Forward and backward, `step` indices at a time, against the whole: to rounding, and to the bit
  * where each element is made alone. */
-static bool apart_by(op_check *k, const cutting *how, int64_t step, check_desk *d, part *p)
+static bool apart_by(op_check *k, const cutting *how, int64_t step, check_harness *d, part *p)
 {
     const check_case *c = &k->c;
     const int64_t all = d->out[0].tensor.dim[how->axis];
@@ -86,7 +87,7 @@ static bool apart_by(op_check *k, const cutting *how, int64_t step, check_desk *
         if (c->differs[i])
             memset(d->gin[i].tensor.data, 0, (size_t)c->in_count[i] * sizeof(double));
     for (int64_t at = 0; at < all; at += step) {
-        part_of_desk(p, d, how, at, all - at < step ? all - at : step);
+        part_of_harness(p, d, how, at, all - at < step ? all - at : step);
         p->call.scratch = d->scratch[0].tensor.data;
         k->op->forward(&p->call);
         for (int o = 0; o < c->n_out; o++) {
@@ -100,14 +101,14 @@ static bool apart_by(op_check *k, const cutting *how, int64_t step, check_desk *
     const bool elements = k->op->flags & WF_OP_ELEMENTWISE;
     for (int o = 0; o < c->n_out; o++)
         if ((elements || (o < c->visible && !c->active[o])) &&
-            memcmp(d->out[o].tensor.data, k->desk.out[o].tensor.data,
+            memcmp(d->out[o].tensor.data, k->harness.out[o].tensor.data,
                    (size_t)(c->out_count[o] * wf_dtype_size(c->out_dtype[o]))))
             return told(k, how, step, "output", o);
-    desk_outputs(&k->desk, want);
-    desk_outputs(d, got);
+    harness_outputs(&k->harness, want);
+    harness_outputs(d, got);
     if (!rows_near(k, how->claim, got, "in parts", want, "whole", 1e-12, 1e-14)) return false;
     if (!k->sweeps) return true;
-    desk_backward_fast(&k->desk, want);
+    harness_backward_fast(&k->harness, want);
     for (int i = 0; i < c->n_in; i++) {
         const size_t bytes = (size_t)c->in_count[i] * sizeof(double);
         if (!c->differs[i]) continue;
@@ -123,7 +124,7 @@ static bool apart(op_check *k, const cutting *how)
 {
     const int64_t all = k->c.out_shape[0].dim[how->axis];
     struct check_block *until = k->pool.last;
-    check_desk *d = desk_new(&k->pool);
+    check_harness *d = harness_new(&k->pool);
     part *p = check_take(&k->pool, (int64_t)sizeof *p);
     double *unused = k->work[2];
     if (!d || !p) return check_no_memory(k);
@@ -131,12 +132,13 @@ static bool apart(op_check *k, const cutting *how)
         for (int g = 0; g < 2; g++)
             p->memory[g][o] = check_take(&k->pool, k->c.out_count[o] * (int64_t)sizeof(double));
     if (k->pool.failed) return check_no_memory(k);
-    /* Leaves the cotangents in place on both desks. */
-    bool ok = desk_set(d, &k->c, WF_F64, NULL, NULL, &k->pool, k->report) &&
-              desk_forward(&k->desk, k->report) &&
-              (!k->sweeps ||
-               (desk_backward(d, k->cotangent, UINT32_MAX, UINT32_MAX, unused, k->report) &&
-                desk_backward(&k->desk, k->cotangent, UINT32_MAX, UINT32_MAX, unused, k->report)));
+    /* Leaves the cotangents in place on both harnesses. */
+    bool ok =
+        harness_set(d, &k->c, WF_F64, NULL, NULL, &k->pool, k->report) &&
+        harness_forward(&k->harness, k->report) &&
+        (!k->sweeps ||
+         (harness_backward(d, k->cotangent, UINT32_MAX, UINT32_MAX, unused, k->report) &&
+          harness_backward(&k->harness, k->cotangent, UINT32_MAX, UINT32_MAX, unused, k->report)));
     for (int64_t step = 1; ok && step < all; step += (all + 1) / 2)
         ok = apart_by(k, how, step, d, p);
     check_let_go(&k->pool, until);
@@ -167,7 +169,7 @@ static bool check_elementwise(op_check *k)
 static bool check_varying(op_check *k)
 {
     const check_case *c = &k->c;
-    const uint32_t mask = op_varying(&k->desk.call);
+    const uint32_t mask = op_varying(&k->harness.call);
     if (!mask) return true;
     k->shown |= SHOWN_VARYING;
     cutting how = { .axis = 0, .claim = "its rows are said to be computed apart" };
@@ -217,7 +219,7 @@ static bool check_product(op_check *k)
                        c->value[w][transposed ? column * inner + i : i * outer + column];
     }
     k->shown |= SHOWN_PRODUCT;
-    desk_outputs(&k->desk, got);
+    harness_outputs(&k->harness, got);
     return rows_near(k, "it is said to be a product", got, "it", want, "the product", 1e-12, 1e-14);
 }
 
@@ -227,19 +229,19 @@ static bool check_random(op_check *k)
 {
     const bool said = k->op->flags & WF_OP_RANDOM;
     for (int which = 0; which < 2; which++) {
-        const wf_call before = k->desk.call;
+        const wf_call before = k->harness.call;
         const check_case *c = &k->c;
         bool differs = false;
         struct check_block *until = k->pool.last;
-        check_desk *d = desk_new(&k->pool);
+        check_harness *d = harness_new(&k->pool);
         if (!d) return check_no_memory(k);
-        bool ok = desk_set(d, c, WF_F64, NULL, NULL, &k->pool, k->report);
+        bool ok = harness_set(d, c, WF_F64, NULL, NULL, &k->pool, k->report);
         d->call.key = before.key + (which == 0 ? UINT64_C(0x9E3779B97F4A7C15) : 0);
         d->call.counter = before.counter + (which == 1 ? UINT64_C(1) << 32 : 0);
-        ok = ok && desk_forward(d, k->report);
+        ok = ok && harness_forward(d, k->report);
         for (int o = 0; ok && o < c->n_out; o++)
-            differs |= memcmp(d->out[o].memory, k->desk.out[o].memory, (size_t)d->out[o].bytes) !=
-                       0;
+            differs |= memcmp(d->out[o].memory, k->harness.out[o].memory,
+                              (size_t)d->out[o].bytes) != 0;
         check_let_go(&k->pool, until);
         if (!ok) return false;
         if (differs && !said)
@@ -259,12 +261,12 @@ static bool answers(op_check *k, int i, double planted, bool *otherwise)
 {
     const check_case *c = &k->c;
     struct check_block *until = k->pool.last;
-    check_desk *d = desk_new(&k->pool);
+    check_harness *d = harness_new(&k->pool);
     wf_error error = { "" };
     if (!d) return check_no_memory(k);
-    bool ok = desk_set(d, c, WF_F64, NULL, NULL, &k->pool, k->report);
+    bool ok = harness_set(d, c, WF_F64, NULL, NULL, &k->pool, k->report);
     if (ok) {
-        desk_plant(d, i, planted);
+        harness_plant(d, i, planted);
         *otherwise = !k->op->check(&d->call, &error);
     }
     check_let_go(&k->pool, until);
@@ -303,20 +305,20 @@ static bool note_reads(op_check *k)
                    : !(k->op->reads_out >> o & 1) || k->read_out >> o & 1)
             continue;
         struct check_block *until = k->pool.last;
-        check_desk *d = desk_new(&k->pool);
+        check_harness *d = harness_new(&k->pool);
         if (!d) return check_no_memory(k);
-        bool ok = desk_set(d, c, WF_F64, NULL, NULL, &k->pool, k->report) &&
-                  desk_forward(d, k->report) &&
-                  desk_backward(d, k->cotangent, UINT32_MAX, UINT32_MAX, want, k->report);
+        bool ok = harness_set(d, c, WF_F64, NULL, NULL, &k->pool, k->report) &&
+                  harness_forward(d, k->report) &&
+                  harness_backward(d, k->cotangent, UINT32_MAX, UINT32_MAX, want, k->report);
         for (int p = 0; ok && p < 2; p++) {
             if (i >= 0)
-                desk_plant(d, i,
-                           c->differs[i] ? (double)NAN
-                           : p           ? c->sample->in[i].high
-                                         : c->sample->in[i].low);
+                harness_plant(d, i,
+                              c->differs[i] ? (double)NAN
+                              : p           ? c->sample->in[i].high
+                                            : c->sample->in[i].low);
             else
-                desk_plant_out(d, o, c->out_dtype[o] != WF_I32 ? (double)NAN : p);
-            ok = desk_backward(d, k->cotangent, UINT32_MAX, UINT32_MAX, got, k->report);
+                harness_plant_out(d, o, c->out_dtype[o] != WF_I32 ? (double)NAN : p);
+            ok = harness_backward(d, k->cotangent, UINT32_MAX, UINT32_MAX, got, k->report);
             const bool reads = memcmp(got, want, (size_t)c->columns * sizeof *got) != 0;
             if (i >= 0)
                 k->read_in |= (uint32_t)reads << i;
@@ -333,7 +335,7 @@ bool check_facts(op_check *k)
 {
     if (k->skip & LAW_FACTS) return true;
     return check_elementwise(k) && check_varying(k) && check_product(k) && check_random(k) &&
-           check_reads_check(k) && note_reads(k) && desk_forward(&k->desk, k->report);
+           check_reads_check(k) && note_reads(k) && harness_forward(&k->harness, k->report);
 }
 
 /* ---- what no sample shows ---- */

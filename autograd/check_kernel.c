@@ -12,7 +12,8 @@ static const char *const by_differences = "differences", *const by_backward = "b
 
 /* ---- kernels against differences ---- */
 
-static bool same_bits(op_check *k, const char *check, const check_desk *a, const check_desk *b)
+static bool same_bits(op_check *k, const char *check, const check_harness *a,
+                      const check_harness *b)
 {
     for (int o = 0; o < k->c.n_out; o++)
         if (memcmp(a->out[o].memory, b->out[o].memory, (size_t)a->out[o].bytes))
@@ -33,12 +34,12 @@ static void difference_column(op_check *k, int input, int64_t index, double h, c
 {
     static const int offset[4] = { -2, -1, 1, 2 };
     const check_case *c = &k->c;
-    double *x = desk_element(&k->desk, input, index), at = *x;
+    double *x = harness_element(&k->harness, input, index), at = *x;
     double *y[4] = { k->work[1], k->work[2], k->work[3], k->work[4] };
     for (int p = 0; p < 4; p++) {
         *x = at + offset[p] * h;
-        desk_forward_fast(&k->desk);
-        desk_outputs(&k->desk, y[p]);
+        harness_forward_fast(&k->harness);
+        harness_outputs(&k->harness, y[p]);
     }
     *x = at;
     for (int64_t r = 0; r < c->rows; r++) {
@@ -56,7 +57,7 @@ static bool difference_all(op_check *k)
     const check_case *c = &k->c;
     double *y0 = k->work[5];
     kink worst = { 0 };
-    desk_outputs(&k->desk, y0);
+    harness_outputs(&k->harness, y0);
     for (int i = 0; i < c->n_in; i++)
         for (int64_t j = 0; c->differs[i] && j < c->in_count[i]; j++) {
             difference_column(k, i, j, check_step(k->step, c->value[i][j]), y0, k->work[0], &worst);
@@ -78,7 +79,7 @@ static bool difference_all(op_check *k)
             c->value[worst.input][worst.index], o,
             check_where(row, &c->out_shape[o], worst.row - c->row[o]), worst.left, worst.right);
     }
-    return desk_forward(&k->desk, k->report);
+    return harness_forward(&k->harness, k->report);
 }
 
 /* Each block of the Jacobian, one output element at a time, from backward called directly. */
@@ -93,12 +94,12 @@ static bool jacobian_near(op_check *k)
     for (int o = 0; o < c->visible; o++)
         for (int64_t r = 0; c->active[o] && r < c->out_count[o]; r++) {
             one[c->row[o] + r] = 1;
-            if (!desk_backward(&k->desk, one, UINT32_C(1) << o, UINT32_MAX, got, k->report))
+            if (!harness_backward(&k->harness, one, UINT32_C(1) << o, UINT32_MAX, got, k->report))
                 return false;
             one[c->row[o] + r] = 0;
             memcpy(swept + (c->row[o] + r) * c->columns, got, (size_t)c->columns * sizeof *got);
         }
-    desk_outputs(&k->desk, y);
+    harness_outputs(&k->harness, y);
     for (int o = 0; o < c->visible; o++)
         for (int i = 0; c->active[o] && i < c->n_in; i++) {
             if (!c->differs[i]) continue;
@@ -112,16 +113,16 @@ static bool jacobian_near(op_check *k)
             }
             char check[64];
             wf_format(check, sizeof check, "Jacobian of output %d", o);
-            check_subject s = { c->who,
-                                check,
-                                "input",
-                                NULL,
-                                i,
-                                by_backward,
-                                by_differences,
-                                c->in_count[i],
-                                .form = &c->in_shape[i],
-                                .of = &c->out_shape[o] };
+            check_comparison s = { c->who,
+                                   check,
+                                   "input",
+                                   NULL,
+                                   i,
+                                   by_backward,
+                                   by_differences,
+                                   c->in_count[i],
+                                   .form = &c->in_shape[i],
+                                   .of = &c->out_shape[o] };
             double floor = check_noise(k, check_largest(c->out_count[o], y + c->row[o])) +
                            8 * DBL_EPSILON;
             if (!check_near(k->report, &s, n, have, want, k->tolerance, floor)) return false;
@@ -134,14 +135,15 @@ static bool check_random_cotangent(op_check *k)
 {
     const check_case *c = &k->c;
     double *want = k->work[0], *y = k->work[1], weight = 0;
-    if (!desk_backward(&k->desk, k->cotangent, UINT32_MAX, UINT32_MAX, k->gradient, k->report))
+    if (!harness_backward(&k->harness, k->cotangent, UINT32_MAX, UINT32_MAX, k->gradient,
+                          k->report))
         return false;
     for (int64_t j = 0; j < c->columns; j++) {
         want[j] = 0;
         for (int64_t r = 0; r < c->rows; r++)
             want[j] += k->cotangent[r] * k->jacobian[r * c->columns + j];
     }
-    desk_outputs(&k->desk, y);
+    harness_outputs(&k->harness, y);
     for (int64_t r = 0; r < c->rows; r++) weight += fabs(k->cotangent[r]) * fabs(y[r]);
     return columns_near(k, "backward of random cotangents", k->gradient, by_backward, want,
                         by_differences, k->tolerance, check_noise(k, weight) + 8 * DBL_EPSILON);
@@ -149,11 +151,11 @@ static bool check_random_cotangent(op_check *k)
 
 bool check_jacobian(op_check *k)
 {
-    check_desk *again = desk_new(&k->pool);
+    check_harness *again = harness_new(&k->pool);
     if (!again) return check_no_memory(k);
-    if (!desk_set(again, &k->c, WF_F64, NULL, NULL, &k->pool, k->report) ||
-        !desk_forward(again, k->report) || !same_bits(k, "forward once more", again, &k->desk) ||
-        !difference_all(k))
+    if (!harness_set(again, &k->c, WF_F64, NULL, NULL, &k->pool, k->report) ||
+        !harness_forward(again, k->report) ||
+        !same_bits(k, "forward once more", again, &k->harness) || !difference_all(k))
         return false;
     return jacobian_near(k) && check_random_cotangent(k);
 }
@@ -168,8 +170,8 @@ static bool check_subset(op_check *k, uint32_t present, uint32_t wanted)
     for (int o = 0; o < c->visible; o++)
         for (int64_t r = 0; c->active[o] && r < c->out_count[o]; r++)
             zeroed[c->row[o] + r] = present >> o & 1 ? k->cotangent[c->row[o] + r] : 0;
-    if (!desk_backward(&k->desk, zeroed, UINT32_MAX, UINT32_MAX, want, k->report) ||
-        !desk_backward(&k->desk, k->cotangent, present, wanted, got, k->report))
+    if (!harness_backward(&k->harness, zeroed, UINT32_MAX, UINT32_MAX, want, k->report) ||
+        !harness_backward(&k->harness, k->cotangent, present, wanted, got, k->report))
         return false;
     for (int i = 0; i < c->n_in; i++)
         for (int64_t j = 0; c->differs[i] && !(wanted >> i & 1) && j < c->in_count[i]; j++)
@@ -205,18 +207,18 @@ static bool check_subsets(op_check *k)
 static bool check_threads(op_check *k)
 {
     const check_case *c = &k->c;
-    check_desk *many = desk_new(&k->pool);
+    check_harness *many = harness_new(&k->pool);
     double *one = k->work[0], *three = k->work[1];
     if (!many) return check_no_memory(k);
     k->c.threads = 3;
-    bool set = desk_set(many, c, WF_F64, NULL, NULL, &k->pool, k->report);
+    bool set = harness_set(many, c, WF_F64, NULL, NULL, &k->pool, k->report);
     k->c.threads = 1;
-    if (!set || !desk_forward(many, k->report) ||
-        !same_bits(k, "forward with three threads", many, &k->desk))
+    if (!set || !harness_forward(many, k->report) ||
+        !same_bits(k, "forward with three threads", many, &k->harness))
         return false;
     if (!k->sweeps) return true;
-    if (!desk_backward(&k->desk, k->cotangent, UINT32_MAX, UINT32_MAX, one, k->report) ||
-        !desk_backward(many, k->cotangent, UINT32_MAX, UINT32_MAX, three, k->report))
+    if (!harness_backward(&k->harness, k->cotangent, UINT32_MAX, UINT32_MAX, one, k->report) ||
+        !harness_backward(many, k->cotangent, UINT32_MAX, UINT32_MAX, three, k->report))
         return false;
     return !memcmp(one, three, (size_t)c->columns * sizeof *one) ||
            check_fail(k->report, "%s: backward with three threads gives other bits", c->who);
@@ -225,21 +227,21 @@ static bool check_threads(op_check *k)
 static bool check_declared_reads(op_check *k)
 {
     const check_case *c = &k->c;
-    check_desk *blind = desk_new(&k->pool);
+    check_harness *blind = harness_new(&k->pool);
     double *got = k->work[0];
     if (!blind) return check_no_memory(k);
-    if (!desk_set(blind, c, WF_F64, NULL, NULL, &k->pool, k->report) ||
-        !desk_forward(blind, k->report))
+    if (!harness_set(blind, c, WF_F64, NULL, NULL, &k->pool, k->report) ||
+        !harness_forward(blind, k->report))
         return false;
-    desk_hide_undeclared(blind);
-    return desk_backward(blind, k->cotangent, UINT32_MAX, UINT32_MAX, got, k->report) &&
+    harness_hide_undeclared(blind);
+    return harness_backward(blind, k->cotangent, UINT32_MAX, UINT32_MAX, got, k->report) &&
            columns_near(k, "backward while all that is not in reads_in and reads_out is NaN", got,
                         "blind", k->gradient, by_backward, 1e-15, 0);
 }
 
 /* Outputs that are ids or masks are equal. */
-static bool same_whole_numbers(op_check *k, const char *check, const check_desk *a,
-                               const check_desk *b)
+static bool same_whole_numbers(op_check *k, const char *check, const check_harness *a,
+                               const check_harness *b)
 {
     char text[CHECK_WHERE];
     for (int o = 0; o < k->c.visible; o++)
@@ -251,7 +253,7 @@ static bool same_whole_numbers(op_check *k, const char *check, const check_desk 
     return true;
 }
 
-/* Lays the inputs and their gradients out otherwise; the values stay those of the plain desk
+/* Lays the inputs and their gradients out otherwise; the values stay those of the plain harness
  * `base`. */
 static bool check_layout_on(op_check *k, const char *check, const check_layouts *layouts,
                             double *const value[])
@@ -259,20 +261,20 @@ static bool check_layout_on(op_check *k, const char *check, const check_layouts 
     const check_case *c = &k->c;
     double *want = k->work[0], *got = k->work[1];
     struct check_block *until = k->pool.last;
-    check_desk *plain = desk_new(&k->pool), *laid = desk_new(&k->pool);
+    check_harness *plain = harness_new(&k->pool), *laid = harness_new(&k->pool);
     if (!plain || !laid) return check_no_memory(k);
-    bool ok = desk_set(plain, c, WF_F64, NULL, value, &k->pool, k->report) &&
-              desk_set(laid, c, WF_F64, layouts, value, &k->pool, k->report) &&
-              desk_forward(plain, k->report) && desk_forward(laid, k->report);
+    bool ok = harness_set(plain, c, WF_F64, NULL, value, &k->pool, k->report) &&
+              harness_set(laid, c, WF_F64, layouts, value, &k->pool, k->report) &&
+              harness_forward(plain, k->report) && harness_forward(laid, k->report);
     if (ok) {
-        desk_outputs(plain, want);
-        desk_outputs(laid, got);
+        harness_outputs(plain, want);
+        harness_outputs(laid, got);
         ok = rows_near(k, check, got, "this layout", want, "plain", 1e-12, 1e-14) &&
              same_whole_numbers(k, check, laid, plain);
     }
     if (ok && k->sweeps)
-        ok = desk_backward(plain, k->cotangent, UINT32_MAX, UINT32_MAX, want, k->report) &&
-             desk_backward(laid, k->cotangent, UINT32_MAX, UINT32_MAX, got, k->report) &&
+        ok = harness_backward(plain, k->cotangent, UINT32_MAX, UINT32_MAX, want, k->report) &&
+             harness_backward(laid, k->cotangent, UINT32_MAX, UINT32_MAX, got, k->report) &&
              columns_near(k, check, got, "this layout", want, "plain", 1e-12, 1e-14);
     check_let_go(&k->pool, until);
     return ok;
@@ -338,7 +340,7 @@ static bool check_single(op_check *k)
 {
     const check_case *c = &k->c;
     const double unit = (double)FLT_EPSILON;
-    check_desk *single = desk_new(&k->pool), *twice = desk_new(&k->pool);
+    check_harness *single = harness_new(&k->pool), *twice = harness_new(&k->pool);
     if (!single || !twice) return check_no_memory(k);
     double *value[CHECK_VARS] = { 0 }, *want = k->work[0], *got = k->work[1],
            *cotangent = k->work[2];
@@ -348,28 +350,28 @@ static bool check_single(op_check *k)
         if (!value[i]) return check_no_memory(k);
         for (int64_t j = 0; j < c->in_count[i]; j++) value[i][j] = (double)(float)c->value[i][j];
     }
-    if (!desk_set(single, c, WF_F32, NULL, value, &k->pool, k->report) ||
-        !desk_set(twice, c, WF_F64, NULL, value, &k->pool, k->report) ||
-        !desk_forward(single, k->report) || !desk_forward(twice, k->report))
+    if (!harness_set(single, c, WF_F32, NULL, value, &k->pool, k->report) ||
+        !harness_set(twice, c, WF_F64, NULL, value, &k->pool, k->report) ||
+        !harness_forward(single, k->report) || !harness_forward(twice, k->report))
         return false;
-    desk_outputs(twice, want);
-    desk_outputs(single, got);
+    harness_outputs(twice, want);
+    harness_outputs(single, got);
     for (int o = 0; o < c->visible; o++)
         for (int64_t r = c->row[o]; c->active[o] && r < c->row[o] + c->out_count[o]; r++) {
             double reach = fabs(want[r]);
             for (int i = 0; i < c->n_in; i++)
                 for (int64_t j = 0; c->differs[i] && j < c->in_count[i]; j++)
                     reach += fabs(k->jacobian[r * c->columns + c->column[i] + j] * value[i][j]);
-            check_subject s = { c->who,
-                                "single precision",
-                                "output",
-                                NULL,
-                                o,
-                                "f32",
-                                "f64",
-                                0,
-                                .form = &c->out_shape[o],
-                                .first = r - c->row[o] };
+            check_comparison s = { c->who,
+                                   "single precision",
+                                   "output",
+                                   NULL,
+                                   o,
+                                   "f32",
+                                   "f64",
+                                   0,
+                                   .form = &c->out_shape[o],
+                                   .first = r - c->row[o] };
             if (!check_near(k->report, &s, 1, got + r, want + r, 0, 64 * unit * (reach + 1e-30)))
                 return false;
         }
@@ -380,8 +382,8 @@ static bool check_single(op_check *k)
         double largest = check_largest(c->columns, k->jacobian + r * c->columns);
         sum += fabs(cotangent[r]) * largest;
     }
-    return desk_backward(twice, cotangent, UINT32_MAX, UINT32_MAX, want, k->report) &&
-           desk_backward(single, cotangent, UINT32_MAX, UINT32_MAX, got, k->report) &&
+    return harness_backward(twice, cotangent, UINT32_MAX, UINT32_MAX, want, k->report) &&
+           harness_backward(single, cotangent, UINT32_MAX, UINT32_MAX, got, k->report) &&
            columns_near(k, "single precision, backward", got, "f32", want, "f64", 512 * unit,
                         16 * unit * (sum + 2));
 }

@@ -23,18 +23,18 @@ static bool check_linear(op_check *k)
            *got = k->work[4];
     for (int64_t r = 0; r < c->rows; r++)
         v[r] = wf_random_normal(wf_key_named(k->key, "linear"), (uint64_t)r);
-    if (!desk_backward(&k->desk, k->cotangent, ALL, ALL, of_u, k->report) ||
-        !desk_backward(&k->desk, v, ALL, ALL, of_v, k->report))
+    if (!harness_backward(&k->harness, k->cotangent, ALL, ALL, of_u, k->report) ||
+        !harness_backward(&k->harness, v, ALL, ALL, of_v, k->report))
         return false;
     for (int64_t j = 0; j < c->columns; j++) want[j] = a * of_u[j] + b * of_v[j];
     for (int64_t r = 0; r < c->rows; r++) v[r] = a * k->cotangent[r] + b * v[r];
-    if (!desk_backward(&k->desk, v, ALL, ALL, got, k->report)) return false;
+    if (!harness_backward(&k->harness, v, ALL, ALL, got, k->report)) return false;
     double size = fmax(check_largest(c->columns, of_u), check_largest(c->columns, of_v));
     if (!columns_near(k, "backward is linear in the cotangents", got, "of a u + b v", want,
                       "a of u + b of v", 1e-13, 1e-13 * size + 1e-14))
         return false;
     memset(want, 0, (size_t)c->columns * sizeof *want);
-    return desk_backward(&k->desk, k->cotangent, 0, ALL, got, k->report) &&
+    return harness_backward(&k->harness, k->cotangent, 0, ALL, got, k->report) &&
            columns_near(k, "backward without any cotangent", got, "it", want, "nothing", 0, 0);
 }
 

@@ -1,5 +1,5 @@
 /* What the checkers share: memory that is let go as a whole, comparisons that say what differs,
- * and a desk on which a kernel is called outside any tape, with guards around all that it is
+ * and a harness on which a kernel is called outside any tape, with guards around all that it is
  * handed. */
 #ifndef WEFT_AUTOGRAD_CHECK_PRIVATE_H
 #define WEFT_AUTOGRAD_CHECK_PRIVATE_H
@@ -31,7 +31,7 @@ double check_kink(double step);
 double check_step(double step, double x);
 
 /* What is being compared, for the sentence of a failure. */
-typedef struct check_subject {
+typedef struct check_comparison {
     const char *who;   /* "matmul, sample 'batched'" */
     const char *check; /* "backward against differences" */
     const char *role;  /* "input", "parameter", "output" */
@@ -42,7 +42,7 @@ typedef struct check_subject {
     const wf_shape *form;   /* of what is compared; NULL: one axis */
     const wf_shape *of;     /* of a Jacobian's output */
     int64_t first;          /* where in that form the numbers begin */
-} check_subject;
+} check_comparison;
 
 /* Where an element is, for a sentence: "(2, 0)". Returns text. */
 enum { CHECK_WHERE = 192 };
@@ -50,14 +50,14 @@ const char *check_where(char text[CHECK_WHERE], const wf_shape *form, int64_t at
 
 /* Are got and want equal to `relative` times the largest of want, plus floor? Adds to the
  * report's counts; the first failure is described in the report. */
-bool check_near(wf_report *report, const check_subject *subject, int64_t n, const double *got,
+bool check_near(wf_report *report, const check_comparison *comparison, int64_t n, const double *got,
                 const double *want, double relative, double floor);
 /* Fails the report with a sentence, if it has not failed before. Returns false. */
 bool check_fail(wf_report *report, const char *format, ...) WF_PRINTF(2, 3);
 
 double check_largest(int64_t n, const double *x);
 
-/* ---- a kernel's desk ---- */
+/* ---- a kernel's harness ---- */
 
 typedef enum check_layout {
     LAYOUT_PLAIN,
@@ -100,43 +100,44 @@ typedef struct check_layouts {
 } check_layouts;
 
 /* All that one wf_call needs. */
-typedef struct check_desk {
+typedef struct check_harness {
     const check_case *c;
     check_place in[CHECK_VARS], out[CHECK_VARS], gout[CHECK_VARS], gin[CHECK_VARS], scratch[2];
     const wf_tensor *in_at[CHECK_VARS], *out_at[CHECK_VARS], *gout_at[CHECK_VARS],
         *gin_at[CHECK_VARS];
     wf_call call;
     wf_tensor form[2][CHECK_VARS]; /* what shape sees, and fills */
-} check_desk;
+} check_harness;
 
-/* A desk is large, and a user's stack may be small. NULL: no memory. */
-check_desk *desk_new(check_pool *pool);
+/* A harness is large, and a user's stack may be small. NULL: no memory. */
+check_harness *harness_new(check_pool *pool);
 
 /* Lays out places for floats of dtype (layouts NULL: all plain) and puts the inputs in:
  * value[i], or the case's own where value is NULL. False when there is no memory or the row
  * refuses; the report says so. */
-bool desk_set(check_desk *d, const check_case *c, wf_dtype dtype, const check_layouts *layouts,
-              double *const value[], check_pool *pool, wf_report *report);
+bool harness_set(check_harness *d, const check_case *c, wf_dtype dtype,
+                 const check_layouts *layouts, double *const value[], check_pool *pool,
+                 wf_report *report);
 /* Calls the row's check and forward. Outputs and scratch hold NaN before; inputs and guards must
  * be as they were. */
-bool desk_forward(check_desk *d, wf_report *report);
+bool harness_forward(check_harness *d, wf_report *report);
 /* Calls backward with the outputs' cotangents (rows doubles; outputs that are not in `present`
  * are absent) for the inputs in `wanted`, into gradients that are not zero; gives what was added
  * (columns doubles, 0 where not wanted). */
-bool desk_backward(check_desk *d, const double *cotangent, uint32_t present, uint32_t wanted,
-                   double *gradient, wf_report *report);
+bool harness_backward(check_harness *d, const double *cotangent, uint32_t present, uint32_t wanted,
+                      double *gradient, wf_report *report);
 /* The same without prefilling and guarding: for differences. */
-void desk_forward_fast(check_desk *d);
-void desk_backward_fast(check_desk *d, double *gradient);
+void harness_forward_fast(check_harness *d);
+void harness_backward_fast(check_harness *d, double *gradient);
 /* Overwrites with NaN (ids: with their lowest) all that the row does not say it reads in
  * backward. */
-void desk_hide_undeclared(check_desk *d);
+void harness_hide_undeclared(check_harness *d);
 /* Puts one number everywhere in an input, or in an output. */
-void desk_plant(check_desk *d, int input, double x);
-void desk_plant_out(check_desk *d, int output, double x);
+void harness_plant(check_harness *d, int input, double x);
+void harness_plant_out(check_harness *d, int output, double x);
 /* One element of an input, to read and move; the visible float outputs, as rows doubles. */
-double *desk_element(check_desk *d, int input, int64_t index);
-void desk_outputs(const check_desk *d, double *y);
+double *harness_element(check_harness *d, int input, int64_t index);
+void harness_outputs(const check_harness *d, double *y);
 
 double place_get(const check_place *p, int64_t index);
 

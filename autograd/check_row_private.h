@@ -14,8 +14,8 @@ typedef struct op_check {
     check_case c;
     wf_sample sample, empty;       /* the present one; with sizes put to 0 */
     wf_tensor form[2][CHECK_VARS]; /* what shape sees, and fills */
-    check_desk desk;               /* all plain, in double */
-    check_desk other;              /* another, of whoever needs one for a moment */
+    check_harness harness;         /* all plain, in double */
+    check_harness other;           /* another, of whoever needs one for a moment */
     bool guess;                    /* a sample with sizes put to 0: may be refused */
     bool sweeps;                   /* it has a backward, and what it would be called for */
     double *jacobian;              /* rows x columns, by differences */
@@ -38,7 +38,7 @@ bool check_no_memory(op_check *k);
 /* What rounding alone may do to a difference of y. */
 double check_noise(const op_check *k, double largest_y);
 
-/* The parts, in their order; each false after failing the report. The desk is set and forward
+/* The parts, in their order; each false after failing the report. The harness is set and forward
  * has run. */
 bool check_jacobian(op_check *k); /* fills jacobian and gradient */
 bool check_handed_over(

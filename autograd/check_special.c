@@ -106,8 +106,8 @@ static bool same_spelling(special *s)
 
 /* ---- the spellings ---- */
 
-/* The kernels on a desk. False when the report failed; *refused: the row takes no such values. */
-static bool on_desk(special *s, wf_dtype dtype, check_layout layout, answer *a, bool *refused)
+/* The kernels in a harness. False when the report failed; *refused: the row takes no such value. */
+static bool in_harness(special *s, wf_dtype dtype, check_layout layout, answer *a, bool *refused)
 {
     op_check *k = s->k;
     const check_case *c = &k->c;
@@ -115,16 +115,17 @@ static bool on_desk(special *s, wf_dtype dtype, check_layout layout, answer *a, 
     check_layouts all;
     memset(&all, 0, sizeof all);
     for (int i = 0; i < CHECK_VARS; i++) all.in[i] = all.gin[i] = layout;
-    check_desk *d = &k->other;
+    check_harness *d = &k->other;
     wf_error error = { "" };
-    bool ok = desk_set(d, c, dtype, &all, s->value, &k->pool, k->report);
+    bool ok = harness_set(d, c, dtype, &all, s->value, &k->pool, k->report);
     *refused = ok && k->op->check && !k->op->check(&d->call, &error);
-    if (ok && !*refused) ok = desk_forward(d, k->report);
+    if (ok && !*refused) ok = harness_forward(d, k->report);
     if (ok && !*refused) {
         double *y = a->y;
         for (int o = 0; o < c->visible; o++)
             for (int64_t j = 0; j < c->out_count[o]; j++) *y++ = place_get(&d->out[o], j);
-        if (k->sweeps) ok = desk_backward(d, s->cotangent, UINT32_MAX, UINT32_MAX, a->g, k->report);
+        if (k->sweeps)
+            ok = harness_backward(d, s->cotangent, UINT32_MAX, UINT32_MAX, a->g, k->report);
     }
     check_let_go(&k->pool, until);
     return ok;
@@ -182,13 +183,13 @@ static bool all_spellings(special *s)
         const char *name;
         wf_dtype dtype;
         check_layout layout;
-    } desk[] = { { "stepped", WF_F64, LAYOUT_STEPPED },
-                 { "f32", WF_F32, LAYOUT_PLAIN },
-                 { "f32, transposed", WF_F32, LAYOUT_TRANSPOSED } };
+    } harness[] = { { "stepped", WF_F64, LAYOUT_STEPPED },
+                    { "f32", WF_F32, LAYOUT_PLAIN },
+                    { "f32, transposed", WF_F32, LAYOUT_TRANSPOSED } };
     op_check *k = s->k;
     bool refused;
     s->want.name = k->sweeps ? "backward" : "forward";
-    if (!on_desk(s, WF_F64, LAYOUT_PLAIN, &s->want, &refused)) return false;
+    if (!in_harness(s, WF_F64, LAYOUT_PLAIN, &s->want, &refused)) return false;
     if (refused) return true;
     note_kinds(s, &s->want);
     s->got.name = k->op->gradient ? "gradient" : "reference";
@@ -197,12 +198,12 @@ static bool all_spellings(special *s)
         s->got.name = "reference";
         if (!on_tape(s, true, false, &s->got) || !same_spelling(s)) return false;
     }
-    for (int i = 0; i < (int)(sizeof desk / sizeof desk[0]); i++) {
-        s->got.name = desk[i].name;
-        if (!on_desk(s, desk[i].dtype, desk[i].layout, &s->got, &refused)) return false;
+    for (int i = 0; i < (int)(sizeof harness / sizeof harness[0]); i++) {
+        s->got.name = harness[i].name;
+        if (!in_harness(s, harness[i].dtype, harness[i].layout, &s->got, &refused)) return false;
         if (refused) continue;
-        if (!same_answer(s, desk[i].dtype == WF_F32 ? apart_single : apart)) return false;
-        if (desk[i].dtype == WF_F32) note_kinds(s, &s->got);
+        if (!same_answer(s, harness[i].dtype == WF_F32 ? apart_single : apart)) return false;
+        if (harness[i].dtype == WF_F32) note_kinds(s, &s->got);
     }
     return true;
 }

@@ -110,8 +110,8 @@ bool check_tape_first(op_check *k)
     if (!(k->op->flags & WF_OP_RANDOM)) return true;
     const node *n = out[0]->producer;
     if (!n) return check_fail(k->report, "%s: a random row takes an input of floats", k->c.who);
-    k->c.key = k->desk.call.key = n->key;
-    k->c.counter = k->desk.call.counter = n->counter;
+    k->c.key = k->harness.call.key = n->key;
+    k->c.counter = k->harness.call.counter = n->counter;
     return true;
 }
 
@@ -130,9 +130,9 @@ static bool check_alone(op_check *k, double *got)
         if (!check_tape_apply(k, UINT32_C(1) << i, in, out) || !sweep(k, out, 0, NULL))
             return check_tape_failed(k, check);
         gradient_of(in[i], c->in_count[i], got);
-        check_subject s = { c->who,   check, "input",
-                            NULL,     i,     "swept",
-                            "kernel", 0,     .form = &c->in_shape[i] };
+        check_comparison s = { c->who,   check, "input",
+                               NULL,     i,     "swept",
+                               "kernel", 0,     .form = &c->in_shape[i] };
         if (!check_near(k->report, &s, c->in_count[i], got, k->gradient + c->column[i], 1e-12,
                         1e-14))
             return false;
@@ -191,13 +191,13 @@ static bool check_route(op_check *k, const char *check, const route *r)
     double *want = k->work[0], *got = k->work[1], *y = k->work[2];
     wf_var *in[CHECK_VARS], *base[CHECK_VARS], *out[CHECK_VARS];
     struct check_block *until = k->pool.last;
-    check_desk *plain = desk_new(&k->pool);
+    check_harness *plain = harness_new(&k->pool);
     if (!plain) return check_no_memory(k);
-    bool ok = desk_set(plain, c, WF_F64, NULL, r->value, &k->pool, k->report) &&
-              desk_forward(plain, k->report) &&
-              desk_backward(plain, k->cotangent, ALL, ALL, want, k->report);
+    bool ok = harness_set(plain, c, WF_F64, NULL, r->value, &k->pool, k->report) &&
+              harness_forward(plain, k->report) &&
+              harness_backward(plain, k->cotangent, ALL, ALL, want, k->report);
     if (!ok) return false;
-    desk_outputs(plain, y);
+    harness_outputs(plain, y);
     check_tape_begin(k);
     for (int i = 0; i < c->n_in; i++) {
         in[i] = base[i] = NULL;
@@ -227,8 +227,8 @@ static bool check_route(op_check *k, const char *check, const route *r)
         }
         gradient_of(base[i], n, whole + n);
         const wf_shape form = wf_shape_of(base[i]);
-        check_subject s = { c->who,   check, "leaf of input", NULL, i, "swept",
-                            "kernel", 0,     .form = &form };
+        check_comparison s = { c->who,   check, "leaf of input", NULL, i, "swept",
+                               "kernel", 0,     .form = &form };
         ok = check_near(k->report, &s, n, whole + n, whole, 1e-12, 1e-14);
     }
     check_let_go(&k->pool, until);
@@ -328,11 +328,11 @@ bool check_tape(op_check *k)
 
 /* ---- the derivative differentiated ---- */
 
-/* <backward, direction> at the desk's present inputs. */
+/* <backward, direction> at the harness's present inputs. */
 static double slope(op_check *k, const double *direction, double *gradient)
 {
-    desk_forward_fast(&k->desk);
-    desk_backward_fast(&k->desk, gradient);
+    harness_forward_fast(&k->harness);
+    harness_backward_fast(&k->harness, gradient);
     double sum = 0;
     for (int64_t j = 0; j < k->c.columns; j++) sum += direction[j] * gradient[j];
     return sum;
@@ -344,14 +344,14 @@ static bool second_near(op_check *k, const double *direction, const double *got)
     static const int offset[4] = { -2, -1, 1, 2 };
     const check_case *c = &k->c;
     double *want = k->work[4], *gradient = k->work[5], weight = 0;
-    /* Leaves all cotangents in place for the desk's fast calls. */
-    if (!desk_forward(&k->desk, k->report) ||
-        !desk_backward(&k->desk, k->cotangent, ALL, ALL, gradient, k->report))
+    /* Leaves all cotangents in place for the harness's fast calls. */
+    if (!harness_forward(&k->harness, k->report) ||
+        !harness_backward(&k->harness, k->cotangent, ALL, ALL, gradient, k->report))
         return false;
     for (int64_t j = 0; j < c->columns; j++) weight += fabs(direction[j] * gradient[j]);
     for (int i = 0; i < c->n_in; i++)
         for (int64_t e = 0; c->differs[i] && e < c->in_count[i]; e++) {
-            double *x = desk_element(&k->desk, i, e), at = *x, f[4];
+            double *x = harness_element(&k->harness, i, e), at = *x, f[4];
             double h = check_step(k->step, at);
             for (int p = 0; p < 4; p++) {
                 *x = at + offset[p] * h;
@@ -360,7 +360,7 @@ static bool second_near(op_check *k, const double *direction, const double *got)
             *x = at;
             want[c->column[i] + e] = check_difference(f, h);
         }
-    desk_forward_fast(&k->desk);
+    harness_forward_fast(&k->harness);
     return columns_near(k, "second derivative by the inputs", got, "tape", want, "differences",
                         k->tolerance, check_noise(k, weight) + 8 * DBL_EPSILON);
 }
@@ -375,7 +375,7 @@ static bool mixed_near(op_check *k, const double *direction, const double *got)
         for (int64_t j = 0; j < c->columns; j++)
             want[r] += k->jacobian[r * c->columns + j] * direction[j];
     }
-    desk_outputs(&k->desk, y);
+    harness_outputs(&k->harness, y);
     double weight = check_largest(c->rows, y) * (double)c->columns;
     return rows_near(k, "derivative of the gradient by the cotangents", got, "tape", want,
                      "differences", k->tolerance, check_noise(k, weight) + 8 * DBL_EPSILON);
@@ -455,7 +455,7 @@ static bool check_reference(op_check *k)
             return check_fail(k->report, "%s: the reference gives output %d another shape", c->who,
                               o);
     }
-    desk_outputs(&k->desk, want);
+    harness_outputs(&k->harness, want);
     values_of(k, out, got);
     if (!rows_near(k, check, got, "reference", want, "forward", 1e-12, 1e-14)) return false;
     if (!k->sweeps) return true;

@@ -3,8 +3,8 @@
 #include "autograd/kernels.h"
 #include "autograd/ops_private.h"
 #include "autograd/private.h"
-#include "tensor/loop.h"
 #include "tensor/par.h"
+#include "tensor/walk.h"
 
 #include <math.h>
 #include <string.h>
@@ -66,10 +66,10 @@ static void back_run(void *context, char *const pointer[], const int64_t stride[
 static void backward(const wf_call *c)
 {
     if (!c->gin[0] || !c->gout[0]) return;
-    wf_loop loop;
-    if (wf_loop_plan(&loop, wf_tensor_shape(c->out[0]), 3,
+    wf_walk loop;
+    if (wf_walk_plan(&loop, wf_tensor_shape(c->out[0]), 3,
                      (const wf_tensor *[]){ c->out[1], c->gout[0], c->gin[0] }))
-        wf_loop_run(&loop, c->threads, 4, back_run, (void *)c);
+        wf_walk_run(&loop, c->threads, 4, back_run, (void *)c);
 }
 
 static void gradient(wf_tape *t, const wf_gradient *g)

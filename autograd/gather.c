@@ -214,9 +214,9 @@ static lookup lookup_of(const wf_tensor *table, const wf_tensor *many, const wf_
                      .ids_step = step_of(ids, ids->rank) };
 }
 
-/* ---- embedding ---- */
+/* ---- rows by id ---- */
 
-static bool embedding_shape(wf_shaping *s)
+static bool gather_rows_shape(wf_shaping *s)
 {
     const wf_tensor *w = s->in[0], *ids = s->in[1];
     char text[WF_SHAPE_TEXT];
@@ -234,30 +234,30 @@ static bool embedding_shape(wf_shaping *s)
     return sort_scratch(s, &s->scratch_backward);
 }
 
-static bool embedding_check(const wf_call *c, wf_error *error)
+static bool gather_rows_check(const wf_call *c, wf_error *error)
 {
     return ids_below(c->in[1], c->in[0]->dim[0], error);
 }
 
-static uint32_t embedding_varying(const wf_call *c)
+static uint32_t gather_rows_varying(const wf_call *c)
 {
     return c->in[1]->rank > 0 ? 2 : 0;
 }
 
-static void embedding_forward(const wf_call *c)
+static void gather_rows_forward(const wf_call *c)
 {
     lookup l = lookup_of(c->in[0], c->out[0], c->in[1]);
     by_rows(&l, c->threads, copy_rows);
 }
 
-static void embedding_backward(const wf_call *c)
+static void gather_rows_backward(const wf_call *c)
 {
     if (!c->gin[0] || !c->gout[0]) return;
     lookup l = lookup_of(c->gin[0], c->gout[0], c->in[1]);
     by_columns(&l, c->scratch, c->threads);
 }
 
-static void embedding_gradient(wf_tape *t, const wf_gradient *g)
+static void gather_rows_gradient(wf_tape *t, const wf_gradient *g)
 {
     if (g->gout[0] && g->wanted[0])
         g->gin[0] = wf_scatter_rows(t, g->gout[0], g->in[1], wf_dim(g->in[0], 0));
@@ -365,7 +365,7 @@ static void sample_ids(wf_sample *s, const char *label, wf_shape x, wf_shape ids
     sample_input(s, WF_I32, ids, 0, high);
 }
 
-static bool embedding_sample(int k, wf_sample *s)
+static bool gather_rows_sample(int k, wf_sample *s)
 {
     static const struct {
         const char *label;
@@ -418,21 +418,21 @@ static bool one_hot_sample(int k, wf_sample *s)
     return true;
 }
 
-const wf_op op_embedding = {
-    .name = "embedding",
+const wf_op op_gather_rows = {
+    .name = "gather_rows",
     .doc = "rows of a table (V, D) by ids (...): (..., D)",
     .inputs = 2,
     .outputs = 1,
     .flags = WF_OP_SPARSE,
     .reads_in = 2,
     .reads_check = 2,
-    .varying = embedding_varying,
-    .shape = embedding_shape,
-    .check = embedding_check,
-    .forward = embedding_forward,
-    .backward = embedding_backward,
-    .gradient = embedding_gradient,
-    .sample = embedding_sample,
+    .varying = gather_rows_varying,
+    .shape = gather_rows_shape,
+    .check = gather_rows_check,
+    .forward = gather_rows_forward,
+    .backward = gather_rows_backward,
+    .gradient = gather_rows_gradient,
+    .sample = gather_rows_sample,
 };
 
 const wf_op op_scatter_rows = {
@@ -467,7 +467,7 @@ const wf_op op_one_hot = {
 
 wf_var *wf_gather_rows(wf_tape *t, wf_var *weight, wf_var *ids)
 {
-    return wf_apply_one(t, &op_embedding, 2, (wf_var *[]){ weight, ids }, NULL);
+    return wf_apply_one(t, &op_gather_rows, 2, (wf_var *[]){ weight, ids }, NULL);
 }
 
 wf_var *wf_scatter_rows(wf_tape *t, wf_var *x, wf_var *ids, int64_t rows)

@@ -295,15 +295,15 @@ static bool cotangents_near(grad_check *g, wf_var *const by_cotangent[])
     for (int o = 0; o < g->n_out; o++) {
         if (!g->active[o]) continue;
         int64_t n = wf_shape_count(&g->out_shape[o]);
-        check_subject s = { "gradcheck",
-                            "derivative of the gradient by the cotangents",
-                            "output",
-                            NULL,
-                            o,
-                            "tape",
-                            "differences",
-                            0,
-                            .form = &g->out_shape[o] };
+        check_comparison s = { "gradcheck",
+                               "derivative of the gradient by the cotangents",
+                               "output",
+                               NULL,
+                               o,
+                               "tape",
+                               "differences",
+                               0,
+                               .form = &g->out_shape[o] };
         if (!check_near(g->report, &s, n, mixed + row, want + row, g->tolerance,
                         256 * 64 * DBL_EPSILON * size / g->step))
             return false;
@@ -325,15 +325,15 @@ static bool check_second(grad_check *g)
     for (int64_t m = 0; m < g->n_moved; m++) {
         moved *v = &g->moved[m];
         for (int64_t e = 0; e < v->count; e++) g->want[e] = wf_at(g->grad[m], e);
-        check_subject s = { "gradcheck",
-                            "gradient by value",
-                            v->param ? "parameter" : "input",
-                            v->param ? wf_param_path(v->param) : NULL,
-                            v->index,
-                            "create_graph",
-                            "swept",
-                            0,
-                            .form = &v->shape };
+        check_comparison s = { "gradcheck",
+                               "gradient by value",
+                               v->param ? "parameter" : "input",
+                               v->param ? wf_param_path(v->param) : NULL,
+                               v->index,
+                               "create_graph",
+                               "swept",
+                               0,
+                               .form = &v->shape };
         if (!check_near(g->report, &s, v->count, g->want, g->first + column, 1e-10, 1e-13))
             return false;
         g->toward[m] = wf_constant(g->t, WF_F64, v->shape, g->direction + column);
@@ -411,7 +411,7 @@ static bool check_infer(grad_check *g)
     for (int o = 0; o < g->n_out; o++) {
         if (!g->active[o]) continue;
         int64_t n = wf_shape_count(&g->out_shape[o]);
-        check_subject s = {
+        check_comparison s = {
             "gradcheck", "value by mode",         "output", NULL, o, "infer", "eval",
             0,           .form = &g->out_shape[o]
         };

@@ -4,10 +4,10 @@
 #include "autograd/ops_private.h"
 #include "autograd/private.h"
 #include "autograd/views.h"
-#include "tensor/loop.h"
 #include "tensor/par.h"
 #include "tensor/size.h"
 #include "tensor/sum.h"
+#include "tensor/walk.h"
 
 #include <math.h>
 #include <string.h>
@@ -298,10 +298,10 @@ static void mse_forward(const wf_call *c)
     const wf_tensor *a = c->in[0], *b = c->in[1], *y = c->out[0];
     squares q = { op_kernels_of(a->dtype), bytes_of(a), 0 };
     const int64_t n = wf_tensor_count(a);
-    wf_loop loop;
+    wf_walk loop;
     wf_tensor_fill(y, n > 0 ? 0 : (double)NAN);
-    if (wf_loop_plan(&loop, wf_tensor_shape(a), 3, (const wf_tensor *[]){ y, a, b }))
-        wf_loop_sum(&loop, 0, y->dtype, 1, (double)n, c->threads, squares_tile, &q);
+    if (wf_walk_plan(&loop, wf_tensor_shape(a), 3, (const wf_tensor *[]){ y, a, b }))
+        wf_walk_sum(&loop, 0, y->dtype, 1, (double)n, c->threads, squares_tile, &q);
 }
 
 static void squares_back_run(void *context, char *const pointer[], const int64_t stride[],
@@ -320,10 +320,10 @@ static void mse_backward(const wf_call *c)
     squares q = { op_kernels_of(in[0]->dtype), bytes_of(in[0]),
                   2 * number_at(c->gout[0], 0) / (double)n };
     for (int i = 0; i < 2; i++) { /* the derivative to b is that to a with a and b exchanged */
-        wf_loop loop;
-        if (c->gin[i] && wf_loop_plan(&loop, wf_tensor_shape(in[0]), 3,
+        wf_walk loop;
+        if (c->gin[i] && wf_walk_plan(&loop, wf_tensor_shape(in[0]), 3,
                                       (const wf_tensor *[]){ c->gin[i], in[i], in[1 - i] }))
-            wf_loop_run(&loop, c->threads, 1, squares_back_run, &q);
+            wf_walk_run(&loop, c->threads, 1, squares_back_run, &q);
     }
 }
 

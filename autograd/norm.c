@@ -2,9 +2,9 @@
  * the range; those of doubles are scaled and summed anew where they do. */
 #include "autograd/kernels.h"
 #include "autograd/ops_private.h"
-#include "tensor/loop.h"
 #include "tensor/size.h"
 #include "tensor/sum.h"
+#include "tensor/walk.h"
 
 #include <math.h>
 #include <string.h>
@@ -47,10 +47,10 @@ static void squares_into(double *sums, const wf_tensor *like, const wf_tensor *x
 {
     squaring q = { op_kernels_of(x->dtype), bytes_of(x), scale };
     const wf_tensor to = wf_tensor_of(WF_F64, wf_tensor_shape(like), sums);
-    wf_loop loop;
+    wf_walk loop;
     wf_tensor_fill(&to, 0);
-    if (wf_loop_plan(&loop, wf_tensor_shape(x), 2, (const wf_tensor *[]){ &to, x }))
-        wf_loop_sum(&loop, 0, WF_F64, 1, 1, threads, squares_tile, &q);
+    if (wf_walk_plan(&loop, wf_tensor_shape(x), 2, (const wf_tensor *[]){ &to, x }))
+        wf_walk_sum(&loop, 0, WF_F64, 1, 1, threads, squares_tile, &q);
 }
 
 /* Norms of doubles whose squares overflowed (scale < 1) or lost digits to underflow (scale > 1). */
@@ -97,9 +97,9 @@ static void norm_backward(const wf_call *c)
     const wf_tensor *x = c->in[0], y = reduction_beside(c->out[0], x, c->attr),
                     g = reduction_beside(c->gout[0], x, c->attr);
     squaring q = { .kernels = op_kernels_of(x->dtype), .bytes = bytes_of(x) };
-    wf_loop loop;
-    if (wf_loop_plan(&loop, wf_tensor_shape(x), 4, (const wf_tensor *[]){ c->gin[0], x, &y, &g }))
-        wf_loop_run(&loop, c->threads, 1, back_run, &q);
+    wf_walk loop;
+    if (wf_walk_plan(&loop, wf_tensor_shape(x), 4, (const wf_tensor *[]){ c->gin[0], x, &y, &g }))
+        wf_walk_run(&loop, c->threads, 1, back_run, &q);
 }
 
 static void norm_gradient(wf_tape *t, const wf_gradient *g)

@@ -26,7 +26,7 @@ typedef struct wf_call {
     const void *attr;
     void *scratch;                                 /* what shape asked for, 64-byte aligned */
     uint64_t key, counter;                         /* of random ops: up to counter + 2^32 */
-    int threads;                                   /* for wf_par_for, wf_gemm, wf_loop_run */
+    int threads;                                   /* for wf_par_for, wf_gemm, wf_walk_run */
 } wf_call;
 
 /* What shape sees and fills. Only shapes, dtypes and attr may be read: data is not there yet. */

@@ -2,9 +2,9 @@
  * autograd/pointwise.def expands to. */
 #include "autograd/pointwise.h"
 #include "autograd/ops_private.h"
-#include "tensor/loop.h"
 #include "tensor/par.h"
 #include "tensor/sum.h"
+#include "tensor/walk.h"
 
 #include <string.h>
 
@@ -79,17 +79,17 @@ static bool compare_shape(wf_shaping *s)
 /* ---- kernels on tensors ---- */
 
 /* One kernel and where its operands stand. */
-typedef struct job {
+typedef struct evaluation {
     wf_tile_fn *kernel;
     double number;
     int operands, slot[WF_AT], bytes[WF_AT];
     char *base[WF_AT];
     bool sums; /* the last operand is a gradient, which is added to */
-} job;
+} evaluation;
 
 static const int64_t one_row[WF_AT];
 
-static void take(job *j, const wf_tensor *operand[], int slot, const wf_tensor *x)
+static void take(evaluation *j, const wf_tensor *operand[], int slot, const wf_tensor *x)
 {
     operand[j->operands] = x;
     j->slot[j->operands] = slot;
@@ -106,7 +106,7 @@ static inline void stand_in(void *p[])
 
 static void contiguous_part(void *context, int64_t begin, int64_t end)
 {
-    const job *j = context;
+    const evaluation *j = context;
     void *p[WF_AT] = { 0 };
     for (int i = 0; i < j->operands; i++) p[j->slot[i]] = j->base[i] + begin * j->bytes[i];
     if (j->sums) stand_in(p);
@@ -139,8 +139,8 @@ typedef struct copies {
 /* Points the kernel at n elements of each operand but the last, which stand where `from` and
  * `stride` say, in the copies where they do not lie side by side. `again`: operands that stand
  * still are there already. */
-static void point_at(const job *j, copies *c, void *p[], char *const from[], const int64_t stride[],
-                     int64_t n, bool again)
+static void point_at(const evaluation *j, copies *c, void *p[], char *const from[],
+                     const int64_t stride[], int64_t n, bool again)
 {
     for (int i = 0; i < j->operands - 1; i++) {
         p[j->slot[i]] = stride[i] == j->bytes[i] ? from[i] : c->dense[i];
@@ -153,7 +153,7 @@ static void point_at(const job *j, copies *c, void *p[], char *const from[], con
 /* A run of any strides. The last operand is written. */
 static void strided_run(void *context, char *const pointer[], const int64_t stride[], int64_t n)
 {
-    const job *j = context;
+    const evaluation *j = context;
     copies c;
     char *from[WF_AT];
     void *p[WF_AT] = { 0 };
@@ -172,7 +172,7 @@ static void strided_run(void *context, char *const pointer[], const int64_t stri
 
 /* A gradient in which many terms meet. A few rows' are added up where they are computed, in the
  * dtype itself: LEAF terms at most, before they join a sum of tensor/sum.h. */
-static void sum_columns(const job *j, const wf_sum_tile *t, wf_dtype dtype)
+static void sum_columns(const evaluation *j, const wf_sum_tile *t, wf_dtype dtype)
 {
     copies c;
     char *from[WF_AT];
@@ -192,8 +192,8 @@ static void sum_columns(const job *j, const wf_sum_tile *t, wf_dtype dtype)
     }
 }
 
-static void sum_run(const job *j, const wf_sum_tile *t, wf_dtype dtype, char *const pointer[],
-                    int64_t column)
+static void sum_run(const evaluation *j, const wf_sum_tile *t, wf_dtype dtype,
+                    char *const pointer[], int64_t column)
 {
     copies c;
     char *from[WF_AT];
@@ -211,7 +211,7 @@ static void sum_run(const job *j, const wf_sum_tile *t, wf_dtype dtype, char *co
 
 static void sum_tile(void *context, const wf_sum_tile *t)
 {
-    const job *j = context;
+    const evaluation *j = context;
     const wf_dtype dtype = j->bytes[j->operands - 1] == 8 ? WF_F64 : WF_F32;
     if (t->run == 1) {
         sum_columns(j, t, dtype);
@@ -229,14 +229,14 @@ static void sum_tile(void *context, const wf_sum_tile *t)
 
 /* A walk of two axes, the inner one side by side in every operand: rows first .. last - 1. */
 typedef struct row_walk {
-    const job *job;
-    const wf_loop *loop;
+    const evaluation *evaluation;
+    const wf_walk *loop;
 } row_walk;
 
 static void some_rows(void *context, int64_t first, int64_t last)
 {
     const row_walk *w = context;
-    const job *j = w->job;
+    const evaluation *j = w->evaluation;
     void *p[WF_AT] = { 0 };
     int64_t row[WF_AT] = { 0 };
     for (int i = 0; i < j->operands; i++) {
@@ -249,7 +249,7 @@ static void some_rows(void *context, int64_t first, int64_t last)
     j->kernel(last - first, w->loop->dim[1], p, row, j->number, j->sums);
 }
 
-static bool has_rows(const job *j, const wf_loop *loop)
+static bool has_rows(const evaluation *j, const wf_walk *loop)
 {
     if (loop->rank != 2 || loop->dim[1] > GRAIN) return false;
     for (int i = 0; i < j->operands; i++)
@@ -257,20 +257,21 @@ static bool has_rows(const job *j, const wf_loop *loop)
     return true;
 }
 
-static void walk(job *j, const wf_tensor *const operand[], const wf_tensor *shape, int threads)
+static void walk(evaluation *j, const wf_tensor *const operand[], const wf_tensor *shape,
+                 int threads)
 {
     const int last = j->operands - 1;
-    wf_loop loop;
-    if (!wf_loop_plan(&loop, wf_tensor_shape(shape), j->operands, operand)) return;
+    wf_walk loop;
+    if (!wf_walk_plan(&loop, wf_tensor_shape(shape), j->operands, operand)) return;
     /* How many terms meet in one element; a few rows of them are added up where they are. */
     int64_t meet = 1;
     for (int k = 0; k < loop.rank; k++) meet *= loop.stride[last][k] == 0 ? loop.dim[k] : 1;
     if (j->sums && meet > (loop.stride[last][loop.rank - 1] == 0 ? 1 : LEAF))
-        wf_loop_sum(&loop, last, operand[last]->dtype, 1, 1, threads, sum_tile, j);
+        wf_walk_sum(&loop, last, operand[last]->dtype, 1, 1, threads, sum_tile, j);
     else if (meet == 1 && has_rows(j, &loop))
         wf_par_for(threads, loop.dim[0], GRAIN / loop.dim[1], some_rows, &(row_walk){ j, &loop });
     else
-        wf_loop_run(&loop, threads, 1u << last, strided_run, j);
+        wf_walk_run(&loop, threads, 1u << last, strided_run, j);
 }
 
 /* Is x laid out element for element as y, which is row-major? */
@@ -318,7 +319,7 @@ void wf_pointwise_forward(const wf_call *c)
         kernel(1, n, p, one_row, number_of(c), false);
         return;
     }
-    job j = { .kernel = kernel, .number = number_of(c) };
+    evaluation j = { .kernel = kernel, .number = number_of(c) };
     const wf_tensor *operand[WF_AT];
     for (int i = 0; i < inputs; i++) take(&j, operand, i, c->in[i]);
     take(&j, operand, WF_AT_OUT, y);
@@ -341,7 +342,7 @@ static void backward_into(const wf_call *c, int k, bool dense, int64_t n, void *
         kernel(1, n, p, one_row, number_of(c), true);
         return;
     }
-    job j = { .kernel = kernel, .number = number_of(c), .sums = true };
+    evaluation j = { .kernel = kernel, .number = number_of(c), .sums = true };
     const wf_tensor *operand[WF_AT];
     for (int i = 0; i < c->n_in; i++)
         if (op->reads_in >> i & 1) take(&j, operand, i, c->in[i]);

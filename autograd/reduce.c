@@ -3,9 +3,9 @@
 #include "autograd/ops_private.h"
 #include "autograd/private.h"
 #include "autograd/views.h"
-#include "tensor/loop.h"
 #include "tensor/size.h"
 #include "tensor/sum.h"
+#include "tensor/walk.h"
 
 #include <math.h>
 #include <string.h>
@@ -193,10 +193,10 @@ static void max_forward(const wf_call *c)
 {
     const wf_tensor *x = c->in[0], to = reduction_beside(c->out[0], x, c->attr);
     choosing m = { op_kernels_of(x->dtype), bytes_of(x) };
-    wf_loop loop;
+    wf_walk loop;
     wf_tensor_fill(c->out[0], -(double)INFINITY);
-    if (wf_loop_plan(&loop, wf_tensor_shape(x), 2, (const wf_tensor *[]){ &to, x }))
-        wf_loop_run(&loop, c->threads, 1, max_run, &m);
+    if (wf_walk_plan(&loop, wf_tensor_shape(x), 2, (const wf_tensor *[]){ &to, x }))
+        wf_walk_run(&loop, c->threads, 1, max_run, &m);
 }
 
 /* Is x the maximum y? A NaN is: where one is, y is NaN. */
@@ -250,14 +250,14 @@ static void max_backward(const wf_call *c)
                     g = reduction_beside(c->gout[0], x, c->attr);
     const wf_tensor share = wf_tensor_of(WF_F64, wf_tensor_shape(&y), c->scratch);
     int64_t bytes = bytes_of(x);
-    wf_loop loop;
+    wf_walk loop;
     wf_tensor_fill(&share, 0);
-    if (!wf_loop_plan(&loop, wf_tensor_shape(x), 3, (const wf_tensor *[]){ &share, &y, x })) return;
-    wf_loop_run(&loop, c->threads, 1, count_run, &bytes);
-    if (!wf_loop_plan(&loop, wf_tensor_shape(x), 5,
+    if (!wf_walk_plan(&loop, wf_tensor_shape(x), 3, (const wf_tensor *[]){ &share, &y, x })) return;
+    wf_walk_run(&loop, c->threads, 1, count_run, &bytes);
+    if (!wf_walk_plan(&loop, wf_tensor_shape(x), 5,
                       (const wf_tensor *[]){ c->gin[0], &share, &y, x, &g }))
         return;
-    wf_loop_run(&loop, c->threads, 1, share_run, &bytes);
+    wf_walk_run(&loop, c->threads, 1, share_run, &bytes);
 }
 
 static void max_gradient(wf_tape *t, const wf_gradient *g)

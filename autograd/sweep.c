@@ -72,7 +72,7 @@ typedef struct met {
 
 /* The arrays of one node's sweep. Those of a node of many inputs are found by root in a table, or
  * to compare each with all others would be quadratic. */
-typedef struct desk {
+typedef struct lists {
     wf_tensor *gin;
     const wf_tensor **in, **wanted;
     met *table; /* NULL for few inputs */
@@ -80,9 +80,9 @@ typedef struct desk {
     int32_t *previous; /* the one before of the same root, or -1, or APART */
     uint32_t apart;    /* few inputs: whose gin is a temporary */
     bool full;         /* a gradient is to be put aside after this node */
-} desk;
+} lists;
 
-static bool few_meet(const desk *d, const node *n, int i)
+static bool few_meet(const lists *d, const node *n, int i)
 {
     for (int k = 0; k < i; k++)
         if (d->wanted[k] && !(d->apart >> k & 1) && n->in[k]->root == n->in[i]->root &&
@@ -94,7 +94,7 @@ static bool few_meet(const desk *d, const node *n, int i)
 /* Does input i's gradient meet one before it that is no temporary? Enters it into the table if
  * not. Behind LOOK_BACK comparisons the answer is yes, which costs a temporary and is never
  * wrong. */
-static bool meets(desk *d, const node *n, int i)
+static bool meets(lists *d, const node *n, int i)
 {
     if (!d->table) return few_meet(d, n, i);
     const wf_tensor *g = &d->gin[i];
@@ -142,7 +142,7 @@ static inline bool counted(const node *n, const wf_var *v)
 }
 
 /* Input i's gradient is a temporary. */
-static void set_apart(desk *d, int i)
+static void set_apart(lists *d, int i)
 {
     if (d->table)
         d->previous[i] = APART;
@@ -150,7 +150,7 @@ static void set_apart(desk *d, int i)
         d->apart |= UINT32_C(1) << i;
 }
 
-static bool is_apart(const desk *d, int i)
+static bool is_apart(const lists *d, int i)
 {
     return d->table ? d->previous[i] == APART : d->apart >> i & 1;
 }
@@ -163,7 +163,7 @@ static const wf_tensor *rows_of(const node *n, int i)
 }
 
 /* The gradients that the kernel adds into, where they are wanted. */
-static bool gradients_in(wf_tape *t, node *n, desk *d, bool *apart)
+static bool gradients_in(wf_tape *t, node *n, lists *d, bool *apart)
 {
     d->apart = 0;
     *apart = d->full = false;
@@ -191,7 +191,7 @@ static bool gradients_in(wf_tape *t, node *n, desk *d, bool *apart)
 
 /* What the kernel left in temporaries is added to its place, in the order of the inputs; a sum that
  * one node alone makes long is put aside in between. */
-static bool fold_in(wf_tape *t, node *n, desk *d)
+static bool fold_in(wf_tape *t, node *n, lists *d)
 {
     for (int i = 0; i < n->n_in; i++) {
         if (!d->wanted[i] || !is_apart(d, i)) continue;
@@ -204,7 +204,7 @@ static bool fold_in(wf_tape *t, node *n, desk *d)
     return true;
 }
 
-static bool inputs_finite(const wf_tape *t, const node *n, const desk *d)
+static bool inputs_finite(const wf_tape *t, const node *n, const lists *d)
 {
     for (int i = 0; i < n->n_in; i++)
         if (d->wanted[i] && !tensor_finite(d->wanted[i], t->threads)) return false;
@@ -213,7 +213,7 @@ static bool inputs_finite(const wf_tape *t, const node *n, const desk *d)
 
 /* One node of n_out outputs backwards. */
 static inline __attribute__((always_inline)) bool node_backward(wf_tape *t, node *n, int n_out,
-                                                                desk *d, const node **culprit)
+                                                                lists *d, const node **culprit)
 {
     if (!n->op->backward) {
         wf_fail(t, "%s: its row has no backward", n->op->name);
@@ -264,7 +264,7 @@ static inline __attribute__((always_inline)) bool node_backward(wf_tape *t, node
 }
 
 /* By far the most have one: their loops over outputs are none. */
-static bool node_of_few(wf_tape *t, node *n, desk *d, const node **culprit)
+static bool node_of_few(wf_tape *t, node *n, lists *d, const node **culprit)
 {
     return n->n_out == 1 ? node_backward(t, n, 1, d, culprit)
                          : node_backward(t, n, n->n_out, d, culprit);
@@ -275,7 +275,7 @@ static bool node_of_many(wf_tape *t, node *n, const node **culprit)
 {
     uint64_t slots = 64, epoch = t->epoch;
     while (slots < 2 * (uint64_t)n->n_in) slots *= 2;
-    desk d = { .mask = slots - 1 };
+    lists d = { .mask = slots - 1 };
     int64_t each = (int64_t)(sizeof *d.gin + 2 * sizeof *d.in + sizeof *d.previous);
     int64_t bytes = (int64_t)(slots * sizeof *d.table) + n->n_in * each;
     if (!(d.table = pool_take(&t->grads, bytes))) {
@@ -296,7 +296,7 @@ static bool sweep_nodes(wf_tape *t, node *from, const node **culprit)
 {
     wf_tensor few[FEW];
     const wf_tensor *few_in[FEW], *few_gin[FEW];
-    desk d = { .gin = few, .in = few_in, .wanted = few_gin };
+    lists d = { .gin = few, .in = few_in, .wanted = few_gin };
     for (node *n = from; n; n = n->prev) {
         if (!n->needed) continue;
         bool arrived = false;

@@ -18,13 +18,13 @@ typedef struct net {
 static void decode(wf_tape *t, const net *n, const wf_tensor *x, const int32_t told[T][B],
                    wf_var *logits[T])
 {
-    wf_var *read = wf_embedding_forward(t, n->embed, x);                        /* (T, B, E) */
+    wf_var *read = wf_embedding_forward(t, n->embed, wf_constant_tensor(t, x)); /* (T, B, E) */
     wf_var *memory = wf_rnn_forward(t, n->encoder, read, NULL);                 /* (T, B, 2H) */
     wf_var *keys = wf_linear_forward(t, n->key, memory);                        /* (T, B, H) */
     wf_var *context = wf_mean(t, memory, WF_AXES(0)), *state[1] = { NULL };     /* (B, 2H) */
     wf_var *last = wf_full(t, WF_I32, WF_SHAPE(B), BEGIN);                      /* (B) */
     for (int i = 0; i < T; i++) {
-        wf_var *word = wf_embedding_lookup(t, n->embed, last);                  /* (B, E) */
+        wf_var *word = wf_embedding_forward(t, n->embed, last);                 /* (B, E) */
         wf_var *seen = wf_concat(t, -1, WF_VARS(word, context));                /* (B, E + 2H) */
         wf_var *h = wf_rnn_step(t, n->decoder, seen, state);                    /* (B, H) */
         wf_var *fit = wf_tanh(t, wf_add(t, keys, wf_linear_forward(t, n->query, h)));

@@ -123,9 +123,9 @@ enum { ROWS = sizeof rows / sizeof rows[0] };
 
 static const wf_cell *cell_named(const char *name)
 {
-    if (!strcmp(name, "lstm")) return wf_cell_lstm();
-    if (!strcmp(name, "gru")) return wf_cell_gru();
-    return strcmp(name, "rnn") ? NULL : wf_cell_rnn();
+    if (!strcmp(name, "lstm")) return wf_lstm_row();
+    if (!strcmp(name, "gru")) return wf_gru_row();
+    return strcmp(name, "rnn") ? NULL : wf_elman_row();
 }
 
 /* ---- the model, in memory and in files ---- */
@@ -225,7 +225,7 @@ static bool outputs_are_sound(const options *o, wf_error *err)
 
 static wf_var *logits(wf_tape *t, const model *m, const wf_tensor *ids, wf_carry *past)
 {
-    wf_var *x = wf_embedding_forward(t, m->embed, ids);                        /* (T, B, embed) */
+    wf_var *x = wf_embedding_forward(t, m->embed, wf_constant_tensor(t, ids)); /* (T, B, embed) */
     wf_var *h = wf_rnn_forward(t, m->rnn, x, &(wf_rnn_call){ .carry = past }); /* (T, B, hidden) */
     return wf_linear_forward(t, m->head, h);                                   /* (T, B, letters) */
 }

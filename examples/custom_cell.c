@@ -76,7 +76,8 @@ int main(void)
         wf_tensor target = wf_tensor_of(WF_I32, WF_SHAPE(BATCH), first);
         wf_tape_reset(t);
         wf_var *last[1];
-        wf_var *x = wf_embedding_forward(t, embed, &letters); /* (T, B, 16) */
+        wf_var *x = wf_embedding_forward(t, embed,
+                                         wf_constant_tensor(t, &letters)); /* (T, B, 16) */
         wf_rnn_forward(t, rnn, x,
                        &(wf_rnn_call){ .lengths = wf_constant(t, WF_I32, WF_SHAPE(BATCH), lengths),
                                        .final = last });

@@ -29,7 +29,7 @@ bool layer_chance(wf_module *parent, const char *kind, const char *name, const c
                           shown(name), field, p);
 }
 
-bool layer_ready(wf_tape *t, const char *kind, const wf_module *module)
+static bool layer_ready(wf_tape *t, const char *kind, const wf_module *module)
 {
     if (!wf_tape_ok(t)) return false;
     if (module) return true;
@@ -119,7 +119,7 @@ wf_embedding *wf_embedding_new(wf_module *parent, const char *name,
     return layer->weight ? layer : NULL;
 }
 
-wf_var *wf_embedding_lookup(wf_tape *t, const wf_embedding *layer, wf_var *ids)
+wf_var *wf_embedding_forward(wf_tape *t, const wf_embedding *layer, wf_var *ids)
 {
     ids = layer_enter(t, "embedding", layer ? layer->module : NULL, ids, "the var of ids");
     if (!ids) return NULL;
@@ -131,15 +131,6 @@ wf_var *wf_embedding_lookup(wf_tape *t, const wf_embedding *layer, wf_var *ids)
     wf_var *rows = wf_gather_rows(t, layer->weight, ids); /* (..., output) */
     wf_scope_pop(t);
     return rows;
-}
-
-wf_var *wf_embedding_forward(wf_tape *t, const wf_embedding *layer, const wf_tensor *ids)
-{
-    if (!layer_ready(t, "embedding", layer ? layer->module : NULL)) return NULL;
-    if (!ids || !ids->data) {
-        return wf_fail(t, "embedding '%s': there are no ids", wf_module_path(layer->module));
-    }
-    return wf_embedding_lookup(t, layer, wf_constant_tensor(t, ids));
 }
 
 /* ---- dropout ---- */

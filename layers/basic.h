@@ -34,9 +34,8 @@ typedef struct wf_embedding {
 } wf_embedding;
 WF_API wf_embedding *wf_embedding_new(wf_module *parent, const char *name,
                                       const wf_embedding_options *options);
-/* ids (...) I32 on the tape, or a tensor of ids from outside (copied in): rows (..., output). */
-WF_API wf_var *wf_embedding_forward(wf_tape *t, const wf_embedding *layer, const wf_tensor *ids);
-WF_API wf_var *wf_embedding_lookup(wf_tape *t, const wf_embedding *layer, wf_var *ids);
+/* ids (...) I32 to rows (..., output). Ids from outside are brought in by wf_constant_tensor. */
+WF_API wf_var *wf_embedding_forward(wf_tape *t, const wf_embedding *layer, wf_var *ids);
 
 typedef struct wf_dropout_options { double p; const void *reserved[4]; } wf_dropout_options;
 typedef struct wf_dropout_layer { wf_module *module; double p; } wf_dropout_layer;

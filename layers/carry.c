@@ -74,7 +74,7 @@ wf_carry *wf_carry_new(const wf_rnn *rnn, int64_t batch)
     }
     wf_carry *carry = (wf_carry *)memory;
     carry->rnn = rnn;
-    carry->cell = wf_rnn_cell_of(rnn);
+    carry->cell = wf_rnn_row(rnn);
     carry->form = form;
     carry->batch = batch;
     carry->dtype = dtype;

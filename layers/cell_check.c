@@ -74,7 +74,7 @@ static wf_rnn *layer_new(proof *p, wf_dtype dtype, bool both, bool stepwise)
                                      .output = p->o.output,
                                      .bidirectional = both,
                                      .stepwise = stepwise,
-                                     .cell = p->o.prototype };
+                                     .prototype = p->o.prototype };
     wf_module *net = wf_module_new("check",
                                    &(wf_module_options){ .seed = p->o.check.seed, .dtype = dtype });
     p->net[p->nets++] = net;

@@ -15,20 +15,21 @@ static wf_var *both(wf_tape *t, wf_var *x, wf_var *w_x, wf_var *b_x, wf_var *h, 
 
 static void rnn_step(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
 {
-    const wf_rnn_cell *c = self;
+    const wf_elman_cell *c = self;
     wf_var *a = both(t, x, c->weight_ih, c->bias_ih, state[0], c->weight_hh,
                      c->bias_hh); /* (B, H) */
     state[0] = c->relu ? wf_relu(t, a) : wf_tanh(t, a);
 }
 
 static const wf_cell rnn_cell = {
-    .name = "rnn", .size = sizeof(wf_rnn_cell), .step = rnn_step,
+    .name = "rnn",
+    .size = sizeof(wf_elman_cell),
+    .step = rnn_step,
     .states = WF_STATES(WF_STATE("h", WF_HIDDEN)),
-    .params = WF_PARAMS(
-        WF_PARAM(wf_rnn_cell, weight_ih, WF_HIDDEN, WF_INPUT),
-        WF_PARAM(wf_rnn_cell, weight_hh, WF_HIDDEN, WF_HIDDEN),
-        WF_BIAS(wf_rnn_cell, bias_ih, WF_HIDDEN),
-        WF_BIAS(wf_rnn_cell, bias_hh, WF_HIDDEN)),
+    .params = WF_PARAMS(WF_PARAM(wf_elman_cell, weight_ih, WF_HIDDEN, WF_INPUT),
+                        WF_PARAM(wf_elman_cell, weight_hh, WF_HIDDEN, WF_HIDDEN),
+                        WF_BIAS(wf_elman_cell, bias_ih, WF_HIDDEN),
+                        WF_BIAS(wf_elman_cell, bias_hh, WF_HIDDEN)),
 };
 
 /* ---- lstm: Hochreiter and Schmidhuber 1997 with the forget gate of Gers et al. 2000; gates i,
@@ -98,17 +99,17 @@ static const wf_cell gru_cell = {
         WF_BIAS(wf_gru_cell, bias_hh, 3 * WF_HIDDEN)),
 };
 
-const wf_cell *wf_cell_rnn(void)
+const wf_cell *wf_elman_row(void)
 {
     return &rnn_cell;
 }
 
-const wf_cell *wf_cell_lstm(void)
+const wf_cell *wf_lstm_row(void)
 {
     return &lstm_cell;
 }
 
-const wf_cell *wf_cell_gru(void)
+const wf_cell *wf_gru_row(void)
 {
     return &gru_cell;
 }

@@ -26,7 +26,7 @@ static const lstm_table *kernels_for(wf_dtype dtype)
 
 /* All that one call works with. A buffer's row is one sequence's at one step, as the plan says, or
  * one sequence's. */
-typedef struct job {
+typedef struct pass {
     const wf_call *call;
     const lstm_table *kernels;
     wf_seq_plan plan;
@@ -45,16 +45,16 @@ typedef struct job {
     wf_matrix d_bias;                              /* 4 rows of each group, over a few steps */
     double *bias_high, *bias_low;                  /* the same over all steps, see tensor/sum.h */
     const wf_tensor *gy;                           /* NULL: absent, or gathered into outside */
-} job;
+} pass;
 
-static job job_of(const wf_tensor *const in[], const void *attr)
+static pass pass_of(const wf_tensor *const in[], const void *attr)
 {
-    job j = { .dtype = in[X]->dtype,
-              .time = in[X]->dim[0],
-              .batch = in[X]->dim[1],
-              .input = in[X]->dim[2],
-              .hidden = in[H0]->dim[1],
-              .reverse = ((const lstm_attr *)attr)->reverse != 0 };
+    pass j = { .dtype = in[X]->dtype,
+               .time = in[X]->dim[0],
+               .batch = in[X]->dim[1],
+               .input = in[X]->dim[2],
+               .hidden = in[H0]->dim[1],
+               .reverse = ((const lstm_attr *)attr)->reverse != 0 };
     j.width = wf_pack_width(j.dtype);
     j.panels = wf_seq_panels(j.dtype, j.hidden);
     j.pack_bytes = wf_seq_pack_bytes(j.dtype, j.hidden);
@@ -64,20 +64,20 @@ static job job_of(const wf_tensor *const in[], const void *attr)
 }
 
 /* -1: too many. */
-static int64_t rows_in_all(const job *j)
+static int64_t rows_in_all(const pass *j)
 {
     int64_t rows = -1;
     wf_size_mul(j->time, j->batch, &rows);
     return rows;
 }
 
-static wf_matrix part(const job *j, wf_parts *p, int64_t rows, int64_t columns)
+static wf_matrix part(const pass *j, wf_parts *p, int64_t rows, int64_t columns)
 {
     return wf_matrix_of(j->dtype, wf_part(p, rows, columns, wf_dtype_size(j->dtype)), rows,
                         columns);
 }
 
-static void common_parts(job *j, wf_parts *p)
+static void common_parts(pass *j, wf_parts *p)
 {
     j->plan_memory = wf_part(p, 1, 1, wf_seq_plan_bytes(j->time, j->batch));
     j->packed = wf_part(p, j->packs ? 4 : 0, 1, j->pack_bytes);
@@ -85,7 +85,7 @@ static void common_parts(job *j, wf_parts *p)
     j->c0 = part(j, p, j->batch, j->hidden);
 }
 
-static int64_t forward_parts(job *j, void *memory)
+static int64_t forward_parts(pass *j, void *memory)
 {
     wf_parts p = { .memory = memory };
     int64_t rows = rows_in_all(j);
@@ -97,7 +97,7 @@ static int64_t forward_parts(job *j, void *memory)
     return p.used;
 }
 
-static int64_t backward_parts(job *j, void *memory)
+static int64_t backward_parts(pass *j, void *memory)
 {
     wf_parts p = { .memory = memory };
     int64_t rows = rows_in_all(j), groups = wf_seq_groups(j->batch);
@@ -115,7 +115,7 @@ static int64_t backward_parts(job *j, void *memory)
     return p.used;
 }
 
-static void begin(job *j, const wf_call *call)
+static void begin(pass *j, const wf_call *call)
 {
     const int64_t rows = j->time * j->batch;
     j->call = call;
@@ -135,14 +135,14 @@ static void clear_rows(wf_matrix m, int64_t row, int64_t rows)
 }
 
 /* The rows of x as one matrix where they are, if they lie there as the plan says. */
-static wf_matrix rows_in_place(const job *j, const wf_tensor *x)
+static wf_matrix rows_in_place(const pass *j, const wf_tensor *x)
 {
     return wf_matrix_strided(x->dtype, x->data, j->plan.rows, x->dim[2],
                              x->stride[j->batch > 1 ? 1 : 0], 1);
 }
 
 /* The same, or gathered into `to`. */
-static wf_matrix rows_of(const job *j, const wf_tensor *x, wf_matrix to)
+static wf_matrix rows_of(const pass *j, const wf_tensor *x, wf_matrix to)
 {
     if (wf_seq_in_place(&j->plan, x)) return rows_in_place(j, x);
     wf_seq_gather(&j->plan, j->call->threads, x, to.data);
@@ -152,21 +152,21 @@ static wf_matrix rows_of(const job *j, const wf_tensor *x, wf_matrix to)
 /* ---- forward ---- */
 
 /* h of the step before, and where this step's goes: a row for each sequence that goes on. */
-static wf_matrix h_before(const job *j, int64_t i, int64_t before)
+static wf_matrix h_before(const pass *j, int64_t i, int64_t before)
 {
     if (!j->plan.full) return j->h[i & 1];
     if (before < 0) return j->h0;
     return wf_matrix_part(j->y, j->plan.begin[before], 0, j->batch, j->hidden);
 }
 
-static wf_matrix h_now(const job *j, int64_t i)
+static wf_matrix h_now(const pass *j, int64_t i)
 {
     if (!j->plan.full) return j->h[!(i & 1)];
     return wf_matrix_part(j->y, j->plan.begin[i], 0, j->batch, j->hidden);
 }
 
 /* c of the step before for row `first` of a step. */
-static const void *c_before(const job *j, int64_t before, int64_t first, int64_t u)
+static const void *c_before(const pass *j, int64_t before, int64_t first, int64_t u)
 {
     return before < 0 ? wf_matrix_at(j->c0, first, u)
                       : wf_matrix_at(j->c, j->plan.begin[before] + first, u);
@@ -174,7 +174,7 @@ static const void *c_before(const job *j, int64_t before, int64_t first, int64_t
 
 /* The gates of rows first .. last - 1 of step i, for units from u on, whose rows all have, or
  * all lack, a step before. */
-static void gate_rows(const job *j, int64_t i, int64_t first, int64_t last, int64_t u,
+static void gate_rows(const pass *j, int64_t i, int64_t first, int64_t last, int64_t u,
                       int64_t units, int64_t before)
 {
     if (first >= last) return;
@@ -202,7 +202,7 @@ static void gate_rows(const job *j, int64_t i, int64_t first, int64_t last, int6
 }
 
 /* So few that what they need and make stays in the nearest cache; but a row alone wants several. */
-static int64_t panels_at_a_time(const job *j, const wf_seq_share *mine)
+static int64_t panels_at_a_time(const pass *j, const wf_seq_share *mine)
 {
     int64_t rows = wf_seq_group_begin(j->batch, mine->group_end) -
                    wf_seq_group_begin(j->batch, mine->group);
@@ -211,7 +211,7 @@ static int64_t panels_at_a_time(const job *j, const wf_seq_share *mine)
 
 static void forward_steps(void *context, const wf_seq_share *mine)
 {
-    const job *j = context;
+    const pass *j = context;
     const int64_t hidden = j->hidden, some = panels_at_a_time(j, mine);
     const int64_t from = wf_seq_group_begin(j->batch, mine->group),
                   to = wf_seq_group_begin(j->batch, mine->group_end);
@@ -241,7 +241,7 @@ static void forward_steps(void *context, const wf_seq_share *mine)
     }
 }
 
-static void sum_biases(const job *j)
+static void sum_biases(const pass *j)
 {
     const wf_tensor sum = wf_tensor_of(j->dtype, WF_SHAPE(4 * j->hidden), j->bias.data);
     if (j->call->in[B_IH]) wf_tensor_copy(j->call->in[B_IH], &sum);
@@ -250,7 +250,7 @@ static void sum_biases(const job *j)
 }
 
 /* The state after a sequence's last step, or the initial one of a sequence without steps. */
-static void final_states(const job *j)
+static void final_states(const pass *j)
 {
     const wf_seq_plan *p = &j->plan;
     const size_t bytes = (size_t)(j->hidden * wf_dtype_size(j->dtype));
@@ -264,14 +264,14 @@ static void final_states(const job *j)
     }
 }
 
-static int64_t step_flops(const job *j)
+static int64_t step_flops(const pass *j)
 {
     return 8 * j->hidden * j->hidden;
 }
 
 static void lstm_forward(const wf_call *call)
 {
-    job j = job_of(call->in, call->attr);
+    pass j = pass_of(call->in, call->attr);
     forward_parts(&j, call->scratch);
     begin(&j, call);
     sum_biases(&j);
@@ -297,7 +297,7 @@ static void lstm_forward(const wf_call *call)
 
 /* What goes into the gates of rows first .. last - 1 of step i, for units from u on; see
  * gate_rows. */
-static void d_gate_rows(const job *j, int64_t group, int64_t i, int64_t first, int64_t last,
+static void d_gate_rows(const pass *j, int64_t group, int64_t i, int64_t first, int64_t last,
                         int64_t u, int64_t units, int64_t before)
 {
     if (first >= last) return;
@@ -325,7 +325,7 @@ static void d_gate_rows(const job *j, int64_t group, int64_t i, int64_t first, i
 }
 
 /* The biases' gradients of a few steps join those of all steps: a share's groups and units. */
-static void gather_bias(const job *j, const wf_seq_share *mine, int64_t u, int64_t units)
+static void gather_bias(const pass *j, const wf_seq_share *mine, int64_t u, int64_t units)
 {
     for (int64_t i = 4 * mine->group; i < 4 * mine->group_end; i++) {
         const int64_t at = i * j->hidden + u;
@@ -338,7 +338,7 @@ static void gather_bias(const job *j, const wf_seq_share *mine, int64_t u, int64
 
 static void backward_steps(void *context, const wf_seq_share *mine)
 {
-    const job *j = context;
+    const pass *j = context;
     const int64_t hidden = j->hidden, batch = j->batch;
     const int64_t from = wf_seq_group_begin(batch, mine->group),
                   to = wf_seq_group_begin(batch, mine->group_end);
@@ -373,7 +373,7 @@ static void backward_steps(void *context, const wf_seq_share *mine)
 }
 
 /* The cotangent of y: where it is if its rows have their numbers side by side, else gathered. */
-static void outside_begin(job *j)
+static void outside_begin(pass *j)
 {
     const wf_tensor *gy = j->call->gout[Y];
     if (gy && j->plan.full && (gy->stride[2] == 1 || j->hidden == 1)) j->gy = gy;
@@ -381,14 +381,14 @@ static void outside_begin(job *j)
 }
 
 /* gin += d_gates^T x, where d_gates begins at row `first`. */
-static void add_weight_gradient(const job *j, const wf_tensor *gin, int64_t first, wf_matrix x)
+static void add_weight_gradient(const pass *j, const wf_tensor *gin, int64_t first, wf_matrix x)
 {
     const wf_matrix g = wf_matrix_part(j->d_gates, first, 0, x.rows, 4 * j->hidden);
     wf_gemm_long(j->call->threads, 1, wf_matrix_transposed(g), x, 1, wf_matrix_of_tensor(gin),
                  j->products);
 }
 
-static void add_recurrent_gradient(const job *j, const wf_tensor *gin)
+static void add_recurrent_gradient(const pass *j, const wf_tensor *gin)
 {
     const int64_t hidden = j->hidden, batch = j->batch, others = (j->time - 1) * batch;
     if (!j->plan.full) {
@@ -403,7 +403,7 @@ static void add_recurrent_gradient(const job *j, const wf_tensor *gin)
                         wf_matrix_part(j->y, j->reverse ? batch : 0, 0, others, hidden));
 }
 
-static void add_input_gradient(const job *j, const wf_tensor *gin)
+static void add_input_gradient(const pass *j, const wf_tensor *gin)
 {
     const int64_t rows = j->plan.rows;
     bool direct = wf_seq_in_place(&j->plan, gin);
@@ -415,7 +415,7 @@ static void add_input_gradient(const job *j, const wf_tensor *gin)
 
 static void lstm_backward(const wf_call *call)
 {
-    job j = job_of(call->in, call->attr);
+    pass j = pass_of(call->in, call->attr);
     backward_parts(&j, call->scratch);
     begin(&j, call);
     const wf_tensor *const *gin = call->gin;
@@ -493,7 +493,7 @@ static bool lstm_shape(wf_shaping *s)
         s->out[i].dim[steps] = batch;
         s->out[i].dim[steps + 1] = width[i];
     }
-    job j = job_of(in, s->attr);
+    pass j = pass_of(in, s->attr);
     s->scratch_forward = forward_parts(&j, NULL);
     s->scratch_backward = backward_parts(&j, NULL);
     if (s->scratch_forward >= 0 && s->scratch_backward >= 0) return true;
@@ -524,7 +524,7 @@ static bool lstm_reference(wf_tape *t, const wf_reference *r)
                       .lengths = in[LENGTHS],
                       .reverse = ((const lstm_attr *)r->attr)->reverse != 0,
                       .state = { in[H0], in[C0] } };
-    if (!cell_steps(t, wf_cell_lstm(), &cell, &s)) return false;
+    if (!cell_steps(t, wf_lstm_row(), &cell, &s)) return false;
     r->out[Y] = s.output;
     r->out[H_N] = s.state[0];
     r->out[C_N] = s.state[1];

@@ -14,11 +14,9 @@ bool layer_size(wf_module *parent, const char *kind, const char *name, const cha
 /* A probability: "kind 'name': .field is 2; it must be 0 or more and below 1" otherwise. */
 bool layer_chance(wf_module *parent, const char *kind, const char *name, const char *field,
                   double p);
-/* May forward go on? False when the tape has failed (quietly), or after failing it when the layer
- * was never made. */
-bool layer_ready(wf_tape *t, const char *kind, const wf_module *module);
-/* The same, and x as it is on this tape, to be asked for before anything of x is read; NULL after
- * failing the tape when it was never made or is no var of it. */
+/* x as it is on this tape, to be asked for before anything of x is read. NULL when the tape has
+ * failed (quietly), and after failing it when the layer or x was never made or x is none of its
+ * vars. */
 wf_var *layer_enter(wf_tape *t, const char *kind, const wf_module *module, wf_var *x,
                     const char *x_name);
 /* Is x of the weights' dtype? Fails the tape otherwise. */

@@ -75,7 +75,7 @@ static bool make_params(wf_rnn *rnn, int64_t layer, int direction, const wf_rnn_
         return wf_module_fail(rnn->module, "rnn: an output of %lld in %d directions is too wide",
                               (long long)rnn->width[0], (int)rnn->directions);
     char *self = rnn->self + (size_t)(layer * rnn->directions + direction) * cell->size;
-    if (o->cell) memcpy(self, o->cell, cell->size);
+    if (o->prototype) memcpy(self, o->prototype, cell->size);
     for (const wf_cell_param *p = cell->params; p && p->name; p++) {
         wf_var *none = NULL;
         memcpy(self + p->offset, &none, sizeof none);
@@ -256,20 +256,20 @@ wf_rnn *wf_rnn_new(wf_module *parent, const char *name, const wf_cell *cell,
 
 wf_rnn *wf_elman_new(wf_module *parent, const char *name, const wf_rnn_options *options)
 {
-    return wf_rnn_new(parent, name, wf_cell_rnn(), options);
+    return wf_rnn_new(parent, name, wf_elman_row(), options);
 }
 
 wf_rnn *wf_lstm_new(wf_module *parent, const char *name, const wf_rnn_options *options)
 {
-    return wf_rnn_new(parent, name, wf_cell_lstm(), options);
+    return wf_rnn_new(parent, name, wf_lstm_row(), options);
 }
 
 wf_rnn *wf_gru_new(wf_module *parent, const char *name, const wf_rnn_options *options)
 {
-    return wf_rnn_new(parent, name, wf_cell_gru(), options);
+    return wf_rnn_new(parent, name, wf_gru_row(), options);
 }
 
-const wf_cell *wf_rnn_cell_of(const wf_rnn *rnn)
+const wf_cell *wf_rnn_row(const wf_rnn *rnn)
 {
     return rnn ? rnn->cell : NULL;
 }

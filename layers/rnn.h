@@ -20,7 +20,7 @@ typedef struct wf_rnn_options {
     bool stepwise;                                 /* never the fused sequence: for comparison */
     double dropout;                    /* between layers, as PyTorch's; of one: refused */
     wf_init init_input, init_hidden;   /* of weights over the input, the state; zero: the cell's */
-    const void *cell;                  /* a prototype of its struct: plain options are copied */
+    const void *prototype;             /* a struct of the cell, whose plain options are copied */
     const void *reserved[4];
 } wf_rnn_options;
 
@@ -28,17 +28,17 @@ typedef struct wf_rnn_options {
  * the tree knows why, when an option is out of range or missing. Owned by the tree. */
 WF_API wf_rnn *wf_rnn_new(wf_module *parent, const char *name, const wf_cell *cell,
                           const wf_rnn_options *options);
-/* The built-in cells. Elman's rnn has tanh; .cell = &(wf_rnn_cell){ .relu = true } for relu, and
- * for a GRU as it was first published .cell = &(wf_gru_cell){ .reset_before = true }. */
+/* The built-in cells. Elman's rnn has tanh; for relu .prototype = &(wf_elman_cell){ .relu = true },
+ * and for a GRU as it was first published .prototype = &(wf_gru_cell){ .reset_before = true }. */
 WF_API wf_rnn *wf_elman_new(wf_module *parent, const char *name, const wf_rnn_options *options);
 WF_API wf_rnn *wf_lstm_new(wf_module *parent, const char *name, const wf_rnn_options *options);
 WF_API wf_rnn *wf_gru_new(wf_module *parent, const char *name, const wf_rnn_options *options);
 
 /* The structs of the built-in cells (PyTorch's names, orders and orientations). */
-typedef struct wf_rnn_cell {
+typedef struct wf_elman_cell {
     wf_var *weight_ih, *weight_hh, *bias_ih, *bias_hh;     /* (H, I) (H, H) (H) (H) */
     bool relu;
-} wf_rnn_cell;
+} wf_elman_cell;
 typedef struct wf_lstm_cell {
     wf_var *weight_ih, *weight_hh, *bias_ih, *bias_hh;     /* (4H, I) (4H, O) (4H) (4H): i f g o */
     wf_var *weight_hr;                                     /* (O, H), or NULL: not projected */
@@ -94,7 +94,7 @@ WF_API wf_var *wf_rnn_forward(wf_tape *t, const wf_rnn *rnn, wf_var *x, const wf
  * it; all NULL: zeros. NULLs after a failure. Not of a bidirectional layer; a reverse one is given
  * its last step first. */
 WF_API wf_var *wf_rnn_step(wf_tape *t, const wf_rnn *rnn, wf_var *x, wf_var *state[]);
-WF_API const wf_cell *wf_rnn_cell_of(const wf_rnn *rnn);
+WF_API const wf_cell *wf_rnn_row(const wf_rnn *rnn); /* its cell's */
 WF_API wf_module *wf_rnn_module(const wf_rnn *rnn);
 
 WF_END

@@ -100,12 +100,12 @@ bool wf_optim_set(wf_optim *o, int at, const char *name, double value)
             optim_complain("%s: it has no option '%s'", rule, name ? name : "");
             return false;
         }
-        memcpy(o->trial, g->options, o->rule.options_size);
+        memcpy(o->candidate, g->options, o->rule.options_size);
         /* A flag's value is judged before it is narrowed to one. */
         if (option_fits(rule, option, value, &e)) {
-            optim_option_set(option, o->trial, value);
-            if (optim_options_check(&o->rule, o->trial, &e)) {
-                memcpy(g->options, o->trial, o->rule.options_size);
+            optim_option_set(option, o->candidate, value);
+            if (optim_options_check(&o->rule, o->candidate, &e)) {
+                memcpy(g->options, o->candidate, o->rule.options_size);
                 return true;
             }
         }

@@ -85,8 +85,8 @@ static wf_optim *optim_begin(wf_module *module, const wf_optim_rule *rule, int64
     o->module = module;
     o->slots = slots;
     o->slot = wf_alloc_zero((size_t)slots * sizeof *o->slot);
-    o->trial = wf_alloc_zero(rule->options_size);
-    if (!o->slot || (rule->options_size > 0 && !o->trial) ||
+    o->candidate = wf_alloc_zero(rule->options_size);
+    if (!o->slot || (rule->options_size > 0 && !o->candidate) ||
         !optim_group_add(o, NULL, lr, options)) {
         wf_optim_free(o);
         return NULL;
@@ -148,7 +148,7 @@ void wf_optim_free(wf_optim *o)
     if (!o) return;
     while (o->groups > 0) optim_group_drop(o);
     wf_release(o->group);
-    wf_release(o->trial);
+    wf_release(o->candidate);
     wf_release(o->memory);
     wf_release(o->block);
     wf_release(o->slot);

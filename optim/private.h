@@ -46,7 +46,7 @@ struct wf_optim {
     group *group;
     int groups, room;                              /* there are; there is memory for */
     void *memory;                                  /* all state buffers */
-    void *trial;                                   /* options that are being looked at */
+    void *candidate;                               /* options that are being looked at */
     int64_t steps;
     int64_t slots, blocks;                         /* blocks: that the pass visits */
     int64_t grain;                                 /* stretches of rows end at multiples of it */

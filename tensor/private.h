@@ -3,9 +3,9 @@
 #ifndef WEFT_TENSOR_PRIVATE_H
 #define WEFT_TENSOR_PRIVATE_H
 
-#include "tensor/loop.h"
 #include "tensor/par.h"
 #include "tensor/runtime.h"
+#include "tensor/walk.h"
 
 #define WF_HIDDEN_API __attribute__((visibility("hidden")))
 
@@ -21,10 +21,10 @@ WF_HIDDEN_API void wf_par_reverse(bool on);
 /* The threads that this process has now; 0 if the system does not say. */
 WF_HIDDEN_API int wf_threads_alive(void);
 
-/* wf_loop_plan without reordering, and a run on this thread that is never cut: together they walk
+/* wf_walk_plan without reordering, and a run on this thread that is never cut: together they walk
  * exactly in the row-major order of `shape`. */
-WF_HIDDEN_API bool wf_loop_plan_in_order(wf_loop *loop, wf_shape shape, int operands,
+WF_HIDDEN_API bool wf_walk_plan_in_order(wf_walk *loop, wf_shape shape, int operands,
                                          const wf_tensor *const operand[]);
-WF_HIDDEN_API void wf_loop_run_in_order(const wf_loop *loop, wf_loop_fn *fn, void *context);
+WF_HIDDEN_API void wf_walk_run_in_order(const wf_walk *loop, wf_walk_fn *fn, void *context);
 
 #endif

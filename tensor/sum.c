@@ -51,7 +51,7 @@ enum { PART = 16384, FEW = 256, PLACES = 512, MOST_PARTS = 64, LINE = 16 };
 /* The axes of a walk by what becomes of them: of those kept, the innermost is `column`; of those
  * summed, it is `run` if no kept one is further in. The others are listed, outermost first. */
 typedef struct summing {
-    const wf_loop *loop;
+    const wf_walk *loop;
     int to, column, run;                           /* column, run: -1 if there is none */
     int kept[WF_RANK], summed[WF_RANK], n_kept, n_summed;
     int64_t columns, run_length, outs, rows;       /* outs, rows: of the listed axes together */
@@ -66,7 +66,7 @@ typedef struct summing {
 
 static void sort_axes(summing *s)
 {
-    const wf_loop *loop = s->loop;
+    const wf_walk *loop = s->loop;
     const int last = loop->rank - 1;
     s->column = s->run = -1;
     s->columns = s->run_length = s->outs = s->rows = 1;
@@ -94,7 +94,7 @@ static void sort_axes(summing *s)
 }
 
 /* Moves pointers to the index-th combination of some axes. */
-static void move_to(const wf_loop *loop, const int axis[], int axes, int64_t index, char *pointer[])
+static void move_to(const wf_walk *loop, const int axis[], int axes, int64_t index, char *pointer[])
 {
     for (int a = axes - 1; a >= 0; a--) {
         const int k = axis[a];
@@ -111,7 +111,7 @@ typedef struct range {
 
 static void add_up(const summing *s, char *const base[], range rows, range run, wf_sum_tile *tile)
 {
-    const wf_loop *loop = s->loop;
+    const wf_walk *loop = s->loop;
     const int inner = s->n_summed > 0 ? s->summed[s->n_summed - 1] : -1;
     const int64_t many = inner >= 0 ? loop->dim[inner] : 1;
     tile->run = run.end - run.begin;
@@ -135,9 +135,9 @@ static void add_up(const summing *s, char *const base[], range rows, range run, 
 static void sum_block(const summing *s, int64_t out, int64_t first, int64_t n, int64_t part,
                       double *high, double *low)
 {
-    const wf_loop *loop = s->loop;
+    const wf_walk *loop = s->loop;
     wf_sum_tile tile;
-    char *base[WF_LOOP_OPERANDS];
+    char *base[WF_WALK_OPERANDS];
     range rows = { 0, s->rows }, run = { 0, s->run_length };
     range *cut = s->cuts_run ? &run : &rows;
     const int64_t length = cut->end;
@@ -159,8 +159,8 @@ static void sum_block(const summing *s, int64_t out, int64_t first, int64_t n, i
 static void finish(const summing *s, int64_t out, int64_t first, int64_t n, const double *high,
                    const double *low)
 {
-    const wf_loop *loop = s->loop;
-    char *to[WF_LOOP_OPERANDS];
+    const wf_walk *loop = s->loop;
+    char *to[WF_WALK_OPERANDS];
     memcpy(to, loop->base, sizeof to);
     move_to(loop, s->kept, s->n_kept, out, to);
     const int64_t step = s->column >= 0 ? loop->stride[s->to][s->column] : 0;
@@ -218,7 +218,7 @@ static void run_parts(summing *s, int threads)
     wf_fp_leave(fp);
 }
 
-void wf_loop_sum(const wf_loop *loop, int to, wf_dtype dtype, double scale, double divisor,
+void wf_walk_sum(const wf_walk *loop, int to, wf_dtype dtype, double scale, double divisor,
                  int threads, wf_sum_fn *fn, void *context)
 {
     if (!loop || !fn || !wf_dtype_is_float(dtype) || to < 0 || to >= loop->operands ||
@@ -289,9 +289,9 @@ void wf_sum_tensor(const wf_tensor *x, const wf_tensor *to, double scale, double
         wf_fp_leave(fp);
         return;
     }
-    wf_loop loop;
-    if (wf_loop_plan(&loop, wf_tensor_shape(x), 2, (const wf_tensor *[]){ to, x }))
-        wf_loop_sum(&loop, 0, dtype, scale, divisor, threads, tensor_tile, &dtype);
+    wf_walk loop;
+    if (wf_walk_plan(&loop, wf_tensor_shape(x), 2, (const wf_tensor *[]){ to, x }))
+        wf_walk_sum(&loop, 0, dtype, scale, divisor, threads, tensor_tile, &dtype);
 }
 
 /* ---- one tensor added to another ---- */
@@ -325,8 +325,8 @@ void wf_tensor_accumulate(const wf_tensor *x, const wf_tensor *y, double scale, 
     const wf_tensor *const operand[] = { x, y };
     const wf_shape to = wf_tensor_shape(y);
     addition a = { scale, x->dtype, y->dtype };
-    wf_loop loop;
-    if (!wf_loop_plan(&loop, to, 2, operand)) { /* y is the one that is broadcast */
+    wf_walk loop;
+    if (!wf_walk_plan(&loop, to, 2, operand)) { /* y is the one that is broadcast */
         wf_shape from = wf_tensor_shape(x), both;
         wf_tensor whole;
         if (wf_shape_broadcast(&from, &to, &both) && wf_view_expand(x, both, &whole))
@@ -336,8 +336,8 @@ void wf_tensor_accumulate(const wf_tensor *x, const wf_tensor *y, double scale, 
     /* A single line of neighbours does not overlap; anything else may. */
     const bool line = loop.rank == 1 && loop.stride[1][0] == wf_dtype_size(y->dtype);
     if (line || !wf_tensor_overlaps_itself(y)) {
-        wf_loop_run(&loop, threads, 2, add_run, &a);
-    } else if (wf_loop_plan_in_order(&loop, to, 2, operand)) {
-        wf_loop_run_in_order(&loop, add_run, &a);
+        wf_walk_run(&loop, threads, 2, add_run, &a);
+    } else if (wf_walk_plan_in_order(&loop, to, 2, operand)) {
+        wf_walk_run_in_order(&loop, add_run, &a);
     }
 }

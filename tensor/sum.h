@@ -3,7 +3,7 @@
 #ifndef WEFT_TENSOR_SUM_H
 #define WEFT_TENSOR_SUM_H
 
-#include "tensor/loop.h"
+#include "tensor/walk.h"
 
 WF_BEGIN
 
@@ -55,9 +55,9 @@ WF_API void wf_sum_tensor(const wf_tensor *x, const wf_tensor *to, double scale,
 enum { WF_SUM_COLUMNS = 512 };
 typedef struct wf_sum_tile {
     int64_t rows, columns, run;
-    char *pointer[WF_LOOP_OPERANDS];
-    int64_t row_stride[WF_LOOP_OPERANDS], column_stride[WF_LOOP_OPERANDS],
-        run_stride[WF_LOOP_OPERANDS];
+    char *pointer[WF_WALK_OPERANDS];
+    int64_t row_stride[WF_WALK_OPERANDS], column_stride[WF_WALK_OPERANDS],
+        run_stride[WF_WALK_OPERANDS];
     double *high, *low;                            /* columns of each, to add to */
 } wf_sum_tile;
 typedef void wf_sum_fn(void *context, const wf_sum_tile *tile);
@@ -66,7 +66,7 @@ typedef void wf_sum_fn(void *context, const wf_sum_tile *tile);
  * operand `to`, which is of the dtype and broadcast along the axes that are summed. Threads
  * share columns, and where those are few, parts of the sums, cut at places that the shape alone
  * decides. */
-WF_API void wf_loop_sum(const wf_loop *loop, int to, wf_dtype dtype, double scale, double divisor,
+WF_API void wf_walk_sum(const wf_walk *loop, int to, wf_dtype dtype, double scale, double divisor,
                         int threads, wf_sum_fn *fn, void *context);
 
 WF_END

@@ -7,11 +7,11 @@
 #include <math.h>
 #include <string.h>
 
-#include "tensor/loop.h"
 #include "tensor/par.h"
 #include "tensor/private.h"
 #include "tensor/size.h"
 #include "tensor/text.h"
+#include "tensor/walk.h"
 
 /* A double as an int32: truncated, held within range, 0 for NaN. The plain conversion is undefined
  * outside the range. */
@@ -286,21 +286,21 @@ MOVE(64)
 
 void wf_tensor_assign(const wf_tensor *x, const wf_tensor *y, int threads)
 {
-    static wf_loop_fn *const conversion[WF_DTYPES][WF_DTYPES] = {
+    static wf_walk_fn *const conversion[WF_DTYPES][WF_DTYPES] = {
         [WF_F32] = { [WF_F64] = f32_to_f64, [WF_I32] = f32_to_i32 },
         [WF_F64] = { [WF_F32] = f64_to_f32, [WF_I32] = f64_to_i32 },
         [WF_I32] = { [WF_F32] = i32_to_f32, [WF_F64] = i32_to_f64 },
     };
-    static wf_loop_fn *const move[] = { [2] = move_16, [4] = move_32, [8] = move_64 };
+    static wf_walk_fn *const move[] = { [2] = move_16, [4] = move_32, [8] = move_64 };
     if (!x || !y || !x->data || !y->data || !wf_dtype_size(x->dtype) || !wf_dtype_size(y->dtype))
         return;
     const wf_dtype_info *pair[] = { &dtypes[x->dtype], &dtypes[y->dtype] };
-    wf_loop_fn *fn = x->dtype == y->dtype ? move[pair[1]->size] : conversion[x->dtype][y->dtype];
-    wf_loop loop;
-    if (!wf_loop_plan(&loop, wf_tensor_shape(y), 2, (const wf_tensor *const[]){ x, y }) ||
+    wf_walk_fn *fn = x->dtype == y->dtype ? move[pair[1]->size] : conversion[x->dtype][y->dtype];
+    wf_walk loop;
+    if (!wf_walk_plan(&loop, wf_tensor_shape(y), 2, (const wf_tensor *const[]){ x, y }) ||
         loop.count == 0)
         return;
-    wf_loop_run(&loop, threads, 2, fn ? fn : convert_run, pair);
+    wf_walk_run(&loop, threads, 2, fn ? fn : convert_run, pair);
 }
 
 void wf_tensor_copy(const wf_tensor *x, const wf_tensor *y)

@@ -78,13 +78,13 @@ static inline cell_case case_of(const wf_rnn *rnn, int64_t time, int64_t batch, 
 static inline fixture fixture_like(int kind, bool bidirectional, bool reverse, wf_dtype dtype)
 {
     const struct kind *k = &kinds[kind];
-    const wf_rnn_cell relu = { .relu = k->relu };
+    const wf_elman_cell relu = { .relu = k->relu };
     wf_rnn_options options = k->options;
     options.input = INPUT;
     options.hidden = HIDDEN;
     options.bidirectional = bidirectional;
     options.reverse = reverse;
-    if (k->relu) options.cell = &relu;
+    if (k->relu) options.prototype = &relu;
     fixture f = { .net = wf_module_new("net", &(wf_module_options){ .seed = 11, .dtype = dtype }) };
     f.rnn = wf_rnn_new(f.net, "rnn", k->cell(), &options);
     wf_error error = { { 0 } };

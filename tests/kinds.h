@@ -37,7 +37,7 @@ static const wf_cell *cell_mgu(void)
  * the output of a layer below past a sequence's end, may well be. */
 static void unit_step(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
 {
-    const wf_rnn_cell *c = self;
+    const wf_elman_cell *c = self;
     wf_var *norm = wf_sqrt(t, wf_sum_keep(t, wf_square(t, x), WF_AXES(-1))); /* (B, 1) */
     wf_var *in = wf_affine(t, wf_div(t, x, norm), c->weight_ih, c->bias_ih); /* (B, H) */
     state[0] = wf_tanh(t, wf_add(t, in, wf_affine(t, state[0], c->weight_hh, NULL)));
@@ -45,12 +45,12 @@ static void unit_step(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
 
 static const wf_cell unit_cell = {
     .name = "unit",
-    .size = sizeof(wf_rnn_cell),
+    .size = sizeof(wf_elman_cell),
     .step = unit_step,
     .states = WF_STATES(WF_STATE("h", WF_HIDDEN)),
-    .params = WF_PARAMS(WF_PARAM(wf_rnn_cell, weight_ih, WF_HIDDEN, WF_INPUT),
-                        WF_PARAM(wf_rnn_cell, weight_hh, WF_HIDDEN, WF_HIDDEN),
-                        WF_BIAS(wf_rnn_cell, bias_ih, WF_HIDDEN)),
+    .params = WF_PARAMS(WF_PARAM(wf_elman_cell, weight_ih, WF_HIDDEN, WF_INPUT),
+                        WF_PARAM(wf_elman_cell, weight_hh, WF_HIDDEN, WF_HIDDEN),
+                        WF_BIAS(wf_elman_cell, bias_ih, WF_HIDDEN)),
 };
 
 static const wf_cell *cell_unit(void)
@@ -67,18 +67,18 @@ static const struct kind {
     bool relu;
     wf_rnn_options options;
 } kinds[] = {
-    { "rnn", wf_cell_rnn, 1, false, { .layers = 1 } },
-    { "rnn, relu", wf_cell_rnn, 1, true, { .layers = 2 } },
-    { "gru", wf_cell_gru, 1, false, { .layers = 2 } },
-    { "gru without biases", wf_cell_gru, 1, false, { .layers = 1, .no_bias = true } },
-    { "lstm", wf_cell_lstm, 2, false, { .layers = 1 } },
-    { "lstm of two layers", wf_cell_lstm, 2, false, { .layers = 2 } },
-    { "lstm in steps", wf_cell_lstm, 2, false, { .layers = 2, .stepwise = true } },
-    { "lstm, projected", wf_cell_lstm, 2, false, { .layers = 2, .output = 3 } },
-    { "lstm without biases", wf_cell_lstm, 2, false, { .layers = 1, .no_bias = true } },
+    { "rnn", wf_elman_row, 1, false, { .layers = 1 } },
+    { "rnn, relu", wf_elman_row, 1, true, { .layers = 2 } },
+    { "gru", wf_gru_row, 1, false, { .layers = 2 } },
+    { "gru without biases", wf_gru_row, 1, false, { .layers = 1, .no_bias = true } },
+    { "lstm", wf_lstm_row, 2, false, { .layers = 1 } },
+    { "lstm of two layers", wf_lstm_row, 2, false, { .layers = 2 } },
+    { "lstm in steps", wf_lstm_row, 2, false, { .layers = 2, .stepwise = true } },
+    { "lstm, projected", wf_lstm_row, 2, false, { .layers = 2, .output = 3 } },
+    { "lstm without biases", wf_lstm_row, 2, false, { .layers = 1, .no_bias = true } },
     { "mgu", cell_mgu, 1, false, { .layers = 2 } },
     { "unit", cell_unit, 1, false, { .layers = 2 } },
-    { "gru, reset before", wf_cell_gru, 1, false, { .layers = 2, .cell = &reset_before } },
+    { "gru, reset before", wf_gru_row, 1, false, { .layers = 2, .prototype = &reset_before } },
 };
 enum { KINDS = sizeof kinds / sizeof kinds[0] };
 

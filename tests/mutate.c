@@ -275,7 +275,7 @@ static pid_t check_machinery(int fault)
     machinery_fault = (enum machinery_fault)fault;
     wf_report r = wf_op_check(wf_lstm_sequence_op(), NULL);
     /* Its steps walk the same plan of lengths: that is proved against sequences alone. */
-    if (r.ok) r = wf_cell_check(wf_cell_lstm(), NULL);
+    if (r.ok) r = wf_cell_check(wf_lstm_row(), NULL);
     _exit(!r.ok);
 }
 

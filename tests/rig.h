@@ -91,7 +91,7 @@ static inline bool rig_step(rig *r, int64_t step)
     wf_tape_set_step(t, (uint64_t)step);
     wf_rnn_call call = { .carry = r->past };
     if (s.ragged) call.lengths = wf_constant(t, WF_I32, WF_SHAPE(s.batch), r->lengths);
-    wf_var *x = wf_embedding_forward(t, r->embed, &input);
+    wf_var *x = wf_embedding_forward(t, r->embed, wf_constant_tensor(t, &input));
     wf_var *h = wf_dropout(t, wf_rnn_forward(t, r->rnn, x, &call), s.dropout);
     wf_var *loss = wf_cross_entropy(t, wf_linear_forward(t, r->head, h), &target);
     if (!wf_backward(t, loss)) return false;

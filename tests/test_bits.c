@@ -65,7 +65,7 @@ static outcome run(const wf_cell *cell, int n, int64_t steps, bool full)
 
 static const wf_cell *cell_at(int i)
 {
-    return i == 0 ? wf_cell_rnn() : i == 1 ? wf_cell_lstm() : wf_cell_gru();
+    return i == 0 ? wf_elman_row() : i == 1 ? wf_lstm_row() : wf_gru_row();
 }
 
 /* Full size with vector kernels; all 50 steps at the highest level, and everywhere when time was
@@ -231,7 +231,7 @@ static bool cubes(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8],
 static uint64_t checkers(void)
 {
     static const char *const rows[] = { "affine", "cross_entropy", "dropout",
-                                        "mean",   "softmax",       "embedding",
+                                        "mean",   "softmax",       "gather_rows",
                                         "tanh",   "pow_scalar",    "norm" };
     uint64_t hash = 1;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -241,7 +241,7 @@ static uint64_t checkers(void)
     wf_tensor x = wf_tensor_of(WF_F64, WF_SHAPE(2), (void *)(f64 + 4));
     wf_report r = wf_gradcheck(cubes, NULL, 1, &x, NULL);
     hash = mix_report(hash, &r);
-    r = wf_cell_check(wf_cell_gru(), NULL);
+    r = wf_cell_check(wf_gru_row(), NULL);
     return mix_report(hash, &r);
 }
 
@@ -309,7 +309,7 @@ static uint64_t training(void)
 {
     rig r;
     wf_error e = { { 0 } };
-    const rig_size size = { .cell = wf_cell_lstm(),
+    const rig_size size = { .cell = wf_lstm_row(),
                             .letters = 65,
                             .time = 12,
                             .batch = 9,

@@ -135,26 +135,26 @@ static const struct refused {
     const wf_cell *(*cell)(void);
     wf_rnn_options options;
 } refused[] = {
-    { "rnn 'r': .hidden is 0; it must be 1 or more", wf_cell_lstm, { .input = 4 } },
-    { "rnn 'r': .input is -2; it must be 1 or more", wf_cell_lstm, { .input = -2, .hidden = 3 } },
+    { "rnn 'r': .hidden is 0; it must be 1 or more", wf_lstm_row, { .input = 4 } },
+    { "rnn 'r': .input is -2; it must be 1 or more", wf_lstm_row, { .input = -2, .hidden = 3 } },
     { "rnn 'r': .layers is -1; it must be 1 or more",
-      wf_cell_gru,
+      wf_gru_row,
       { .input = 4, .hidden = 3, .layers = -1 } },
     { "rnn 'r': .output is -1; it must be 1 or more",
-      wf_cell_lstm,
+      wf_lstm_row,
       { .input = 4, .hidden = 3, .output = -1 } },
     { "rnn 'r': .dropout is 1; it must be 0 or more and below 1",
-      wf_cell_gru,
+      wf_gru_row,
       { .input = 4, .hidden = 3, .dropout = 1 } },
     { "rnn 'r': .dropout is 0.25 and there is one layer; it drops between layers: behind this one, "
       "wf_dropout does",
-      wf_cell_gru,
+      wf_gru_row,
       { .input = 4, .hidden = 3, .dropout = 0.25 } },
     { "rnn 'r': .reverse and .bidirectional are both given; one includes the other",
-      wf_cell_gru,
+      wf_gru_row,
       { .input = 4, .hidden = 3, .reverse = true, .bidirectional = true } },
     { "rnn 'r': .output is 2 and .hidden 3; cell 'gru' does not project, so they must be equal",
-      wf_cell_gru,
+      wf_gru_row,
       { .input = 4, .hidden = 3, .output = 2 } },
 };
 
@@ -317,7 +317,7 @@ TEST_EACH(a_gru_that_resets_before_the_product_is_the_published_one, 2)
     wf_rnn *gru = wf_gru_new(
         net, "gru",
         &(wf_rnn_options){
-            .input = INPUT, .hidden = HIDDEN, .no_bias = _i == 1, .cell = &reset_before });
+            .input = INPUT, .hidden = HIDDEN, .no_bias = _i == 1, .prototype = &reset_before });
     ck_assert(wf_module_ok(net, NULL));
     double *x = normals(1, TIME * BATCH * INPUT, 1), *h = normals(2, BATCH * HIDDEN, 0.5),
            want[TIME * HIDDEN];
@@ -339,12 +339,12 @@ TEST_EACH(a_gru_that_resets_before_the_product_is_the_published_one, 2)
 TEST_EACH(every_cell_is_proved, 6)
 {
     const wf_cell_check_options o = { .prototype = _i == 5 ? &reset_before : NULL };
-    wf_report r = wf_cell_check(_i == 0   ? wf_cell_rnn()
-                                : _i == 1 ? wf_cell_gru()
-                                : _i == 2 ? wf_cell_lstm()
+    wf_report r = wf_cell_check(_i == 0   ? wf_elman_row()
+                                : _i == 1 ? wf_gru_row()
+                                : _i == 2 ? wf_lstm_row()
                                 : _i == 3 ? &mgu_cell
                                 : _i == 4 ? &unit_cell
-                                          : wf_cell_gru(),
+                                          : wf_gru_row(),
                                 &o);
     ck_assert_msg(r.ok, "%s", r.text);
     ck_assert_int_gt(r.checked, 100);
@@ -559,13 +559,13 @@ TEST(a_sound_cell_is_found_sound_at_any_size)
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         wf_report r = wf_cell_check(&sound_cell, &sizes[i]);
         ck_assert_msg(r.ok, "%s", r.text);
-        r = wf_cell_check(wf_cell_lstm(), &sizes[i]);
+        r = wf_cell_check(wf_lstm_row(), &sizes[i]);
         ck_assert_msg(r.ok, "%s", r.text);
     }
-    wf_report r = wf_cell_check(wf_cell_lstm(), &(wf_cell_check_options){ .output = 2 });
+    wf_report r = wf_cell_check(wf_lstm_row(), &(wf_cell_check_options){ .output = 2 });
     ck_assert_msg(r.ok, "%s", r.text);
-    const wf_rnn_cell relu = { .relu = true };
-    r = wf_cell_check(wf_cell_rnn(), &(wf_cell_check_options){ .prototype = &relu });
+    const wf_elman_cell relu = { .relu = true };
+    r = wf_cell_check(wf_elman_row(), &(wf_cell_check_options){ .prototype = &relu });
     ck_assert_msg(r.ok, "%s", r.text);
     r = wf_cell_check(&sound_cell, &(wf_cell_check_options){ .time = -1 });
     ck_assert_str_eq(r.text, "cell 'sound': the sizes to check it at must be 1 or more");

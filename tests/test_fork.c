@@ -94,7 +94,7 @@ static bool train(uint64_t *hash)
 {
     rig r;
     wf_error e = { { 0 } };
-    const rig_size size = { .cell = wf_cell_lstm(),
+    const rig_size size = { .cell = wf_lstm_row(),
                             .letters = 65,
                             .time = 12,
                             .batch = 9,

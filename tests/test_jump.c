@@ -116,7 +116,7 @@ static rig made(void)
 {
     rig r;
     wf_error e = { { 0 } };
-    const rig_size size = { .cell = wf_cell_gru(),
+    const rig_size size = { .cell = wf_gru_row(),
                             .letters = 17,
                             .time = 5,
                             .batch = 4,
@@ -228,11 +228,11 @@ static void run_loop(void *context)
     const int kind = *(const int *)context;
     float data[6] = { 0 };
     wf_tensor x = wf_tensor_of(WF_F32, WF_SHAPE(6), data);
-    wf_loop loop;
-    ck_assert(wf_loop_plan(&loop, WF_SHAPE(6), 1, (const wf_tensor *const[]){ &x }));
+    wf_walk loop;
+    ck_assert(wf_walk_plan(&loop, WF_SHAPE(6), 1, (const wf_tensor *const[]){ &x }));
     if (kind == 0) wf_par_for(1, 10, 1, jump, NULL);
     if (kind == 1) wf_par_team(1, jump_from_team, NULL);
-    if (kind == 2) wf_loop_run(&loop, 1, 1, jump_from_walk, NULL);
+    if (kind == 2) wf_walk_run(&loop, 1, 1, jump_from_walk, NULL);
 }
 
 TEST(without_a_tape_a_state_taken_before_gives_itself_back)

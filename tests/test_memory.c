@@ -8,9 +8,9 @@
 
 static rig_size small(int i)
 {
-    return (rig_size){ .cell = i == 0   ? wf_cell_rnn()
-                               : i == 1 ? wf_cell_lstm()
-                                        : wf_cell_gru(),
+    return (rig_size){ .cell = i == 0   ? wf_elman_row()
+                               : i == 1 ? wf_lstm_row()
+                                        : wf_gru_row(),
                        .letters = 11,
                        .time = 5,
                        .batch = 3,

@@ -370,13 +370,12 @@ TEST(what_is_no_cell_is_not_checked)
     report_is(__LINE__, wf_cell_check(&sound, NULL), NULL);
     cell = sound, cell.step = step_wrongly;
     report_is(__LINE__, wf_cell_check(&cell, NULL), NULL);
-    report_is(__LINE__, wf_cell_check(wf_cell_gru(), &(wf_cell_check_options){ .time = -1 }), NULL);
-    report_is(__LINE__, wf_cell_check(wf_cell_gru(), &(wf_cell_check_options){ .hidden = -1 }),
+    report_is(__LINE__, wf_cell_check(wf_gru_row(), &(wf_cell_check_options){ .time = -1 }), NULL);
+    report_is(__LINE__, wf_cell_check(wf_gru_row(), &(wf_cell_check_options){ .hidden = -1 }),
               NULL);
     report_is(__LINE__,
-              wf_cell_check(wf_cell_gru(), &(wf_cell_check_options){ .hidden = INT64_MAX }),
+              wf_cell_check(wf_gru_row(), &(wf_cell_check_options){ .hidden = INT64_MAX }),
               "cell 'gru': the sizes to check it at must be 32767 or less");
-    report_is(__LINE__, wf_cell_check(wf_cell_gru(), &(wf_cell_check_options){ .output = 3 }),
-              NULL);
+    report_is(__LINE__, wf_cell_check(wf_gru_row(), &(wf_cell_check_options){ .output = 3 }), NULL);
     ck_assert_int_ge(log_kept.times, was);
 }

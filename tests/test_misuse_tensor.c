@@ -275,19 +275,19 @@ TEST(loops_over_what_does_not_fit_are_none)
     const wf_tensor a = wf_tensor_of(WF_F64, WF_SHAPE(2, 3), x),
                     b = wf_tensor_of(WF_F64, WF_SHAPE(4), x);
     const wf_tensor *one[1] = { &a }, *apart[2] = { &a, &b }, *none[2] = { &a, NULL };
-    wf_loop loop;
+    wf_walk loop;
     int64_t seen = 0;
-    QUIET(!wf_loop_plan(&loop, WF_SHAPE(2, 3), 2, none));
-    QUIET(!wf_loop_plan(&loop, WF_SHAPE(2, 3), 0, one) &&
-          !wf_loop_plan(&loop, WF_SHAPE(2, 3), 9, one));
-    QUIET(!wf_loop_plan(&loop, WF_SHAPE(2, 3), -1, one) &&
-          !wf_loop_plan(&loop, WF_SHAPE(2, 3), 2, apart));
-    QUIET(!wf_loop_plan(&loop, WF_SHAPE(3), 1, one));
-    QUIET(!wf_loop_plan(&loop, shape_of_rank(9), 1, one) &&
-          !wf_loop_plan(&loop, shape_of_rank(-1), 1, one));
-    QUIET(wf_loop_plan(&loop, WF_SHAPE(2, 3), 1, one));
+    QUIET(!wf_walk_plan(&loop, WF_SHAPE(2, 3), 2, none));
+    QUIET(!wf_walk_plan(&loop, WF_SHAPE(2, 3), 0, one) &&
+          !wf_walk_plan(&loop, WF_SHAPE(2, 3), 9, one));
+    QUIET(!wf_walk_plan(&loop, WF_SHAPE(2, 3), -1, one) &&
+          !wf_walk_plan(&loop, WF_SHAPE(2, 3), 2, apart));
+    QUIET(!wf_walk_plan(&loop, WF_SHAPE(3), 1, one));
+    QUIET(!wf_walk_plan(&loop, shape_of_rank(9), 1, one) &&
+          !wf_walk_plan(&loop, shape_of_rank(-1), 1, one));
+    QUIET(wf_walk_plan(&loop, WF_SHAPE(2, 3), 1, one));
     QUIET(seen == 0);
-    wf_loop_run(&loop, -7, UINT32_MAX, count_elements, &seen);
+    wf_walk_run(&loop, -7, UINT32_MAX, count_elements, &seen);
     QUIET(seen == 6);
 }
 
@@ -414,13 +414,13 @@ TEST(sums_of_what_does_not_fit_do_nothing)
     wf_sum_tensor(&nowhere, &b, 1, 1, 1);
     wf_sum_tensor(&a, &apart, 1, 1, 1);
     wf_sum_tensor(&whole, &whole, 1, 1, 1);
-    wf_loop loop;
-    ck_assert(wf_loop_plan(&loop, WF_SHAPE(2, 3), 2, (const wf_tensor *[]){ &b, &a }));
-    wf_loop_sum(&loop, 2, WF_F64, 1, 1, 1, no_terms, NULL);
-    wf_loop_sum(&loop, -1, WF_F64, 1, 1, 1, no_terms, NULL);
-    wf_loop_sum(&loop, 0, WF_I32, 1, 1, 1, no_terms, NULL);
+    wf_walk loop;
+    ck_assert(wf_walk_plan(&loop, WF_SHAPE(2, 3), 2, (const wf_tensor *[]){ &b, &a }));
+    wf_walk_sum(&loop, 2, WF_F64, 1, 1, 1, no_terms, NULL);
+    wf_walk_sum(&loop, -1, WF_F64, 1, 1, 1, no_terms, NULL);
+    wf_walk_sum(&loop, 0, WF_I32, 1, 1, 1, no_terms, NULL);
     QUIET(to[0] == 0 && to[1] == 0 && to[2] == 0);
-    wf_loop_sum(&loop, 0, WF_F64, 1, 1, -3, no_terms, NULL);
+    wf_walk_sum(&loop, 0, WF_F64, 1, 1, -3, no_terms, NULL);
     wf_sum_tensor(&a, &b, 1, 1, INT_MIN);
     wf_sum_into(WF_F64, 3, high, low, to, 1);
     QUIET(to[0] == 11 && to[1] == 14 && to[2] == 18);

@@ -168,7 +168,8 @@ static void stack_sweep(wf_tape *t, const stack *s)
     wf_tensor in = wf_tensor_of(WF_I32, WF_SHAPE(3, 2), ids),
               out = wf_tensor_of(WF_I32, WF_SHAPE(3, 2), ids + 2);
     wf_tape_reset(t);
-    wf_var *h = wf_rnn_forward(t, s->rnn, wf_embedding_forward(t, s->embed, &in), NULL);
+    wf_var *h = wf_rnn_forward(t, s->rnn,
+                               wf_embedding_forward(t, s->embed, wf_constant_tensor(t, &in)), NULL);
     wf_var *loss = wf_cross_entropy(t, wf_linear_forward(t, s->head, h), &out);
     ck_assert_msg(wf_backward(t, loss), "%s", wf_tape_error(t));
 }

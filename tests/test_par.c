@@ -17,9 +17,9 @@
 #include <xmmintrin.h>
 #endif
 
-#include "tensor/loop.h"
 #include "tensor/par.h"
 #include "tensor/runtime.h"
+#include "tensor/walk.h"
 #include "tests/harness.h"
 
 enum { CEILING = 5, MOST = 4000 };
@@ -383,8 +383,8 @@ TEST_EACH(floating_point_is_set_inside_and_given_back_untouched, sizeof states /
 {
     static float data[100000];
     wf_tensor x = wf_tensor_of(WF_F32, WF_SHAPE(100000), data);
-    wf_loop loop;
-    ck_assert(wf_loop_plan(&loop, WF_SHAPE(100000), 1, (const wf_tensor *const[]){ &x }));
+    wf_walk loop;
+    ck_assert(wf_walk_plan(&loop, WF_SHAPE(100000), 1, (const wf_tensor *const[]){ &x }));
     uint32_t first = _mm_getcsr(), flags = states[_i] == 0x9FC0 ? 0x3F : 0;
     atomic_int strange = 0;
     for (int i = 0; i < 4; i++) {
@@ -392,7 +392,7 @@ TEST_EACH(floating_point_is_set_inside_and_given_back_untouched, sizeof states /
             _mm_setcsr(states[_i]);
             if (kind == 0) wf_par_for(widths[i], 100, 1, calculate, &strange);
             if (kind == 1) wf_par_team(widths[i], calculate_in_team, &strange);
-            if (kind == 2) wf_loop_run(&loop, widths[i], 1, calculate_in_loop, &strange);
+            if (kind == 2) wf_walk_run(&loop, widths[i], 1, calculate_in_loop, &strange);
             if (kind == 3) {
                 uint32_t outer = wf_fp_enter(), inner = wf_fp_enter();
                 atomic_fetch_add(&strange, strange_arithmetic());
@@ -439,13 +439,13 @@ static void hash_run(void *context, char *const pointer[], const int64_t stride[
 /* y (given axes of x dropped to stride 0) += x for a number of threads, into out. */
 static void sum_to(const wf_tensor *x, const wf_tensor *y, int threads, cuts *c)
 {
-    wf_loop loop;
+    wf_walk loop;
     wf_tensor wide;
     memset(c, 0, sizeof *c);
     c->origin = y->data;
     ck_assert(wf_view_expand(y, wf_tensor_shape(x), &wide));
-    ck_assert(wf_loop_plan(&loop, wf_tensor_shape(x), 2, (const wf_tensor *const[]){ &wide, x }));
-    wf_loop_run(&loop, threads, 1, hash_run, c);
+    ck_assert(wf_walk_plan(&loop, wf_tensor_shape(x), 2, (const wf_tensor *const[]){ &wide, x }));
+    wf_walk_run(&loop, threads, 1, hash_run, c);
 }
 
 static const wf_shape walks[][2] = {

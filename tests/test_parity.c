@@ -144,8 +144,8 @@ static wf_rnn *recurrent(wf_module *net, const char *cell, const wf_rnn_options 
     wf_rnn_options o = *options;
     if (strcmp(cell, "lstm") == 0) return wf_lstm_new(net, "net", &o);
     if (strcmp(cell, "gru") == 0) return wf_gru_new(net, "net", &o);
-    wf_rnn_cell elman = { .relu = strcmp(cell, "relu") == 0 };
-    o.cell = &elman;
+    wf_elman_cell elman = { .relu = strcmp(cell, "relu") == 0 };
+    o.prototype = &elman;
     return wf_elman_new(net, "net", &o);
 }
 
@@ -451,7 +451,8 @@ TEST_EACH(fifty_steps_of_training_lose_what_they_lose_in_pytorch, 2)
             restarts++;
         }
         wf_tape_reset(t);
-        wf_var *x = wf_embedding_forward(t, embed, b.input);                     /* (T, B, EMBED) */
+        wf_var *x = wf_embedding_forward(t, embed,
+                                         wf_constant_tensor(t, b.input));        /* (T, B, EMBED) */
         wf_var *h = wf_rnn_forward(t, lstm, x, &(wf_rnn_call){ .carry = past }); /* (T, B, WIDTH) */
         wf_var *y = wf_linear_forward(t, head, h);       /* (T, B, letters) */
         wf_var *loss = wf_cross_entropy(t, y, b.target); /* () */
@@ -527,7 +528,7 @@ static int32_t some_ids[12] = { 0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4 };
 static wf_var *model_answer(wf_tape *t, const model *m)
 {
     wf_tensor ids = wf_tensor_of(WF_I32, WF_SHAPE(4, 3), some_ids);
-    wf_var *x = wf_embedding_forward(t, m->embed, &ids); /* (4, 3, 4) */
+    wf_var *x = wf_embedding_forward(t, m->embed, wf_constant_tensor(t, &ids)); /* (4, 3, 4) */
     wf_var *h = wf_rnn_forward(t, m->lstm, x, NULL);     /* (4, 3, 12) */
     wf_var *g = wf_rnn_forward(t, m->gru, h, NULL);      /* (4, 3, 5) */
     wf_var *y = wf_linear_forward(t, m->head, g);        /* (4, 3, 7) */

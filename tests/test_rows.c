@@ -166,12 +166,12 @@ static bool check_nothing(const wf_call *c, wf_error *error)
 
 TEST(what_check_reads_is_said_and_no_more)
 {
-    wf_op op = row("embedding");
+    wf_op op = row("gather_rows");
     op.reads_check = 0;
     only_law(LAW_FACTS, &op,
              ": check refuses -2.14748e+09 in input 1, which is not in reads_check");
     op.reads_check = 3;
-    only_law(LAW_FACTS, &op, "embedding: check is said to read input 0, which no sample shows");
+    only_law(LAW_FACTS, &op, "gather_rows: check is said to read input 0, which no sample shows");
     op = toy();
     op.reads_check = 1;
     only_law(LAW_FACTS, &op, "toy: check is said to read input 0, which no sample shows");

@@ -320,7 +320,7 @@ static wf_var *f_rows(wf_tape *t, wf_var *const x[])
 TEST(rows_that_no_id_names_are_not_seen)
 {
     const numbers in = { WF_SHAPE(3, 2), { N, I, 1, N, 5, -I } };
-    answers("embedding", f_rows, 1, &in, (double[]){ 5, -I, 5, -I }, (double[]){ 1, N, 2, 3 },
+    answers("gather_rows", f_rows, 1, &in, (double[]){ 5, -I, 5, -I }, (double[]){ 1, N, 2, 3 },
             (const double[1][MOST]){ { 0, 0, 0, 0, 3, N } });
 }
 

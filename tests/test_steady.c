@@ -82,9 +82,9 @@ TEST_EACH(after_the_second_step_nothing_of_ours_asks_for_memory, 3)
     }
     rig r;
     wf_error e = { { 0 } };
-    rig_size size = { .cell = _i == 0   ? wf_cell_rnn()
-                              : _i == 1 ? wf_cell_lstm()
-                                        : wf_cell_gru(),
+    rig_size size = { .cell = _i == 0   ? wf_elman_row()
+                              : _i == 1 ? wf_lstm_row()
+                                        : wf_gru_row(),
                       .letters = 65,
                       .time = 16,
                       .batch = 9,

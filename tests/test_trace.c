@@ -57,7 +57,7 @@ static void begin(world *w)
 /* Views, random numbers and several outputs of one op are among it. */
 static void step(world *w)
 {
-    wf_cell_gru()->step(t, &w->cell, w->in[0], &w->h);
+    wf_gru_row()->step(t, &w->cell, w->in[0], &w->h);
     w->h = wf_dropout(t, w->h, 0.3);
     w->h = wf_transpose(t, wf_transpose(t, w->h, 0, 1), 0, 1);
 }
@@ -136,7 +136,8 @@ TEST(the_checks_of_values_wait_until_the_step_runs)
     ck_assert(trace_end(t, &r));
     ck_assert(!trace_run(t, &r));
     trace_free(&r);
-    ck_assert_str_eq(wf_tape_error(t), "embedding: id 9 at (1) is out of range: there are 4 rows");
+    ck_assert_str_eq(wf_tape_error(t),
+                     "gather_rows: id 9 at (1) is out of range: there are 4 rows");
     wf_tape_free(t);
 }
 

@@ -298,7 +298,7 @@ static double loss_of(const wf_embedding *embed, const wf_rnn *gru, const wf_lin
     wf_var *x = wf_slice(t, ids, 0, 0, -1, 1), *target = wf_slice(t, ids, 0, 1, WF_LAST, 1);
     const int64_t time = wf_dim(x, 0);
     wf_var *steps = wf_cast(t, wf_sub_scalar(t, wf_cast(t, lengths, WF_F64), 1), WF_I32);
-    wf_var *h = wf_rnn_forward(t, gru, wf_embedding_lookup(t, embed, x),
+    wf_var *h = wf_rnn_forward(t, gru, wf_embedding_forward(t, embed, x),
                                &(wf_rnn_call){ .lengths = steps });
     wf_cross_entropy_options each = { .reduction = WF_REDUCE_NONE };
     wf_var *loss = wf_cross_entropy_with(t, wf_linear_forward(t, out, h), target, &each);

@@ -155,7 +155,7 @@ static uint64_t place_hash(const check_place *p)
     return h;
 }
 
-/* ---- the desk ---- */
+/* ---- the harness ---- */
 
 static bool no_memory(wf_report *report)
 {
@@ -168,13 +168,14 @@ static bool scratch_make(check_place *p, int64_t bytes, check_pool *pool)
            place_make(p, WF_I32, WF_SHAPE(bytes / 4 + (bytes % 4 != 0)), LAYOUT_PLAIN, 0, pool);
 }
 
-check_desk *desk_new(check_pool *pool)
+check_harness *harness_new(check_pool *pool)
 {
-    return check_take(pool, (int64_t)sizeof(check_desk));
+    return check_take(pool, (int64_t)sizeof(check_harness));
 }
 
-bool desk_set(check_desk *d, const check_case *c, wf_dtype dtype, const check_layouts *layouts,
-              double *const value[], check_pool *pool, wf_report *report)
+bool harness_set(check_harness *d, const check_case *c, wf_dtype dtype,
+                 const check_layouts *layouts, double *const value[], check_pool *pool,
+                 wf_report *report)
 {
     static const check_layouts plain; /* zero is plain */
     if (!layouts) layouts = &plain;
@@ -242,13 +243,13 @@ bool desk_set(check_desk *d, const check_case *c, wf_dtype dtype, const check_la
     return true;
 }
 
-void desk_forward_fast(check_desk *d)
+void harness_forward_fast(check_harness *d)
 {
     d->call.scratch = d->scratch[0].tensor.data;
     d->c->op->forward(&d->call);
 }
 
-bool desk_forward(check_desk *d, wf_report *report)
+bool harness_forward(check_harness *d, wf_report *report)
 {
     const check_case *c = d->c;
     wf_error error = { "" };
@@ -258,7 +259,7 @@ bool desk_forward(check_desk *d, wf_report *report)
     if (d->scratch[0].given) memset(d->scratch[0].memory, FILL, (size_t)d->scratch[0].bytes);
     uint64_t before[CHECK_VARS];
     for (int i = 0; i < c->n_in; i++) before[i] = place_hash(&d->in[i]);
-    desk_forward_fast(d);
+    harness_forward_fast(d);
     for (int i = 0; i < c->n_in; i++)
         if (place_hash(&d->in[i]) != before[i])
             return check_fail(report, "%s: forward wrote into input %d or around it", c->who, i);
@@ -275,8 +276,8 @@ static double prefilled(int input, int64_t index)
     return 0.75 + 0.0625 * (double)((index * 5 + input * 3) % 9);
 }
 
-bool desk_backward(check_desk *d, const double *cotangent, uint32_t present, uint32_t wanted,
-                   double *gradient, wf_report *report)
+bool harness_backward(check_harness *d, const double *cotangent, uint32_t present, uint32_t wanted,
+                      double *gradient, wf_report *report)
 {
     const check_case *c = d->c;
     for (int k = 0; k < c->n_out; k++) {
@@ -320,7 +321,7 @@ bool desk_backward(check_desk *d, const double *cotangent, uint32_t present, uin
     return true;
 }
 
-void desk_backward_fast(check_desk *d, double *gradient)
+void harness_backward_fast(check_harness *d, double *gradient)
 {
     const check_case *c = d->c;
     for (int i = 0; i < c->n_in; i++)
@@ -341,34 +342,34 @@ static void plant(check_place *p, int64_t n, double x)
     for (int64_t j = 0; j < n; j++) place_put(p, j, x);
 }
 
-void desk_plant(check_desk *d, int input, double x)
+void harness_plant(check_harness *d, int input, double x)
 {
     plant(&d->in[input], d->c->in_count[input], x);
 }
 
-void desk_plant_out(check_desk *d, int output, double x)
+void harness_plant_out(check_harness *d, int output, double x)
 {
     plant(&d->out[output], d->c->out_count[output], x);
 }
 
-void desk_hide_undeclared(check_desk *d)
+void harness_hide_undeclared(check_harness *d)
 {
     const check_case *c = d->c;
     for (int i = 0; i < c->n_in; i++)
         if (c->given[i] && !(c->op->reads_in >> i & 1))
-            desk_plant(d, i, c->differs[i] ? (double)NAN : c->sample->in[i].low);
+            harness_plant(d, i, c->differs[i] ? (double)NAN : c->sample->in[i].low);
     for (int k = 0; k < c->n_out; k++)
         if (!(c->op->reads_out >> k & 1))
-            desk_plant_out(d, k, d->out[k].tensor.dtype == WF_I32 ? 0 : (double)NAN);
+            harness_plant_out(d, k, d->out[k].tensor.dtype == WF_I32 ? 0 : (double)NAN);
 }
 
-double *desk_element(check_desk *d, int input, int64_t index)
+double *harness_element(check_harness *d, int input, int64_t index)
 {
     const wf_tensor *x = &d->in[input].tensor;
     return (double *)x->data + wf_tensor_offset(x, x->rank, index);
 }
 
-void desk_outputs(const check_desk *d, double *y)
+void harness_outputs(const check_harness *d, double *y)
 {
     const check_case *c = d->c;
     for (int k = 0; k < c->n_out; k++)

@@ -1,6 +1,6 @@
 /* Plans a walk over several strided operands at once and runs it: axes merged and ordered, long
  * walks shared among threads. */
-#include "tensor/loop.h"
+#include "tensor/walk.h"
 
 #include "tensor/par.h"
 #include "tensor/private.h"
@@ -12,22 +12,22 @@ enum { WHOLE = 32768, PART = 16384, SHORTEST_RUN = 64, PLENTY = 8 };
 /* A kept axis while planning: its size and each operand's stride in bytes. */
 typedef struct axis {
     int64_t dim;
-    int64_t stride[WF_LOOP_OPERANDS];
+    int64_t stride[WF_WALK_OPERANDS];
 } axis;
 
-static void plan_line(wf_loop *loop, int operands, const wf_tensor *const operand[], int64_t count)
+static void plan_line(wf_walk *walk, int operands, const wf_tensor *const operand[], int64_t count)
 {
-    loop->operands = operands;
-    loop->rank = 1;
-    loop->dim[0] = loop->count = count;
+    walk->operands = operands;
+    walk->rank = 1;
+    walk->dim[0] = walk->count = count;
     for (int i = 0; i < operands; i++) {
-        loop->base[i] = operand[i]->data;
-        loop->stride[i][0] = wf_dtype_size(operand[i]->dtype);
+        walk->base[i] = operand[i]->data;
+        walk->stride[i][0] = wf_dtype_size(operand[i]->dtype);
     }
 }
 
 /* The common case, worth its own path: every operand row-major and of exactly this shape. */
-static bool plan_contiguous(wf_loop *loop, const wf_shape *shape, int operands,
+static bool plan_contiguous(wf_walk *walk, const wf_shape *shape, int operands,
                             const wf_tensor *const operand[])
 {
     for (int i = 0; i < operands; i++)
@@ -39,7 +39,7 @@ static bool plan_contiguous(wf_loop *loop, const wf_shape *shape, int operands,
             if (operand[i]->dim[k] != n || (operand[i]->stride[k] != count && n != 1)) return false;
         count *= n;
     }
-    plan_line(loop, operands, operand, count);
+    plan_line(walk, operands, operand, count);
     return true;
 }
 
@@ -92,7 +92,7 @@ static bool merges(const axis *outer, const axis *inner, int operands)
     return true;
 }
 
-static bool plan(wf_loop *loop, const wf_shape *shape, int operands,
+static bool plan(wf_walk *walk, const wf_shape *shape, int operands,
                  const wf_tensor *const operand[], bool free)
 {
     axis list[WF_RANK + 1];
@@ -100,7 +100,7 @@ static bool plan(wf_loop *loop, const wf_shape *shape, int operands,
     if (kept < 0) return false;
     int64_t count = wf_shape_count(shape);
     if (kept == 0 || count == 0) {
-        plan_line(loop, operands, operand, count);
+        plan_line(walk, operands, operand, count);
         return true;
     }
     if (free && kept > 1) arrange(list, kept, operands);
@@ -113,101 +113,101 @@ static bool plan(wf_loop *loop, const wf_shape *shape, int operands,
             list[++rank] = list[k];
         }
     }
-    loop->operands = operands;
-    loop->rank = rank + 1;
-    loop->count = count;
-    for (int i = 0; i < operands; i++) loop->base[i] = operand[i]->data;
+    walk->operands = operands;
+    walk->rank = rank + 1;
+    walk->count = count;
+    for (int i = 0; i < operands; i++) walk->base[i] = operand[i]->data;
     for (int k = 0; k <= rank; k++) {
-        loop->dim[k] = list[k].dim;
-        for (int i = 0; i < operands; i++) loop->stride[i][k] = list[k].stride[i];
+        walk->dim[k] = list[k].dim;
+        for (int i = 0; i < operands; i++) walk->stride[i][k] = list[k].stride[i];
     }
     return true;
 }
 
-bool wf_loop_plan(wf_loop *loop, wf_shape shape, int operands, const wf_tensor *const operand[])
+bool wf_walk_plan(wf_walk *walk, wf_shape shape, int operands, const wf_tensor *const operand[])
 {
-    if (!loop || !operand || operands < 1 || operands > WF_LOOP_OPERANDS) return false;
+    if (!walk || !operand || operands < 1 || operands > WF_WALK_OPERANDS) return false;
     for (int i = 0; i < operands; i++)
         if (!operand[i]) return false;
     if (shape.rank < 0 || shape.rank > WF_RANK) return false;
-    return plan_contiguous(loop, &shape, operands, operand) ||
-           plan(loop, &shape, operands, operand, true);
+    return plan_contiguous(walk, &shape, operands, operand) ||
+           plan(walk, &shape, operands, operand, true);
 }
 
-bool wf_loop_plan_in_order(wf_loop *loop, wf_shape shape, int operands,
+bool wf_walk_plan_in_order(wf_walk *walk, wf_shape shape, int operands,
                            const wf_tensor *const operand[])
 {
-    return plan(loop, &shape, operands, operand, false);
+    return plan(walk, &shape, operands, operand, false);
 }
 
 /* Walks the part begin <= i < end of one axis, and all of the others, in row-major order. */
-static void walk(const wf_loop *loop, int cut, int64_t begin, int64_t end, wf_loop_fn *fn,
-                 void *context)
+static void walk_part(const wf_walk *walk, int cut, int64_t begin, int64_t end, wf_walk_fn *fn,
+                      void *context)
 {
-    const int operands = loop->operands, last = loop->rank - 1;
-    int64_t dim[WF_RANK], index[WF_RANK] = { 0 }, inner[WF_LOOP_OPERANDS];
-    char *pointer[WF_LOOP_OPERANDS];
-    for (int k = 0; k <= last; k++) dim[k] = loop->dim[k];
+    const int operands = walk->operands, last = walk->rank - 1;
+    int64_t dim[WF_RANK], index[WF_RANK] = { 0 }, inner[WF_WALK_OPERANDS];
+    char *pointer[WF_WALK_OPERANDS];
+    for (int k = 0; k <= last; k++) dim[k] = walk->dim[k];
     dim[cut] = end - begin;
     for (int i = 0; i < operands; i++) {
-        pointer[i] = loop->base[i] + begin * loop->stride[i][cut];
-        inner[i] = loop->stride[i][last];
+        pointer[i] = walk->base[i] + begin * walk->stride[i][cut];
+        inner[i] = walk->stride[i][last];
     }
     for (;;) {
         fn(context, pointer, inner, dim[last]);
         int k = last - 1;
         for (; k >= 0 && index[k] == dim[k] - 1; k--) {
-            for (int i = 0; i < operands; i++) pointer[i] -= index[k] * loop->stride[i][k];
+            for (int i = 0; i < operands; i++) pointer[i] -= index[k] * walk->stride[i][k];
             index[k] = 0;
         }
         if (k < 0) return;
         index[k]++;
-        for (int i = 0; i < operands; i++) pointer[i] += loop->stride[i][k];
+        for (int i = 0; i < operands; i++) pointer[i] += walk->stride[i][k];
     }
 }
 
 /* A walk that is cut along one axis. */
-typedef struct job {
-    const wf_loop *loop;
+typedef struct cut_walk {
+    const wf_walk *walk;
     int cut;
     int64_t grain;
-    wf_loop_fn *fn;
+    wf_walk_fn *fn;
     void *context;
-} job;
+} cut_walk;
 
 static void run_part(void *context, int64_t begin, int64_t end)
 {
-    const job *j = context;
-    if (j->cut < j->loop->rank - 1) {
-        walk(j->loop, j->cut, begin, end, j->fn, j->context);
+    const cut_walk *j = context;
+    if (j->cut < j->walk->rank - 1) {
+        walk_part(j->walk, j->cut, begin, end, j->fn, j->context);
         return;
     }
     /* Cut inside the runs: one call per grain, so that runs begin and end at the same places for
      * any number of threads. */
     for (; begin < end; begin += j->grain) {
         int64_t stop = end - begin > j->grain ? begin + j->grain : end;
-        walk(j->loop, j->cut, begin, stop, j->fn, j->context);
+        walk_part(j->walk, j->cut, begin, stop, j->fn, j->context);
     }
 }
 
-static int64_t grain_of(const wf_loop *loop, int cut)
+static int64_t grain_of(const wf_walk *walk, int cut)
 {
-    int64_t rest = loop->count / loop->dim[cut];
+    int64_t rest = walk->count / walk->dim[cut];
     int64_t grain = (PART + rest - 1) / rest;
-    return cut == loop->rank - 1 && grain < SHORTEST_RUN ? SHORTEST_RUN : grain;
+    return cut == walk->rank - 1 && grain < SHORTEST_RUN ? SHORTEST_RUN : grain;
 }
 
 /* The outermost axis that gives plenty of parts, else the one that gives most; -1 if none may be
  * cut. */
-static int choose_cut(const wf_loop *loop, uint32_t written)
+static int choose_cut(const wf_walk *walk, uint32_t written)
 {
     int best = -1;
     int64_t most = 0;
-    for (int k = 0; k < loop->rank && most < PLENTY; k++) {
+    for (int k = 0; k < walk->rank && most < PLENTY; k++) {
         bool may = true;
-        for (int i = 0; i < loop->operands; i++)
-            if (written >> i & 1 && loop->stride[i][k] == 0) may = false;
-        int64_t parts = (loop->dim[k] - 1) / grain_of(loop, k) + 1;
+        for (int i = 0; i < walk->operands; i++)
+            if (written >> i & 1 && walk->stride[i][k] == 0) may = false;
+        int64_t parts = (walk->dim[k] - 1) / grain_of(walk, k) + 1;
         if (!may || parts <= most) continue;
         best = k;
         most = parts;
@@ -215,27 +215,27 @@ static int choose_cut(const wf_loop *loop, uint32_t written)
     return best;
 }
 
-void wf_loop_run_in_order(const wf_loop *loop, wf_loop_fn *fn, void *context)
+void wf_walk_run_in_order(const wf_walk *walk, wf_walk_fn *fn, void *context)
 {
-    if (loop->count == 0) return;
+    if (walk->count == 0) return;
     WF_FP_SCOPE uint32_t state = wf_fp_enter();
-    if (loop->rank == 1) {
-        int64_t stride[WF_LOOP_OPERANDS];
-        for (int i = 0; i < loop->operands; i++) stride[i] = loop->stride[i][0];
-        fn(context, loop->base, stride, loop->count);
+    if (walk->rank == 1) {
+        int64_t stride[WF_WALK_OPERANDS];
+        for (int i = 0; i < walk->operands; i++) stride[i] = walk->stride[i][0];
+        fn(context, walk->base, stride, walk->count);
     } else {
-        walk(loop, 0, 0, loop->dim[0], fn, context);
+        walk_part(walk, 0, 0, walk->dim[0], fn, context);
     }
 }
 
-void wf_loop_run(const wf_loop *loop, int threads, uint32_t written, wf_loop_fn *fn, void *context)
+void wf_walk_run(const wf_walk *walk, int threads, uint32_t written, wf_walk_fn *fn, void *context)
 {
-    if (!loop || !fn) return;
-    int cut = loop->count < WHOLE ? -1 : choose_cut(loop, written);
+    if (!walk || !fn) return;
+    int cut = walk->count < WHOLE ? -1 : choose_cut(walk, written);
     if (cut < 0) {
-        wf_loop_run_in_order(loop, fn, context);
+        wf_walk_run_in_order(walk, fn, context);
         return;
     }
-    job j = { loop, cut, grain_of(loop, cut), fn, context };
-    wf_par_for(threads, loop->dim[cut], j.grain, run_part, &j);
+    cut_walk j = { walk, cut, grain_of(walk, cut), fn, context };
+    wf_par_for(threads, walk->dim[cut], j.grain, run_part, &j);
 }
