@@ -128,9 +128,8 @@ WF_API bool wf_apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], 
 WF_API wf_var *wf_apply_one(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[],
                             const void *attr);
 
-/* The built-in rows, in a fixed order; NULL past the end. And by name, NULL if there is none. */
+/* The built-in rows, in a fixed order; NULL past the end. */
 WF_API const wf_op *wf_op_at(int index);
-WF_API const wf_op *wf_op_named(const char *name);
 
 /* Lists of vars and of axes: WF_VARS(x, h), WF_AXES(0, -1). In C they live to the end of their
  * block; in C++ to the end of the statement, or as long as `auto list = WF_VARS(x, h);`. */

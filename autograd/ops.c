@@ -1,8 +1,6 @@
 /* The list of built-in rows: the pointwise ones, then those of autograd/ops.def. */
 #include "autograd/ops_private.h"
 
-#include <string.h>
-
 const wf_op *wf_op_at(int index)
 {
     static const wf_op *const rows[] = {
@@ -16,12 +14,4 @@ const wf_op *wf_op_at(int index)
     if (index < 0) return NULL;
     if (index < count) return pointwise[index];
     return index - count < others ? rows[index - count] : NULL;
-}
-
-const wf_op *wf_op_named(const char *name)
-{
-    const wf_op *op = NULL;
-    for (int i = 0; name && (op = wf_op_at(i)); i++)
-        if (!strcmp(op->name, name)) return op;
-    return NULL;
 }

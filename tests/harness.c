@@ -67,6 +67,14 @@ static void before_test(void)
     reason[0] = folder[0] = 0;
 }
 
+const wf_op *op_named(const char *name)
+{
+    int i = 0;
+    while (wf_op_at(i) && strcmp(wf_op_at(i)->name, name)) i++;
+    ck_assert_msg(wf_op_at(i), "there is no op '%s'", name);
+    return wf_op_at(i);
+}
+
 /* Reached only by a test that did not fail, so that a failure after harness_skip counts as a
  * failure. */
 static void after_test(void)

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "autograd/op.h"
 #include "tensor/runtime.h"
 
 /* Steps after which a steady loop asks for no more memory. Under the address sanitizer a tape lets
@@ -63,6 +64,9 @@ extern struct harness_said {
     int times;
     char text[4096];
 } log_kept;
+
+/* The built-in row of that name; without one the test fails. */
+const wf_op *op_named(const char *name);
 
 /* Marks the running test as skipped, for a reason that is printed; the test must return after it.
  */

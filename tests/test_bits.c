@@ -235,7 +235,7 @@ static uint64_t checkers(void)
                                         "tanh",   "pow_scalar",    "norm" };
     uint64_t hash = 1;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        wf_report r = wf_op_check(wf_op_named(rows[i]), NULL);
+        wf_report r = wf_op_check(op_named(rows[i]), NULL);
         hash = mix_report(hash, &r);
     }
     wf_tensor x = wf_tensor_of(WF_F64, WF_SHAPE(2), (void *)(f64 + 4));

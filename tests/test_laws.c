@@ -117,7 +117,7 @@ static bool sample_of_fixed_size(int k, wf_sample *s)
 
 TEST(a_row_none_of_whose_samples_can_be_made_large_says_so)
 {
-    expand = wf_op_named("expand");
+    expand = op_named("expand");
     wf_op op = *expand;
     op.sample = sample_of_fixed_size;
     wf_report r = wf_op_check(&op, NULL);
@@ -178,7 +178,7 @@ TEST(a_backward_that_makes_something_of_no_cotangent_is_told)
 
 TEST(a_row_whose_gradient_goes_elsewhere_than_its_ids_say_is_told)
 {
-    wf_op op = *wf_op_named("cross_entropy"); /* whose ids name columns */
+    wf_op op = *op_named("cross_entropy"); /* whose ids name columns */
     must_pass(&op);
     op.flags |= WF_OP_SPARSE;
     must_fail(&op, "cross_entropy, sample 'time and batch': backward adds to row ");
@@ -338,7 +338,7 @@ TEST(a_sample_within_two_steps_of_a_kink_is_told)
 {
     static const char *const name[] = { "abs", "relu", "sign" };
     for (int i = 0; i < 3; i++) {
-        wf_op op = *wf_op_named(name[i]);
+        wf_op op = *op_named(name[i]);
         op.sample = sample_about_zero;
         must_fail(&op, ", sample 'about zero': input 0 at (");
         must_fail(&op, " lies within two steps of a kink of output 0 at (");

@@ -287,24 +287,24 @@ TEST(what_is_no_op_is_not_checked)
 {
     double x[2] = { 1, 2 };
     wf_tensor in = wf_tensor_of(WF_F64, WF_SHAPE(2), x), bad = in;
-    wf_op op = *wf_op_named("tanh");
+    wf_op op = *op_named("tanh");
     report_is(__LINE__, wf_op_check(NULL, NULL), "op check: no op was given (NULL)");
     op.sample = NULL;
     report_is(__LINE__, wf_op_check(&op, NULL), "tanh: its row has no sample");
-    op = *wf_op_named("tanh"), op.forward = NULL;
+    op = *op_named("tanh"), op.forward = NULL;
     report_is(__LINE__, wf_op_check(&op, NULL), "tanh: its row has no forward");
-    op = *wf_op_named("tanh"), op.name = NULL;
+    op = *op_named("tanh"), op.name = NULL;
     report_is(__LINE__, wf_op_check(&op, NULL), NULL);
-    op = *wf_op_named("tanh"), op.outputs = 99;
+    op = *op_named("tanh"), op.outputs = 99;
     report_is(__LINE__, wf_op_check(&op, NULL),
               "tanh: its row has 99 outputs and 0 hidden ones; 1 to 16 can be");
-    op = *wf_op_named("tanh"), op.outputs = INT32_MAX, op.hidden = INT32_MAX;
+    op = *op_named("tanh"), op.outputs = INT32_MAX, op.hidden = INT32_MAX;
     report_is(__LINE__, wf_op_check(&op, NULL), NULL);
-    op = *wf_op_named("tanh"), op.attr_size = -1;
+    op = *op_named("tanh"), op.attr_size = -1;
     report_is(__LINE__, wf_op_check(&op, NULL), NULL);
-    op = *wf_op_named("tanh"), op.inputs = 2;
+    op = *op_named("tanh"), op.inputs = 2;
     report_is(__LINE__, wf_op_check(&op, NULL), NULL);
-    op = *wf_op_named("tanh"), op.gradient = NULL;
+    op = *op_named("tanh"), op.gradient = NULL;
     report_is(__LINE__, wf_op_check(&op, NULL),
               "tanh: it has a backward, but neither gradient nor reference");
     report_is(__LINE__, wf_gradcheck(NULL, NULL, 1, &in, NULL),

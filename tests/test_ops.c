@@ -330,7 +330,7 @@ TEST(dropout_keeps_what_its_counter_says_and_scales_it)
     ck_assert_int_le(llabs(kept - N * 3 / 4), 575);
     ck_assert_int_le(llabs(same - N * 10 / 16), 641);
     /* Word 1 of counters 16 to 31 decides over elements 80 to 95. */
-    const wf_op *op = wf_op_named("dropout");
+    const wf_op *op = op_named("dropout");
     float from[200], to[200];
     int32_t keep[200];
     double p = 0.25;

@@ -11,9 +11,7 @@
 
 static wf_op row(const char *name)
 {
-    for (int i = 0; wf_op_at(i); i++)
-        if (!strcmp(wf_op_at(i)->name, name)) return *wf_op_at(i);
-    ck_abort_msg("there is no op %s", name);
+    return *op_named(name);
 }
 
 static uint32_t first(const wf_call *c)

@@ -209,7 +209,7 @@ TEST(a_locale_with_a_comma_changes_nothing_that_is_printed_said_or_read)
     wf_error e = { { 0 } };
     wf_error_set(&e, "test: p is %g", 1.5);
     ck_assert_str_eq(e.text, "test: p is 1.5");
-    wf_report report = wf_op_check(wf_op_named("tanh"), NULL);
+    wf_report report = wf_op_check(op_named("tanh"), NULL);
     ck_assert(report.ok);
     ck_assert_ptr_null(strchr(strstr(report.text, "worst"), ','));
     ck_assert_msg(comma_now(), "the caller's locale was changed");
