@@ -3,7 +3,7 @@
 #ifndef WEFT_TESTS_MISUSE_H
 #define WEFT_TESTS_MISUSE_H
 
-#include "tests/misuse_world.h"
+#include "tests/misuse_fixture.h"
 
 #include <ctype.h>
 #include <fcntl.h>

@@ -5,7 +5,7 @@
 #define _GNU_SOURCE
 #endif
 #include "tests/fixture.h"
-#include "tests/rig.h"
+#include "tests/model.h"
 
 #include <fenv.h>
 #include <stdio.h>
@@ -16,41 +16,41 @@
 static const int threads[] = { 1, 2, 3, 5 };
 enum { COUNTS = sizeof threads / sizeof threads[0] };
 
-typedef struct outcome {
+typedef struct run_result {
     uint64_t hash;
     int width; /* how many threads really ran at once */
-} outcome;
+} run_result;
 
 /* Runs in a child: the number of threads is the runtime's, set once in a process. */
-static outcome run(const wf_cell *cell, int n, int64_t steps, bool full)
+static run_result run(const wf_cell *cell, int n, int64_t steps, bool full)
 {
-    outcome out = { 0, -1 };
+    run_result out = { 0, -1 };
     int pipes[2];
     ck_assert_int_eq(pipe(pipes), 0);
     pid_t child = fork();
     ck_assert_int_ge(child, 0);
     if (child == 0) {
-        rig r;
+        model r;
         wf_error e = { { 0 } };
-        rig_size size = { .cell = cell,
-                          .letters = 65,
-                          .time = full ? 64 : 16,
-                          .batch = 33,
-                          .embed = 64,
-                          .hidden = full ? 256 : 96,
-                          .layers = 2,
-                          .dropout = 0.2,
-                          .clip = 1,
-                          .ragged = true };
-        if (!wf_runtime_set(&(wf_runtime){ .threads = n }, &e) || !rig_make(&r, size, &e)) {
+        model_size size = { .cell = cell,
+                            .letters = 65,
+                            .time = full ? 64 : 16,
+                            .batch = 33,
+                            .embed = 64,
+                            .hidden = full ? 256 : 96,
+                            .layers = 2,
+                            .dropout = 0.2,
+                            .clip = 1,
+                            .ragged = true };
+        if (!wf_runtime_set(&(wf_runtime){ .threads = n }, &e) || !model_make(&r, size, &e)) {
             fprintf(stderr, "%s\n", e.text);
             _exit(1);
         }
         wf_par_width();
         for (int64_t i = 0; i < steps; i++)
-            if (!rig_step(&r, i)) _exit(1);
-        out = (outcome){ rig_hash(&r), wf_par_width() };
-        rig_free(&r);
+            if (!model_step(&r, i)) _exit(1);
+        out = (run_result){ model_hash(&r), wf_par_width() };
+        model_free(&r);
         _exit(write(pipes[1], &out, sizeof out) == sizeof out ? 0 : 1);
     }
     close(pipes[1]);
@@ -80,9 +80,9 @@ TEST_EACH(a_training_run_has_the_same_bits_for_any_number_of_threads, 3)
     bool full = time_given || wf_isa_level() != WF_ISA_C;
 #endif
     int64_t steps = time_given || (full && wf_isa_level() == WF_ISA_AVX512) ? 50 : 5;
-    outcome first = { 0 };
+    run_result first = { 0 };
     for (int i = 0; i < COUNTS; i++) {
-        outcome o = run(cell, threads[i], steps, full);
+        run_result o = run(cell, threads[i], steps, full);
         ck_assert_msg(o.width == threads[i], "%s: %d threads ran where %d were asked for",
                       cell->name, o.width, threads[i]);
         if (i == 0) first = o;
@@ -113,7 +113,7 @@ static uint64_t mix_number(uint64_t hash, double x)
 static uint64_t mix_var(uint64_t hash, const wf_var *v)
 {
     const wf_tensor *x = wf_value(v);
-    return x ? rig_hash_tensor(hash, x) : hash * 3;
+    return x ? model_hash_tensor(hash, x) : hash * 3;
 }
 
 static const float f32[] = { 0.1F, -2.7F, 1e-40F, 3e38F, -0.0F, 1.5F, 7.25F, 1e-3F };
@@ -175,7 +175,7 @@ static uint64_t random_numbers(void)
         for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
             char name[8] = { 'w', (char)('a' + i) };
             wf_var *v = wf_param_new(net, name, WF_SHAPE(6, 5), kinds[i]);
-            hash = rig_hash_tensor(hash, wf_param_value(v));
+            hash = model_hash_tensor(hash, wf_param_value(v));
         }
     }
     return hash;
@@ -274,7 +274,7 @@ static uint64_t rules(void)
         wf_format(path, sizeof path, "%s/rule", harness_folder());
         if (!wf_optim_save(o, path, &e) || !wf_optim_load(o, path, &e)) hash = 0;
         hash = mix_number(hash, wf_optim_lr(o));
-        hash ^= rig_hash_net(net);
+        hash ^= model_hash_net(net);
     }
     return hash;
 }
@@ -297,7 +297,7 @@ static uint64_t data(void)
     wf_var *w = wf_param_new(net, "w", WF_SHAPE(2), (wf_init){ 0 });
     if (!wf_safetensors_save(path, &named, 1, NULL, 0, &e) || !wf_module_load(net, path, &e))
         hash = 0;
-    hash = rig_hash_tensor(hash, wf_param_value(w));
+    hash = model_hash_tensor(hash, wf_param_value(w));
     wf_module_free(net);
     double x = 0;
     hash = mix(hash, text, wf_format(text, sizeof text, "%.1f %g %.3e", 0.25, 1.0 / 3, 2.0 / 3));
@@ -307,21 +307,21 @@ static uint64_t data(void)
 
 static uint64_t training(void)
 {
-    rig r;
+    model r;
     wf_error e = { { 0 } };
-    const rig_size size = { .cell = wf_lstm_row(),
-                            .letters = 65,
-                            .time = 12,
-                            .batch = 9,
-                            .embed = 40,
-                            .hidden = 72,
-                            .layers = 2,
-                            .dropout = 0.2,
-                            .clip = 1,
-                            .ragged = true };
-    if (!rig_make(&r, size, &e)) return 0;
-    uint64_t hash = rig_step(&r, 0) && rig_step(&r, 1) ? rig_hash(&r) : 0;
-    rig_free(&r);
+    const model_size size = { .cell = wf_lstm_row(),
+                              .letters = 65,
+                              .time = 12,
+                              .batch = 9,
+                              .embed = 40,
+                              .hidden = 72,
+                              .layers = 2,
+                              .dropout = 0.2,
+                              .clip = 1,
+                              .ragged = true };
+    if (!model_make(&r, size, &e)) return 0;
+    uint64_t hash = model_step(&r, 0) && model_step(&r, 1) ? model_hash(&r) : 0;
+    model_free(&r);
     return hash;
 }
 

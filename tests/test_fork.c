@@ -5,7 +5,7 @@
 #define _GNU_SOURCE
 #endif
 #include "tests/harness.h"
-#include "tests/rig.h"
+#include "tests/model.h"
 
 #include <grp.h>
 #include <pthread.h>
@@ -34,12 +34,12 @@ enum { CEILING = 3, WATCH = 60 };
 
 /* What a process did: the bits of a training run and of a product, how many threads it had at
  * once, what it logged. */
-typedef struct outcome {
+typedef struct run_result {
     uint64_t hash;
     int width;
     bool good;
     char log[300];
-} outcome;
+} run_result;
 
 static char logged[300];
 
@@ -85,35 +85,35 @@ static uint64_t product(int threads)
     wf_gemm(threads, 1, wf_matrix_of(WF_F32, a, N, N), wf_matrix_strided(WF_F32, a, N, N, 1, N), 0,
             wf_matrix_of(WF_F32, c, N, N));
     wf_tensor x = wf_tensor_of(WF_F32, WF_SHAPE(N, N), c);
-    uint64_t hash = rig_hash_tensor(1, &x);
+    uint64_t hash = model_hash_tensor(1, &x);
     wf_release(a);
     return hash;
 }
 
 static bool train(uint64_t *hash)
 {
-    rig r;
+    model r;
     wf_error e = { { 0 } };
-    const rig_size size = { .cell = wf_lstm_row(),
-                            .letters = 65,
-                            .time = 12,
-                            .batch = 9,
-                            .embed = 40,
-                            .hidden = 72,
-                            .layers = 2,
-                            .dropout = 0.2,
-                            .clip = 1,
-                            .ragged = true };
-    if (!rig_make(&r, size, &e)) return false;
-    bool good = rig_step(&r, 0) && rig_step(&r, 1);
-    *hash = *hash * 31 + rig_hash(&r);
-    rig_free(&r);
+    const model_size size = { .cell = wf_lstm_row(),
+                              .letters = 65,
+                              .time = 12,
+                              .batch = 9,
+                              .embed = 40,
+                              .hidden = 72,
+                              .layers = 2,
+                              .dropout = 0.2,
+                              .clip = 1,
+                              .ragged = true };
+    if (!model_make(&r, size, &e)) return false;
+    bool good = model_step(&r, 0) && model_step(&r, 1);
+    *hash = *hash * 31 + model_hash(&r);
+    model_free(&r);
     return good;
 }
 
-static outcome work(void)
+static run_result work(void)
 {
-    outcome o = { 0 };
+    run_result o = { 0 };
     o.good = loops();
     o.width = wf_par_width();
     o.hash = product(CEILING);
@@ -124,9 +124,9 @@ static outcome work(void)
 
 /* Forks; the child runs body, which fills what it is told to be of one thread or another's
  * making. */
-static outcome in_child(void (*body)(outcome *o, const void *context), const void *context)
+static run_result in_child(void (*body)(run_result *o, const void *context), const void *context)
 {
-    outcome o = { 0 };
+    run_result o = { 0 };
     int ends[2];
     fflush(NULL);
     ck_assert_int_eq(pipe(ends), 0);
@@ -148,25 +148,25 @@ static outcome in_child(void (*body)(outcome *o, const void *context), const voi
     return o;
 }
 
-static void just_work(outcome *o, const void *context)
+static void just_work(run_result *o, const void *context)
 {
     (void)context;
     *o = work();
 }
 
-static void fork_and_work(outcome *o, const void *context)
+static void fork_and_work(run_result *o, const void *context)
 {
     *o = in_child(just_work, context);
 }
 
-static void work_then_fork(outcome *o, const void *context)
+static void work_then_fork(run_result *o, const void *context)
 {
-    outcome own = work();
+    run_result own = work();
     *o = in_child(just_work, context);
     o->good &= own.good && own.hash == o->hash;
 }
 
-static void fork_twice(outcome *o, const void *context)
+static void fork_twice(run_result *o, const void *context)
 {
     *o = in_child(work_then_fork, context);
 }
@@ -294,23 +294,23 @@ TEST_EACH(a_child_works_whatever_its_parent_did_before, HISTORIES)
         harness_skip("%s: the race detector ends such a child", h->name);
         return;
     }
-    outcome want = in_child(just_work, NULL); /* of a process that did nothing yet */
+    run_result want = in_child(just_work, NULL); /* of a process that did nothing yet */
     ck_assert_int_eq(want.width, CEILING);
     h->live();
     wf_par_width();
-    void (*const bodies[])(outcome *, const void *) = { just_work, fork_and_work, work_then_fork,
-                                                        fork_twice };
+    void (*const bodies[])(run_result *, const void *) = { just_work, fork_and_work, work_then_fork,
+                                                           fork_twice };
     for (int repeat = 0; repeat < (h->live == products_under_way ? 10 : 2); repeat++) {
         for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
             if (h->live == products_under_way && i) continue;
-            outcome got = in_child(bodies[i], NULL);
+            run_result got = in_child(bodies[i], NULL);
             ck_assert_msg(got.hash == want.hash, "after %s: other bits", h->name);
             if (i == 0 && h->width)
                 ck_assert_msg(got.width == h->width, "after %s: %d threads", h->name, got.width);
             ck_assert_str_eq(got.log, "");
         }
     }
-    outcome own = work(); /* and the parent has its threads */
+    run_result own = work(); /* and the parent has its threads */
     ck_assert(own.good && own.hash == want.hash);
     ck_assert_int_eq(own.width, CEILING);
 }
@@ -332,7 +332,7 @@ static long virtual_bytes(void)
     return pages * sysconf(_SC_PAGESIZE);
 }
 
-static void within_limits(outcome *o, const void *context)
+static void within_limits(run_result *o, const void *context)
 {
     const limit *l = context;
     struct rlimit r = { l->processes, l->processes };
@@ -356,7 +356,7 @@ static void within_limits(outcome *o, const void *context)
     snprintf(o->log, sizeof o->log, "%s", logged);
 }
 
-static void check_fewer(const outcome *o, int width)
+static void check_fewer(const run_result *o, int width)
 {
     char said[300];
     snprintf(said, sizeof said,
@@ -369,12 +369,12 @@ static void check_fewer(const outcome *o, int width)
 
 TEST(where_the_system_gives_fewer_threads_the_work_is_done_by_those)
 {
-    outcome want = in_child(just_work, NULL);
+    run_result want = in_child(just_work, NULL);
     for (int repeat = 0; repeat < 20; repeat++) {
         /* One process, and one more thread: exactly at the limit, so none may be counted twice. */
         bool counted = geteuid() == 0;
         const limit l = { .processes = counted ? 2 : 0 };
-        outcome o = in_child(within_limits, &l);
+        run_result o = in_child(within_limits, &l);
         if (strstr(o.log, "cannot be set")) {
             harness_skip("the number of processes cannot be limited here");
             return;
@@ -391,7 +391,7 @@ TEST(where_memory_has_no_room_for_stacks_the_caller_works_alone)
 #else
     /* A process whose stacks are larger than what the limit leaves. */
     const limit l = { .memory = true };
-    outcome o = in_child(within_limits, &l);
+    run_result o = in_child(within_limits, &l);
     if (strstr(o.log, "cannot be set"))
         harness_skip("memory cannot be limited here");
     else
@@ -399,21 +399,21 @@ TEST(where_memory_has_no_room_for_stacks_the_caller_works_alone)
 #endif
 }
 
-static void again_with_huge_stacks(outcome *o, const void *context)
+static void again_with_huge_stacks(run_result *o, const void *context)
 {
     (void)o;
     setenv("OMP_STACKSIZE", context, 1);
-    execl("/proc/self/exe", "test_fork", "--outcome", (char *)NULL);
+    execl("/proc/self/exe", "test_fork", "--result", (char *)NULL);
     _exit(98);
 }
 
 TEST(where_openmp_is_told_of_stacks_that_nobody_has_the_caller_works_alone)
 {
     static const char *const sizes[] = { "200G", " 300000 M ", "100000g", "nonsense", "4M" };
-    outcome want = in_child(just_work, NULL);
+    run_result want = in_child(just_work, NULL);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         int ends[2], status = 0;
-        outcome o = { 0 };
+        run_result o = { 0 };
         fflush(NULL);
         ck_assert_int_eq(pipe(ends), 0);
         pid_t child = fork();
@@ -436,7 +436,7 @@ TEST(where_openmp_is_told_of_stacks_that_nobody_has_the_caller_works_alone)
 /* For a parent that reads it from descriptor 3. */
 static int give_outcome(void)
 {
-    outcome o = work();
+    run_result o = work();
     return write(3, &o, sizeof o) != sizeof o;
 }
 

@@ -41,23 +41,23 @@ static struct {
     int last;                  /* the kind of the last call of all */
     int open;                  /* files now open */
     int64_t grow;              /* added to what size says */
-    int alloc_at, allocs,
-        live;       /* the request that fails, from 1; how many there were; not yet released */
+    int alloc_at, allocs; /* the request that fails, from 1; how many there were */
+    int live;       /* not yet released */
     bool alloc_on;  /* all after it fail too */
     size_t largest; /* request */
     int64_t moved;  /* bytes that were read */
-} world;
+} os;
 
 static bool fails(int kind)
 {
     static int toggle;
-    world.last = kind;
-    if (!(world.kinds & kind)) return false;
-    if (world.interrupted && kind & (OPEN | READ | WRITE | SYNC) && ++toggle % 2)
+    os.last = kind;
+    if (!(os.kinds & kind)) return false;
+    if (os.interrupted && kind & (OPEN | READ | WRITE | SYNC) && ++toggle % 2)
         return errno = EINTR, true;
-    if (++world.calls != world.at) return false;
-    if (world.die) raise(SIGKILL);
-    return errno = world.number, world.number != 0;
+    if (++os.calls != os.at) return false;
+    if (os.die) raise(SIGKILL);
+    return errno = os.number, os.number != 0;
 }
 
 static int hook_open(void *user, const char *path, int flags, int mode)
@@ -65,7 +65,7 @@ static int hook_open(void *user, const char *path, int flags, int mode)
     (void)user;
     if (fails(OPEN)) return -1;
     int file = open(path, flags, (mode_t)mode);
-    world.open += file >= 0;
+    os.open += file >= 0;
     return file;
 }
 
@@ -73,8 +73,8 @@ static long hook_read(void *user, int file, void *data, size_t bytes)
 {
     (void)user;
     if (fails(READ)) return -1;
-    long n = read(file, data, world.trickle && bytes > 7 ? 7 : bytes);
-    if (n > 0) world.moved += n;
+    long n = read(file, data, os.trickle && bytes > 7 ? 7 : bytes);
+    if (n > 0) os.moved += n;
     return n;
 }
 
@@ -82,7 +82,7 @@ static long hook_write(void *user, int file, const void *data, size_t bytes)
 {
     (void)user;
     if (fails(WRITE)) return -1;
-    return write(file, data, world.trickle && bytes > 7 ? 7 : bytes);
+    return write(file, data, os.trickle && bytes > 7 ? 7 : bytes);
 }
 
 static int64_t hook_size(void *user, int file)
@@ -92,7 +92,7 @@ static int64_t hook_size(void *user, int file)
     if (fails(SIZE)) return -1;
     if (fstat(file, &info) != 0) return -1;
     if (!S_ISREG(info.st_mode)) return errno = EINVAL, -1;
-    return info.st_size + world.grow;
+    return info.st_size + os.grow;
 }
 
 static int hook_sync(void *user, int file)
@@ -105,7 +105,7 @@ static int hook_close(void *user, int file)
 {
     (void)user;
     int result = close(file);
-    world.open--;
+    os.open--;
     return fails(CLOSE) ? -1 : result;
 }
 
@@ -124,19 +124,18 @@ static int hook_unlink(void *user, const char *path)
 static void *hook_alloc(void *user, size_t bytes)
 {
     (void)user;
-    world.allocs++;
-    if (bytes > world.largest) world.largest = bytes;
-    if (world.alloc_at &&
-        (world.allocs == world.alloc_at || (world.alloc_on && world.allocs > world.alloc_at)))
+    os.allocs++;
+    if (bytes > os.largest) os.largest = bytes;
+    if (os.alloc_at && (os.allocs == os.alloc_at || (os.alloc_on && os.allocs > os.alloc_at)))
         return NULL;
-    world.live++;
+    os.live++;
     return aligned_alloc(64, (bytes + 63) & ~(size_t)63);
 }
 
 static void hook_release(void *user, void *memory)
 {
     (void)user;
-    world.live--;
+    os.live--;
     free(memory);
 }
 
@@ -151,7 +150,7 @@ static void set_runtime(void)
                                     .rename = hook_rename,
                                     .unlink = hook_unlink };
     static bool ready;
-    memset(&world, 0, sizeof world);
+    memset(&os, 0, sizeof os);
     if (!ready)
         ck_assert(wf_runtime_set(
             &(wf_runtime){ .alloc = hook_alloc, .release = hook_release, .files = &files }, NULL));
@@ -259,14 +258,13 @@ TEST(whatever_call_fails_in_a_save_the_old_file_or_the_new_one_is_there_whole)
             wf_error error = { "" };
             char sentence[800];
             ck_assert(save(path, 1, NULL));
-            world.kinds = faults[f].kind, world.number = faults[f].number, world.at = k,
-            world.calls = 0;
+            os.kinds = faults[f].kind, os.number = faults[f].number, os.at = k, os.calls = 0;
             bool saved = save(path, 2, &error);
-            int calls = world.calls;
-            world.kinds = 0;
+            int calls = os.calls;
+            os.kinds = 0;
             ck_assert_int_eq(entries(), 1);
-            ck_assert_int_eq(world.open, 0);
-            ck_assert_int_eq(world.live, 0);
+            ck_assert_int_eq(os.open, 0);
+            ck_assert_int_eq(os.live, 0);
             if (saved) {
                 ck_assert_double_eq(loaded(path), 2);
                 /* The folder's own close comes when nothing can be lost any more. */
@@ -295,10 +293,10 @@ TEST(a_folder_that_knows_no_sync_is_no_failure)
 {
     set_runtime();
     const char *path = in_folder("model");
-    world.kinds = SYNC, world.number = EINVAL, world.at = 2;
+    os.kinds = SYNC, os.number = EINVAL, os.at = 2;
     ck_assert(save(path, 3, NULL));
-    ck_assert_int_eq(world.calls, 2);
-    world.kinds = 0;
+    ck_assert_int_eq(os.calls, 2);
+    os.kinds = 0;
     ck_assert_double_eq(loaded(path), 3);
 }
 
@@ -306,10 +304,10 @@ TEST(interrupted_and_short_writes_and_reads_are_continued)
 {
     set_runtime();
     const char *path = in_folder("model");
-    world.kinds = ANY, world.interrupted = world.trickle = true;
+    os.kinds = ANY, os.interrupted = os.trickle = true;
     ck_assert(save(path, 4, NULL));
     ck_assert_double_eq(loaded(path), 4);
-    ck_assert_int_eq(world.open, 0);
+    ck_assert_int_eq(os.open, 0);
 }
 
 TEST(a_process_killed_at_any_call_leaves_the_old_file_or_the_new_one)
@@ -324,7 +322,7 @@ TEST(a_process_killed_at_any_call_leaves_the_old_file_or_the_new_one)
         pid_t child = fork();
         ck_assert_int_ge(child, 0);
         if (child == 0) {
-            world.kinds = ANY, world.at = k, world.calls = 0, world.die = true;
+            os.kinds = ANY, os.at = k, os.calls = 0, os.die = true;
             _exit(save(path, 2, NULL) ? 0 : 1);
         }
         int status;
@@ -362,7 +360,7 @@ TEST(only_what_a_killed_save_left_is_removed_by_the_next_one)
     close(held);
     ck_assert(wf_file_write(in_folder("file"), "new", 3, NULL));
     ck_assert_int_eq(entries(), before - 1);
-    ck_assert_int_eq(world.open, 0);
+    ck_assert_int_eq(os.open, 0);
 }
 
 TEST(a_saver_that_is_still_at_work_is_left_alone)
@@ -428,28 +426,28 @@ TEST(when_memory_runs_out_there_is_an_error_no_leak_and_the_old_file)
     for (int on = 0; on < 2; on++)
         for (int what = 0; what < 2; what++) {
             int failed = 0;
-            for (world.alloc_at = 1;; world.alloc_at++) {
+            for (os.alloc_at = 1;; os.alloc_at++) {
                 wf_error error = { "" };
                 wf_archive *a = NULL;
-                world.allocs = 0, world.alloc_on = on;
+                os.allocs = 0, os.alloc_on = on;
                 bool ok = what == 0 ? save(path, 2, &error)
                                     : (a = wf_safetensors_load(path, &error)) != NULL;
-                bool reached = world.allocs >= world.alloc_at;
+                bool reached = os.allocs >= os.alloc_at;
                 wf_archive_free(a);
-                ck_assert_int_eq(world.live, 0);
-                ck_assert_int_eq(world.open, 0);
+                ck_assert_int_eq(os.live, 0);
+                ck_assert_int_eq(os.open, 0);
                 ck_assert_int_eq(entries(), 1);
                 ck_assert_int_eq(ok, !reached);
                 if (ok) break;
                 failed++;
                 ck_assert_msg(strstr(error.text, "not enough memory for "), "%s", error.text);
-                int at = world.alloc_at;
-                world.alloc_at = 0;
+                int at = os.alloc_at;
+                os.alloc_at = 0;
                 ck_assert_double_eq(loaded(path), what == 0 ? 1 : 2);
-                world.alloc_at = at;
+                os.alloc_at = at;
             }
             ck_assert_int_ge(failed, what == 0 ? 2 : 8);
-            world.alloc_at = 0;
+            os.alloc_at = 0;
             if (what == 1) ck_assert(save(path, 1, NULL));
         }
 }
@@ -630,20 +628,20 @@ TEST(whatever_call_fails_in_a_load_is_described_and_leaves_nothing)
         { SIZE, EIO, "cannot tell its size: input/output error" },
     };
     for (size_t f = 0; f < sizeof faults / sizeof *faults; f++) {
-        world.trickle = true, world.kinds = faults[f].kind, world.number = faults[f].number,
-        world.at = 0, world.calls = 0;
+        os.trickle = true, os.kinds = faults[f].kind, os.number = faults[f].number, os.at = 0,
+        os.calls = 0;
         wf_archive_free(wf_safetensors_load(path, NULL));
-        int calls = world.calls;
+        int calls = os.calls;
         ck_assert_int_ge(calls, 1);
         for (int k = 1; k <= calls; k += calls > 100 ? 97 : 1) {
             wf_error error = { "" };
             char sentence[800];
-            world.at = k, world.calls = 0;
+            os.at = k, os.calls = 0;
             ck_assert_ptr_null(wf_safetensors_load(path, &error));
             snprintf(sentence, sizeof sentence, "load %s: %s", path, faults[f].said);
             ck_assert_str_eq(error.text, sentence);
-            ck_assert_int_eq(world.open, 0);
-            ck_assert_int_eq(world.live, 0);
+            ck_assert_int_eq(os.open, 0);
+            ck_assert_int_eq(os.live, 0);
         }
     }
 }
@@ -655,28 +653,28 @@ TEST(a_file_that_changes_while_it_is_read_is_refused)
     make(path, "0123456789");
     const char *model = in_folder("model");
     ck_assert(save(model, 1, NULL));
-    for (world.grow = -2; world.grow <= 2; world.grow++) {
+    for (os.grow = -2; os.grow <= 2; os.grow++) {
         wf_error error = { "" };
         char sentence[800];
         char *bytes = wf_file_read(path, 0, NULL, &error);
         snprintf(sentence, sizeof sentence,
                  "read %s: its size changed from %d bytes while it was read", path,
-                 10 + (int)world.grow);
-        if (world.grow)
+                 10 + (int)os.grow);
+        if (os.grow)
             ck_assert_str_eq(error.text, sentence);
         else
             ck_assert_mem_eq(bytes, "0123456789", 11);
-        ck_assert_int_eq(bytes != NULL, world.grow == 0);
+        ck_assert_int_eq(bytes != NULL, os.grow == 0);
         wf_release(bytes);
         error.text[0] = 0;
         OWN(wf_archive) *a = wf_safetensors_load(model, &error);
-        ck_assert_int_eq(a != NULL, world.grow == 0);
-        ck_assert_msg(a || strstr(error.text, world.grow < 0 ? "of the data, which has only"
+        ck_assert_int_eq(a != NULL, os.grow == 0);
+        ck_assert_msg(a || strstr(error.text, os.grow < 0 ? "of the data, which has only"
                                                              : "follow the last tensor"),
                       "%s", error.text);
     }
-    ck_assert_int_eq(world.live, 0);
-    ck_assert_int_eq(world.open, 0);
+    ck_assert_int_eq(os.live, 0);
+    ck_assert_int_eq(os.open, 0);
 }
 
 /* A file of 5 GB that takes no place on the disk: so many bytes, then nothing but zeros. */
@@ -718,14 +716,14 @@ TEST(a_file_is_judged_by_its_header_before_its_numbers_are_read)
         wf_error error = { "" };
         char sentence[800];
         const char *path = sparse(files[i].bytes, files[i].n);
-        world.largest = 0, world.moved = 0;
+        os.largest = 0, os.moved = 0;
         ck_assert_ptr_null(wf_safetensors_load(path, &error));
         snprintf(sentence, sizeof sentence, "load %s: %s", path, files[i].said);
         ck_assert_str_eq(error.text, sentence);
-        ck_assert_int_le(world.moved, files[i].most);
-        ck_assert_uint_le(world.largest, (size_t)files[i].most);
-        ck_assert_int_eq(world.live, 0);
-        ck_assert_int_eq(world.open, 0);
+        ck_assert_int_le(os.moved, files[i].most);
+        ck_assert_uint_le(os.largest, (size_t)files[i].most);
+        ck_assert_int_eq(os.live, 0);
+        ck_assert_int_eq(os.open, 0);
     }
 }
 
@@ -739,9 +737,9 @@ TEST(devices_pipes_and_folders_are_refused_at_once)
         char sentence[800];
         snprintf(sentence, sizeof sentence, "load %s: it is %s", paths[i],
                  i == 3 ? "a folder" : "not a regular file");
-        world.largest = 0, world.moved = 0;
+        os.largest = 0, os.moved = 0;
         ck_assert_ptr_null(wf_safetensors_load(paths[i], &error));
         ck_assert_str_eq(error.text, sentence);
-        ck_assert(world.moved == 0 && world.largest == 0 && world.open == 0);
+        ck_assert(os.moved == 0 && os.largest == 0 && os.open == 0);
     }
 }

@@ -2,7 +2,7 @@
  * after a reset the tape is as new, the thread has its floating-point state, and nothing else
  * was harmed. */
 #include "tests/fixture.h"
-#include "tests/rig.h"
+#include "tests/model.h"
 
 #include <fenv.h>
 #include <setjmp.h>
@@ -96,7 +96,7 @@ static uint32_t state(void)
 }
 
 /* One step with both rows between the layers; the second derivative, too. */
-static bool step(rig *r, int64_t number)
+static bool step(model *r, int64_t number)
 {
     for (int row = 0; row < 2; row++) {
         wf_tape *t = r->t;
@@ -109,24 +109,24 @@ static bool step(rig *r, int64_t number)
         if (!wf_backward(t, wf_sum(t, wf_mul(t, g, g), NULL)) || !wf_optim_step(r->adam))
             return false;
     }
-    return rig_step(r, number);
+    return model_step(r, number);
 }
 
-static rig made(void)
+static model made(void)
 {
-    rig r;
+    model r;
     wf_error e = { { 0 } };
-    const rig_size size = { .cell = wf_gru_row(),
-                            .letters = 17,
-                            .time = 5,
-                            .batch = 4,
-                            .embed = 6,
-                            .hidden = 7,
-                            .layers = 2,
-                            .dropout = 0.2,
-                            .clip = 1,
-                            .ragged = true };
-    ck_assert_msg(rig_make(&r, size, &e), "%s", e.text);
+    const model_size size = { .cell = wf_gru_row(),
+                              .letters = 17,
+                              .time = 5,
+                              .batch = 4,
+                              .embed = 6,
+                              .hidden = 7,
+                              .layers = 2,
+                              .dropout = 0.2,
+                              .clip = 1,
+                              .ragged = true };
+    ck_assert_msg(model_make(&r, size, &e), "%s", e.text);
     return r;
 }
 
@@ -141,7 +141,7 @@ static void __attribute__((noinline)) left(void (*fn)(void *context), void *cont
 /* A step with both rows that is never finished. */
 static void begin_step(void *context)
 {
-    rig *r = context;
+    model *r = context;
     wf_var *w = r->head->weight, *g = NULL;
     const wf_grad_options graph = { .create_graph = true };
     wf_tape_reset(r->t);
@@ -156,7 +156,7 @@ static void begin_step(void *context)
 /* The bits of three steps; before each, others are left where `at` says. */
 static uint64_t train(place at, uint32_t before)
 {
-    rig r = made();
+    model r = made();
     OWN(wf_tape) *other = wf_tape_new(NULL);
     for (int i = 0; i < 3; i++) {
         for (int times = 0; at != NOWHERE && times < 2; times++) {
@@ -172,8 +172,8 @@ static uint64_t train(place at, uint32_t before)
         ck_assert(step(&r, i));
         ck_assert_uint_eq(state(), before);
     }
-    uint64_t hash = rig_hash(&r);
-    rig_free(&r);
+    uint64_t hash = model_hash(&r);
+    model_free(&r);
     return hash;
 }
 

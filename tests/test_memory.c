@@ -1,25 +1,25 @@
 /* Nothing is lost when memory runs out: every allocation of building, training, saving and
  * loading fails once, and from then on. */
 #include "tests/harness.h"
-#include "tests/rig.h"
+#include "tests/model.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-static rig_size small(int i)
+static model_size small(int i)
 {
-    return (rig_size){ .cell = i == 0   ? wf_elman_row()
-                               : i == 1 ? wf_lstm_row()
-                                        : wf_gru_row(),
-                       .letters = 11,
-                       .time = 5,
-                       .batch = 3,
-                       .embed = 7,
-                       .hidden = 9,
-                       .layers = 2,
-                       .dropout = 0.3,
-                       .clip = 0.5,
-                       .ragged = true };
+    return (model_size){ .cell = i == 0   ? wf_elman_row()
+                                 : i == 1 ? wf_lstm_row()
+                                          : wf_gru_row(),
+                         .letters = 11,
+                         .time = 5,
+                         .batch = 3,
+                         .embed = 7,
+                         .hidden = 9,
+                         .layers = 2,
+                         .dropout = 0.3,
+                         .clip = 0.5,
+                         .ragged = true };
 }
 
 static void arm(int64_t k, bool from_then_on)
@@ -39,31 +39,31 @@ static bool disarm(void)
 /* Runs one act with the k-th allocation failing. An act that fails must leave the state as it
  * was, and succeed when tried again without the failure. Returns whether the failure was
  * reached. */
-typedef bool act(rig *r, const char *path, wf_error *e);
+typedef bool act(model *r, const char *path, wf_error *e);
 
-static bool act_first(rig *r, const char *path, wf_error *e)
+static bool act_first(model *r, const char *path, wf_error *e)
 {
-    return (void)path, (void)e, rig_step(r, 0);
+    return (void)path, (void)e, model_step(r, 0);
 }
-static bool act_second(rig *r, const char *path, wf_error *e)
+static bool act_second(model *r, const char *path, wf_error *e)
 {
-    return (void)path, (void)e, rig_step(r, 1);
+    return (void)path, (void)e, model_step(r, 1);
 }
 
-static bool act_save(rig *r, const char *path, wf_error *e)
+static bool act_save(model *r, const char *path, wf_error *e)
 {
     return wf_module_save(r->net, path, &(wf_meta){ "made by", "a test" }, 1, e);
 }
 
-static bool act_load(rig *r, const char *path, wf_error *e)
+static bool act_load(model *r, const char *path, wf_error *e)
 {
     return wf_module_load(r->net, path, e);
 }
 
-static bool try_act(rig *r, act *a, const char *what, const char *path, int64_t k,
+static bool try_act(model *r, act *a, const char *what, const char *path, int64_t k,
                     bool from_then_on)
 {
-    uint64_t before = rig_hash(r);
+    uint64_t before = model_hash(r);
     int64_t steps = wf_optim_steps(r->adam);
     wf_error e = { { 0 } };
     arm(k, from_then_on);
@@ -72,7 +72,7 @@ static bool try_act(rig *r, act *a, const char *what, const char *path, int64_t 
     ck_assert_msg(reached, "%s failed without a failing allocation: %s", what, e.text);
     ck_assert_msg(e.text[0] || wf_tape_error(r->t)[0], "%s, allocation %lld: no reason given", what,
                   (long long)k);
-    ck_assert_msg(rig_hash(r) == before && wf_optim_steps(r->adam) == steps,
+    ck_assert_msg(model_hash(r) == before && wf_optim_steps(r->adam) == steps,
                   "%s, allocation %lld: the model changed though it failed", what, (long long)k);
     e.text[0] = '\0';
     ck_assert_msg(a(r, path, &e), "%s does not succeed afterwards: %s", what, e.text);
@@ -82,26 +82,26 @@ static bool try_act(rig *r, act *a, const char *what, const char *path, int64_t 
 TEST_EACH(the_kth_allocation_may_fail_for_every_k, 6)
 {
     bool from_then_on = _i % 2;
-    rig_size size = small(_i / 2);
+    model_size size = small(_i / 2);
     wf_error e = { { 0 } };
     char path[4200];
     snprintf(path, sizeof path, "%s/model.safetensors", harness_folder());
-    rig r;
-    ck_assert_msg(rig_make(&r, size, &e), "%s", e.text);
-    ck_assert(rig_step(&r, 0));
-    uint64_t after_one = rig_hash(&r);
-    ck_assert(rig_step(&r, 1));
-    uint64_t after_two = rig_hash(&r);
-    rig_free(&r);
+    model r;
+    ck_assert_msg(model_make(&r, size, &e), "%s", e.text);
+    ck_assert(model_step(&r, 0));
+    uint64_t after_one = model_hash(&r);
+    ck_assert(model_step(&r, 1));
+    uint64_t after_two = model_hash(&r);
+    model_free(&r);
     ck_assert_int_eq(heap.live, 0);
 
     int64_t built = 0;
     for (int64_t k = 1;; k++) {
         e.text[0] = '\0';
         arm(k, from_then_on);
-        bool ok = rig_make(&r, size, &e), reached = disarm();
+        bool ok = model_make(&r, size, &e), reached = disarm();
         if (ok) {
-            rig_free(&r);
+            model_free(&r);
             if (!reached) break;
         } else {
             ck_assert_msg(e.text[0], "allocation %lld: no reason given", (long long)k);
@@ -123,13 +123,13 @@ TEST_EACH(the_kth_allocation_may_fail_for_every_k, 6)
     for (int i = 0; i < 4; i++)
         for (int64_t k = 1, more = 1; more; k++) {
             e.text[0] = '\0';
-            ck_assert_msg(rig_make(&r, size, &e), "%s", e.text);
+            ck_assert_msg(model_make(&r, size, &e), "%s", e.text);
             for (int before = 0; before < i; before++) ck_assert(acts[before].a(&r, path, &e));
             more = try_act(&r, acts[i].a, acts[i].what, path, k, from_then_on);
-            ck_assert_msg(rig_hash(&r) == (i == 0 ? after_one : after_two),
+            ck_assert_msg(model_hash(&r) == (i == 0 ? after_one : after_two),
                           "%s, allocation %lld: other bits than without the failure", acts[i].what,
                           (long long)k);
-            rig_free(&r);
+            model_free(&r);
             ck_assert_int_eq(heap.live, 0);
             if (more) reached[i] = k;
         }

@@ -155,21 +155,21 @@ static void kind_of(const char *text, char *out)
     *out = '\0';
 }
 
-/* The call and its outcome, if nothing of its kind was there before. In the sentence, the name of
+/* The call and its answer, if nothing of its kind was there before. In the sentence, the name of
  * the function itself is *, so that those which say the same stand together. */
-static void note(const call *c, const char *outcome)
+static void note(const call *c, const char *answer)
 {
     char text[TEXT], whole[TEXT + 1];
     const char *name = c->function->name + 3;
     size_t n = strlen(name);
-    kind_of(outcome, text);
+    kind_of(answer, text);
     for (int i = 0; i < lines; i++)
         if (!strcmp(kind[i], text)) return;
     HOLDS(lines < LINES, "%s says more than can be listed", c->function->name);
     snprintf(kind[lines], TEXT, "%s", text);
-    bool itself = !strncmp(outcome, name, n) && !isalnum((unsigned char)outcome[n]) &&
-                  outcome[n] != '_';
-    snprintf(whole, sizeof whole, "%s%s", itself ? "*" : "", outcome + (itself ? n : 0));
+    bool itself = !strncmp(answer, name, n) && !isalnum((unsigned char)answer[n]) &&
+                  answer[n] != '_';
+    snprintf(whole, sizeof whole, "%s%s", itself ? "*" : "", answer + (itself ? n : 0));
     for (char *at = whole; (at = strchr(at, '\n'));) { /* one line for each */
         memmove(at + 2, at + 1, strlen(at));
         memcpy(at, "\\n", 2);
@@ -366,7 +366,7 @@ static bool fills_an_error(const public_function *f)
  * error could tell why nothing was made, it does. */
 static void attempt(call *c)
 {
-    char text[TEXT], result[TEXT], outcome[2 * TEXT];
+    char text[TEXT], result[TEXT], answer[2 * TEXT];
     bool tells = false, fills = false;
     wf_bundle_free(made.bundle);
     made.bundle = wf_bundle_new();
@@ -387,8 +387,8 @@ static void attempt(call *c)
     HOLDS(*text || c->result.pointer || !points(c->function->result) || !(fills || tells),
           "%s%s: nothing was made, and nobody was told", c->function->name, spelled(c));
     result_text(c, result, sizeof result);
-    snprintf(outcome, sizeof outcome, "%s%s%s", result, *result && *text ? ", " : "", text);
-    if (*text || (*outcome && strstr(spelled(c), "NULL"))) note(c, outcome);
+    snprintf(answer, sizeof answer, "%s%s%s", result, *result && *text ? ", " : "", text);
+    if (*text || (*answer && strstr(spelled(c), "NULL"))) note(c, answer);
     free_result(c);
     HOLDS(misuse_hash() == now.hash, "%s%s changed something", c->function->name, spelled(c));
 }

@@ -1,7 +1,7 @@
 /* A steady training loop asks the heap for nothing: malloc and its kin are interposed and
  * counted from the third step on. */
 #include "tests/harness.h"
-#include "tests/rig.h"
+#include "tests/model.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -80,29 +80,29 @@ TEST_EACH(after_the_second_step_nothing_of_ours_asks_for_memory, 3)
         harness_skip("the sanitizer owns malloc");
         return;
     }
-    rig r;
+    model r;
     wf_error e = { { 0 } };
-    rig_size size = { .cell = _i == 0   ? wf_elman_row()
-                              : _i == 1 ? wf_lstm_row()
-                                        : wf_gru_row(),
-                      .letters = 65,
-                      .time = 16,
-                      .batch = 9,
-                      .embed = 32,
-                      .hidden = 64,
-                      .layers = 2,
-                      .dropout = 0.2,
-                      .clip = 1,
-                      .ragged = true };
-    ck_assert_msg(rig_make(&r, size, &e), "%s", e.text);
+    model_size size = { .cell = _i == 0   ? wf_elman_row()
+                                : _i == 1 ? wf_lstm_row()
+                                          : wf_gru_row(),
+                        .letters = 65,
+                        .time = 16,
+                        .batch = 9,
+                        .embed = 32,
+                        .hidden = 64,
+                        .layers = 2,
+                        .dropout = 0.2,
+                        .clip = 1,
+                        .ragged = true };
+    ck_assert_msg(model_make(&r, size, &e), "%s", e.text);
     /* Lengths differ from step to step; what they need is the same. */
-    for (int64_t i = 0; i < 2; i++) ck_assert(rig_step(&r, i));
+    for (int64_t i = 0; i < 2; i++) ck_assert(model_step(&r, i));
     void *volatile sign_of_life;
     atomic_store(&counting, true);
     sign_of_life = malloc(16);
     int64_t counted = ours;
     bool ok = true; /* Check's own assertions allocate */
-    for (int64_t i = 2; i < 12; i++) ok = rig_step(&r, i) && ok;
+    for (int64_t i = 2; i < 12; i++) ok = model_step(&r, i) && ok;
     atomic_store(&counting, false);
     ck_assert(ok);
     free(sign_of_life);
@@ -110,5 +110,5 @@ TEST_EACH(after_the_second_step_nothing_of_ours_asks_for_memory, 3)
     printf("%s: %lld allocations of ours in 10 steps, %lld of BLIS\n", size.cell->name,
            (long long)(ours - counted), (long long)of_blis);
     ck_assert_int_eq(ours, counted);
-    rig_free(&r);
+    model_free(&r);
 }

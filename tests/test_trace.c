@@ -30,14 +30,14 @@ static wf_var *leaf(wf_shape shape, double first)
 }
 
 /* What a step is made of, and what it leaves: NaN first, so that what is not written shows. */
-typedef struct world {
+typedef struct fixture {
     wf_gru_cell cell;
     wf_var *in[6], *h;
     float y[BATCH * HIDDEN], grad[6][NUMBERS];
     int64_t nodes;
-} world;
+} fixture;
 
-static void begin(world *w)
+static void begin(fixture *w)
 {
     memset(w, 0xff, sizeof *w);
     wf_tape_reset(t);
@@ -55,14 +55,14 @@ static void begin(world *w)
 }
 
 /* Views, random numbers and several outputs of one op are among it. */
-static void step(world *w)
+static void step(fixture *w)
 {
     wf_gru_row()->step(t, &w->cell, w->in[0], &w->h);
     w->h = wf_dropout(t, w->h, 0.3);
     w->h = wf_transpose(t, wf_transpose(t, w->h, 0, 1), 0, 1);
 }
 
-static void end(world *w)
+static void end(fixture *w)
 {
     w->nodes = t->nodes;
     ck_assert_msg(wf_copy_out(w->h, w->y, BATCH * HIDDEN), "%s", wf_tape_error(t));
@@ -73,7 +73,7 @@ static void end(world *w)
     }
 }
 
-static void same(const world *a, const world *b)
+static void same(const fixture *a, const fixture *b)
 {
     ck_assert_int_eq(a->nodes, b->nodes);
     ck_assert_mem_eq(a->y, b->y, sizeof a->y);
@@ -82,7 +82,7 @@ static void same(const world *a, const world *b)
 
 TEST(a_step_recorded_and_then_run_is_one_that_ran_at_once)
 {
-    static world eager, traced;
+    static fixture eager, traced;
     begin(&eager);
     step(&eager);
     end(&eager);
@@ -105,7 +105,7 @@ TEST(a_step_recorded_and_then_run_is_one_that_ran_at_once)
 
 TEST(what_was_recorded_can_be_taken_back_and_leaves_nothing)
 {
-    static world eager, after;
+    static fixture eager, after;
     begin(&eager);
     step(&eager);
     end(&eager);

@@ -8,15 +8,15 @@
 
 #include <string.h>
 
-typedef struct rig_size {
+typedef struct model_size {
     const wf_cell *cell;
     int64_t letters, time, batch, embed, hidden, layers;
     double dropout, clip;
     bool ragged;
-} rig_size;
+} model_size;
 
-typedef struct rig {
-    rig_size size;
+typedef struct model {
+    model_size size;
     wf_module *net;
     wf_embedding *embed;
     wf_rnn *rnn;
@@ -25,15 +25,15 @@ typedef struct rig {
     wf_carry *past;
     wf_tape *t;
     int32_t *ids, *lengths; /* (T + 1, B) and (B) */
-} rig;
+} model;
 
 /* The id of a place in the text. */
-static inline int32_t rig_id(int64_t place, int64_t letters)
+static inline int32_t model_id(int64_t place, int64_t letters)
 {
     return (int32_t)((uint64_t)(place * place * 7 + place * 3 + 1) % 8191 % (uint64_t)letters);
 }
 
-static inline void rig_free(rig *r)
+static inline void model_free(model *r)
 {
     wf_tape_free(r->t);
     wf_carry_free(r->past);
@@ -45,11 +45,11 @@ static inline void rig_free(rig *r)
 }
 
 /* False, with everything freed, when something could not be made; the reason is in *e. */
-static inline bool rig_make(rig *r, rig_size s, wf_error *e)
+static inline bool model_make(model *r, model_size s, wf_error *e)
 {
     memset(r, 0, sizeof *r);
     r->size = s;
-    r->net = wf_module_new("rig", &(wf_module_options){ .seed = 3 });
+    r->net = wf_module_new("model", &(wf_module_options){ .seed = 3 });
     r->embed = wf_embedding_new(r->net, "embed",
                                 &(wf_embedding_options){ .input = s.letters, .output = s.embed });
     r->rnn = wf_rnn_new(
@@ -68,19 +68,19 @@ static inline bool rig_make(rig *r, rig_size s, wf_error *e)
     r->lengths = wf_alloc((size_t)s.batch * sizeof *r->lengths);
     ok = ok && wf_carry_ok(r->past, e) && r->t && r->ids && r->lengths;
     if (ok) return true;
-    if (!e->text[0]) wf_error_set(e, "rig: out of memory");
-    rig_free(r);
+    if (!e->text[0]) wf_error_set(e, "model: out of memory");
+    model_free(r);
     return false;
 }
 
 /* One training step, `step` counting from 0; false when the tape failed. The tape's random step
  * is set, so that a step can be made again. */
-static inline bool rig_step(rig *r, int64_t step)
+static inline bool model_step(model *r, int64_t step)
 {
-    rig_size s = r->size;
+    model_size s = r->size;
     for (int64_t i = 0; i <= s.time; i++)
         for (int64_t b = 0; b < s.batch; b++)
-            r->ids[i * s.batch + b] = rig_id(b * 1013 + step * s.time + i, s.letters);
+            r->ids[i * s.batch + b] = model_id(b * 1013 + step * s.time + i, s.letters);
     for (int64_t b = 0; b < s.batch; b++)
         r->lengths[b] = (int32_t)(1 + (b * 37 + step * 11) % s.time);
     if (s.batch > 2) r->lengths[1] = 0, r->lengths[2] = (int32_t)s.time;
@@ -100,7 +100,7 @@ static inline bool rig_step(rig *r, int64_t step)
 }
 
 /* FNV-1a over the bits of parameters, optimiser and carry. */
-static inline uint64_t rig_hash_tensor(uint64_t hash, const wf_tensor *x)
+static inline uint64_t model_hash_tensor(uint64_t hash, const wf_tensor *x)
 {
     const unsigned char *byte = x->data;
     int64_t n = wf_tensor_count(x) * wf_dtype_size(x->dtype);
@@ -108,23 +108,23 @@ static inline uint64_t rig_hash_tensor(uint64_t hash, const wf_tensor *x)
     return hash;
 }
 
-static inline uint64_t rig_hash_net(const wf_module *net)
+static inline uint64_t model_hash_net(const wf_module *net)
 {
     uint64_t hash = UINT64_C(0xCBF29CE484222325);
     for (int64_t i = 0; i < wf_module_param_count(net); i++)
-        hash = rig_hash_tensor(hash, wf_param_value(wf_module_param_at(net, i)));
+        hash = model_hash_tensor(hash, wf_param_value(wf_module_param_at(net, i)));
     return hash;
 }
 
-static inline uint64_t rig_hash(const rig *r)
+static inline uint64_t model_hash(const model *r)
 {
-    uint64_t hash = rig_hash_net(r->net);
+    uint64_t hash = model_hash_net(r->net);
     const wf_tensor *x;
     for (int64_t i = 0; i < wf_module_param_count(r->net); i++)
-        for (int k = 0; (x = wf_optim_state(r->adam, i, k)); k++) hash = rig_hash_tensor(hash, x);
+        for (int k = 0; (x = wf_optim_state(r->adam, i, k)); k++) hash = model_hash_tensor(hash, x);
     for (int64_t layer = 0; layer < r->size.layers; layer++)
         for (int k = 0; (x = wf_carry_state(r->past, layer, 0, k)); k++)
-            hash = rig_hash_tensor(hash, x);
+            hash = model_hash_tensor(hash, x);
     return hash;
 }
 

@@ -1,8 +1,7 @@
-/* A small world of vars, parameters, an optimiser and a carry, none of which a refused call may
- * change. Included by the suites of misuse, whose own copy it
- * becomes. */
-#ifndef WEFT_TESTS_MISUSE_WORLD_H
-#define WEFT_TESTS_MISUSE_WORLD_H
+/* Vars, parameters, an optimiser and a carry, none of which a refused call may change. Each suite
+ * of misuse includes its own copy. */
+#ifndef WEFT_TESTS_MISUSE_FIXTURE_H
+#define WEFT_TESTS_MISUSE_FIXTURE_H
 
 #include "tests/fixture.h"
 
@@ -12,9 +11,9 @@
 /* ck_assert_msg, for what is asked a million times: Check notes each of its own in a file. */
 #define HOLDS(condition, ...) ((condition) ? (void)0 : ck_abort_msg(__VA_ARGS__))
 
-/* ---- the world ---- */
+/* ---- the fixture ---- */
 
-typedef struct world {
+typedef struct fixture {
     wf_tape *t, *other;
     wf_module *net, *tree; /* tree: a scratch one, to be failed */
     wf_linear *linear;
@@ -31,9 +30,9 @@ typedef struct world {
     wf_var *sequence, *foreign, *param; /* (4, 2, 3); of another tape; (4, 3) of net */
     int messages;                       /* logged when all this was renewed */
     uint64_t hash;
-} world;
+} fixture;
 
-static world now;
+static fixture now;
 
 /* All that must outlive a mistake. */
 static inline uint64_t misuse_hash(void)
