@@ -173,26 +173,33 @@ check_harness *harness_new(check_pool *pool)
     return check_take(pool, (int64_t)sizeof(check_harness));
 }
 
+static bool inputs_make(check_harness *d, wf_dtype dtype, const check_layouts *layouts,
+                        double *const value[], check_pool *pool)
+{
+    const check_case *c = d->c;
+    for (int i = 0; i < c->n_in; i++) {
+        if (!c->given[i]) continue;
+        wf_dtype kind = c->differs[i] ? dtype : WF_I32;
+        if (!place_make(&d->in[i], kind, c->in_shape[i], layouts->in[i], layouts->axis[i], pool))
+            return false;
+        place_put_all(&d->in[i], value && value[i] ? value[i] : c->value[i]);
+        d->in_at[i] = &d->in[i].tensor;
+        if (c->differs[i] &&
+            !place_make(&d->gin[i], kind, c->in_shape[i], layouts->gin[i], 0, pool))
+            return false;
+    }
+    return true;
+}
+
 bool harness_set(check_harness *d, const check_case *c, wf_dtype dtype,
                  const check_layouts *layouts, double *const value[], check_pool *pool,
                  wf_report *report)
 {
     static const check_layouts plain; /* zero is plain */
-    if (!layouts) layouts = &plain;
     memset(d, 0, sizeof *d);
     d->c = c;
     const wf_op *op = c->op;
-    bool ok = true;
-    for (int i = 0; ok && i < c->n_in; i++) {
-        if (!c->given[i]) continue;
-        wf_dtype kind = c->differs[i] ? dtype : WF_I32;
-        ok = place_make(&d->in[i], kind, c->in_shape[i], layouts->in[i], layouts->axis[i], pool);
-        if (!ok) break;
-        place_put_all(&d->in[i], value && value[i] ? value[i] : c->value[i]);
-        d->in_at[i] = &d->in[i].tensor;
-        if (c->differs[i])
-            ok = place_make(&d->gin[i], kind, c->in_shape[i], layouts->gin[i], 0, pool);
-    }
+    bool ok = inputs_make(d, dtype, layouts ? layouts : &plain, value, pool);
     if (!ok) return no_memory(report);
 
     /* Shape sees no data: that it does not read any is part of the contract. */

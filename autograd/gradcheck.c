@@ -243,11 +243,31 @@ static bool near_differences(grad_check *g, bool of_gradient, const double *got)
     return true;
 }
 
+/* The outputs at four places along the direction, h apart, into `along`. */
+static bool run_along(grad_check *g, double h)
+{
+    static const int offset[4] = { -2, -1, 1, 2 };
+    for (int p = 0; p < 4; p++) {
+        const double *d = g->direction;
+        double *kept = g->work;
+        for (int64_t m = 0; m < g->n_moved; m++)
+            for (int64_t e = 0; e < g->moved[m].count; e++) {
+                *kept++ = g->moved[m].value[e];
+                g->moved[m].value[e] += offset[p] * h * *d++;
+            }
+        if (!run(g)) return false;
+        outputs(g, g->along[p]);
+        kept = g->work;
+        for (int64_t m = 0; m < g->n_moved; m++)
+            for (int64_t e = 0; e < g->moved[m].count; e++) g->moved[m].value[e] = *kept++;
+    }
+    return true;
+}
+
 /* The derivative of <direction, gradient> by a cotangent is the outputs' derivative along the
  * direction. */
 static bool cotangents_near(grad_check *g, wf_var *const by_cotangent[])
 {
-    static const int offset[4] = { -2, -1, 1, 2 };
     double largest = 0, h = g->step;
     for (int64_t m = 0; m < g->n_moved; m++)
         for (int64_t e = 0; e < g->moved[m].count; e++)
@@ -263,25 +283,7 @@ static bool cotangents_near(grad_check *g, wf_var *const by_cotangent[])
         n++;
     }
     for (int tries = 0; tries < 3; tries++, h /= 16) {
-        for (int p = 0; p < 4; p++) {
-            for (int turn = 1; turn >= -1; turn -= 2) {
-                const double *d = g->direction;
-                for (int64_t m = 0; m < g->n_moved; m++)
-                    for (int64_t e = 0; e < g->moved[m].count; e++, d++) {
-                        double *x = &g->moved[m].value[e];
-                        if (turn > 0) {
-                            g->work[d - g->direction] = *x;
-                            *x += offset[p] * h * *d;
-                        } else {
-                            *x = g->work[d - g->direction];
-                        }
-                    }
-                if (turn > 0) {
-                    if (!run(g)) return false;
-                    outputs(g, g->along[p]);
-                }
-            }
-        }
+        if (!run_along(g, h)) return false;
         bool near = true;
         for (int64_t r = 0; r < g->rows; r++) {
             double f[4] = { g->along[0][r], g->along[1][r], g->along[2][r], g->along[3][r] };
