@@ -119,12 +119,6 @@ constexpr wf_cell_param wf_cxx_param(const char *name, size_t offset, const wf_i
 #define WF_PARAMS(...) ((const wf_cell_param[]){ __VA_ARGS__, { .name = NULL } })
 #define WF_STATES(...) ((const wf_cell_state[]){ __VA_ARGS__, { .name = NULL } })
 #endif
-/* Built-in cells: "rnn" (option .relu), "lstm" (with .output: projection), "gru". Their structs,
- * for prototypes with options, are in rnn.h. */
-WF_API const wf_cell *wf_elman_row(void);
-WF_API const wf_cell *wf_lstm_row(void);
-WF_API const wf_cell *wf_gru_row(void);
-
 /* Proves a cell: gradients of steps in double; ragged = one at a time (NaN and infinities in the
  * padding and in the initial states of empty sequences); halves = whole through a carry and
  * through explicit states; reverse = flipped; sequence = steps, values and gradients; f32 close to

@@ -32,6 +32,16 @@ static const wf_cell rnn_cell = {
                         WF_BIAS(wf_elman_cell, bias_hh, WF_HIDDEN)),
 };
 
+const wf_cell *wf_elman_row(void)
+{
+    return &rnn_cell;
+}
+
+wf_rnn *wf_elman_new(wf_module *parent, const char *name, const wf_rnn_options *options)
+{
+    return wf_rnn_new(parent, name, &rnn_cell, options);
+}
+
 /* ---- lstm: Hochreiter and Schmidhuber 1997 with the forget gate of Gers et al. 2000; gates i,
  * f, g, o: c = f c + i g, h = o tanh(c); projected as by Sak et al. 2014: h = W_hr (o tanh(c))
  * ---- */
@@ -60,6 +70,16 @@ static const wf_cell lstm_cell = {
         WF_BIAS(wf_lstm_cell, bias_hh, 4 * WF_HIDDEN),
         WF_PROJECTION(wf_lstm_cell, weight_hr, WF_OUTPUT, WF_HIDDEN)),
 };
+
+const wf_cell *wf_lstm_row(void)
+{
+    return &lstm_cell;
+}
+
+wf_rnn *wf_lstm_new(wf_module *parent, const char *name, const wf_rnn_options *options)
+{
+    return wf_rnn_new(parent, name, &lstm_cell, options);
+}
 
 /* ---- gru: Cho et al. 2014; gates r, z, n: h = (1 - z) n + z h. The reset gate behind the product,
  * as in cuDNN and PyTorch, n = tanh(W_in x + b_in + r (W_hn h + b_hn)), or before it, as published,
@@ -99,17 +119,12 @@ static const wf_cell gru_cell = {
         WF_BIAS(wf_gru_cell, bias_hh, 3 * WF_HIDDEN)),
 };
 
-const wf_cell *wf_elman_row(void)
-{
-    return &rnn_cell;
-}
-
-const wf_cell *wf_lstm_row(void)
-{
-    return &lstm_cell;
-}
-
 const wf_cell *wf_gru_row(void)
 {
     return &gru_cell;
+}
+
+wf_rnn *wf_gru_new(wf_module *parent, const char *name, const wf_rnn_options *options)
+{
+    return wf_rnn_new(parent, name, &gru_cell, options);
 }

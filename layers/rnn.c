@@ -254,21 +254,6 @@ wf_rnn *wf_rnn_new(wf_module *parent, const char *name, const wf_cell *cell,
     return rnn;
 }
 
-wf_rnn *wf_elman_new(wf_module *parent, const char *name, const wf_rnn_options *options)
-{
-    return wf_rnn_new(parent, name, wf_elman_row(), options);
-}
-
-wf_rnn *wf_lstm_new(wf_module *parent, const char *name, const wf_rnn_options *options)
-{
-    return wf_rnn_new(parent, name, wf_lstm_row(), options);
-}
-
-wf_rnn *wf_gru_new(wf_module *parent, const char *name, const wf_rnn_options *options)
-{
-    return wf_rnn_new(parent, name, wf_gru_row(), options);
-}
-
 const wf_cell *wf_rnn_row(const wf_rnn *rnn)
 {
     return rnn ? rnn->cell : NULL;

@@ -28,27 +28,35 @@ typedef struct wf_rnn_options {
  * the tree knows why, when an option is out of range or missing. Owned by the tree. */
 WF_API wf_rnn *wf_rnn_new(wf_module *parent, const char *name, const wf_cell *cell,
                           const wf_rnn_options *options);
-/* The built-in cells. Elman's rnn has tanh; for relu .prototype = &(wf_elman_cell){ .relu = true },
- * and for a GRU as it was first published .prototype = &(wf_gru_cell){ .reset_before = true }. */
-WF_API wf_rnn *wf_elman_new(wf_module *parent, const char *name, const wf_rnn_options *options);
-WF_API wf_rnn *wf_lstm_new(wf_module *parent, const char *name, const wf_rnn_options *options);
-WF_API wf_rnn *wf_gru_new(wf_module *parent, const char *name, const wf_rnn_options *options);
+/* ---- the built-in cells: a struct with PyTorch's names, orders and orientations, its row, and a
+ * layer of it ---- */
 
-/* The structs of the built-in cells (PyTorch's names, orders and orientations). */
+/* Elman 1990: h = tanh(W_ih x + b_ih + W_hh h + b_hh); .relu: relu in place of tanh. */
 typedef struct wf_elman_cell {
     wf_var *weight_ih, *weight_hh, *bias_ih, *bias_hh;     /* (H, I) (H, H) (H) (H) */
-    bool relu;
+    bool relu;                         /* .prototype = &(wf_elman_cell){ .relu = true } */
 } wf_elman_cell;
+WF_API const wf_cell *wf_elman_row(void);
+WF_API wf_rnn *wf_elman_new(wf_module *parent, const char *name, const wf_rnn_options *options);
+
+/* Hochreiter and Schmidhuber 1997 with the forget gate of Gers et al. 2000: c = f c + i g,
+ * h = o tanh(c); with .output as Sak et al. 2014: h = W_hr (o tanh(c)). */
 typedef struct wf_lstm_cell {
     wf_var *weight_ih, *weight_hh, *bias_ih, *bias_hh;     /* (4H, I) (4H, O) (4H) (4H): i f g o */
     wf_var *weight_hr;                                     /* (O, H), or NULL: not projected */
 } wf_lstm_cell;
+WF_API const wf_cell *wf_lstm_row(void);
+WF_API wf_rnn *wf_lstm_new(wf_module *parent, const char *name, const wf_rnn_options *options);
+
+/* Cho et al. 2014: h = (1 - z) n + z h. */
 typedef struct wf_gru_cell {
     wf_var *weight_ih, *weight_hh, *bias_ih, *bias_hh;     /* (3H, I) (3H, H) (3H) (3H): r z n */
-    /* The reset gate before the product: W_hn (r h) + b_hn, as Cho et al. 2014 have it (ONNX's
+    /* The reset gate before the product: W_hn (r h) + b_hn, as first published (ONNX's
      * linear_before_reset = 0, Keras' reset_after = False), not r (W_hn h + b_hn). */
     bool reset_before;
 } wf_gru_cell;
+WF_API const wf_cell *wf_gru_row(void);
+WF_API wf_rnn *wf_gru_new(wf_module *parent, const char *name, const wf_rnn_options *options);
 
 /* State that outlives a step: the truncation of backpropagation through time. Copied, never
  * borrowed: visible at once to later calls on the same tape, permanent when wf_backward commits
