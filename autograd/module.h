@@ -65,7 +65,7 @@ WF_API const char *wf_param_path(const wf_var *param);              /* NULL if i
 /* Values to read and write in place; after writing, wf_param_changed says so. */
 WF_API const wf_tensor *wf_param_value(const wf_var *param);
 WF_API void wf_param_changed(wf_var *param);
-/* The gradient committed since it was last cleared, or NULL. Writable by optimisers, row-major. */
+/* The gradient, row-major and writable, from its first commit until it is cleared; else NULL. */
 WF_API const wf_tensor *wf_param_grad(const wf_var *param);
 /* The same, and what of it to visit. Of a table (V, ...) that was only looked up in by ids: the
  * rows along its first axis that were named since it was cleared, whatever they gathered. All

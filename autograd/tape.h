@@ -118,8 +118,8 @@ WF_API WF_MUST_USE bool wf_tape_commit(wf_tape *t);
 /* Asks, before the sweep, that x's gradient can be read after it. The gradient of a view is that
  * view of the gradient. A parameter's is committed anyway, and read off the parameter. */
 WF_API bool wf_keep_grad(wf_tape *t, wf_var *x);
-/* A kept gradient, or the committed one of a parameter; NULL when there is none. Good until the
- * reset. */
+/* A kept gradient, good until the reset, or the committed one of a parameter, good until it is
+ * cleared (wf_param_grad); NULL when there is none. */
 WF_API const wf_tensor *wf_grad_of(const wf_var *x);
 
 /* Gradients as vars: grad[i] becomes d(sum_k <cotangent[k], out[k]>)/d wrt[i], zeros where
