@@ -164,7 +164,7 @@ INLINE bool shape(wf_tape *t, application *a, int n_out)
     a->scratch_forward = s.scratch_forward;
     a->scratch_backward = s.scratch_backward;
     for (int i = 0; i < n_out; i++) {
-        if (form[i].rank < 0 || form[i].rank > WF_RANK || !wf_dtype_size(form[i].dtype))
+        if (form[i].rank < 0 || form[i].rank > WF_RANK || (unsigned)form[i].dtype >= WF_DTYPES)
             return form_refused(t, op, i, &form[i]);
         if (n_out > 1) a->out[i].value = form[i];
         var_root(t, &a->out[i]);

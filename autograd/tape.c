@@ -246,7 +246,8 @@ void wf_scope_pop(wf_tape *t)
 
 bool tensor_settle(wf_tensor *x, int64_t *bytes)
 {
-    return x->rank >= 0 && x->rank <= WF_RANK && form_settle(x, bytes);
+    return (unsigned)x->dtype < WF_DTYPES && x->rank >= 0 && x->rank <= WF_RANK &&
+           form_settle(x, bytes);
 }
 
 bool var_too_large(wf_tape *t, const wf_var *v, const char *who)

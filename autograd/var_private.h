@@ -4,6 +4,7 @@
 #define WEFT_AUTOGRAD_VAR_PRIVATE_H
 
 #include "autograd/private.h"
+#include "tensor/private.h"
 #include "tensor/size.h"
 
 /* As tensor_settle, of which this is the body. */
@@ -18,7 +19,7 @@ static inline bool form_settle(wf_tensor *x, int64_t *bytes)
         else if (!wf_size_mul(stride, x->dim[i], &stride))
             return false;
     }
-    if (!wf_size_mul(stride, wf_dtype_size(x->dtype), &stride)) return false;
+    if (!wf_size_mul(stride, wf_dtype_rows[x->dtype].size, &stride)) return false;
     *bytes = empty ? 0 : stride;
     return stride < INT64_MAX / 4 || empty;
 }

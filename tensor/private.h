@@ -9,6 +9,9 @@
 
 #define WF_HIDDEN_API __attribute__((visibility("hidden")))
 
+/* What wf_dtype_describe tells, for the size of a dtype that is known to be one. */
+extern WF_HIDDEN_API const wf_dtype_info wf_dtype_rows[WF_DTYPES];
+
 /* The runtime, frozen by this call if nothing has frozen it yet. Every field is filled in: all
  * functions, all of `files`, threads in 1..64. Lives as long as the process. */
 WF_HIDDEN_API const wf_runtime *wf_runtime_use(void);

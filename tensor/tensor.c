@@ -56,7 +56,7 @@ static bool finite_whole(int64_t n, const void *data, int64_t step)
     return true;
 }
 
-static const wf_dtype_info dtypes[WF_DTYPES] = {
+const wf_dtype_info wf_dtype_rows[WF_DTYPES] = {
     [WF_F32] = { "f32", sizeof(float), true, FLT_MANT_DIG, (double)FLT_MAX, load_f32, store_f32,
                  finite_f32 },
     [WF_F64] = { "f64", sizeof(double), true, DBL_MANT_DIG, DBL_MAX, load_f64, store_f64,
@@ -66,30 +66,30 @@ static const wf_dtype_info dtypes[WF_DTYPES] = {
 
 const wf_dtype_info *wf_dtype_describe(wf_dtype dtype)
 {
-    return (unsigned)dtype < WF_DTYPES ? &dtypes[dtype] : NULL;
+    return (unsigned)dtype < WF_DTYPES ? &wf_dtype_rows[dtype] : NULL;
 }
 
 int64_t wf_dtype_size(wf_dtype dtype)
 {
-    return (unsigned)dtype < WF_DTYPES ? dtypes[dtype].size : 0;
+    return (unsigned)dtype < WF_DTYPES ? wf_dtype_rows[dtype].size : 0;
 }
 
 const char *wf_dtype_name(wf_dtype dtype)
 {
-    return (unsigned)dtype < WF_DTYPES ? dtypes[dtype].name : "unknown";
+    return (unsigned)dtype < WF_DTYPES ? wf_dtype_rows[dtype].name : "unknown";
 }
 
 bool wf_dtype_is_float(wf_dtype dtype)
 {
-    return (unsigned)dtype < WF_DTYPES && dtypes[dtype].is_float;
+    return (unsigned)dtype < WF_DTYPES && wf_dtype_rows[dtype].is_float;
 }
 
 double wf_dtype_round(wf_dtype dtype, double value)
 {
     double held;
     if ((unsigned)dtype >= WF_DTYPES) return (double)NAN;
-    dtypes[dtype].store(&held, 0, value);
-    return dtypes[dtype].load(&held, 0);
+    wf_dtype_rows[dtype].store(&held, 0, value);
+    return wf_dtype_rows[dtype].load(&held, 0);
 }
 
 void *wf_element(wf_dtype dtype, const void *data, int64_t at)
@@ -246,7 +246,7 @@ static inline __attribute__((always_inline)) void convert(const wf_dtype_info *f
     static void name(void *context, char *const pointer[], const int64_t stride[], int64_t n)      \
     {                                                                                              \
         (void)context;                                                                             \
-        convert(&dtypes[from], &dtypes[to], pointer, stride, n);                                   \
+        convert(&wf_dtype_rows[from], &wf_dtype_rows[to], pointer, stride, n);                                   \
     }
 CONVERSION(f32_to_f64, WF_F32, WF_F64)
 CONVERSION(f32_to_i32, WF_F32, WF_I32)
@@ -294,7 +294,7 @@ void wf_tensor_assign(const wf_tensor *x, const wf_tensor *y, int threads)
     static wf_walk_fn *const move[] = { [2] = move_16, [4] = move_32, [8] = move_64 };
     if (!x || !y || !x->data || !y->data || !wf_dtype_size(x->dtype) || !wf_dtype_size(y->dtype))
         return;
-    const wf_dtype_info *pair[] = { &dtypes[x->dtype], &dtypes[y->dtype] };
+    const wf_dtype_info *pair[] = { &wf_dtype_rows[x->dtype], &wf_dtype_rows[y->dtype] };
     wf_walk_fn *fn = x->dtype == y->dtype ? move[pair[1]->size] : conversion[x->dtype][y->dtype];
     wf_walk loop;
     if (!wf_walk_plan(&loop, wf_tensor_shape(y), 2, (const wf_tensor *const[]){ x, y }) ||
@@ -322,7 +322,7 @@ void wf_tensor_fill(const wf_tensor *y, double value)
     WF_FP_SCOPE uint32_t fp = wf_fp_enter_exact();
     double one;
     if (!y || !y->data || !wf_dtype_size(y->dtype)) return;
-    dtypes[y->dtype].store(&one, 0, value);
+    wf_dtype_rows[y->dtype].store(&one, 0, value);
     const wf_tensor scalar = wf_tensor_of(y->dtype, WF_SCALAR, &one);
     wf_tensor_copy(&scalar, y);
 }
