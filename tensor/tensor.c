@@ -246,7 +246,7 @@ static inline __attribute__((always_inline)) void convert(const wf_dtype_info *f
     static void name(void *context, char *const pointer[], const int64_t stride[], int64_t n)      \
     {                                                                                              \
         (void)context;                                                                             \
-        convert(&wf_dtype_rows[from], &wf_dtype_rows[to], pointer, stride, n);                                   \
+        convert(&wf_dtype_rows[from], &wf_dtype_rows[to], pointer, stride, n);                     \
     }
 CONVERSION(f32_to_f64, WF_F32, WF_F64)
 CONVERSION(f32_to_i32, WF_F32, WF_I32)
