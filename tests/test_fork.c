@@ -289,6 +289,10 @@ enum { HISTORIES = sizeof histories / sizeof histories[0] };
 TEST_EACH(a_child_works_whatever_its_parent_did_before, HISTORIES)
 {
     const struct history *h = &histories[_i];
+    if (HARNESS_ADDRESSES && h->live == more_products_than_panels) {
+        harness_skip("%s: so many threads take minutes under the address sanitizer", h->name);
+        return;
+    }
     if (RACES && (h->live == threads_of_ones_own || h->live == products_under_way ||
                   h->live == more_products_than_panels)) {
         harness_skip("%s: the race detector ends such a child", h->name);
