@@ -85,8 +85,7 @@ static bool sample(int k, wf_sample *s)
 }
 
 const wf_op op_add_into = {
-    .name = "add_into",
-    .doc = "a copy of x with y added into a view of it (engine)",
+    .name = OP_NAME(add_into),
     .inputs = 2,
     .outputs = 1,
     .attr_size = sizeof(add_into_attr),

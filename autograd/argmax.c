@@ -112,8 +112,7 @@ static bool argmax_sample(int k, wf_sample *s)
 }
 
 const wf_op op_argmax = {
-    .name = "argmax",
-    .doc = "where along an axis the largest (smallest) element is",
+    .name = OP_NAME(argmax),
     .inputs = 1,
     .outputs = 1,
     .attr_size = sizeof(extreme),

@@ -92,8 +92,7 @@ static bool cast_sample(int k, wf_sample *s)
 }
 
 const wf_op op_cast = {
-    .name = "cast",
-    .doc = "x in another dtype",
+    .name = OP_NAME(cast),
     .inputs = 1,
     .outputs = 1,
     .attr_size = sizeof(int32_t),

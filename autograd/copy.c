@@ -1,5 +1,5 @@
-/* copy, which lays numbers out row-major, and expand, which repeats them: views could do
- * neither. */
+/* copy, which lays numbers out row-major, and expand, which repeats them: views could do neither.
+ * And the row of an alias, in whose backward one root's gradient goes into another's. */
 #include "autograd/kernels.h"
 #include "autograd/ops_private.h"
 #include "autograd/private.h"
@@ -88,8 +88,19 @@ static bool expand_sample(int k, wf_sample *s)
 }
 
 const wf_op op_copy = {
-    .name = "copy",
-    .doc = "the same numbers, row-major",
+    .name = OP_NAME(copy),
+    .inputs = 1,
+    .outputs = 1,
+    .flags = WF_OP_ELEMENTWISE,
+    .shape = copy_shape,
+    .forward = forward,
+    .backward = backward,
+    .gradient = copy_gradient,
+    .sample = copy_sample,
+};
+
+const wf_op op_alias = {
+    .name = OP_NAME(alias),
     .inputs = 1,
     .outputs = 1,
     .flags = WF_OP_ELEMENTWISE,
@@ -101,8 +112,7 @@ const wf_op op_copy = {
 };
 
 const wf_op op_expand = {
-    .name = "expand",
-    .doc = "x repeated to a larger shape",
+    .name = OP_NAME(expand),
     .inputs = 1,
     .outputs = 1,
     .attr_size = sizeof(wf_shape),

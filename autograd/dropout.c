@@ -95,8 +95,7 @@ static bool sample(int k, wf_sample *s)
 }
 
 const wf_op op_dropout = {
-    .name = "dropout",
-    .doc = "zero with probability p, else divided by 1 - p",
+    .name = OP_NAME(dropout),
     .inputs = 1,
     .outputs = 1,
     .hidden = 1,

@@ -114,8 +114,7 @@ static bool flip_sample(int k, wf_sample *s)
 }
 
 const wf_op op_flip = {
-    .name = "flip",
-    .doc = "x in reverse along axes",
+    .name = OP_NAME(flip),
     .inputs = 1,
     .outputs = 1,
     .attr_size = sizeof(reduction),

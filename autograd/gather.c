@@ -419,8 +419,7 @@ static bool one_hot_sample(int k, wf_sample *s)
 }
 
 const wf_op op_gather_rows = {
-    .name = "gather_rows",
-    .doc = "rows of a table (V, D) by ids (...): (..., D)",
+    .name = OP_NAME(gather_rows),
     .inputs = 2,
     .outputs = 1,
     .flags = WF_OP_SPARSE,
@@ -436,8 +435,7 @@ const wf_op op_gather_rows = {
 };
 
 const wf_op op_scatter_rows = {
-    .name = "scatter_rows",
-    .doc = "x (..., D) added up by ids (...) into (rows, D)",
+    .name = OP_NAME(scatter_rows),
     .inputs = 2,
     .outputs = 1,
     .attr_size = sizeof(int64_t),
@@ -452,8 +450,7 @@ const wf_op op_scatter_rows = {
 };
 
 const wf_op op_one_hot = {
-    .name = "one_hot",
-    .doc = "ids (...) to masks (..., classes)",
+    .name = OP_NAME(one_hot),
     .inputs = 1,
     .outputs = 1,
     .attr_size = sizeof(int64_t),

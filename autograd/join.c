@@ -183,8 +183,7 @@ static bool stack_sample(int k, wf_sample *s)
 }
 
 const wf_op op_concat = {
-    .name = "concat",
-    .doc = "joined along an axis",
+    .name = OP_NAME(concat),
     .inputs = -1,
     .outputs = 1,
     .attr_size = sizeof(int32_t),
@@ -197,8 +196,7 @@ const wf_op op_concat = {
 };
 
 const wf_op op_stack = {
-    .name = "stack",
-    .doc = "joined along a new axis",
+    .name = OP_NAME(stack),
     .inputs = -1,
     .outputs = 1,
     .attr_size = sizeof(int32_t),

@@ -244,8 +244,7 @@ static bool entropy_sample(int k, wf_sample *s)
 }
 
 const wf_op op_cross_entropy = {
-    .name = "cross_entropy",
-    .doc = "-log softmax(logits)[target] in nats: logits (..., C), target (...)",
+    .name = OP_NAME(cross_entropy),
     .inputs = 2,
     .outputs = 1,
     .hidden = 1,
@@ -350,8 +349,7 @@ static bool mse_sample(int k, wf_sample *s)
 }
 
 const wf_op op_mse = {
-    .name = "mse",
-    .doc = "the mean of (a - b) squared",
+    .name = OP_NAME(mse),
     .inputs = 2,
     .outputs = 1,
     .reads_in = 3,

@@ -490,8 +490,7 @@ static bool affine_sample(int k, wf_sample *s)
 }
 
 const wf_op op_matmul = {
-    .name = "matmul",
-    .doc = "(..., m, k) times (..., k, n): (..., m, n)",
+    .name = OP_NAME(matmul),
     .inputs = 2,
     .outputs = 1,
     .reads_in = 3,
@@ -505,8 +504,7 @@ const wf_op op_matmul = {
 };
 
 const wf_op op_affine = {
-    .name = "affine",
-    .doc = "x (..., I) times w (O, I) transposed, plus b (O): (..., O)",
+    .name = OP_NAME(affine),
     .inputs = 3,
     .outputs = 1,
     .optional = 4,

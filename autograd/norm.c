@@ -136,8 +136,7 @@ static bool norm_sample(int k, wf_sample *s)
 }
 
 const wf_op op_norm = {
-    .name = "norm",
-    .doc = "the Euclidean norm over axes; its derivative where it is 0 is 0",
+    .name = OP_NAME(norm),
     .inputs = 1,
     .outputs = 1,
     .attr_size = sizeof(reduction),

@@ -87,7 +87,7 @@ enum {
 };
 
 struct wf_op {
-    const char *name, *doc;            /* doc: one line, the meaning with shapes */
+    const char *name, *doc;            /* doc: the meaning, with shapes */
     int32_t inputs;                    /* how many; -1: one or more */
     int32_t outputs, hidden;           /* visible outputs; saved values that trail them */
     int32_t attr_size;                 /* bytes copied with the node; no pointers inside */

@@ -1,6 +1,4 @@
-/* The ops on vars. Their prototypes, and what each means, are the lines of
- * autograd/pointwise.def and autograd/ops.def; what is below them is spelled in terms of those.
- * Each returns a new var on the tape, or NULL after failing it. */
+/* The ops on vars. Each returns a new var on the tape, or NULL after failing it. */
 #ifndef WEFT_AUTOGRAD_OPS_H
 #define WEFT_AUTOGRAD_OPS_H
 
@@ -8,8 +6,17 @@
 
 WF_BEGIN
 
-/* Of one input, wf_tanh(t, a); with a number, wf_mul_scalar(t, a, 0.5); of two, wf_add(t, a, b),
- * where comparisons give an I32 mask; of three, wf_lerp(t, a, b, c), and wf_where(t, m, a, b). */
+/* Pointwise ops: inputs broadcast against each other by NumPy's rule and have one dtype, F32 or F64
+ * (a comparison also takes I32, and gives an I32 mask). NaN gives NaN. An op that chooses (abs,
+ * relu, maximum, minimum, where) chooses in its derivative too: NaN is chosen before every number,
+ * and what was not chosen gets exactly 0, whatever lies there and whatever the derivative is.
+ * Elsewhere a derivative is the formula's limit: infinite where that is (sqrt and log at 0), NaN
+ * where infinity meets 0 or the input is NaN. Gradients say what is added to the gradient of each
+ * input, g being that of the result y. */
+
+/* Their prototypes, and what each means, are the lines of autograd/pointwise.def: of one input,
+ * wf_tanh(t, a); with a number, wf_mul_scalar(t, a, 0.5); of two, wf_add(t, a, b); of three,
+ * wf_lerp(t, a, b, c), and wf_where(t, m, a, b), m being an I32 mask. */
 #define WF_POINTWISE_1(name, doc, ...) WF_API wf_var *wf_##name(wf_tape *t, wf_var *a);
 #define WF_POINTWISE_S(name, doc, ...) WF_API wf_var *wf_##name(wf_tape *t, wf_var *a, double s);
 #define WF_POINTWISE_2(name, doc, ...) WF_API wf_var *wf_##name(wf_tape *t, wf_var *a, wf_var *b);
@@ -21,9 +28,8 @@ WF_BEGIN
     WF_API wf_var *wf_##name(wf_tape *t, wf_var *a, wf_var *b);
 #include "autograd/pointwise.def"
 
-/* matmul affine, sum mean max norm argmax sum_to, softmax log_softmax cross_entropy mse,
- * gather_rows scatter_rows one_hot, concat stack copy flip cast expand, dropout. */
-#define WF_OP(row, function, arguments) WF_API wf_var *function arguments;
+/* Those of the others are the lines of autograd/ops.def. */
+#define WF_OP(name, arguments, meaning) WF_API wf_var *wf_##name arguments;
 #include "autograd/ops.def"
 
 /* sum, mean, max and norm whose axes stay, with size 1. */

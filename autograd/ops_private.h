@@ -5,10 +5,12 @@
 
 #include "autograd/ops.h"
 
-/* Each row of autograd/ops.def, from the file of its family. */
-#define WF_OP(row, function, arguments) extern const wf_op op_##row;
-#define WF_HIDDEN_OP(row) extern const wf_op op_##row;
+/* Each row of autograd/ops.def, from the file of its family, and its meaning from there. */
+#define WF_OP(name, arguments, meaning) WF_HIDDEN_OP(name, meaning)
+#define WF_HIDDEN_OP(name, meaning) extern const wf_op op_##name; extern const char doc_##name[];
 #include "autograd/ops.def"
+/* A row's .name, and with it its .doc. */
+#define OP_NAME(op) #op, .doc = doc_##op
 
 /* The rows of autograd/pointwise.def, and how many there are. */
 const wf_op *const *pointwise_rows(int *count);

@@ -372,8 +372,7 @@ static bool sum_to_sample(int k, wf_sample *s)
 }
 
 const wf_op op_sum = {
-    .name = "sum",
-    .doc = "the sum over some axes, or all",
+    .name = OP_NAME(sum),
     .inputs = 1,
     .outputs = 1,
     .attr_size = sizeof(reduction),
@@ -386,8 +385,7 @@ const wf_op op_sum = {
 };
 
 const wf_op op_mean = {
-    .name = "mean",
-    .doc = "the mean over some axes, or all",
+    .name = OP_NAME(mean),
     .inputs = 1,
     .outputs = 1,
     .attr_size = sizeof(reduction),
@@ -400,8 +398,7 @@ const wf_op op_mean = {
 };
 
 const wf_op op_max = {
-    .name = "max",
-    .doc = "the largest over some axes, or all; equals share the derivative",
+    .name = OP_NAME(max),
     .inputs = 1,
     .outputs = 1,
     .attr_size = sizeof(reduction),
@@ -416,8 +413,7 @@ const wf_op op_max = {
 };
 
 const wf_op op_sum_to = {
-    .name = "sum_to",
-    .doc = "the sum down to a shape that broadcasts to that of x",
+    .name = OP_NAME(sum_to),
     .inputs = 1,
     .outputs = 1,
     .attr_size = sizeof(wf_shape),

@@ -141,8 +141,7 @@ static bool sample(int k, wf_sample *s)
 }
 
 const wf_op op_softmax = {
-    .name = "softmax",
-    .doc = "exp(x) over its sum along an axis",
+    .name = OP_NAME(softmax),
     .inputs = 1,
     .outputs = 1,
     .attr_size = sizeof(int32_t),
@@ -156,8 +155,7 @@ const wf_op op_softmax = {
 };
 
 const wf_op op_log_softmax = {
-    .name = "log_softmax",
-    .doc = "the logarithm of exp(x) over its sum along an axis",
+    .name = OP_NAME(log_softmax),
     .inputs = 1,
     .outputs = 1,
     .attr_size = sizeof(int32_t),

@@ -1,4 +1,5 @@
 /* The tape's life: making, resetting, failing, values that enter, parameters on it. */
+#include "autograd/ops_private.h"
 #include "autograd/param_grad_private.h"
 #include "autograd/state_private.h"
 #include "autograd/trace_private.h"
@@ -387,54 +388,6 @@ wf_var *wf_detach(wf_tape *t, wf_var *x)
     x = var_enter(t, x, "detach", 0);
     return x ? rooted(t, "detach", x) : NULL;
 }
-
-/* Backward of an alias: one root's gradient goes into another's. */
-static bool alias_shape(wf_shaping *s)
-{
-    s->out[0] = *s->in[0];
-    return true;
-}
-
-static void alias_forward(const wf_call *c)
-{
-    wf_tensor_assign(c->in[0], c->out[0], c->threads);
-}
-
-static void alias_backward(const wf_call *c)
-{
-    wf_tensor_accumulate(c->gout[0], c->gin[0], 1, c->threads);
-}
-
-static void alias_gradient(wf_tape *t, const wf_gradient *g)
-{
-    (void)t;
-    g->gin[0] = g->gout[0];
-}
-
-static bool alias_sample(int k, wf_sample *s)
-{
-    if (k) return false;
-    s->label = "matrix";
-    s->n_in = 1;
-    s->in[0].dtype = WF_F64;
-    s->in[0].shape = WF_SHAPE(3, 5);
-    s->in[0].low = -2;
-    s->in[0].high = 2;
-    return true;
-}
-
-const wf_op op_alias = {
-    .name = "alias",
-    .doc = "x under a new root (engine)",
-    .inputs = 1,
-    .outputs = 1,
-    .flags = WF_OP_ELEMENTWISE,
-    .shape = alias_shape,
-    .forward = alias_forward,
-    .backward = alias_backward,
-    .gradient = alias_gradient,
-    .sample = alias_sample,
-};
 
 wf_var *alias_new(wf_tape *t, wf_var *x)
 {

@@ -6,9 +6,9 @@ usage: make_reference.py SOURCE ops OUT.h        the header of the ops as it is 
        make_reference.py SOURCE html OUT.html    one page
        make_reference.py SOURCE man OUT          a folder of man pages, one for each function
 
-Meanings are the comments of the public headers and of the two .def files. Errors are the sentences
-that the function's own code can say, found by following its calls as far as the next public
-function of another file.
+Meanings are the comments of the public headers and the strings of the two .def files. Errors are
+the sentences that the function's own code can say, found by following its calls as far as the next
+public function of another file.
 """
 import html
 import os
@@ -202,12 +202,6 @@ def header_entries(source, header):
 
 # ---- the ops ----
 
-FORMS = {'1': ['wf_var *a'], 'S': ['wf_var *a', 'double s'], '2': ['wf_var *a', 'wf_var *b'],
-         '3': ['wf_var *a', 'wf_var *b', 'wf_var *c'],
-         'WHERE': ['wf_var *m', 'wf_var *a', 'wf_var *b'],
-         'COMPARE': ['wf_var *a', 'wf_var *b']}
-
-
 def formula(expression):
     """A C expression of pointwise.def as a person writes it."""
     text = re.sub(r'\s+', ' ', expression)
@@ -216,50 +210,44 @@ def formula(expression):
 
 
 def sentence(doc):
-    """With a capital, unless it begins with the name of an input or with a number."""
+    """With a capital, unless it begins with the name of an input or with a number, and a stop."""
     return (doc[0].upper() if re.match(r'[a-z]{2}', doc) and not re.match(r'[a-z]+\(', doc)
             else doc[0]) + doc[1:] + '.'
 
 
-def pointwise_entries(source):
-    text = read(os.path.join(source, 'autograd/pointwise.def'))
-    legend = text.index('*/') + 2
+def lines(source, file):
+    """The lines WF_KIND(...) of a .def file: their kinds and arguments."""
+    text = read(os.path.join(source, file))
+    for line in re.finditer(r'^WF_(\w+)\(', text, re.M):
+        start = line.end() - 1
+        yield line.group(1), arguments(text[start + 1:call_end(text, start)])
+
+
+def op_entries(source):
+    """The ops that ops.h has from the lines of pointwise.def and ops.def."""
+    given = dict(re.findall(r'#define WF_(POINTWISE_\w+)\(name, doc, \.\.\.\)[\s\\]+'
+                            r'WF_API wf_var \*wf_##name(\(.*\));',
+                            read(os.path.join(source, 'autograd/ops.h'))))
+    shapes = {'POINTWISE_WHERE': 'where_shape', 'POINTWISE_COMPARE': 'compare_shape'}
     entries = []
-    for call in re.finditer(r'^WF_POINTWISE_(\w+)\(', text[legend:], re.M):
-        start = legend + call.end() - 1
-        form, parts = call.group(1), arguments(text[start + 1:call_end(text, start)])
-        if parts == ['...']:
-            continue
-        name, doc = 'wf_' + parts[0], literals(parts[1])
-        code = 'wf_var *%s(wf_tape *t, %s);' % (name, ', '.join(FORMS[form]))
-        entry = Entry('op', name, code, sentence(doc), 'autograd/ops.h')
-        wrt = {'1': 'a', 'S': 'a', '2': 'ab', '3': 'abc', 'WHERE': 'ab', 'COMPARE': ''}[form]
+
+    def add(row, parameters, doc):
+        entry = Entry('op', 'wf_' + row, 'wf_var *wf_%s%s;' % (row, parameters), doc,
+                      'autograd/ops.h')
+        entry.row, entry.group = row, [entry]
+        entries.append(entry)
+        return entry
+
+    for kind, parts in lines(source, 'autograd/pointwise.def'):
+        entry = add(parts[0], given[kind], sentence(literals(parts[1])))
+        entry.shape = shapes.get(kind, 'wf_pointwise_shape')
+        wrt = re.findall(r'wf_var \*([abc])', given[kind]) if len(parts) > 3 else []
+        entry.derivative = ['%s += %s' % (a, formula(d)) for a, d in zip(wrt, parts[3:])]
         if not wrt:
             entry.doc += ' It has no gradient.'
-        for i, letter in enumerate(wrt):
-            entry.derivative.append('%s += %s' % (letter, formula(parts[3 + i])))
-        entry.row, entry.group = parts[0], [entry]
-        entry.shape = {'WHERE': 'where_shape', 'COMPARE': 'compare_shape'}.get(form, 'floats_shape')
-        entries.append(entry)
-    return entries
-
-
-def structured_entries(source):
-    text = read(os.path.join(source, 'autograd/ops.def'))
-    entries, doc, group, first = [], '', [], True
-    for found in re.finditer(r'/\*.*?\*/|^WF_OP\(', text, re.M | re.S):
-        if found.group().startswith('/*'):
-            doc, group = ('', []) if first else (plain(found.group()), [])
-            first = False
-            continue
-        end = call_end(text, found.end() - 1)
-        row, name, parameters = arguments(text[found.end():end])
-        entry = Entry('op', name, 'wf_var *%s%s;' % (name, re.sub(r'\s+', ' ', parameters)), doc,
-                      'autograd/ops.h')
-        entry.row = row
-        group.append(entry)
-        entry.group = group
-        entries.append(entry)
+    for kind, parts in lines(source, 'autograd/ops.def'):
+        if kind == 'OP':
+            add(parts[0], re.sub(r'\s+', ' ', parts[1]), literals(parts[2]))
     return entries
 
 
@@ -279,12 +267,9 @@ class Code:
                 r'\{\n(.*?)^\}')
         for found in re.finditer(body, text, re.M | re.S):
             self.functions.setdefault(found.group(1), []).append((path, found.group(2)))
-        for row in re.finditer(r'const wf_op (?:\w+) = \{(.*?)^\};', text, re.M | re.S):
-            name = re.search(r'\.name = "(\w+)"', row.group(1))
-            shape = re.search(r'\.shape = (\w+)', row.group(1))
-            check = re.search(r'\.check = (\w+)', row.group(1))
-            if name:
-                self.rows[name.group(1)] = (path, [f.group(1) for f in (shape, check) if f])
+        for row in re.finditer(r'^const wf_op op_(\w+) = \{(.*?)^\};', text, re.M | re.S):
+            self.rows[row.group(1)] = (path, re.findall(r'\.(?:shape|check) = (\w+)',
+                                                        row.group(2)))
 
     def body(self, name, path):
         all_of = self.functions.get(name, [])
@@ -326,6 +311,8 @@ def attach_errors(source, entries):
         if row:
             path, functions = code.rows.get(row) or ('autograd/pointwise.c', [entry.shape])
             for function in functions:
+                if function not in code.functions:
+                    sys.exit('%s: there is no function %s' % (row, function))
                 found += ['%s: %s' % (row, s)
                           for s in code.said(function, path, short, public, set())]
         entry.errors = [s.replace('\\n', ' ').replace('\\"', '"') for s in dict.fromkeys(found)]
@@ -356,7 +343,7 @@ def everything(source):
     for header in includes + ['autograd/tile.h', 'autograd/pointwise.h']:
         entries += header_entries(source, header)
         if header == 'autograd/ops.h':
-            entries += pointwise_entries(source) + structured_entries(source)
+            entries += op_entries(source)
     attach_errors(source, once(entries))
     return once(entries)
 
@@ -381,29 +368,15 @@ def comment(text):
 def write_ops(source, out):
     """ops.h with its lines of macros replaced by what they stand for."""
     text = read(os.path.join(source, 'autograd/ops.h'))
-    lines, group = [], None
-    for entry in pointwise_entries(source) + structured_entries(source):
-        if entry.group is not group:
-            group = entry.group
-            derivative = '; '.join(entry.derivative)
-            derivative = ' Gradients: ' + derivative + '.' if derivative else ''
-            lines.append(comment((entry.doc + derivative).strip()))
-        lines.append('WF_API ' + entry.code)
-    start = text.index('/* Of one input')
-    middle = text.index('#include "autograd/ops.def"') + len('#include "autograd/ops.def"')
-    head = comment('Pointwise ops: inputs broadcast against each other by NumPy\'s rule and have'
-                   ' one dtype, f32 or f64'
-                   ' (a comparison also takes i32, and gives an i32 mask). NaN gives NaN. Ops'
-                   ' that choose (abs, relu, maximum,'
-                   ' minimum, where) choose in the derivative too: NaN is chosen before every'
-                   ' number, and what was not chosen'
-                   ' gets exactly 0, whatever lies there and whatever the derivative is.'
-                   ' Gradients say what is added to the'
-                   ' gradient of each input, g being that of the result y.') + '\n\n'
-    top = '/* The ops on vars. Each returns a new var on the tape, or NULL after failing it. */\n'
+    said = []
+    for entry in op_entries(source):
+        derivative = '; '.join(entry.derivative)
+        derivative = ' Gradients: ' + derivative + '.' if derivative else ''
+        said += [comment(entry.doc + derivative), 'WF_API ' + entry.code]
+    start = text.index('/* Their prototypes')
+    end = text.index('#include "autograd/ops.def"') + len('#include "autograd/ops.def"')
     with open(out, 'w', encoding='utf-8') as file:
-        file.write(top + text[text.index('#ifndef'):start] + head + '\n'.join(lines) +
-                   text[middle:])
+        file.write(text[:start] + '\n'.join(said) + text[end:])
 
 
 STYLE = '''body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto;
@@ -440,10 +413,14 @@ def as_html(text, names):
                   html.escape(text, quote=False))
 
 
+def version_of(source):
+    return re.search(r'#define WF_VERSION "(.*)"',
+                     read(os.path.join(source, 'tensor/api.h'))).group(1)
+
+
 def write_html(source, out):
     entries = everything(source)
-    version = re.search(r'#define WF_VERSION "(.*)"',
-                        read(os.path.join(source, 'tensor/api.h'))).group(1)
+    version = version_of(source)
     names = {anchor(e) for e in entries}
     page = ['<!doctype html>', '<html lang="en">',
             '<head><meta charset="utf-8"><title>Weft %s: reference</title>' % version,
@@ -455,7 +432,7 @@ def write_html(source, out):
             ' (NULL), belongs to another tape, or was made before a reset is refused by name. An'
             ' … in an error stands for'
             ' what the message names.</p>',
-            '<p><input id="find" placeholder="find a name" aria-label="find a name"></p>']
+            '<p><label>find a name <input id="find"></label></p>']
     headers = list(dict.fromkeys(e.header for e in entries))
     page.append('<nav>' + ''.join('<a href="#%s">%s</a>' % (anchor(e), html.escape(anchor(e)))
                                   for e in sorted(entries,
@@ -489,8 +466,7 @@ def roff(text):
 
 def write_man(source, out):
     entries = everything(source)
-    version = re.search(r'#define WF_VERSION "(.*)"',
-                        read(os.path.join(source, 'tensor/api.h'))).group(1)
+    version = version_of(source)
     os.makedirs(out, exist_ok=True)
     for e in entries:
         if e.kind not in ('function', 'op'):
