@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 
 
 def parameters(text):
@@ -73,10 +74,12 @@ def print_sentences(rows):
         blocks.setdefault('\n'.join('    ' + line for line in said[name] if line), []).append(name)
     print('# What public functions say of what they cannot take: of each kind of sentence the '
           'first\n# call that brings it about; the name of the function itself is *. Made by '
-          'tests/public.py\n# of what tests/test_misuse.c records; what changes is read.')
+          'tests/public.py\n# of what tests/test_misuse.c records; what changes is read. '
+          'Those that stand last say nothing.')
     for block in blocks:
         if block:
             print(' '.join(blocks[block]) + '\n' + block)
+    print(textwrap.fill(' '.join(blocks.get('', [])), 100))
 
 
 if sys.argv[1] == 'list':

@@ -9,12 +9,6 @@
 
 #include <math.h>
 
-static void must_pass(const wf_op *op)
-{
-    wf_report r = wf_op_check(op, NULL);
-    ck_assert_msg(r.ok, "%s", r.text);
-}
-
 /* ---- threads that meet ---- */
 
 /* y = a s with one number s: its gradient is a sum, in parts of whatever is handed to a thread. */
@@ -152,11 +146,10 @@ static void gradient_bent(wf_tape *t, const wf_gradient *g)
 
 TEST(a_backward_that_is_not_linear_in_the_cotangents_is_told)
 {
-    wf_op op = toy();
-    op.backward = backward_bent;
-    op.gradient = gradient_bent;
-    op.reference = NULL;
-    only_law(LAW_LINEAR, &op, "toy, sample 'matrix': backward is linear in the cotangents: input ");
+    only_law(LAW_LINEAR,
+             TOY(backward = backward_bent, changed()->gradient = gradient_bent,
+                 changed()->reference = NULL),
+             "toy, sample 'matrix': backward is linear in the cotangents: input ");
 }
 
 static void backward_of_nothing(const wf_call *c)
@@ -168,9 +161,7 @@ static void backward_of_nothing(const wf_call *c)
 
 TEST(a_backward_that_makes_something_of_no_cotangent_is_told)
 {
-    wf_op op = toy();
-    op.backward = backward_of_nothing;
-    only_law(LAW_LINEAR, &op,
+    only_law(LAW_LINEAR, TOY(backward = backward_of_nothing),
              "toy, sample 'matrix': backward without any cotangent: input 0 at (0, 0): it 1");
 }
 
@@ -178,14 +169,11 @@ TEST(a_backward_that_makes_something_of_no_cotangent_is_told)
 
 TEST(a_row_whose_gradient_goes_elsewhere_than_its_ids_say_is_told)
 {
-    wf_op op = *op_named("cross_entropy"); /* whose ids name columns */
-    must_pass(&op);
-    op.flags |= WF_OP_SPARSE;
-    must_fail(&op, "cross_entropy, sample 'time and batch': backward adds to row ");
-    op = toy();
-    op.flags |= WF_OP_SPARSE;
-    must_fail(&op, "toy, sample 'matrix': WF_OP_SPARSE says that ids, input 1, name rows of input "
-                   "0");
+    must_fail(ROW("cross_entropy", flags |= WF_OP_SPARSE), /* whose ids name columns */
+              "cross_entropy, sample 'time and batch': backward adds to row ");
+    must_fail(TOY(flags = WF_OP_SPARSE),
+              "toy, sample 'matrix': WF_OP_SPARSE says that ids, input 1, name rows of input "
+              "0");
 }
 
 /* ---- graphs of some gradients, from some outputs ---- */
@@ -197,9 +185,7 @@ static void gradient_all_or_nothing(wf_tape *t, const wf_gradient *g)
 
 TEST(a_gradient_that_is_made_only_in_company_is_told)
 {
-    wf_op op = toy();
-    op.gradient = gradient_all_or_nothing;
-    only_law(LAW_GRAPHS, &op,
+    only_law(LAW_GRAPHS, TOY(gradient = gradient_all_or_nothing),
              "toy, sample 'matrix': gradient of the inputs 0x2 alone: input 1 at (0, ");
 }
 
@@ -277,22 +263,14 @@ static void gradient_turned(wf_tape *t, const wf_gradient *g)
 
 TEST(second_derivatives_that_are_not_symmetric_are_told)
 {
-    wf_op op = toy();
-    op.gradient = gradient_turned;
-    only_law(LAW_SYMMETRIC, &op,
+    only_law(LAW_SYMMETRIC, TOY(gradient = gradient_turned),
              "toy, sample 'matrix': second derivatives are symmetric: u'Hv is ");
 }
 
 /* ---- with and without recording ---- */
 
-static bool that_looks_at_the_mode(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8],
-                                   int *n)
-{
-    (void)context;
-    *n = 1;
-    out[0] = wf_mul_scalar(t, in[0], wf_tape_mode(t) == WF_INFER ? 1 + 1e-9 : 1);
-    return out[0] != NULL;
-}
+FUNCTION(that_looks_at_the_mode,
+         wf_mul_scalar(t, in[0], wf_tape_mode(t) == WF_INFER ? 1 + 1e-9 : 1))
 
 /* |dy/dx|^2 of y = x^3: it cannot run where nothing is recorded. */
 static bool that_differentiates(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8],
@@ -338,34 +316,16 @@ TEST(a_sample_within_two_steps_of_a_kink_is_told)
 {
     static const char *const name[] = { "abs", "relu", "sign" };
     for (int i = 0; i < 3; i++) {
-        wf_op op = *op_named(name[i]);
-        op.sample = sample_about_zero;
-        must_fail(&op, ", sample 'about zero': input 0 at (");
-        must_fail(&op, " lies within two steps of a kink of output 0 at (");
-        must_fail(&op, "\n  hint: give the sample a gap, or other limits");
+        const wf_op *op = ROW(name[i], sample = sample_about_zero);
+        must_fail(op, ", sample 'about zero': input 0 at (");
+        must_fail(op, " lies within two steps of a kink of output 0 at (");
+        must_fail(op, "\n  hint: give the sample a gap, or other limits");
     }
 }
 
-static bool relu_of(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n)
-{
-    (void)context;
-    *n = 1;
-    return (out[0] = wf_relu(t, in[0])) != NULL;
-}
-
-static bool larger_of(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n)
-{
-    (void)context;
-    *n = 1;
-    return (out[0] = wf_maximum(t, in[0], in[1])) != NULL;
-}
-
-static bool relu_squared(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n)
-{
-    (void)context;
-    *n = 1;
-    return (out[0] = wf_square(t, wf_relu(t, in[0]))) != NULL;
-}
+FUNCTION(relu_of, wf_relu(t, in[0]))
+FUNCTION(larger_of, wf_maximum(t, in[0], in[1]))
+FUNCTION(relu_squared, wf_square(t, wf_relu(t, in[0])))
 
 TEST(a_kink_near_by_is_decided_by_shorter_steps_and_told)
 {

@@ -490,6 +490,7 @@ static void hold_against_what_was_reviewed(const char *name)
     }
     *at = '\0';
     if (rows) {
+        if (lines == 0) fprintf(rows, "%s\t\n", name);
         fclose(rows);
     } else if (reviewed(file, name, theirs)) {
         HOLDS(!strcmp(mine, theirs), "%s says\n%.2500sand tests/sentences.txt has\n%.2500s(%s)",

@@ -138,13 +138,9 @@ TEST(parts_that_are_not_equal_are_refused)
 
 TEST(what_is_read_of_no_var_is_none)
 {
-    const wf_var *none = NULL;
     float out[4] = { 1, 1, 1, 1 };
     double six[6];
-    QUIET(wf_rank(none) == 0 && wf_dim(none, 0) == 1 && wf_dim(none, INT_MIN) == 1);
-    QUIET(wf_shape_of(none).rank == 0 && wf_dtype_of(none) == WF_F32 && wf_count(none) == 1);
-    QUIET(isnan(wf_item(none)) && isnan(wf_at(none, 0)) && !wf_value(none) && !wf_data(none));
-    QUIET(!wf_grad_of(none) && !wf_grad_of(now.matrix));
+    QUIET(wf_shape_of(NULL).rank == 0 && wf_dtype_of(NULL) == WF_F32 && !wf_grad_of(now.matrix));
     QUIET(wf_dim(now.matrix, 2) == 1 && wf_dim(now.matrix, -3) == 1 && wf_dim(now.matrix, -1) == 3);
     QUIET(wf_dim(now.matrix, INT_MAX) == 1 && wf_dim(now.matrix, INT_MIN) == 1);
     QUIET(isnan(wf_item(now.matrix)) && isnan(wf_item(now.empty)));
@@ -152,7 +148,6 @@ TEST(what_is_read_of_no_var_is_none)
           !isnan(wf_at(now.matrix, 5)));
     QUIET(isnan(wf_at(now.matrix, INT64_MAX)) && isnan(wf_at(now.empty, 0)));
     QUIET(!wf_copy_out(now.matrix, six, 5) && !wf_copy_out(now.matrix, six, 7));
-    QUIET(!wf_copy_out(now.matrix, NULL, 6));
     QUIET(!wf_copy_out(now.matrix, six, -6));
     QUIET(wf_copy_out(now.empty, six, 0) && wf_copy_out(now.matrix, six, 6));
     QUIET(!wf_copy_out(NULL, out, 3) && isnan(out[0]) && isnan(out[2]) && out[3] == 1);
@@ -381,13 +376,6 @@ TEST(a_tape_is_not_rewound_to_marks_that_are_none)
     keep[0] = now.matrix, keep[1] = now.foreign;
     REFUSES(wf_tape_rewind(t, wf_tape_mark(t), 2, keep), "rewind: keep 1 belongs to another tape");
     ck_assert_ptr_eq(keep[1], now.foreign);
-    /* A mark that lies ahead of where the tape was rewound to. */
-    mark = wf_tape_mark(t);
-    ck_assert_ptr_nonnull(wf_zeros(t, WF_F64, WF_SHAPE(100000)));
-    wf_mark later = wf_tape_mark(t);
-    ck_assert(wf_tape_rewind(t, mark, 0, NULL));
-    REFUSES(wf_tape_rewind(t, later, 0, NULL),
-            "rewind: the mark was set after one that the tape was rewound to");
     /* Twice to the same, and one var twice. */
     mark = wf_tape_mark(t);
     keep[0] = keep[1] = wf_neg(t, now.empty);
@@ -430,31 +418,14 @@ static bool shape_forgotten(wf_shaping *s)
     return true;
 }
 
-static bool shape_too_deep(wf_shaping *s)
-{
-    s->out[0] = *s->in[0];
-    s->out[0].rank = 99;
-    return true;
-}
+/* One output, as it is given here, and as much scratch for backward. */
+static wf_tensor form;
+static int64_t scratch;
 
-static bool shape_negative(wf_shaping *s)
+static bool shape_given(wf_shaping *s)
 {
-    s->out[0] = *s->in[0];
-    s->out[0].dim[0] = -7;
-    return true;
-}
-
-static bool shape_of_no_dtype(wf_shaping *s)
-{
-    s->out[0] = *s->in[0];
-    s->out[0].dtype = (wf_dtype)5;
-    return true;
-}
-
-static bool shape_with_negative_scratch(wf_shaping *s)
-{
-    s->out[0] = *s->in[0];
-    s->scratch_backward = -64;
+    s->out[0] = form;
+    s->scratch_backward = scratch;
     return true;
 }
 
@@ -508,6 +479,13 @@ static wf_var *apply_with(bool (*shape)(wf_shaping *s))
     return apply(&op, 1, &now.matrix, NULL);
 }
 
+static wf_var *apply_giving(wf_dtype dtype, int rank, int64_t size, int64_t bytes)
+{
+    form = (wf_tensor){ .dtype = dtype, .rank = rank, .dim = { size, 3 } };
+    scratch = bytes;
+    return apply_with(shape_given);
+}
+
 TEST(an_op_of_one_output_is_refused_for_what_its_row_lacks)
 {
     wf_tape *t = now.t;
@@ -525,9 +503,14 @@ TEST(an_op_of_one_output_is_refused_for_what_its_row_lacks)
     REFUSES(apply_with(refuse_mutely), "plain: these shapes do not go together");
     REFUSES(apply_with(refuse_aloud), "plain: rank is 2");
     REFUSES(apply_with(shape_forgotten), NULL);
-    REFUSES(apply_with(shape_too_deep), NULL);
-    REFUSES(apply_with(shape_of_no_dtype), NULL);
-    REFUSES(apply_with(shape_negative), "plain: the result (-7, 3) is more than memory can hold");
+    REFUSES(apply_with(shape_without_sizes),
+            "plain: the result (-1, -1) is more than memory can hold");
+    REFUSES(apply_giving(WF_F64, 99, 2, 0), "plain: its row gave output 0 rank 99 and dtype f64");
+    REFUSES(apply_giving((wf_dtype)5, 2, 2, 0),
+            "plain: its row gave output 0 rank 2 and dtype unknown");
+    REFUSES(apply_giving(WF_F64, 2, -7, 0),
+            "plain: the result (-7, 3) is more than memory can hold");
+    REFUSES(apply_giving(WF_F64, 2, 2, -64), "plain: its row asked for -64 bytes of scratch");
     /* A row without a backward computes; the sweep over it is refused, and one beside it is not. */
     wf_var *y = wf_sum(t, wf_mul(t, now.param, wf_apply_one(t, &plain, 1, &now.param, NULL)), NULL);
     REFUSES(wf_backward(t, y), "plain: its row has no backward");
@@ -541,21 +524,18 @@ TEST(a_row_that_cannot_be_applied_is_refused_in_one_sentence)
 {
     wf_tape *t = now.t;
     wf_op op = plain;
+    char says[128];
     wf_var *out[17] = { now.matrix };
     QUIET(!wf_apply(NULL, &plain, 1, &now.matrix, NULL, out) && !out[0]);
-    op.outputs = 17;
-    REFUSES(wf_apply(t, &op, 1, &now.matrix, NULL, out),
-            "plain: its row has 17 outputs and 0 hidden ones; 1 to 16 can be");
-    op.outputs = 0;
-    REFUSES(wf_apply(t, &op, 1, &now.matrix, NULL, out),
-            "plain: its row has 0 outputs and 0 hidden ones; 1 to 16 can be");
-    op.outputs = 1, op.hidden = -1;
-    REFUSES(wf_apply(t, &op, 1, &now.matrix, NULL, out), NULL);
-    op.hidden = INT32_MAX;
-    REFUSES(wf_apply(t, &op, 1, &now.matrix, NULL, out), NULL);
-    op.hidden = 0, op.outputs = INT32_MAX;
-    REFUSES(wf_apply(t, &op, 1, &now.matrix, NULL, out),
-            "plain: its row has 2147483647 outputs and 0 hidden ones; 1 to 16 can be");
+    static const int32_t counts[][2] = { { 17, 0 },        { 0, 0 },         { 1, -1 },
+                                         { 1, INT32_MAX }, { INT32_MAX, 0 }, { -1, 2 } };
+    for (int i = 0; i < 6; i++) {
+        op.outputs = counts[i][0], op.hidden = counts[i][1];
+        snprintf(says, sizeof says,
+                 "plain: its row has %d outputs and %d hidden ones; 1 to 16 can be", op.outputs,
+                 op.hidden);
+        REFUSES(wf_apply(t, &op, 1, &now.matrix, NULL, out), says);
+    }
     char attr[64] = { 0 };
     op = plain, op.attr_size = -4096;
     REFUSES(wf_apply(t, &op, 1, &now.matrix, attr, out),
@@ -566,12 +546,6 @@ TEST(a_row_that_cannot_be_applied_is_refused_in_one_sentence)
     op = plain, op.inputs = -2;
     REFUSES(wf_apply(t, &op, 1, &now.matrix, NULL, out),
             "plain: its row takes -2 inputs; it can be 0 or more, and -1 for any");
-    op = plain, op.shape = shape_with_negative_scratch;
-    REFUSES(wf_apply(t, &op, 1, &now.matrix, NULL, out),
-            "plain: its row asked for -64 bytes of scratch");
-    op = plain, op.shape = shape_without_sizes;
-    REFUSES(wf_apply(t, &op, 1, &now.matrix, NULL, out),
-            "plain: the result (-1, -1) is more than memory can hold");
     op = plain, op.inputs = -1;
     wf_var *many[40];
     for (int i = 0; i < 40; i++) many[i] = now.matrix;

@@ -9,11 +9,6 @@
 
 #include <string.h>
 
-static wf_op row(const char *name)
-{
-    return *op_named(name);
-}
-
 static uint32_t first(const wf_call *c)
 {
     (void)c;
@@ -34,43 +29,29 @@ static uint32_t third(const wf_call *c)
 
 TEST(true_claims_of_a_row_pass)
 {
-    wf_op op = toy();
-    op.flags = WF_OP_ELEMENTWISE;
-    wf_report r = wf_op_check(&op, NULL);
-    ck_assert_msg(r.ok, "%s", r.text);
-    op.flags = 0;
-    op.varying = both;
-    r = wf_op_check(&op, NULL);
-    ck_assert_msg(r.ok, "%s", r.text);
+    must_pass(TOY(flags = WF_OP_ELEMENTWISE));
+    must_pass(TOY(varying = both));
 }
 
 /* ---- computed apart ---- */
 
 TEST(elements_that_look_at_one_another_are_not_elementwise)
 {
-    wf_op op = row("softmax");
-    op.flags |= WF_OP_ELEMENTWISE;
-    only_law(LAW_FACTS, &op, ": it is said to be elementwise, but 1 at a time along axis ");
+    only_law(LAW_FACTS, ROW("softmax", flags |= WF_OP_ELEMENTWISE),
+             ": it is said to be elementwise, but 1 at a time along axis ");
 }
 
 TEST(rows_that_look_at_one_another_are_not_apart)
 {
-    wf_op op = row("softmax");
-    op.varying = first;
-    only_law(LAW_FACTS, &op, ": its rows are said to be computed apart: output 0 at (");
-    op = row("sum");
-    op.varying = first;
-    only_law(LAW_FACTS, &op,
+    only_law(LAW_FACTS, ROW("softmax", varying = first),
+             ": its rows are said to be computed apart: output 0 at (");
+    only_law(LAW_FACTS, ROW("sum", varying = first),
              ": its rows are said to be computed apart, but output 0 has no such "
              "rows");
-    op = row("matmul");
-    op.varying = both;
-    only_law(LAW_FACTS, &op,
+    only_law(LAW_FACTS, ROW("matmul", varying = both),
              ": its rows are said to be computed apart, but input 1 has no such "
              "rows");
-    op = toy();
-    op.varying = third;
-    only_law(LAW_FACTS, &op,
+    only_law(LAW_FACTS, TOY(varying = third),
              ": its rows are said to be computed apart, but input 2 has no such "
              "rows");
 }
@@ -99,38 +80,30 @@ static void gradient_turned(wf_tape *t, const wf_gradient *g)
 
 TEST(gradients_of_rows_that_depend_on_how_many_there_are_are_told)
 {
-    wf_op op = row("copy");
-    op.flags = 0;
-    op.varying = first;
-    op.forward = forward_turned;
-    op.gradient = gradient_turned;
-    op.backward = backward_of_other_rows;
-    only_law(LAW_FACTS, &op, ": its rows are said to be computed apart: input 0 at (");
+    const wf_op *op = ROW(
+        "copy", flags = 0, changed()->varying = first, changed()->forward = forward_turned,
+        changed()->gradient = gradient_turned, changed()->backward = backward_of_other_rows);
+    only_law(LAW_FACTS, op, ": its rows are said to be computed apart: input 0 at (");
 }
 
 TEST(a_claim_that_no_sample_shows_is_told)
 {
-    wf_op op = row("mse");
-    op.varying = row("sum_to").varying;
-    only_law(LAW_FACTS, &op, "mse: it is said to be computed by rows, which no sample shows");
+    only_law(LAW_FACTS, ROW("mse", varying = op_named("sum_to")->varying),
+             "mse: it is said to be computed by rows, which no sample shows");
 }
 
 /* ---- a product ---- */
 
 TEST(what_is_no_product_with_this_weight_is_told)
 {
-    wf_op op = row("matmul");
-    op.product.weight = 2;
-    only_law(LAW_FACTS, &op, ": its product has a weight 2 and a bias 0 of 2 inputs");
-    op = row("matmul");
-    op.product.transposed = true;
-    only_law(LAW_FACTS, &op, ": it is said to be a product, but its shapes are not");
-    op = row("affine");
-    op.product.bias = 0;
-    only_law(LAW_FACTS, &op, ": it is said to be a product: output 0 at (");
-    op = toy();
-    op.product.weight = 1;
-    only_law(LAW_FACTS, &op, ": it is said to be a product, but its shapes are not");
+    only_law(LAW_FACTS, ROW("matmul", product.weight = 2),
+             ": its product has a weight 2 and a bias 0 of 2 inputs");
+    only_law(LAW_FACTS, ROW("matmul", product.transposed = true),
+             ": it is said to be a product, but its shapes are not");
+    only_law(LAW_FACTS, ROW("affine", product.bias = 0),
+             ": it is said to be a product: output 0 at (");
+    only_law(LAW_FACTS, TOY(product.weight = 1),
+             ": it is said to be a product, but its shapes are not");
 }
 
 /* ---- random numbers ---- */
@@ -144,14 +117,13 @@ static void forward_with_key(const wf_call *c)
 
 TEST(what_draws_says_so_and_what_says_so_draws)
 {
-    wf_op op = toy();
-    op.flags = WF_OP_RANDOM;
-    only_law(LAW_FACTS, &op, "toy: it is said to be random, by its key, which no sample shows");
-    op.forward = forward_with_key;
-    only_law(LAW_FACTS, &op, "toy: it is said to be random, by its counter, which no sample shows");
-    op.flags = 0;
-    must_fail(&op, "toy, sample 'matrix': it is not said to be random, but another key gives other "
-                   "numbers");
+    only_law(LAW_FACTS, TOY(flags = WF_OP_RANDOM),
+             "toy: it is said to be random, by its key, which no sample shows");
+    only_law(LAW_FACTS, TOY(flags = WF_OP_RANDOM, changed()->forward = forward_with_key),
+             "toy: it is said to be random, by its counter, which no sample shows");
+    must_fail(TOY(forward = forward_with_key),
+              "toy, sample 'matrix': it is not said to be random, but another key gives other "
+              "numbers");
 }
 
 /* ---- what is read ---- */
@@ -164,30 +136,24 @@ static bool check_nothing(const wf_call *c, wf_error *error)
 
 TEST(what_check_reads_is_said_and_no_more)
 {
-    wf_op op = row("gather_rows");
-    op.reads_check = 0;
-    only_law(LAW_FACTS, &op,
+    only_law(LAW_FACTS, ROW("gather_rows", reads_check = 0),
              ": check refuses -2.14748e+09 in input 1, which is not in reads_check");
-    op.reads_check = 3;
-    only_law(LAW_FACTS, &op, "gather_rows: check is said to read input 0, which no sample shows");
-    op = toy();
-    op.reads_check = 1;
-    only_law(LAW_FACTS, &op, "toy: check is said to read input 0, which no sample shows");
-    op.check = check_nothing;
-    only_law(LAW_FACTS, &op, "toy: check is said to read input 0, which no sample shows");
+    only_law(LAW_FACTS, ROW("gather_rows", reads_check = 3),
+             "gather_rows: check is said to read input 0, which no sample shows");
+    only_law(LAW_FACTS, TOY(reads_check = 1),
+             "toy: check is said to read input 0, which no sample shows");
+    only_law(LAW_FACTS, TOY(reads_check = 1, changed()->check = check_nothing),
+             "toy: check is said to read input 0, which no sample shows");
 }
 
 TEST(what_backward_does_not_read_is_not_said)
 {
-    wf_op op = row("copy");
-    op.reads_in = 1;
-    only_law(LAW_FACTS, &op, "copy: backward is said to read input 0, which no sample shows");
-    op = row("softmax");
-    op.reads_in = 1;
-    only_law(LAW_FACTS, &op, "softmax: backward is said to read input 0, which no sample shows");
-    op = toy();
-    op.reads_out = 1;
-    only_law(LAW_FACTS, &op, "toy: backward is said to read output 0, which no sample shows");
+    only_law(LAW_FACTS, ROW("copy", reads_in = 1),
+             "copy: backward is said to read input 0, which no sample shows");
+    only_law(LAW_FACTS, ROW("softmax", reads_in = 1),
+             "softmax: backward is said to read input 0, which no sample shows");
+    only_law(LAW_FACTS, TOY(reads_out = 1),
+             "toy: backward is said to read output 0, which no sample shows");
 }
 
 /* ---- scratch for each thread ---- */
@@ -214,13 +180,9 @@ static void forward_by_threads(const wf_call *c)
 
 TEST(shape_knows_the_threads_for_which_it_asks_for_scratch)
 {
-    wf_op op = toy();
-    op.forward = forward_by_threads;
-    op.shape = shape_by_threads;
-    wf_report r = wf_op_check(&op, NULL);
-    ck_assert_msg(r.ok, "%s", r.text);
-    op.shape = shape_for_one;
-    must_fail(&op, "toy, sample 'matrix': forward used more scratch than its shape asked for");
+    must_pass(TOY(forward = forward_by_threads, changed()->shape = shape_by_threads));
+    must_fail(TOY(forward = forward_by_threads, changed()->shape = shape_for_one),
+              "toy, sample 'matrix': forward used more scratch than its shape asked for");
 }
 
 /* ---- what nobody will read ---- */

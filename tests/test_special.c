@@ -75,29 +75,29 @@ static const double ones[MOST] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
 
 /* ---- pointwise ops ---- */
 
-#define UNARY(name, expression)                                                                    \
+#define OP(name, expression)                                                                       \
     static wf_var *name(wf_tape *t, wf_var *const x[])                                             \
     {                                                                                              \
         return expression;                                                                         \
     }
-UNARY(f_abs, wf_abs(t, x[0]))
-UNARY(f_relu, wf_relu(t, x[0]))
-UNARY(f_sign, wf_sign(t, x[0]))
-UNARY(f_sqrt, wf_sqrt(t, x[0]))
-UNARY(f_log, wf_log(t, x[0]))
-UNARY(f_exp, wf_exp(t, x[0]))
-UNARY(f_reciprocal, wf_reciprocal(t, x[0]))
-UNARY(f_tanh, wf_tanh(t, x[0]))
-UNARY(f_sigmoid, wf_sigmoid(t, x[0]))
-UNARY(f_pow_0, wf_pow_scalar(t, x[0], 0))
-UNARY(f_pow_1, wf_pow_scalar(t, x[0], 1))
-UNARY(f_pow_2, wf_pow_scalar(t, x[0], 2))
-UNARY(f_pow_half, wf_pow_scalar(t, x[0], 0.5))
-UNARY(f_pow_minus, wf_pow_scalar(t, x[0], -1))
-UNARY(f_clamp, wf_clamp(t, x[0], -1, 2))
-UNARY(f_maximum, wf_maximum(t, x[0], x[1]))
-UNARY(f_minimum, wf_minimum(t, x[0], x[1]))
-UNARY(f_above, wf_above(t, x[0], x[1]))
+OP(f_abs, wf_abs(t, x[0]))
+OP(f_relu, wf_relu(t, x[0]))
+OP(f_sign, wf_sign(t, x[0]))
+OP(f_sqrt, wf_sqrt(t, x[0]))
+OP(f_log, wf_log(t, x[0]))
+OP(f_exp, wf_exp(t, x[0]))
+OP(f_reciprocal, wf_reciprocal(t, x[0]))
+OP(f_tanh, wf_tanh(t, x[0]))
+OP(f_sigmoid, wf_sigmoid(t, x[0]))
+OP(f_pow_0, wf_pow_scalar(t, x[0], 0))
+OP(f_pow_1, wf_pow_scalar(t, x[0], 1))
+OP(f_pow_2, wf_pow_scalar(t, x[0], 2))
+OP(f_pow_half, wf_pow_scalar(t, x[0], 0.5))
+OP(f_pow_minus, wf_pow_scalar(t, x[0], -1))
+OP(f_clamp, wf_clamp(t, x[0], -1, 2))
+OP(f_maximum, wf_maximum(t, x[0], x[1]))
+OP(f_minimum, wf_minimum(t, x[0], x[1]))
+OP(f_above, wf_above(t, x[0], x[1]))
 
 static const struct {
     const char *name;
@@ -157,17 +157,12 @@ TEST(what_was_not_chosen_gets_zero_even_of_a_derivative_that_is_no_number)
             (const double[1][MOST]){ { N, I, -I, 0, 0, 0 } });
 }
 
-static wf_var *f_where(wf_tape *t, wf_var *const x[])
-{
-    return wf_where(t, wf_constant(t, WF_I32, WF_SHAPE(4), (int32_t[]){ 1, 0, -3, 0 }), x[0], x[1]);
-}
+OP(f_where,
+   wf_where(t, wf_constant(t, WF_I32, WF_SHAPE(4), (int32_t[]){ 1, 0, -3, 0 }), x[0], x[1]))
 
 /* The root of what lies there is infinite in derivative; the branch was not taken. */
-static wf_var *f_where_of_log(wf_tape *t, wf_var *const x[])
-{
-    return wf_where(t, wf_constant(t, WF_I32, WF_SHAPE(2), (int32_t[]){ 1, 0 }), wf_relu(t, x[0]),
-                    wf_neg(t, x[0]));
-}
+OP(f_where_of_log, wf_where(t, wf_constant(t, WF_I32, WF_SHAPE(2), (int32_t[]){ 1, 0 }),
+                            wf_relu(t, x[0]), wf_neg(t, x[0])))
 
 TEST(the_branch_that_where_does_not_take_gets_zero_whatever_lies_there)
 {
@@ -181,10 +176,7 @@ TEST(the_branch_that_where_does_not_take_gets_zero_whatever_lies_there)
 
 /* ---- over rows ---- */
 
-static wf_var *f_max(wf_tape *t, wf_var *const x[])
-{
-    return wf_max(t, x[0], WF_AXES(-1));
-}
+OP(f_max, wf_max(t, x[0], WF_AXES(-1)))
 
 TEST(the_largest_of_a_row_is_nan_where_one_is_and_those_share_the_derivative)
 {
@@ -193,15 +185,9 @@ TEST(the_largest_of_a_row_is_nan_where_one_is_and_those_share_the_derivative)
             (const double[1][MOST]){ { 0, 6, 0, 3, 0, 3, 2, 2, 2, I, 0, I } });
 }
 
-static wf_var *f_mean(wf_tape *t, wf_var *const x[])
-{
-    return wf_mean(t, x[0], WF_AXES(0));
-}
+OP(f_mean, wf_mean(t, x[0], WF_AXES(0)))
 
-static wf_var *f_sum(wf_tape *t, wf_var *const x[])
-{
-    return wf_sum(t, x[0], WF_AXES(0));
-}
+OP(f_sum, wf_sum(t, x[0], WF_AXES(0)))
 
 TEST(the_mean_of_nothing_is_nan_the_sum_zero_and_the_largest_is_refused)
 {
@@ -214,15 +200,9 @@ TEST(the_mean_of_nothing_is_nan_the_sum_zero_and_the_largest_is_refused)
     ck_assert_str_eq(wf_tape_error(t), "max: (0, 3) has nothing to choose from");
 }
 
-static wf_var *f_softmax(wf_tape *t, wf_var *const x[])
-{
-    return wf_softmax(t, x[0], -1);
-}
+OP(f_softmax, wf_softmax(t, x[0], -1))
 
-static wf_var *f_log_softmax(wf_tape *t, wf_var *const x[])
-{
-    return wf_log_softmax(t, x[0], -1);
-}
+OP(f_log_softmax, wf_log_softmax(t, x[0], -1))
 
 TEST(a_softmax_shares_nothing_out_among_minus_infinities_and_is_nan_beyond_its_range)
 {
@@ -295,10 +275,7 @@ TEST(the_mean_over_positions_that_are_all_ignored_is_zero_and_so_is_its_derivati
             (const double[1][MOST]){ { 0 } });
 }
 
-static wf_var *f_mse(wf_tape *t, wf_var *const x[])
-{
-    return wf_mse(t, x[0], x[1]);
-}
+OP(f_mse, wf_mse(t, x[0], x[1]))
 
 TEST(a_squared_error_to_infinity_is_infinite_and_between_infinities_nan)
 {
@@ -312,10 +289,7 @@ TEST(a_squared_error_to_infinity_is_infinite_and_between_infinities_nan)
     answers("mse", f_mse, 2, none, (double[]){ N }, ones, (const double[2][MOST]){ { 0 } });
 }
 
-static wf_var *f_rows(wf_tape *t, wf_var *const x[])
-{
-    return wf_gather_rows(t, x[0], wf_constant(t, WF_I32, WF_SHAPE(2), (int32_t[]){ 2, 2 }));
-}
+OP(f_rows, wf_gather_rows(t, x[0], wf_constant(t, WF_I32, WF_SHAPE(2), (int32_t[]){ 2, 2 })))
 
 TEST(rows_that_no_id_names_are_not_seen)
 {
@@ -400,29 +374,19 @@ static bool reference_that_hides(wf_tape *t, const wf_reference *r)
 
 TEST(a_spelling_that_differs_where_values_are_special_is_told)
 {
-    wf_op op = toy();
-    op.backward = backward_blind_to_nan;
-    only_law(LAW_SPECIAL, &op,
+    only_law(LAW_SPECIAL, TOY(backward = backward_blind_to_nan),
              "toy, sample 'matrix': nan in all of input 1: the gradient of input 0 at (0, 0): "
              "gradient nan, backward ");
-    op = toy();
-    op.backward = backward_of_what_is_seen;
-    only_law(LAW_SPECIAL, &op,
+    only_law(LAW_SPECIAL, TOY(backward = backward_of_what_is_seen),
              "nan in all of input 0: the gradient of input 1 at (0, 0): gradient nan, "
              "backward 0");
-    op = toy();
-    op.backward = backward_of_numbers_only_in_f32;
-    only_law(LAW_SPECIAL, &op, "f32 1.00000002e+30, backward ");
-    op = toy();
-    op.backward = backward_of_numbers_only_in_rows;
-    only_law(LAW_SPECIAL, &op, "stepped ");
-    op = toy();
-    op.gradient = gradient_that_hides;
-    only_law(LAW_SPECIAL, &op,
+    only_law(LAW_SPECIAL, TOY(backward = backward_of_numbers_only_in_f32),
+             "f32 1.00000002e+30, backward ");
+    only_law(LAW_SPECIAL, TOY(backward = backward_of_numbers_only_in_rows), "stepped ");
+    only_law(LAW_SPECIAL, TOY(gradient = gradient_that_hides),
              "inf in all of input 1: the gradient of input 0 at (0, 0): gradient ");
-    op = toy();
-    op.reference = reference_that_hides;
-    only_law(LAW_SPECIAL, &op, "inf in all of input 0: output 0 at (0, 0): reference ");
+    only_law(LAW_SPECIAL, TOY(reference = reference_that_hides),
+             "inf in all of input 0: output 0 at (0, 0): reference ");
 }
 
 TEST(a_row_may_say_why_its_spellings_differ_but_not_for_nothing)

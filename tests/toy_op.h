@@ -80,6 +80,30 @@ static inline wf_op toy(void)
                     .sample = toy_sample };
 }
 
+/* A function of vars with one output, for wf_gradcheck. */
+#define FUNCTION(name, expression)                                                                 \
+    static bool name(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n)        \
+    {                                                                                              \
+        (void)context;                                                                             \
+        *n = 1;                                                                                    \
+        return (out[0] = expression) != NULL;                                                      \
+    }
+
+/* The toy, or a row of the library, with a member changed: TOY(doc = NULL). */
+static inline wf_op *changed(void)
+{
+    static wf_op op;
+    return &op;
+}
+#define TOY(...) (*changed() = toy(), changed()->__VA_ARGS__, changed())
+#define ROW(name, ...) (*changed() = *op_named(name), changed()->__VA_ARGS__, changed())
+
+static inline void must_pass(const wf_op *op)
+{
+    wf_report r = wf_op_check(op, NULL);
+    ck_assert_msg(r.ok, "%s", r.text);
+}
+
 static inline void must_fail(const wf_op *op, const char *saying)
 {
     wf_report r = wf_op_check(op, NULL);
