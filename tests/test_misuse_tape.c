@@ -148,7 +148,7 @@ TEST(what_is_read_of_no_var_is_none)
           !isnan(wf_at(now.matrix, 5)));
     QUIET(isnan(wf_at(now.matrix, INT64_MAX)) && isnan(wf_at(now.empty, 0)));
     QUIET(!wf_copy_out(now.matrix, six, 5) && !wf_copy_out(now.matrix, six, 7));
-    QUIET(!wf_copy_out(now.matrix, six, -6));
+    QUIET(!wf_copy_out(now.matrix, NULL, 6) && !wf_copy_out(now.matrix, six, -6));
     QUIET(wf_copy_out(now.empty, six, 0) && wf_copy_out(now.matrix, six, 6));
     QUIET(!wf_copy_out(NULL, out, 3) && isnan(out[0]) && isnan(out[2]) && out[3] == 1);
     int was = misuse_hush();

@@ -1,6 +1,5 @@
 /* The runtime, memory, log and errors: what a process may set, when it is too late, and what it
- * gets when it sets nothing. Each test that sets the runtime does so in a process of its own, since
- * a process can do it once. */
+ * gets when it sets nothing. A process can set its runtime once: each test has one of its own. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -13,23 +12,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tensor/private.h"
 #include "tensor/rng.h"
 #include "tests/harness.h"
-
-/* Runs fn in a child process and returns its answer, 0..255; -1 when it crashed. */
-static int in_child(int (*fn)(void))
-{
-    fflush(NULL);
-    pid_t child = fork();
-    if (child == 0) _exit(fn());
-    int status = 0;
-    ck_assert_int_eq(waitpid(child, &status, 0), child);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
 
 /* A runtime that counts what passes through it. */
 static struct counts {
@@ -64,45 +51,31 @@ static const wf_runtime counting = {
     .alloc = counting_alloc, .release = counting_release, .log = counting_log, .user = &counts
 };
 
-static int set_then_use_then_set(void)
-{
-    wf_error e = { 0 };
-    if (!wf_runtime_set(&(wf_runtime){ .threads = 3 }, &e)) return 1;
-    if (!wf_runtime_set(&(wf_runtime){ .threads = 7 }, &e))
-        return 2; /* not used yet: the last one counts */
-    if (wf_threads() != 7) return 3;
-    if (wf_runtime_set(&(wf_runtime){ .threads = 2 }, &e)) return 4;
-    if (strcmp(e.text,
-               "runtime: set after first use; set it before anything else of the library runs") !=
-        0)
-        return 5;
-    return wf_threads() == 7 ? 0 : 6;
-}
-
 TEST(the_runtime_can_be_set_until_it_is_used_and_not_after)
 {
-    ck_assert_int_eq(in_child(set_then_use_then_set), 0);
-}
-
-static int memory_goes_through(void)
-{
-    if (!wf_runtime_set(&counting, NULL)) return 1;
-    char *a = wf_alloc(100), *b = wf_alloc_zero(1000), *c = wf_strdup("weft");
-    if (!a || !b || !c || counts.allocs != 3 || counts.bytes != 1105) return 2;
-    for (int i = 0; i < 1000; i++)
-        if (b[i]) return 3;
-    if (strcmp(c, "weft") != 0) return 4;
-    if (wf_alloc(0) || wf_alloc_zero(0) || wf_strdup(NULL) || counts.allocs != 3) return 5;
-    wf_release(a);
-    wf_release(b);
-    wf_release(c);
-    wf_release(NULL);
-    return counts.releases == 3 ? 0 : 6;
+    wf_error e = { 0 };
+    ck_assert(wf_runtime_set(&(wf_runtime){ .threads = 3 }, &e));
+    ck_assert(wf_runtime_set(&(wf_runtime){ .threads = 7 }, &e)); /* not used yet: it counts */
+    ck_assert_int_eq(wf_threads(), 7);
+    ck_assert(!wf_runtime_set(&(wf_runtime){ .threads = 2 }, &e));
+    ck_assert_str_eq(
+        e.text, "runtime: set after first use; set it before anything else of the library runs");
+    ck_assert_int_eq(wf_threads(), 7);
 }
 
 TEST(all_memory_goes_through_the_hook_and_nothing_is_asked_for_zero_bytes)
 {
-    ck_assert_int_eq(in_child(memory_goes_through), 0);
+    ck_assert(wf_runtime_set(&counting, NULL));
+    char *a = wf_alloc(100), *b = wf_alloc_zero(1000), *c = wf_strdup("weft");
+    ck_assert(a && b && c && counts.allocs == 3 && counts.bytes == 1105);
+    for (int i = 0; i < 1000; i++) ck_assert_int_eq(b[i], 0);
+    ck_assert_str_eq(c, "weft");
+    ck_assert(!wf_alloc(0) && !wf_alloc_zero(0) && !wf_strdup(NULL) && counts.allocs == 3);
+    wf_release(a);
+    wf_release(b);
+    wf_release(c);
+    wf_release(NULL);
+    ck_assert_int_eq(counts.releases, 3);
 }
 
 static void *crooked_alloc(void *user, size_t bytes)
@@ -115,20 +88,15 @@ static void crooked_release(void *user, void *memory)
     counting_release(user, (char *)memory - 8);
 }
 
-static int crooked_memory(void)
+TEST(memory_that_is_not_aligned_is_given_back_and_counts_as_none)
 {
     wf_runtime r = counting;
     r.alloc = crooked_alloc;
     r.release = crooked_release;
-    if (!wf_runtime_set(&r, NULL)) return 1;
-    if (wf_alloc(10)) return 2;
-    if (counts.allocs != 1 || counts.releases != 1 || counts.logs != 1) return 3;
-    return strstr(counts.text, "not 64-byte aligned") ? 0 : 4;
-}
-
-TEST(memory_that_is_not_aligned_is_given_back_and_counts_as_none)
-{
-    ck_assert_int_eq(in_child(crooked_memory), 0);
+    ck_assert(wf_runtime_set(&r, NULL));
+    ck_assert_ptr_null(wf_alloc(10));
+    ck_assert(counts.allocs == 1 && counts.releases == 1 && counts.logs == 1);
+    ck_assert_ptr_nonnull(strstr(counts.text, "not 64-byte aligned"));
 }
 
 TEST(memory_is_aligned_and_writable_for_every_size)
@@ -143,18 +111,11 @@ TEST(memory_is_aligned_and_writable_for_every_size)
     }
 }
 
-TEST(more_memory_than_there_can_be_is_none)
-{
-    ck_assert_ptr_null(wf_alloc(SIZE_MAX));
-    ck_assert_ptr_null(wf_alloc(SIZE_MAX - 62));
-    ck_assert_ptr_null(wf_alloc((size_t)PTRDIFF_MAX + 1));
-    ck_assert_ptr_null(wf_alloc_zero(SIZE_MAX / 2 + 1));
-}
-
 static const struct refusal {
     wf_runtime runtime;
     const char *text;
 } refusals[] = {
+    { { .threads = -1 }, NULL }, /* and nobody to tell */
     { { .threads = -1 }, "runtime: threads is -1; expected 0 (the default) to 64" },
     { { .threads = 65 }, "runtime: threads is 65; expected 0 (the default) to 64" },
     { { .alloc = counting_alloc }, "runtime: alloc is given without release" },
@@ -165,20 +126,15 @@ static const struct refusal {
       "runtime: a reserved field is not zero; this library is version " WF_VERSION },
 };
 
-static int refused_then_default(void)
-{
-    for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
-        wf_error e = { 0 };
-        if (wf_runtime_set(&refusals[i].runtime, &e)) return 1;
-        if (strcmp(e.text, refusals[i].text) != 0) return 2;
-    }
-    wf_error e = { 0 };
-    return wf_runtime_set(NULL, &e) && !e.text[0] && wf_threads() >= 1 ? 0 : 3;
-}
-
 TEST(a_runtime_that_makes_no_sense_is_refused_with_the_reason_and_changes_nothing)
 {
-    ck_assert_int_eq(in_child(refused_then_default), 0);
+    wf_error e = { 0 };
+    for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
+        ck_assert(!wf_runtime_set(&refusals[i].runtime, i ? &e : NULL));
+        ck_assert(!i || !strcmp(e.text, refusals[i].text));
+    }
+    ck_assert(wf_runtime_set(NULL, &e) && !e.text[0]);
+    ck_assert(wf_threads() >= 1 && wf_threads() <= 64);
 }
 
 static int available(void)
@@ -199,41 +155,29 @@ static const struct environment {
     { "1 ", "1000", 1, 0 }, { "many", "1", 1, 1 }, { "0", "-2", 64, 2 },
     { "1x", "1.5", 64, 2 }, { NULL, "1,2", 1, 0 }, { "99999999999999999999", "1", 1, 0 },
 };
-static const struct environment *environment;
-
-static int threads_in_environment(void)
-{
-    unsetenv("OMP_NUM_THREADS");
-    unsetenv("WEFT_THREADS");
-    if (environment->omp) setenv("OMP_NUM_THREADS", environment->omp, 1);
-    if (environment->weft) setenv("WEFT_THREADS", environment->weft, 1);
-    if (!wf_runtime_set(&counting, NULL)) return 1;
-    int expected = available() < environment->most ? available() : environment->most;
-    if (wf_threads() != expected) return 2;
-    if (counts.logs != environment->messages) return 3;
-    if (counts.logs && !strstr(counts.text, "is not a number of threads; ignored")) return 4;
-    wf_threads();
-    return counts.logs == environment->messages ? 0 : 5; /* said once */
-}
 
 TEST_EACH(the_environment_lowers_the_number_of_threads_and_nonsense_in_it_is_ignored_with_a_word,
           sizeof environments / sizeof environments[0])
 {
-    environment = &environments[_i];
-    ck_assert_int_eq(in_child(threads_in_environment), 0);
-}
-
-static int threads_given(void)
-{
-    setenv("OMP_NUM_THREADS", "1", 1);
-    setenv("WEFT_THREADS", "1", 1);
-    if (!wf_runtime_set(&(wf_runtime){ .threads = 5 }, NULL)) return 1;
-    return wf_threads() == 5 ? 0 : 2;
+    const struct environment *environment = &environments[_i];
+    unsetenv("OMP_NUM_THREADS");
+    unsetenv("WEFT_THREADS");
+    if (environment->omp) setenv("OMP_NUM_THREADS", environment->omp, 1);
+    if (environment->weft) setenv("WEFT_THREADS", environment->weft, 1);
+    ck_assert(wf_runtime_set(&counting, NULL));
+    ck_assert_int_eq(wf_threads(),
+                     available() < environment->most ? available() : environment->most);
+    ck_assert(!counts.logs || strstr(counts.text, "is not a number of threads; ignored"));
+    wf_threads();
+    ck_assert_int_eq(counts.logs, environment->messages); /* said once */
 }
 
 TEST(threads_that_the_program_gives_count_more_than_the_environment)
 {
-    ck_assert_int_eq(in_child(threads_given), 0);
+    setenv("OMP_NUM_THREADS", "1", 1);
+    setenv("WEFT_THREADS", "1", 1);
+    ck_assert(wf_runtime_set(&(wf_runtime){ .threads = 5 }, NULL));
+    ck_assert_int_eq(wf_threads(), 5);
 }
 
 static void logging_log(void *user, const char *text)
@@ -243,19 +187,15 @@ static void logging_log(void *user, const char *text)
     if (c->logs == 1) wf_log_line("from the log: %d threads", wf_threads());
 }
 
-static int log_within_log(void)
+TEST(the_log_may_itself_use_the_library)
 {
     wf_runtime r = counting;
     r.log = logging_log;
     setenv("WEFT_THREADS", "x", 1);
-    if (!wf_runtime_set(&r, NULL)) return 1;
+    ck_assert(wf_runtime_set(&r, NULL));
     wf_threads();
-    return counts.logs == 2 && strncmp(counts.text, "from the log", 12) == 0 ? 0 : 2;
-}
-
-TEST(the_log_may_itself_use_the_library)
-{
-    ck_assert_int_eq(in_child(log_within_log), 0);
+    ck_assert_int_eq(counts.logs, 2);
+    ck_assert(!strncmp(counts.text, "from the log", 12));
 }
 
 static void *first_use(void *argument)
@@ -265,24 +205,18 @@ static void *first_use(void *argument)
     return NULL;
 }
 
-static int many_first_uses(void)
+TEST(threads_that_use_the_library_first_at_once_see_one_runtime_and_hear_one_message)
 {
     pthread_t thread[8];
     const wf_runtime *seen[8] = { NULL };
     setenv("WEFT_THREADS", "x", 1);
-    if (!wf_runtime_set(&counting, NULL)) return 1;
+    ck_assert(wf_runtime_set(&counting, NULL));
     for (int i = 0; i < 8; i++)
-        if (pthread_create(&thread[i], NULL, first_use, &seen[i]) != 0) return 2;
+        ck_assert_int_eq(pthread_create(&thread[i], NULL, first_use, &seen[i]), 0);
     for (int i = 0; i < 8; i++) pthread_join(thread[i], NULL);
     for (int i = 0; i < 8; i++)
-        if (seen[i] != seen[0] || seen[i]->alloc != counting_alloc || !seen[i]->files->rename)
-            return 3;
-    return counts.logs == 1 ? 0 : 4;
-}
-
-TEST(threads_that_use_the_library_first_at_once_see_one_runtime_and_hear_one_message)
-{
-    ck_assert_int_eq(in_child(many_first_uses), 0);
+        ck_assert(seen[i] == seen[0] && seen[i]->alloc == counting_alloc && seen[i]->files->rename);
+    ck_assert_int_eq(counts.logs, 1);
 }
 
 static int fail_to_sync(void *user, int fd)
@@ -293,18 +227,13 @@ static int fail_to_sync(void *user, int fd)
     return -1;
 }
 
-static int partial_files(void)
-{
-    static const wf_files files = { .sync = fail_to_sync };
-    if (!wf_runtime_set(&(wf_runtime){ .files = &files }, NULL)) return 1;
-    const wf_files *f = wf_runtime_use()->files;
-    if (f->sync(NULL, 1) != -1 || errno != EIO) return 2;
-    return f->open && f->read && f->write && f->size && f->close && f->rename && f->unlink ? 0 : 3;
-}
-
 TEST(file_functions_that_are_not_given_are_the_posix_ones)
 {
-    ck_assert_int_eq(in_child(partial_files), 0);
+    static const wf_files files = { .sync = fail_to_sync };
+    ck_assert(wf_runtime_set(&(wf_runtime){ .files = &files }, NULL));
+    const wf_files *f = wf_runtime_use()->files;
+    ck_assert(f->sync(NULL, 1) == -1 && errno == EIO);
+    ck_assert(f->open && f->read && f->write && f->size && f->close && f->rename && f->unlink);
 }
 
 TEST(the_default_file_functions_write_rename_read_and_remove)
@@ -349,31 +278,19 @@ TEST(only_a_regular_file_has_a_size)
     close(ends[1]);
 }
 
-static int default_log_line(void)
+TEST(the_default_log_is_a_line_on_stderr)
 {
     FILE *caught = tmpfile();
     char text[100] = { 0 };
-    if (!caught || dup2(fileno(caught), 2) < 0) return 1;
+    const int was = dup(2);
+    ck_assert(caught && was >= 0 && dup2(fileno(caught), 2) >= 0);
     wf_log_line("%d %s", 17, "warps");
+    dup2(was, 2);
     rewind(caught);
-    size_t n = fread(text, 1, sizeof text - 1, caught);
+    ck_assert_uint_eq(fread(text, 1, sizeof text - 1, caught), 9);
+    ck_assert_str_eq(text, "17 warps\n");
     fclose(caught);
-    return n == 9 && strcmp(text, "17 warps\n") == 0 ? 0 : 2;
-}
-
-TEST(the_default_log_is_a_line_on_stderr)
-{
-    ck_assert_int_eq(in_child(default_log_line), 0);
-}
-
-TEST(the_first_failure_stays)
-{
-    wf_error e = { 0 };
-    ck_assert(!wf_error_set(&e, "load %s: %d of %d", "x", 3, 4));
-    ck_assert_str_eq(e.text, "load x: 3 of 4");
-    ck_assert(!wf_error_set(&e, "something else"));
-    ck_assert_str_eq(e.text, "load x: 3 of 4");
-    ck_assert(!wf_error_set(NULL, "nowhere to write"));
+    close(was);
 }
 
 TEST(an_error_may_be_made_of_itself)

@@ -658,20 +658,6 @@ TEST(accumulating_converts_broadcasts_and_sums_by_any_number_of_threads)
     }
 }
 
-TEST(adding_asks_for_one_float_dtype)
-{
-    int32_t i32[3] = { 1, 2, 3 }, j32[3] = { 5, 5, 5 };
-    float f32[3] = { 1, 2, 3 };
-    double f64[3] = { 7, 7, 7 };
-    wf_tensor a = wf_tensor_of(WF_I32, WF_SHAPE(3), i32),
-              b = wf_tensor_of(WF_I32, WF_SHAPE(3), j32);
-    wf_tensor c = wf_tensor_of(WF_F32, WF_SHAPE(3), f32),
-              d = wf_tensor_of(WF_F64, WF_SHAPE(3), f64);
-    wf_tensor_add(&a, &b);
-    wf_tensor_add(&c, &d);
-    for (int i = 0; i < 3; i++) ck_assert(j32[i] == 5 && f64[i] == 7);
-}
-
 TEST(filling_reaches_every_element_and_no_other)
 {
     static double memory[ROOM], before[ROOM];
@@ -689,37 +675,6 @@ TEST(filling_reaches_every_element_and_no_other)
     wf_tensor scalar = wf_tensor_of(WF_I32, WF_SCALAR, one);
     wf_tensor_fill(&scalar, 1e99);
     ck_assert_int_eq(one[0], INT32_MAX);
-}
-
-TEST(nothing_happens_to_nothing)
-{
-    float one = 5;
-    wf_shape shape = WF_SHAPE(1);
-    wf_tensor x = wf_tensor_of(WF_F32, shape, &one), none = wf_tensor_of(WF_F32, shape, NULL),
-              empty = wf_tensor_of(WF_F32, WF_SHAPE(2, 0), &one);
-    wf_tensor view = x;
-    wf_tensor_copy(NULL, &x);
-    wf_tensor_copy(&none, &x);
-    wf_tensor_copy(&x, &none);
-    wf_tensor_copy(&empty, &empty);
-    wf_tensor_add(NULL, &x);
-    wf_tensor_add(&none, &x);
-    wf_tensor_add(&empty, &empty);
-    wf_tensor_fill(NULL, 1);
-    wf_tensor_fill(&none, 1);
-    wf_tensor_fill(&empty, 1);
-    ck_assert(one == 5);
-    ck_assert(!wf_view_slice(NULL, 0, 0, 0, 1, &view) && !wf_view_select(NULL, 0, 0, &view) &&
-              !wf_view_transpose(NULL, 0, 0, &view));
-    ck_assert(!wf_view_window(NULL, 0, 1, 1, &view) && !wf_view_reshape(NULL, shape, &view) &&
-              !wf_view_expand(NULL, shape, &view));
-    ck_assert_int_eq(memcmp(&view, &x, sizeof x), 0);
-    ck_assert_int_eq(wf_tensor_count(NULL), 0);
-    ck_assert(!wf_tensor_is_contiguous(NULL) && !wf_tensor_overlaps_itself(NULL));
-    ck_assert(isnan(wf_tensor_at(NULL, 0)) && isnan(wf_tensor_at(&none, 0)) &&
-              isnan(wf_tensor_at(&empty, 0)));
-    ck_assert(isnan(wf_tensor_at(&x, 1)) && isnan(wf_tensor_at(&x, -1)) &&
-              wf_tensor_at(&x, 0) == 5);
 }
 
 TEST(a_tensor_over_const_memory_is_read_where_it_lies)
