@@ -58,12 +58,16 @@ WF_API wf_optim *wf_optim_new(wf_module *module, const wf_optim_rule *rule, doub
                               const void *options);
 WF_API void wf_optim_free(wf_optim *optim);
 
-/* PyTorch's options: the same names, meanings and defaults (in brackets). They begin as what
+/* ---- built-in rules ----
+ * In PyTorch's formulas, but that a root is never taken of less than the smallest normal number, so
+ * that an eps of 0 divides by no zero. Options have PyTorch's names, meanings and defaults (given
+ * beside them; otherwise 0). They begin as what
  * wf_..._defaults() returns, and what is written into them is what happens, zeros included:
  *     wf_adamw_options o = wf_adamw_defaults();
  *     o.weight_decay = 0;
  *     wf_optim *adamw = wf_adamw_new(net, &o);
  * Options that began elsewhere are refused; NULL is the defaults. */
+/* Stochastic gradient descent with momentum, Sutskever et al. 2013. */
 typedef struct wf_sgd_options {
     double lr /* 1e-3 */, momentum, dampening, weight_decay;
     bool nesterov, maximize;                       /* Nesterov wants momentum and no dampening */
@@ -71,12 +75,18 @@ typedef struct wf_sgd_options {
     const char *rule;                              /* whose defaults they began as */
     const void *reserved[4];
 } wf_sgd_options;
+WF_API wf_sgd_options wf_sgd_defaults(void);
+WF_API wf_optim *wf_sgd_new(wf_module *module, const wf_sgd_options *options);
+/* RMSProp, Tieleman and Hinton 2012 (centered: Graves 2013, its variance never below zero). */
 typedef struct wf_rmsprop_options {
     double lr /* 1e-2 */, alpha /* 0.99 */, eps /* 1e-8 */, momentum, weight_decay;
     bool centered, lazy;
     const char *rule;
     const void *reserved[4];
 } wf_rmsprop_options;
+WF_API wf_rmsprop_options wf_rmsprop_defaults(void);
+WF_API wf_optim *wf_rmsprop_new(wf_module *module, const wf_rmsprop_options *options);
+/* Adam, Kingma and Ba 2015 (amsgrad: Reddi et al. 2018); AdamW, Loshchilov and Hutter 2019. */
 typedef struct wf_adam_options {
     double lr /* 1e-3 */, beta1 /* 0.9 */, beta2 /* 0.999 */, eps /* 1e-8 */;
     double weight_decay /* 0; of AdamW 1e-2 */;
@@ -85,10 +95,13 @@ typedef struct wf_adam_options {
     const void *reserved[4];
 } wf_adam_options;
 typedef wf_adam_options wf_adamw_options;
-WF_API wf_sgd_options wf_sgd_defaults(void);
-WF_API wf_rmsprop_options wf_rmsprop_defaults(void);
 WF_API wf_adam_options wf_adam_defaults(void);
+WF_API wf_optim *wf_adam_new(wf_module *module, const wf_adam_options *options);
 WF_API wf_adamw_options wf_adamw_defaults(void);
+WF_API wf_optim *wf_adamw_new(wf_module *module, const wf_adamw_options *options);
+/* Those above, by name: what is done for each is written once, RULE(sgd) RULE(rmsprop) ... */
+#define WF_OPTIM_RULES(RULE) RULE(sgd) RULE(rmsprop) RULE(adam) RULE(adamw)
+
 /* `lazy`: in a table that was only looked up in by ids (see wf_param_grad_rows) a step moves the
  * rows that were named, with their buffers, and no others, at the price of these rows alone. What
  * momentum or Adam's averages would have done to the others in the meantime is left out, and not
@@ -96,14 +109,6 @@ WF_API wf_adamw_options wf_adamw_defaults(void);
  * (steps are counted per parameter, as there; eps stands where it does in Adam). It excludes
  * weight_decay, as there, which would move every row. Where the gradient is not known by rows
  * nothing is different, and SGD without momentum and weight_decay is lazy by nature. */
-/* Stochastic gradient descent, Sutskever et al. 2013; RMSProp, Tieleman and Hinton 2012
- * (centered: Graves 2013, its variance never below zero); Adam, Kingma and Ba 2015 (amsgrad:
- * Reddi et al. 2018); AdamW, Loshchilov and Hutter 2019: in PyTorch's formulas. A root is never
- * taken of less than the smallest normal number, so that an eps of 0 divides by no zero. */
-WF_API wf_optim *wf_sgd_new(wf_module *module, const wf_sgd_options *options);
-WF_API wf_optim *wf_rmsprop_new(wf_module *module, const wf_rmsprop_options *options);
-WF_API wf_optim *wf_adam_new(wf_module *module, const wf_adam_options *options);
-WF_API wf_optim *wf_adamw_new(wf_module *module, const wf_adamw_options *options);
 
 /* ---- steps ---- */
 

@@ -10,6 +10,8 @@ WF_BEGIN
 
 typedef enum wf_dtype { WF_F32 = 0, WF_F64 = 1, WF_I32 = 2 } wf_dtype;
 enum { WF_DTYPES = 3 };
+/* WF_FLOATS(x, ...) is x(dtype, suffix, type, ...) for each dtype of floats. */
+#define WF_FLOATS(x, ...) x(WF_F32, f32, float, __VA_ARGS__) x(WF_F64, f64, double, __VA_ARGS__)
 
 /* All that is known of a dtype; tables of kernels are indexed by it. */
 typedef struct wf_dtype_info {

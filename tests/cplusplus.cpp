@@ -88,6 +88,10 @@ WF_POINTWISE_3(muladd, "a b + c", a * b + c, g * b, g * a, g, wf_mul(t, G, B), w
 enum { WF_ISA_EACH(level), level_end };
 #define COUNT_LEVEL(level, attributes, fused, what) +what
 static const int levels = WF_ISA_LEVELS(COUNT_LEVEL, 1);
+#define SIZE(dtype, suffix, type, ...) +sizeof(type)
+static const size_t floats = WF_FLOATS(SIZE, 1);
+#define RULE(name) wf_##name##_defaults().rule,
+static const char *const rules[] = { WF_OPTIM_RULES(RULE) };
 WF_INLINE float wf_twicef_with(bool fused, float x) { return WF_FMAF(x, 2.0f, 0.0f); }
 WF_INLINE double wf_twice_with(bool fused, double x) { return WF_FMA(x, 2.0, 0.0); }
 WF_VMATH(twice)
@@ -160,6 +164,7 @@ static int WF_ISA_EACH(compiled);
 
 static void dispatch()
 {
+    HOLDS(floats == sizeof(float) + sizeof(double) && !std::strcmp(rules[0], "sgd"));
     WF_ISA_OWN(compiled) = 1;
     const int *const each[] = { WF_ISA_EACH(&compiled) };
     HOLDS(*each[WF_ISA_C] == 1 && sizeof each / sizeof *each > static_cast<size_t>(wf_isa_level()));

@@ -81,7 +81,7 @@ typedef struct given {
     const char *option;
     double value;
 } given;
-enum { GIVEN = 6 };
+enum { GIVEN = 8 };
 /* lr comes first in all options, the others where the rule's own table has them. */
 static inline void write_option(void *options, const wf_optim_option *table, given g)
 {
@@ -96,11 +96,9 @@ static inline void write_option(void *options, const wf_optim_option *table, giv
         memcpy(at, &g.value, sizeof g.value);
 }
 
-/* The built-in rules, whose options begin as their defaults. */
-#define BUILT_IN(RULE) RULE(sgd) RULE(rmsprop) RULE(adam) RULE(adamw)
 union options {
 #define RULE(name) wf_##name##_options name;
-    BUILT_IN(RULE)
+    WF_OPTIM_RULES(RULE)
 #undef RULE
 };
 
@@ -114,10 +112,19 @@ static inline wf_optim *by_name(wf_module *net, const char *rule, union options 
         if (defaults) defaults->name = wf_##name##_defaults();                                     \
         return wf_##name##_new(net, options ? &options->name : NULL);                              \
     }
-    BUILT_IN(RULE)
+    WF_OPTIM_RULES(RULE)
 #undef RULE
     ck_abort_msg("there is no rule %s", rule);
     return NULL;
+}
+
+/* An optimiser of the rule as it begins, of a module to be thrown away, and its options. */
+static inline wf_optim *plain_optimiser(wf_module *scratch, const char *rule, union options *o)
+{
+    param_of(scratch, "p", 1);
+    wf_optim *plain = by_name(scratch, rule, o, NULL);
+    ck_assert(plain != NULL);
+    return plain;
 }
 
 /* With options by name written over the defaults. */
@@ -125,31 +132,54 @@ static inline wf_optim *optimiser_with(wf_module *net, const char *rule, const g
 {
     union options o;
     OWN(wf_module) *scratch = module_of(WF_F64);
-    param_of(scratch, "p", 1);
-    OWN(wf_optim) *plain = by_name(scratch, rule, &o, NULL);
+    OWN(wf_optim) *plain = plain_optimiser(scratch, rule, &o);
     for (int k = 0; k < GIVEN && options[k].option; k++)
         write_option(&o, wf_optim_rule_of(plain)->options, options[k]);
     return by_name(net, rule, NULL, &o);
 }
 
-/* One optimiser of each kind that has a loop of its own. */
-static const struct kind {
+/* Two kinds of each rule: by its defaults, and with all of its options on that may be together. */
+#define RULE(name) +2
+enum { KINDS = 0 WF_OPTIM_RULES(RULE) };
+#undef RULE
+struct kind {
     const char *rule;
     given options[GIVEN];
-} kinds[] = {
-    { "sgd", { { 0 } } },
-    { "sgd", { { "momentum", 0.9 }, { "weight_decay", 0.1 }, { "nesterov", 1 } } },
-    { "rmsprop", { { 0 } } },
-    { "rmsprop",
-      { { "momentum", 0.5 }, { "weight_decay", 0.1 }, { "eps", 1e-3 }, { "centered", 1 } } },
-    { "adam", { { 0 } } },
-    { "adam", { { "weight_decay", 0.1 }, { "amsgrad", 1 } } },
-    { "adamw", { { 0 } } },
 };
-enum { KINDS = sizeof kinds / sizeof kinds[0] };
-static inline wf_optim *optimiser(wf_module *net, int kind)
+
+/* What turns an option on: a flag, or a number that is 0 until it is wanted. An eps of 1e-3 keeps
+ * apart what rounding would decide. Dampening excludes Nesterov, and laziness decay. */
+static inline double value_on(const wf_optim_option *option, double now)
 {
-    return optimiser_with(net, kinds[kind].rule, kinds[kind].options);
+    if (!strcmp(option->name, "lazy") || !strcmp(option->name, "dampening")) return now;
+    if (!strcmp(option->name, "eps")) return 1e-3;
+    return now != 0 ? now : option->flag ? 1 : option->state ? 0.9 : 0.1;
+}
+
+static inline struct kind kind_at(int i)
+{
+#define RULE(name) #name,
+    static const char *const rules[] = { WF_OPTIM_RULES(RULE) };
+#undef RULE
+    struct kind k = { .rule = rules[i / 2] };
+    if (i % 2 == 0) return k;
+    union options o;
+    OWN(wf_module) *scratch = module_of(WF_F64);
+    OWN(wf_optim) *plain = plain_optimiser(scratch, k.rule, &o);
+    const wf_optim_option *option = wf_optim_rule_of(plain)->options;
+    for (int n = 0; option->name; option++) {
+        double now = wf_optim_get(plain, 0, option->name), on = value_on(option, now);
+        if (on == now) continue;
+        ck_assert_int_lt(n, GIVEN);
+        k.options[n++] = (given){ option->name, on };
+    }
+    return k;
+}
+
+static inline wf_optim *optimiser(wf_module *net, int i)
+{
+    const struct kind k = kind_at(i);
+    return optimiser_with(net, k.rule, k.options);
 }
 
 #endif

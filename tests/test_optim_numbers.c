@@ -116,15 +116,16 @@ TEST_EACH(an_eps_of_zero_divides_by_no_zero, 10)
 
 TEST_EACH(counts_stop_at_the_largest_number_and_training_goes_on, KINDS)
 {
-    one a = one_of(WF_F64, 3, kinds[_i].rule, kinds[_i].options);
+    const struct kind k = kind_at(_i);
+    one a = one_of(WF_F64, 3, k.rule, k.options);
     ck_assert(wf_optim_set_steps_of(a.optim, 0, INT64_MAX - 1));
     for (int step = 0; step < 3; step++) {
-        double before = at(&a, 1);
+        uint64_t before = hash_all(a.net, a.optim);
         give_number(a.t, a.p, 0.5);
         ck_assert(wf_optim_step(a.optim));
         ck_assert_int_eq(wf_optim_steps_of(a.optim, 0), INT64_MAX);
         ck_assert_int_eq(wf_optim_steps(a.optim), INT64_MAX);
-        ck_assert(isfinite(at(&a, 1)) && at(&a, 1) != before);
+        ck_assert(isfinite(at(&a, 1)) && hash_all(a.net, a.optim) != before);
     }
     end(a);
 }
@@ -209,10 +210,10 @@ TEST_EACH(a_gradient_that_is_not_finite_reaches_no_weight_and_is_said_once, 6 * 
     } bad[] = { { (double)NAN, "nan" },
                 { (double)INFINITY, "inf" },
                 { -(double)INFINITY, "-inf" } };
-    int kind = _i / 6, which = _i / 2 % 3;
+    int which = _i / 2 % 3;
     OWN(wf_module) *net = module_of(_i % 2 ? WF_F64 : WF_F32);
     wf_var *p = param_of(net, "p", 9), *q = param_of(net, "q", 5000);
-    OWN(wf_optim) *optim = optimiser(net, kind);
+    OWN(wf_optim) *optim = optimiser(net, _i / 6);
     OWN(wf_tape) *t = wf_tape_new(NULL);
     give_number(t, p, 1);
     give_number(t, q, 1);
@@ -232,7 +233,7 @@ TEST_EACH(a_gradient_that_is_not_finite_reaches_no_weight_and_is_said_once, 6 * 
     snprintf(said, sizeof said,
              "%s: the gradient of 'q' holds %s; no parameter was changed, and all gradients were "
              "cleared",
-             kinds[kind].rule, bad[which].said);
+             wf_optim_rule_of(optim)->name, bad[which].said);
     ck_assert_str_eq(log_kept.text, said);
     give_number(t, p, 1);
     ck_assert(wf_optim_step(optim)); /* all is well again */
@@ -308,7 +309,7 @@ TEST_EACH(the_callers_rounding_mode_changes_no_bit_and_its_traps_are_not_sprung,
         }
         hash[k] = hash_bytes(hash_all(net, optim), &norm, sizeof norm);
         ck_assert_uint_eq(hash[k], hash[0]);
-        ck_assert_str_eq(log_kept.text + strlen(kinds[_i].rule),
+        ck_assert_str_eq(log_kept.text + strlen(wf_optim_rule_of(optim)->name),
                          ": .lr is nan; it must be in [0, inf), and nothing was changed");
     }
 }

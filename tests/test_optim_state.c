@@ -313,8 +313,8 @@ TEST_EACH(what_does_not_fit_is_one_sentence_and_changes_nothing, ODDS)
     const odd *o = &odds[_i];
     wf_error e = { "" };
     wf_optim *optim, *other;
-    OWN(wf_module) *net = net_here(&optim, "adam", kinds[4].options);
-    OWN(wf_module) *far = net_here(&other, "adam", kinds[4].options);
+    OWN(wf_module) *net = net_here(&optim, "adam", (given[GIVEN]){ { 0 } });
+    OWN(wf_module) *far = net_here(&other, "adam", (given[GIVEN]){ { 0 } });
     wf_tape *t = wf_tape_new(NULL);
     for (int step = 0; step < 3; step++) {
         for (int k = 0; k < HERE; k++) give_number(t, wf_module_param_at(far, k), 1 + step);
@@ -354,7 +354,7 @@ TEST(buffers_that_one_side_lacks_are_named)
 {
     wf_error e = { "" };
     wf_optim *plain, *with;
-    OWN(wf_module) *a = net_here(&plain, "adam", kinds[4].options);
+    OWN(wf_module) *a = net_here(&plain, "adam", (given[GIVEN]){ { 0 } });
     OWN(wf_module) *b = net_here(&with, "adam", (given[GIVEN]){ { "amsgrad", 1 } });
     ck_assert(wf_optim_save(plain, path_of("plain"), &e));
     ck_assert(!wf_optim_load(with, path_of("plain"), &e));
@@ -398,8 +398,8 @@ TEST(a_load_that_finds_no_memory_changes_nothing)
 {
     wf_error e = { "" };
     wf_optim *optim, *other;
-    wf_module *net = net_here(&optim, "adam", kinds[4].options);
-    wf_module *far = net_here(&other, "adam", kinds[4].options);
+    wf_module *net = net_here(&optim, "adam", (given[GIVEN]){ { 0 } });
+    wf_module *far = net_here(&other, "adam", (given[GIVEN]){ { 0 } });
     ck_assert(wf_optim_set_steps_of(other, 1, 7));
     ck_assert(wf_optim_save(other, path_of("memory"), &e));
     uint64_t hash = hash_all(net, optim);
