@@ -19,6 +19,7 @@ static const double apart_f64 = 1e-10, apart_f32 = 1e-4, apart_grad_f32 = 1e-3;
 typedef struct proof {
     const wf_cell *cell;
     wf_cell_check_options o;
+    wf_rnn_options layer; /* what the layers are made with besides */
     wf_report report;
     cell_memory *memory; /* everything that the proof takes */
     wf_module *net[8];
@@ -69,12 +70,9 @@ static double *draw(proof *p, int64_t n, double scale)
 static wf_rnn *layer_new(proof *p, wf_dtype dtype, bool both, bool stepwise)
 {
     if (!p->report.ok) return NULL;
-    const wf_rnn_options options = { .input = p->o.input,
-                                     .hidden = p->o.hidden,
-                                     .output = p->o.output,
-                                     .bidirectional = both,
-                                     .stepwise = stepwise,
-                                     .prototype = p->o.prototype };
+    wf_rnn_options options = p->layer;
+    options.bidirectional = both;
+    options.stepwise = stepwise;
     wf_module *net = wf_module_new("check",
                                    &(wf_module_options){ .seed = p->o.check.seed, .dtype = dtype });
     p->net[p->nets++] = net;
@@ -265,10 +263,11 @@ static void spoil(double *x, int64_t n)
 
 /* What all laws are tried on: lengths that differ where the batch allows it, none of them
  * sorted, 0 and 1 among them; the padding and the initial states of empty sequences are spoilt. */
-static cell_case case_new(proof *p, int64_t stacked, bool ragged)
+static cell_case case_new(proof *p, int64_t directions, bool ragged)
 {
+    int64_t stacked = directions * p->layer.layers, input = p->o.input,
+            output = directions * p->width[0];
     cell_case c = { .time = p->o.time, .batch = p->o.batch, .stacked = stacked };
-    int64_t input = p->o.input, output = stacked * p->width[0];
     double *x = draw(p, c.time * c.batch * input, 1), *gy = draw(p, c.time * c.batch * output, 1),
            *initial[WF_CELL_STATES];
     for (int k = 0; k < p->states; k++) {
@@ -296,17 +295,17 @@ static cell_case case_new(proof *p, int64_t stacked, bool ragged)
 
 /* ---- the laws ---- */
 
-static void check_ragged(proof *p, const wf_rnn *rnn)
+static void check_ragged(proof *p, const wf_rnn *rnn, int64_t directions)
 {
     const char *law = "ragged against one at a time";
-    cell_case c = case_new(p, 1, true);
+    cell_case c = case_new(p, directions, true);
     cell_result all = run(p, law, rnn, &c);
     double *params = take(p, all.n_params, sizeof *params);
-    int64_t input = p->o.input, output = p->width[0];
+    int64_t input = p->o.input, output = directions * p->width[0];
     for (int64_t b = 0; p->report.ok && b < c.batch; b++) {
         int64_t steps = c.lengths[b];
         double *final[WF_CELL_STATES], *dinitial[WF_CELL_STATES];
-        cell_case one = { .time = steps, .batch = 1, .stacked = 1 };
+        cell_case one = { .time = steps, .batch = 1, .stacked = c.stacked };
         for (int64_t i = steps * output; i < c.time * output; i++) {
             if (all.y[(i / output * c.batch + b) * output + i % output] == 0) continue;
             fail(p, "%s: past its end a sequence's output is not zero", law);
@@ -316,10 +315,10 @@ static void check_ragged(proof *p, const wf_rnn *rnn)
             fail(p, "%s: past its end the gradient of x is not zero", law);
         }
         for (int k = 0; k < p->states; k++) {
-            one.initial[k] = sequence_of(p, c.initial[k], 1, c.batch, p->width[k], b);
-            one.gfinal[k] = sequence_of(p, c.gfinal[k], 1, c.batch, p->width[k], b);
-            final[k] = sequence_of(p, all.final[k], 1, c.batch, p->width[k], b);
-            dinitial[k] = sequence_of(p, all.dinitial[k], 1, c.batch, p->width[k], b);
+            one.initial[k] = sequence_of(p, c.initial[k], c.stacked, c.batch, p->width[k], b);
+            one.gfinal[k] = sequence_of(p, c.gfinal[k], c.stacked, c.batch, p->width[k], b);
+            final[k] = sequence_of(p, all.final[k], c.stacked, c.batch, p->width[k], b);
+            dinitial[k] = sequence_of(p, all.dinitial[k], c.stacked, c.batch, p->width[k], b);
         }
         if (steps == 0) continue;
         one.x = sequence_of(p, c.x, steps, c.batch, input, b);
@@ -367,75 +366,44 @@ static void check_direction(proof *p, const wf_rnn *rnn, const wf_rnn *both, boo
     near(p, law, "the gradient of x", all.form_x, all.dx, dx, apart_f64);
 }
 
-/* Two calls, the second from the first one's states: explicit ones with their gradients, or
- * carried. */
-static bool halves_on(proof *p, wf_tape *t, const wf_rnn *rnn, const cell_case *c, wf_carry *carry,
-                      const cell_result *whole)
+/* Two calls, the second from the first one's states: explicit ones, or carried. */
+static wf_var *two_calls(wf_tape *t, const cell_case *c, wf_var *x, const wf_rnn_call *call)
 {
-    const char *law = carry ? "halves through a carry against the whole"
-                            : "halves through states against the whole";
-    int64_t cut = c->time / 2, output = p->width[0];
-    wf_var *x = cell_var(t, WF_F64, true, WF_SHAPE(c->time, c->batch, p->o.input), c->x), *half[2];
-    wf_var *initial[WF_CELL_STATES], *middle[WF_CELL_STATES], *final[WF_CELL_STATES],
-        *out[2 + WF_CELL_STATES], *cotangent[2 + WF_CELL_STATES];
-    wf_var *wrt[1 + WF_CELL_STATES] = { x }, *grad[1 + WF_CELL_STATES];
-    for (int k = 0; k < p->states; k++)
-        wrt[1 + k] = initial[k] = cell_var(t, WF_F64, true, WF_SHAPE(1, c->batch, p->width[k]),
-                                           c->initial[k]);
-    half[0] = wf_rnn_forward(
-        t, rnn, wf_slice(t, x, 0, 0, cut, 1),
-        &(wf_rnn_call){ .carry = carry, .initial = carry ? NULL : initial, .final = middle });
-    half[1] = wf_rnn_forward(
-        t, rnn, wf_slice(t, x, 0, cut, WF_LAST, 1),
-        &(wf_rnn_call){ .carry = carry, .initial = carry ? NULL : middle, .final = final });
-    for (int i = 0; i < 2; i++) {
-        if (!half[i]) return fail(p, "%s", wf_tape_error(t));
-        int64_t from = i * cut * c->batch * output;
-        double *y = leave(p, half[i]);
-        if (!near(p, law, "y", wf_shape_of(half[i]), y, whole->y + from, apart_f64)) return false;
-        out[i] = half[i];
-        cotangent[i] = cell_var(t, WF_F64, false, wf_shape_of(half[i]), c->gy + from);
-    }
-    for (int k = 0; k < p->states; k++) {
-        double *last = leave(p, final[k]);
-        if (!near(p, law, "a final state", wf_shape_of(final[k]), last, whole->final[k], apart_f64))
-            return false;
-        out[2 + k] = final[k];
-        cotangent[2 + k] = cell_var(t, WF_F64, false, wf_shape_of(final[k]), c->gfinal[k]);
-    }
-    if (carry) return true; /* which ends the history: there are no gradients to compare */
-    if (!wf_grad(t, 2 + p->states, out, cotangent, 1 + p->states, wrt, grad, NULL))
-        return fail(p, "%s", wf_tape_error(t));
-    double *dx = leave(p, grad[0]);
-    if (!near(p, law, "the gradient of x", whole->form_x, dx, whole->dx, apart_f64)) return false;
-    for (int k = 0; k < p->states; k++) {
-        double *d = leave(p, grad[1 + k]);
-        if (!near(p, law, "the gradient of an initial state", whole->form_state[k], d,
-                  whole->dinitial[k], apart_f64))
-            return false;
-    }
-    return true;
+    wf_var *middle[WF_CELL_STATES], *half[2];
+    wf_rnn_call first = *call, second = *call;
+    first.final = middle;
+    if (call->initial) second.initial = middle;
+    half[0] = wf_rnn_forward(t, c->rnn, wf_slice(t, x, 0, 0, c->time / 2, 1), &first);
+    half[1] = wf_rnn_forward(t, c->rnn, wf_slice(t, x, 0, c->time / 2, WF_LAST, 1), &second);
+    return wf_concat(t, 0, (wf_vars){ 2, half });
 }
 
 static void check_halves(proof *p, const wf_rnn *rnn)
 {
+    const char *law = "halves through states against the whole";
     if (!p->report.ok || p->o.time < 2) return;
     cell_case c = case_new(p, 1, false);
-    cell_result whole = run(p, "halves against the whole", rnn, &c);
-    wf_carry *carry = wf_carry_new(rnn, c.batch);
-    for (int k = 0; carry && k < p->states; k++) {
+    cell_result whole = run(p, law, rnn, &c);
+    c.way = two_calls;
+    cell_result halves = run(p, law, rnn, &c);
+    near_result(p, law, &halves, &whole, apart_f64, apart_f64);
+
+    law = "halves through a carry against the whole"; /* it ends the history: of values alone */
+    c.carry = wf_carry_new(rnn, c.batch);
+    if (!c.carry) fail(p, "out of memory");
+    for (int64_t i = 0; p->report.ok && i < c.stacked * p->states; i++) {
+        int64_t layer = i / p->states, k = i % p->states, row = c.batch * p->width[k];
         wf_tensor from = wf_tensor_of(WF_F64, WF_SHAPE(c.batch, p->width[k]),
-                                      (void *)(uintptr_t)c.initial[k]);
-        if (p->report.ok) wf_tensor_copy(&from, wf_carry_state(carry, 0, 0, k));
+                                      (void *)(uintptr_t)(c.initial[k] + layer * row));
+        wf_tensor_copy(&from, wf_carry_state(c.carry, layer, 0, (int)k));
     }
-    wf_tape *t = wf_tape_new(&(wf_tape_options){ .mode = WF_EVAL });
-    if (!carry || !t) fail(p, "out of memory");
-    if (p->report.ok && halves_on(p, t, rnn, &c, NULL, &whole)) {
-        wf_tape_reset(t);
-        halves_on(p, t, rnn, &c, carry, &whole);
-    }
-    wf_tape_free(t);
-    wf_carry_free(carry);
+    memset(c.initial, 0, sizeof c.initial);
+    halves = run(p, law, rnn, &c);
+    near(p, law, "y", whole.form_y, halves.y, whole.y, apart_f64);
+    for (int k = 0; k < p->states; k++)
+        near(p, law, "a final state", whole.form_state[k], halves.final[k], whole.final[k],
+             apart_f64);
+    wf_carry_free(c.carry);
 }
 
 /* The same step from a copy of the struct gives the same bits, and changes nothing that it was
@@ -527,8 +495,8 @@ static void check_gradients(proof *p, const wf_rnn *rnn)
     in[0] = wf_tensor_of(WF_F64, WF_SHAPE(STEPS, SEQUENCES, p->o.input),
                          draw(p, STEPS * SEQUENCES * p->o.input, 1));
     for (int k = 0; k < p->states; k++) {
-        in[1 + k] = wf_tensor_of(WF_F64, WF_SHAPE(1, SEQUENCES, p->width[k]),
-                                 draw(p, SEQUENCES * p->width[k], 0.5));
+        in[1 + k] = wf_tensor_of(WF_F64, WF_SHAPE(p->layer.layers, SEQUENCES, p->width[k]),
+                                 draw(p, p->layer.layers * SEQUENCES * p->width[k], 0.5));
     }
     in[1 + p->states] = wf_tensor_of(WF_I32, WF_SHAPE(SEQUENCES), lengths);
     wf_check_options o = p->o.check;
@@ -540,7 +508,8 @@ static void check_gradients(proof *p, const wf_rnn *rnn)
     if (!r.ok) fail(p, "gradients of its steps: %s", r.text);
 }
 
-wf_report wf_cell_check(const wf_cell *cell, const wf_cell_check_options *options)
+wf_report cell_check_layer(const wf_cell *cell, const wf_cell_check_options *options,
+                           int64_t layers, bool no_bias)
 {
     WF_FP_SCOPE uint32_t fp = wf_fp_enter_exact();
     proof p = { .cell = cell, .report = { .ok = true } };
@@ -554,6 +523,12 @@ wf_report wf_cell_check(const wf_cell *cell, const wf_cell_check_options *option
             fail(&p, "the sizes to check it at must be %d or less", INT16_MAX);
     }
     if (!p.report.ok) return p.report;
+    p.layer = (wf_rnn_options){ .input = p.o.input,
+                                .hidden = p.o.hidden,
+                                .output = p.o.output,
+                                .layers = layers,
+                                .no_bias = no_bias,
+                                .prototype = p.o.prototype };
     p.seed = wf_key_named(p.o.check.seed, "cell");
     p.states = cell ? cell_states(cell) : 0;
     for (int k = 0; k < p.states; k++)
@@ -563,7 +538,7 @@ wf_report wf_cell_check(const wf_cell *cell, const wf_cell_check_options *option
     wf_rnn *steps_f32 = layer_new(&p, WF_F32, false, true);
     check_purity(&p, steps);
     check_gradients(&p, steps);
-    check_ragged(&p, steps);
+    check_ragged(&p, steps, 1);
     check_halves(&p, steps);
     if (p.report.ok) {
         const char *law = "f32 against f64";
@@ -584,10 +559,16 @@ wf_report wf_cell_check(const wf_cell *cell, const wf_cell_check_options *option
             near_result(&p, law_f32, &f32, &want, apart_f32, apart_grad_f32);
         }
     }
-    check_direction(&p, steps, both, false); /* last: it overwrites parameters */
-    check_direction(&p, steps, both, true);
+    if (layers > 1) check_ragged(&p, both, 2); /* directions meet between layers */
+    for (int ragged = 0; layers == 1 && ragged < 2; ragged++)
+        check_direction(&p, steps, both, ragged); /* last: it overwrites parameters */
 
     for (int i = 0; i < p.nets; i++) wf_module_free(p.net[i]);
     cell_let_go(&p.memory);
     return p.report;
+}
+
+wf_report wf_cell_check(const wf_cell *cell, const wf_cell_check_options *options)
+{
+    return cell_check_layer(cell, options, 1, false);
 }

@@ -77,10 +77,10 @@ bool cell_run(wf_tape *t, const cell_case *c, cell_memory **memory, cell_result 
     for (int64_t i = 0; i < wf_module_param_count(module); i++)
         wrt[n++] = wf_module_param_at(module, i);
     wf_var *lengths = c->lengths ? wf_constant(t, WF_I32, WF_SHAPE(c->batch), c->lengths) : NULL;
-    wf_var *y = wf_rnn_forward(t, c->rnn, wrt[0],
-                               &(wf_rnn_call){ .lengths = lengths,
-                                               .initial = n_initial ? initial : NULL,
-                                               .final = final });
+    const wf_rnn_call call = {
+        .lengths = lengths, .carry = c->carry, .initial = n_initial ? initial : NULL, .final = final
+    };
+    wf_var *y = c->way ? c->way(t, c, wrt[0], &call) : wf_rnn_forward(t, c->rnn, wrt[0], &call);
     if (!y) return false;
     *o = (cell_result){ .module = module,
                         .form_y = wf_shape_of(y),

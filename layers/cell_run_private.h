@@ -14,16 +14,23 @@ typedef struct cell_memory {
 void *cell_take(cell_memory **memory, int64_t items, size_t size);
 void cell_let_go(cell_memory **memory);
 
+/* A way to run the layer of a case other than by one wf_rnn_forward: x to y, with what such a call
+ * is given and gives back. NULL after failing the tape. */
+typedef struct cell_case cell_case;
+typedef wf_var *cell_way(wf_tape *t, const cell_case *c, wf_var *x, const wf_rnn_call *call);
+
 /* What a layer is run on. Initial states and cotangents of final ones are (layers * directions,
- * batch, width); no initial[0]: zeros; no cotangent: absent. */
-typedef struct cell_case {
+ * batch, width); no initial[0]: those of the carry, or zeros; no cotangent: absent. */
+struct cell_case {
     const wf_rnn *rnn;
+    wf_carry *carry;
+    cell_way *way;
     int64_t time, batch, input, stacked; /* stacked: layers * directions */
     int states;
     int64_t width[WF_CELL_STATES];
     const int32_t *lengths;
     const double *x, *initial[WF_CELL_STATES], *gy, *gfinal[WF_CELL_STATES];
-} cell_case;
+};
 
 /* What came out: y, the final states, and gradients, those of all parameters one behind the
  * other. */
@@ -42,5 +49,9 @@ double *cell_doubles(cell_memory **memory, const wf_var *v);
  * fails. */
 enum { CELL_PARAMS = 64 };
 bool cell_run(wf_tape *t, const cell_case *c, cell_memory **memory, cell_result *o);
+
+/* wf_cell_check of so many layers of the cell on each other, with biases or without. */
+wf_report cell_check_layer(const wf_cell *cell, const wf_cell_check_options *options,
+                           int64_t layers, bool no_bias);
 
 #endif

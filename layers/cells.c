@@ -11,9 +11,9 @@ static wf_var *both(wf_tape *t, wf_var *x, wf_var *w_x, wf_var *b_x, wf_var *h, 
     return wf_add(t, wf_affine(t, x, w_x, b_x), wf_affine(t, h, w_h, b_h));
 }
 
-/* ---- rnn: Elman 1990; h = tanh(W_ih x + b_ih + W_hh h + b_hh) ---- */
+/* ---- elman: Elman 1990; h = tanh(W_ih x + b_ih + W_hh h + b_hh) ---- */
 
-static void rnn_step(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
+static void elman_step(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
 {
     const wf_elman_cell *c = self;
     wf_var *a = both(t, x, c->weight_ih, c->bias_ih, state[0], c->weight_hh,
@@ -21,26 +21,16 @@ static void rnn_step(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
     state[0] = c->relu ? wf_relu(t, a) : wf_tanh(t, a);
 }
 
-static const wf_cell rnn_cell = {
+static const wf_cell elman_cell = {
     .name = "rnn",
     .size = sizeof(wf_elman_cell),
-    .step = rnn_step,
+    .step = elman_step,
     .states = WF_STATES(WF_STATE("h", WF_HIDDEN)),
     .params = WF_PARAMS(WF_PARAM(wf_elman_cell, weight_ih, WF_HIDDEN, WF_INPUT),
                         WF_PARAM(wf_elman_cell, weight_hh, WF_HIDDEN, WF_HIDDEN),
                         WF_BIAS(wf_elman_cell, bias_ih, WF_HIDDEN),
                         WF_BIAS(wf_elman_cell, bias_hh, WF_HIDDEN)),
 };
-
-const wf_cell *wf_elman_row(void)
-{
-    return &rnn_cell;
-}
-
-wf_rnn *wf_elman_new(wf_module *parent, const char *name, const wf_rnn_options *options)
-{
-    return wf_rnn_new(parent, name, &rnn_cell, options);
-}
 
 /* ---- lstm: Hochreiter and Schmidhuber 1997 with the forget gate of Gers et al. 2000; gates i,
  * f, g, o: c = f c + i g, h = o tanh(c); projected as by Sak et al. 2014: h = W_hr (o tanh(c))
@@ -70,16 +60,6 @@ static const wf_cell lstm_cell = {
         WF_BIAS(wf_lstm_cell, bias_hh, 4 * WF_HIDDEN),
         WF_PROJECTION(wf_lstm_cell, weight_hr, WF_OUTPUT, WF_HIDDEN)),
 };
-
-const wf_cell *wf_lstm_row(void)
-{
-    return &lstm_cell;
-}
-
-wf_rnn *wf_lstm_new(wf_module *parent, const char *name, const wf_rnn_options *options)
-{
-    return wf_rnn_new(parent, name, &lstm_cell, options);
-}
 
 /* ---- gru: Cho et al. 2014; gates r, z, n: h = (1 - z) n + z h. The reset gate behind the product,
  * as in cuDNN and PyTorch, n = tanh(W_in x + b_in + r (W_hn h + b_hn)), or before it, as published,
@@ -119,12 +99,24 @@ static const wf_cell gru_cell = {
         WF_BIAS(wf_gru_cell, bias_hh, 3 * WF_HIDDEN)),
 };
 
-const wf_cell *wf_gru_row(void)
-{
-    return &gru_cell;
-}
+/* ---- the list: a line here is the row's function, the layer's, and a place in cell_at ---- */
 
-wf_rnn *wf_gru_new(wf_module *parent, const char *name, const wf_rnn_options *options)
+#define CELLS(EACH) EACH(elman) EACH(lstm) EACH(gru)
+
+#define FUNCTIONS(name)                                                                            \
+    const wf_cell *wf_##name##_row(void)                                                           \
+    {                                                                                              \
+        return &name##_cell;                                                                       \
+    }                                                                                              \
+    wf_rnn *wf_##name##_new(wf_module *parent, const char *title, const wf_rnn_options *options)   \
+    {                                                                                              \
+        return wf_rnn_new(parent, title, &name##_cell, options);                                   \
+    }
+CELLS(FUNCTIONS)
+
+const wf_cell *cell_at(int i)
 {
-    return wf_rnn_new(parent, name, &gru_cell, options);
+#define ROW(name) &name##_cell,
+    static const wf_cell *const rows[] = { CELLS(ROW) };
+    return i >= 0 && i < (int)(sizeof rows / sizeof rows[0]) ? rows[i] : NULL;
 }

@@ -30,7 +30,10 @@ static inline wf_init layer_init(wf_init asked, wf_init usual)
     return zero ? usual : asked;
 }
 
-/* ---- cells over time (rnn.c, steps.c) ---- */
+/* ---- cells over time (cells.c, rnn.c, steps.c) ---- */
+
+/* The built-in cells, from 0; NULL past the last. */
+const wf_cell *cell_at(int i);
 
 /* A cell's size, linear in the three widths, worked out. */
 int64_t cell_size(int64_t size, int64_t input, int64_t hidden, int64_t output);

@@ -1,12 +1,21 @@
 /* A small training run that several suites share: embedding, recurrent net, head, Adam and a
  * carried state, over letters from a formula; and a hash of all that it learns. Included by the
  * suites, whose own copy it becomes. */
-#ifndef WEFT_TESTS_RIG_H
-#define WEFT_TESTS_RIG_H
+#ifndef WEFT_TESTS_MODEL_H
+#define WEFT_TESTS_MODEL_H
 
-#include <weft.h>
+#include "layers/private.h"
+#include "tests/fixture.h"
 
 #include <string.h>
+
+/* How many cells are built in. */
+static inline int cells_built_in(void)
+{
+    int n = 0;
+    while (cell_at(n)) n++;
+    return n;
+}
 
 typedef struct model_size {
     const wf_cell *cell;
@@ -99,32 +108,21 @@ static inline bool model_step(model *r, int64_t step)
     return wf_optim_step(r->adam);
 }
 
-/* FNV-1a over the bits of parameters, optimiser and carry. */
 static inline uint64_t model_hash_tensor(uint64_t hash, const wf_tensor *x)
 {
-    const unsigned char *byte = x->data;
-    int64_t n = wf_tensor_count(x) * wf_dtype_size(x->dtype);
-    for (int64_t i = 0; i < n; i++) hash = (hash ^ byte[i]) * UINT64_C(0x100000001B3);
-    return hash;
+    return hash_tensor(hash, x);
 }
 
-static inline uint64_t model_hash_net(const wf_module *net)
-{
-    uint64_t hash = UINT64_C(0xCBF29CE484222325);
-    for (int64_t i = 0; i < wf_module_param_count(net); i++)
-        hash = model_hash_tensor(hash, wf_param_value(wf_module_param_at(net, i)));
-    return hash;
-}
-
+/* The bits of parameters, optimiser and carry. */
 static inline uint64_t model_hash(const model *r)
 {
-    uint64_t hash = model_hash_net(r->net);
+    uint64_t hash = hash_params(HASH, r->net);
     const wf_tensor *x;
     for (int64_t i = 0; i < wf_module_param_count(r->net); i++)
-        for (int k = 0; (x = wf_optim_state(r->adam, i, k)); k++) hash = model_hash_tensor(hash, x);
+        for (int k = 0; (x = wf_optim_state(r->adam, i, k)); k++) hash = hash_tensor(hash, x);
     for (int64_t layer = 0; layer < r->size.layers; layer++)
         for (int k = 0; (x = wf_carry_state(r->past, layer, 0, k)); k++)
-            hash = model_hash_tensor(hash, x);
+            hash = hash_tensor(hash, x);
     return hash;
 }
 

@@ -63,14 +63,9 @@ static run_result run(const wf_cell *cell, int n, int64_t steps, bool full)
     return out;
 }
 
-static const wf_cell *cell_at(int i)
-{
-    return i == 0 ? wf_elman_row() : i == 1 ? wf_lstm_row() : wf_gru_row();
-}
-
 /* Full size with vector kernels; all 50 steps at the highest level, and everywhere when time was
  * given (WEFT_FULL). */
-TEST_EACH(a_training_run_has_the_same_bits_for_any_number_of_threads, 3)
+TEST_EACH(a_training_run_has_the_same_bits_for_any_number_of_threads, cells_built_in())
 {
     const wf_cell *cell = cell_at(_i);
     bool time_given = getenv("WEFT_FULL") != NULL;
@@ -113,7 +108,7 @@ static uint64_t mix_number(uint64_t hash, double x)
 static uint64_t mix_var(uint64_t hash, const wf_var *v)
 {
     const wf_tensor *x = wf_value(v);
-    return x ? model_hash_tensor(hash, x) : hash * 3;
+    return x ? hash_tensor(hash, x) : hash * 3;
 }
 
 static const float f32[] = { 0.1F, -2.7F, 1e-40F, 3e38F, -0.0F, 1.5F, 7.25F, 1e-3F };
@@ -175,7 +170,7 @@ static uint64_t random_numbers(void)
         for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
             char name[8] = { 'w', (char)('a' + i) };
             wf_var *v = wf_param_new(net, name, WF_SHAPE(6, 5), kinds[i]);
-            hash = model_hash_tensor(hash, wf_param_value(v));
+            hash = hash_tensor(hash, wf_param_value(v));
         }
     }
     return hash;
@@ -274,7 +269,7 @@ static uint64_t rules(void)
         wf_format(path, sizeof path, "%s/rule", harness_folder());
         if (!wf_optim_save(o, path, &e) || !wf_optim_load(o, path, &e)) hash = 0;
         hash = mix_number(hash, wf_optim_lr(o));
-        hash ^= model_hash_net(net);
+        hash ^= hash_params(HASH, net);
     }
     return hash;
 }
@@ -297,7 +292,7 @@ static uint64_t data(void)
     wf_var *w = wf_param_new(net, "w", WF_SHAPE(2), (wf_init){ 0 });
     if (!wf_safetensors_save(path, &named, 1, NULL, 0, &e) || !wf_module_load(net, path, &e))
         hash = 0;
-    hash = model_hash_tensor(hash, wf_param_value(w));
+    hash = hash_tensor(hash, wf_param_value(w));
     wf_module_free(net);
     double x = 0;
     hash = mix(hash, text, wf_format(text, sizeof text, "%.1f %g %.3e", 0.25, 1.0 / 3, 2.0 / 3));

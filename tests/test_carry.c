@@ -24,7 +24,7 @@ static uint64_t hash_carry(const fixture *b, const wf_carry *carry)
     return h;
 }
 
-TEST_EACH(a_carry_joins_calls_and_steps_as_one_sequence, KINDS)
+TEST_EACH(a_carry_joins_calls_and_steps_as_one_sequence, kinds())
 {
     OWN(fixture) b = fixture_of(_i, false, WF_F32);
     for (int k = 0; k < b.on.states; k++) b.on.initial[k] = NULL;
@@ -61,7 +61,7 @@ TEST_EACH(a_carry_joins_calls_and_steps_as_one_sequence, KINDS)
 
 TEST(a_carry_is_untouched_until_the_step_succeeds)
 {
-    OWN(fixture) b = fixture_of(5, false, WF_F32);
+    OWN(fixture) b = fixture_of(kind_named("lstm of two layers"), false, WF_F32);
     OWN(wf_carry) *carry = wf_carry_new(b.rnn, BATCH);
     OWN(wf_tape) *t = wf_tape_new(NULL),
                  *rehearsal = wf_tape_new(&(wf_tape_options){ .rehearsal = true });
@@ -99,7 +99,7 @@ TEST(a_carry_is_untouched_until_the_step_succeeds)
 
 TEST(a_reset_carry_forgets_what_a_tape_would_still_commit)
 {
-    OWN(fixture) b = fixture_of(2, false, WF_F32);
+    OWN(fixture) b = fixture_of(kind_named("gru of two layers"), false, WF_F32);
     OWN(wf_carry) *carry = wf_carry_new(b.rnn, BATCH);
     uint64_t zero = hash_carry(&b, carry);
     OWN(wf_tape) *t = wf_tape_new(NULL);
@@ -115,7 +115,7 @@ TEST(a_reset_carry_forgets_what_a_tape_would_still_commit)
 
 TEST(a_carry_survives_a_rewind_while_generating)
 {
-    OWN(fixture) b = fixture_of(5, false, WF_F32);
+    OWN(fixture) b = fixture_of(kind_named("lstm of two layers"), false, WF_F32);
     OWN(wf_carry) *one = wf_carry_new(b.rnn, BATCH), *other = wf_carry_new(b.rnn, BATCH);
     OWN(wf_tape) *t = wf_tape_new(&(wf_tape_options){ .mode = WF_INFER });
     for (int64_t i = 0; i < TIME; i++) {
@@ -133,7 +133,7 @@ TEST(a_carry_survives_a_rewind_while_generating)
  * lies behind it. */
 TEST(a_carry_that_waits_refuses_a_rewind_also_after_a_commit)
 {
-    OWN(fixture) b = fixture_of(1, false, WF_F32);
+    OWN(fixture) b = fixture_of(kind_named("rnn, relu"), false, WF_F32);
     OWN(wf_carry) *carry = wf_carry_new(b.rnn, BATCH), *alone = wf_carry_new(b.rnn, BATCH);
     OWN(wf_tape) *t = wf_tape_new(NULL);
     wf_var *y = carried(t, &b, carry, 0, 2);
@@ -154,7 +154,7 @@ TEST(a_carry_that_waits_refuses_a_rewind_also_after_a_commit)
 
 TEST(a_carry_ends_the_history)
 {
-    OWN(fixture) b = fixture_of(4, false, WF_F32);
+    OWN(fixture) b = fixture_of(kind_named("lstm"), false, WF_F32);
     OWN(wf_carry) *carry = wf_carry_new(b.rnn, BATCH);
     OWN(wf_tape) *t = wf_tape_new(NULL);
     wf_var *x = cell_var(t, WF_F32, true, WF_SHAPE(TIME, BATCH, INPUT), b.on.x);
@@ -195,7 +195,7 @@ static bool unseen_step(wf_tape *t, const fixture *b)
     return ok;
 }
 
-TEST_EACH(a_sequence_that_is_no_longer_finite_goes_on_from_its_last_good_state, KINDS)
+TEST_EACH(a_sequence_that_is_no_longer_finite_goes_on_from_its_last_good_state, kinds())
 {
     OWN(fixture) b = fixture_of(_i, false, WF_F32);
     const bool spoilt[BATCH] = { false, false, true, false, true };
@@ -237,7 +237,7 @@ TEST_EACH(a_sequence_that_is_no_longer_finite_goes_on_from_its_last_good_state, 
 
 /* ---- in files ---- */
 
-TEST_EACH(a_carry_saved_is_the_carry_loaded, KINDS)
+TEST_EACH(a_carry_saved_is_the_carry_loaded, kinds())
 {
     OWN(fixture) b = fixture_of(_i, false, WF_F32), wide = fixture_of(_i, false, WF_F64);
     OWN(wf_carry) *saved = wf_carry_new(b.rnn, BATCH), *loaded = wf_carry_new(b.rnn, BATCH),

@@ -216,7 +216,7 @@ TEST(parameters_are_named_and_shaped_as_pytorch_has_them)
         { "rnn.weight_ih_l1", { 2, { 28, 6 } } },
         { "rnn.weight_hh_l1", { 2, { 28, 3 } } },
     };
-    OWN(fixture) b = fixture_of(7, true, WF_F32); /* the projected one */
+    OWN(fixture) b = fixture_of(kind_named("lstm, projected"), true, WF_F32);
     ck_assert_int_eq(wf_module_param_count(b.net), 20);
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
         wf_var *p = wf_module_param_at(b.net, (int64_t)i);
@@ -253,7 +253,7 @@ TEST(initial_values_are_an_option_for_either_side)
 
 TEST(without_biases_there_are_none)
 {
-    OWN(fixture) b = fixture_of(3, true, WF_F32);
+    OWN(fixture) b = fixture_of(kind_named("gru without biases"), true, WF_F32);
     ck_assert_int_eq(wf_module_param_count(b.net), 4);
     for (int64_t i = 0; i < 4; i++)
         ck_assert_ptr_null(strstr(wf_param_path(wf_module_param_at(b.net, i)), "bias"));
@@ -261,7 +261,7 @@ TEST(without_biases_there_are_none)
 
 TEST(plain_options_come_from_the_prototype)
 {
-    OWN(fixture) b = fixture_of(1, true, WF_F32); /* the one with relu */
+    OWN(fixture) b = fixture_of(kind_named("rnn, relu"), true, WF_F32);
     cell_result o = run_case(&b.on);
     bool beyond = false;
     for (int64_t i = 0; i < o.n_y; i++) {
@@ -332,22 +332,6 @@ TEST_EACH(a_gru_that_resets_before_the_product_is_the_published_one, 2)
             ck_assert_double_eq_tol(wf_at(y, (i / HIDDEN * BATCH + b) * HIDDEN + i % HIDDEN),
                                     want[i], 1e-13);
     }
-}
-
-/* ---- the checker ---- */
-
-TEST_EACH(every_cell_is_proved, 6)
-{
-    const wf_cell_check_options o = { .prototype = _i == 5 ? &reset_before : NULL };
-    wf_report r = wf_cell_check(_i == 0   ? wf_elman_row()
-                                : _i == 1 ? wf_gru_row()
-                                : _i == 2 ? wf_lstm_row()
-                                : _i == 3 ? &mgu_cell
-                                : _i == 4 ? &unit_cell
-                                          : wf_gru_row(),
-                                &o);
-    ck_assert_msg(r.ok, "%s", r.text);
-    ck_assert_int_gt(r.checked, 100);
 }
 
 /* ---- cells with one fault each, and the law that finds it ---- */
@@ -563,9 +547,6 @@ TEST(a_sound_cell_is_found_sound_at_any_size)
         ck_assert_msg(r.ok, "%s", r.text);
     }
     wf_report r = wf_cell_check(wf_lstm_row(), &(wf_cell_check_options){ .output = 2 });
-    ck_assert_msg(r.ok, "%s", r.text);
-    const wf_elman_cell relu = { .relu = true };
-    r = wf_cell_check(wf_elman_row(), &(wf_cell_check_options){ .prototype = &relu });
     ck_assert_msg(r.ok, "%s", r.text);
     r = wf_cell_check(&sound_cell, &(wf_cell_check_options){ .time = -1 });
     ck_assert_str_eq(r.text, "cell 'sound': the sizes to check it at must be 1 or more");

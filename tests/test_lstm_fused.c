@@ -1,9 +1,6 @@
 /* The fused LSTM against its steps: the same numbers at every size and shape, the same bits for
  * any number of threads. */
-#include "layers/private.h"
 #include "tests/cells.h"
-
-#include <stdio.h>
 
 enum { MOST_THREADS = 5 };
 
@@ -45,7 +42,7 @@ static fixture lstm_of(const size *z, wf_dtype dtype, bool bidirectional, bool s
         wf_param_changed(wf_module_param_at(f.net, i));
     }
     const int64_t both = bidirectional ? 2 : 1, row = both * z->hidden, input = z->input;
-    f.on = case_of(f.rnn, z->time, z->batch, input, both, 2, z->hidden, z->hidden, both == 2);
+    f.on = case_of(f.rnn, z->time, z->batch, input);
     double *x = as_floats(f.on.x, z->time * z->batch * input),
            *gy = as_floats(f.on.gy, z->time * z->batch * row);
     for (int k = 0; k < 2; k++) {
@@ -156,16 +153,16 @@ TEST(x_may_be_a_view_of_any_kind)
     OWN(wf_module) *net = wf_module_new("net", &(wf_module_options){ .dtype = WF_F64 });
     wf_rnn *rnn = wf_lstm_new(net, "rnn", &(wf_rnn_options){ .input = I, .hidden = H });
     double *values = normals(1, 2 * T * B * I, 1), *cotangents = normals(2, T * B * H, 1);
-    for (int kind = 0; kind < 4; kind++) {
+    for (int view = 0; view < 4; view++) {
         OWN(wf_tape) *t = wf_tape_new(NULL);
         wf_var *base, *x;
-        if (kind == 0) { /* batch first */
+        if (view == 0) { /* batch first */
             base = wf_leaf(t, WF_F64, WF_SHAPE(B, T, I), values);
             x = wf_transpose(t, base, 0, 1);
-        } else if (kind == 1) { /* every second sequence */
+        } else if (view == 1) { /* every second sequence */
             base = wf_leaf(t, WF_F64, WF_SHAPE(T, 2 * B, I), values);
             x = wf_slice(t, base, 1, 0, WF_LAST, 2);
-        } else if (kind == 2) { /* features outside */
+        } else if (view == 2) { /* features outside */
             base = wf_leaf(t, WF_F64, WF_SHAPE(I, T, B), values);
             x = wf_transpose(t, wf_transpose(t, base, 0, 2), 0, 1);
         } else { /* a window that slides over a signal */

@@ -1,6 +1,5 @@
 /* Nothing is lost when memory runs out: every allocation of building, training, saving and
  * loading fails once, and from then on. */
-#include "tests/harness.h"
 #include "tests/model.h"
 
 #include <stdio.h>
@@ -8,9 +7,7 @@
 
 static model_size small(int i)
 {
-    return (model_size){ .cell = i == 0   ? wf_elman_row()
-                                 : i == 1 ? wf_lstm_row()
-                                          : wf_gru_row(),
+    return (model_size){ .cell = cell_at(i),
                          .letters = 11,
                          .time = 5,
                          .batch = 3,
@@ -79,7 +76,7 @@ static bool try_act(model *r, act *a, const char *what, const char *path, int64_
     return true;
 }
 
-TEST_EACH(the_kth_allocation_may_fail_for_every_k, 6)
+TEST_EACH(the_kth_allocation_may_fail_for_every_k, 2 * cells_built_in())
 {
     bool from_then_on = _i % 2;
     model_size size = small(_i / 2);

@@ -1,6 +1,5 @@
 /* A steady training loop asks the heap for nothing: malloc and its kin are interposed and
  * counted from the third step on. */
-#include "tests/harness.h"
 #include "tests/model.h"
 
 #include <stdatomic.h>
@@ -74,7 +73,7 @@ int posix_memalign(void **out, size_t align, size_t bytes)
 }
 #endif
 
-TEST_EACH(after_the_second_step_nothing_of_ours_asks_for_memory, 3)
+TEST_EACH(after_the_second_step_nothing_of_ours_asks_for_memory, cells_built_in())
 {
     if (!INTERPOSED) {
         harness_skip("the sanitizer owns malloc");
@@ -82,9 +81,7 @@ TEST_EACH(after_the_second_step_nothing_of_ours_asks_for_memory, 3)
     }
     model r;
     wf_error e = { { 0 } };
-    model_size size = { .cell = _i == 0   ? wf_elman_row()
-                                : _i == 1 ? wf_lstm_row()
-                                          : wf_gru_row(),
+    model_size size = { .cell = cell_at(_i),
                         .letters = 65,
                         .time = 16,
                         .batch = 9,
