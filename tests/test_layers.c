@@ -1,5 +1,4 @@
-/* The layers without time: shapes, initial values, derivatives, and what they say when they are
- * misused. */
+/* The layers without time: shapes, initial values and derivatives. */
 #include "tests/fixture.h"
 
 #include <math.h>
@@ -117,60 +116,3 @@ TEST(dropout_drops_in_training_alone)
     for (int64_t i = 0; i < 10000; i++) ck_assert(wf_at(y, i) == 3);
 }
 
-/* ---- words ---- */
-
-TEST(inputs_that_do_not_fit_are_told_what_does)
-{
-    wf_module *net = wf_module_new("net", NULL), *decoder = wf_module_child(net, "decoder");
-    wf_linear *head = wf_linear_new(decoder, "head",
-                                    &(wf_linear_options){ .input = 5, .output = 2 });
-    wf_embedding *embed = wf_embedding_new(net, "embed",
-                                           &(wf_embedding_options){ .input = 7, .output = 3 });
-    OWN(wf_tape) *t = wf_tape_new(NULL);
-    wf_linear_forward(t, head, wf_zeros(t, WF_F32, WF_SHAPE(3, 7)));
-    assert_fails(t, "linear 'decoder.head': x is (3, 7); the last size must be 5");
-    wf_linear_forward(t, head, wf_zeros(t, WF_F32, WF_SCALAR));
-    assert_fails(t, "linear 'decoder.head': x is (); the last size must be 5");
-    wf_linear_forward(t, head, NULL);
-    assert_fails(t, "linear 'decoder.head': x was never made");
-    wf_linear_forward(t, NULL, wf_zeros(t, WF_F32, WF_SHAPE(3, 5)));
-    assert_fails(t, "linear: the layer was never made; wf_module_ok says why");
-    wf_embedding_forward(t, embed, wf_zeros(t, WF_F32, WF_SHAPE(3)));
-    assert_fails(t, "embedding 'embed': ids are f32; they must be i32");
-    wf_embedding_forward(t, embed, NULL);
-    assert_fails(t, "embedding 'embed': the var of ids was never made");
-    wf_embedding_forward(t, NULL, NULL);
-    assert_fails(t, "embedding: the layer was never made; wf_module_ok says why");
-    ck_assert_ptr_null(
-        wf_embedding_forward(t, embed, wf_constant(t, WF_I32, WF_SHAPE(2), (int32_t[]){ 0, 7 })));
-    ck_assert_ptr_nonnull(strstr(wf_tape_error(t), "\n  in embed"));
-    /* Whatever failed first is all that is said. */
-    ck_assert_ptr_null(wf_linear_forward(t, NULL, NULL));
-    ck_assert_ptr_nonnull(strstr(wf_tape_error(t), "\n  in embed"));
-    wf_module_free(net);
-}
-
-TEST(options_that_make_no_sense_fail_the_tree_with_one_sentence)
-{
-    wf_module *net = wf_module_new("net", NULL);
-    ck_assert_ptr_null(wf_linear_new(net, "head", NULL));
-    assert_tree_fails(net, "linear 'head': .input is 0; it must be 1 or more");
-    net = wf_module_new("net", NULL);
-    ck_assert_ptr_null(
-        wf_linear_new(net, "head", &(wf_linear_options){ .input = 3, .output = -4 }));
-    assert_tree_fails(net, "linear 'head': .output is -4; it must be 1 or more");
-    net = wf_module_new("net", NULL);
-    ck_assert_ptr_null(wf_embedding_new(net, "embed", &(wf_embedding_options){ .input = 3 }));
-    assert_tree_fails(net, "embedding 'embed': .output is 0; it must be 1 or more");
-    net = wf_module_new("net", NULL);
-    ck_assert_ptr_null(wf_dropout_new(net, "drop", &(wf_dropout_options){ .p = 1 }));
-    assert_tree_fails(net, "dropout 'drop': .p is 1; it must be 0 or more and below 1");
-    /* The first reason stays, and nothing is made any more. */
-    net = wf_module_new("net", NULL);
-    wf_linear_new(net, "head", NULL);
-    ck_assert_ptr_null(
-        wf_linear_new(net, "other", &(wf_linear_options){ .input = 3, .output = 4 }));
-    assert_tree_fails(net, "linear 'head': .input is 0; it must be 1 or more");
-    ck_assert_ptr_null(
-        wf_linear_new(NULL, "head", &(wf_linear_options){ .input = 3, .output = 4 }));
-}

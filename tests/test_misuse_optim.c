@@ -29,19 +29,12 @@ TEST(optimisers_that_cannot_be_made_fail_their_tree)
     wf_optim_rule r = idle;
     QUIET(wf_sgd_defaults().lr == 1e-3 && wf_rmsprop_defaults().alpha == 0.99);
     QUIET(wf_adam_defaults().weight_decay == 0 && wf_adamw_defaults().weight_decay == 1e-2);
-    TREE_REFUSES(wf_optim_new(tree_with_a_param(), NULL, 1, NULL),
-                 "optim: the rule needs a name, an update and 0 to 4 states");
-    r = idle, r.options_size = 8;
-    TREE_REFUSES(rule(r, 1, NULL), "idle: it has options and none were given");
     r.options_size = SIZE_MAX;
     TREE_REFUSES(rule(r, 1, &r), NULL);
     TREE_REFUSES(rule(idle, -1, NULL), "idle: .lr is -1; it must be in [0, inf)");
     TREE_REFUSES(rule(idle, (double)INFINITY, NULL), "idle: .lr is inf; it must be in [0, inf)");
     TREE_REFUSES(rule(idle, (double)NAN, NULL), NULL);
-    TREE_REFUSES(wf_optim_new(now.tree, &idle, 1, NULL), "idle: the module has no parameters");
-    wf_sgd_options sgd = wf_sgd_defaults();
-    wf_rmsprop_options rmsprop = wf_rmsprop_defaults();
-    wf_adam_options adam = wf_adam_defaults(), other = adam;
+    wf_adam_options adam = wf_adam_defaults();
     TREE_REFUSES(
         wf_sgd_new(tree_with_a_param(), &(wf_sgd_options){ .lr = 1 }),
         "sgd: its options did not begin as wf_sgd_defaults()\n  hint: what that returns is "
@@ -51,32 +44,6 @@ TEST(optimisers_that_cannot_be_made_fail_their_tree)
     TREE_REFUSES(wf_adamw_new(tree_with_a_param(), &adam),
                  "adamw: its options did not begin as wf_adamw_defaults()\n  hint: what that "
                  "returns is to be changed and given");
-    sgd.lr = -1;
-    TREE_REFUSES(wf_sgd_new(tree_with_a_param(), &sgd), "sgd: .lr is -1; it must be in [0, inf)");
-    sgd = wf_sgd_defaults(), sgd.momentum = -0.5;
-    TREE_REFUSES(wf_sgd_new(tree_with_a_param(), &sgd),
-                 "sgd: .momentum is -0.5; it must be in [0, inf)");
-    sgd = wf_sgd_defaults(), sgd.weight_decay = (double)NAN;
-    TREE_REFUSES(wf_sgd_new(tree_with_a_param(), &sgd), NULL);
-    sgd = wf_sgd_defaults(), sgd.dampening = (double)INFINITY;
-    TREE_REFUSES(wf_sgd_new(tree_with_a_param(), &sgd),
-                 "sgd: .dampening is inf; it must be finite");
-    sgd = wf_sgd_defaults(), sgd.nesterov = true;
-    TREE_REFUSES(wf_sgd_new(tree_with_a_param(), &sgd),
-                 "sgd: .nesterov wants .momentum above 0 and .dampening 0; they are 0 and 0");
-    rmsprop.alpha = 1;
-    TREE_REFUSES(wf_rmsprop_new(tree_with_a_param(), &rmsprop),
-                 "rmsprop: .alpha is 1; it must be in [0, 1)");
-    rmsprop = wf_rmsprop_defaults(), rmsprop.eps = -2;
-    TREE_REFUSES(wf_rmsprop_new(tree_with_a_param(), &rmsprop), NULL);
-    adam.beta1 = 1;
-    TREE_REFUSES(wf_adam_new(tree_with_a_param(), &adam),
-                 "adam: .beta1 is 1; it must be in [0, 1)");
-    adam = other, adam.beta2 = (double)NAN;
-    TREE_REFUSES(wf_adam_new(tree_with_a_param(), &adam), NULL);
-    adam = wf_adamw_defaults(), adam.weight_decay = -3;
-    TREE_REFUSES(wf_adamw_new(tree_with_a_param(), &adam),
-                 "adamw: .weight_decay is -3; it must be in [0, inf)");
     wf_module_fail(now.tree, "test: failed on purpose");
     TREE_REFUSES(rule(idle, 1, NULL), "test: failed on purpose");
 }
@@ -94,9 +61,11 @@ TEST(an_optimiser_takes_no_limit_and_no_rate_that_is_none)
     for (int i = 0; i < 3; i++) {
         wf_optim_set_lr(o, bad[i]);
         ck_assert_int_eq(log_kept.times, now.messages + i + 1);
-        ck_assert(misuse_well_said(log_kept.text));
         ck_assert_uint_eq(misuse_hash(), now.hash);
     }
+    ck_assert_str_eq(
+        log_kept.text,
+        "adam: the learning rate was to be inf; it must be in [0, inf), and stays 0.001");
     misuse_renew();
     /* A limit that is none clips nothing and is said once; a norm that is none clears the
      * gradients. */
@@ -238,12 +207,6 @@ static void report_is(int line, wf_report r, const char *says)
     ck_assert_uint_eq(misuse_hash(), now.hash);
 }
 
-static bool gives_nothing(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n_out)
-{
-    (void)t, (void)context, (void)in, (void)out, (void)n_out;
-    return true;
-}
-
 static bool gives_too_many(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8],
                            int *n_out)
 {
@@ -267,14 +230,6 @@ static bool gives_up(wf_tape *t, void *context, wf_var *const in[], wf_var *out[
     return false;
 }
 
-static bool gives_nan(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n_out)
-{
-    (void)context;
-    out[0] = wf_mul_scalar(t, in[0], (double)NAN);
-    *n_out = 1;
-    return true;
-}
-
 static bool negates(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n_out)
 {
     (void)context;
@@ -288,13 +243,8 @@ TEST(what_is_no_op_is_not_checked)
     double x[2] = { 1, 2 };
     wf_tensor in = wf_tensor_of(WF_F64, WF_SHAPE(2), x), bad = in;
     wf_op op = *op_named("tanh");
-    report_is(__LINE__, wf_op_check(NULL, NULL), "op check: no op was given (NULL)");
-    op.sample = NULL;
-    report_is(__LINE__, wf_op_check(&op, NULL), "tanh: its row has no sample");
-    op = *op_named("tanh"), op.forward = NULL;
+    op.forward = NULL;
     report_is(__LINE__, wf_op_check(&op, NULL), "tanh: its row has no forward");
-    op = *op_named("tanh"), op.name = NULL;
-    report_is(__LINE__, wf_op_check(&op, NULL), NULL);
     op = *op_named("tanh"), op.outputs = 99;
     report_is(__LINE__, wf_op_check(&op, NULL),
               "tanh: its row has 99 outputs and 0 hidden ones; 1 to 16 can be");
@@ -304,24 +254,13 @@ TEST(what_is_no_op_is_not_checked)
     report_is(__LINE__, wf_op_check(&op, NULL), NULL);
     op = *op_named("tanh"), op.inputs = 2;
     report_is(__LINE__, wf_op_check(&op, NULL), NULL);
-    op = *op_named("tanh"), op.gradient = NULL;
-    report_is(__LINE__, wf_op_check(&op, NULL),
-              "tanh: it has a backward, but neither gradient nor reference");
-    report_is(__LINE__, wf_gradcheck(NULL, NULL, 1, &in, NULL),
-              "gradcheck: no function or no inputs were given (NULL)");
     report_is(__LINE__, wf_gradcheck(negates, NULL, 1, NULL, NULL), NULL);
     report_is(__LINE__, wf_gradcheck(negates, NULL, -1, &in, NULL), NULL);
-    report_is(__LINE__, wf_gradcheck(gives_null, NULL, 0, NULL, NULL),
-              "gradcheck: there is nothing to differentiate by");
-    report_is(__LINE__, wf_gradcheck(gives_nothing, NULL, 1, &in, NULL),
-              "gradcheck: the function gave 0 outputs; 1 to 8 can be");
     report_is(__LINE__, wf_gradcheck(gives_too_many, NULL, 1, &in, NULL),
               "gradcheck: the function gave 9 outputs; 1 to 8 can be");
     report_is(__LINE__, wf_gradcheck(gives_null, NULL, 1, &in, NULL),
               "gradcheck: output 0 was never made (NULL)");
     report_is(__LINE__, wf_gradcheck(gives_up, NULL, 1, &in, NULL), NULL);
-    report_is(__LINE__, wf_gradcheck(gives_nan, NULL, 1, &in, NULL),
-              "gradcheck: an output is not finite");
     bad.data = NULL;
     report_is(__LINE__, wf_gradcheck(negates, NULL, 1, &bad, NULL), NULL);
     bad = in, bad.rank = 9;
@@ -332,50 +271,4 @@ TEST(what_is_no_op_is_not_checked)
     report_is(__LINE__, wf_gradcheck(negates, NULL, 1, &bad, NULL), NULL);
     const wf_check_options odd = { .tolerance = (double)NAN, .step = -1 };
     ck_assert(wf_gradcheck(negates, NULL, 1, &in, &odd).ok);
-}
-
-static void step_nothing(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
-{
-    (void)t, (void)self, (void)x;
-    state[0] = NULL;
-}
-
-static void step_wrongly(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
-{
-    (void)self, (void)x;
-    state[0] = wf_transpose(t, state[0], 0, 1);
-}
-
-typedef struct small {
-    wf_var *w;
-} small;
-
-static const wf_cell sound = {
-    .name = "small",
-    .size = sizeof(small),
-    .step = step_nothing,
-    .states = WF_STATES(WF_STATE("h", WF_HIDDEN)),
-    .params = WF_PARAMS(WF_PARAM(small, w, WF_HIDDEN, WF_INPUT)),
-};
-
-TEST(what_is_no_cell_is_not_checked)
-{
-    wf_cell cell = sound;
-    int64_t was = log_kept.times;
-    report_is(__LINE__, wf_cell_check(NULL, NULL), NULL);
-    cell.step = NULL;
-    report_is(__LINE__, wf_cell_check(&cell, NULL), NULL);
-    cell = sound, cell.states = NULL;
-    report_is(__LINE__, wf_cell_check(&cell, NULL), NULL);
-    report_is(__LINE__, wf_cell_check(&sound, NULL), NULL);
-    cell = sound, cell.step = step_wrongly;
-    report_is(__LINE__, wf_cell_check(&cell, NULL), NULL);
-    report_is(__LINE__, wf_cell_check(wf_gru_row(), &(wf_cell_check_options){ .time = -1 }), NULL);
-    report_is(__LINE__, wf_cell_check(wf_gru_row(), &(wf_cell_check_options){ .hidden = -1 }),
-              NULL);
-    report_is(__LINE__,
-              wf_cell_check(wf_gru_row(), &(wf_cell_check_options){ .hidden = INT64_MAX }),
-              "cell 'gru': the sizes to check it at must be 32767 or less");
-    report_is(__LINE__, wf_cell_check(wf_gru_row(), &(wf_cell_check_options){ .output = 3 }), NULL);
-    ck_assert_int_ge(log_kept.times, was);
 }

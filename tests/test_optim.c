@@ -50,63 +50,6 @@ TEST_EACH(options_out_of_range_are_refused_by_name_and_number, REFUSALS)
     ck_assert_str_eq(e.text, refusals[_i].said);
 }
 
-TEST(a_module_without_parameters_or_that_has_failed_gets_no_optimiser)
-{
-    wf_error e = { 0 };
-    wf_module *net = module_of(WF_F32);
-    ck_assert_ptr_null(wf_adam_new(net, NULL));
-    ck_assert(!wf_module_ok(net, &e));
-    ck_assert_str_eq(e.text, "adam: the module has no parameters");
-    wf_module_free(net);
-
-    net = module_of(WF_F32);
-    param_of(net, "p", 3);
-    wf_module_fail(net, "enough");
-    ck_assert_ptr_null(wf_sgd_new(net, NULL));
-    ck_assert(!wf_module_ok(net, &(wf_error){ "" }));
-    wf_module_free(net);
-}
-
-TEST(every_function_takes_null_quietly)
-{
-    ck_assert_ptr_null(wf_adam_new(NULL, NULL));
-    ck_assert_ptr_null(wf_optim_new(NULL, NULL, 1, NULL));
-    wf_optim_free(NULL);
-    ck_assert(!wf_optim_step(NULL));
-    ck_assert(isnan(wf_optim_clip_norm(NULL, 1)));
-    wf_optim_clip_value(NULL, 1);
-    ck_assert(isnan(wf_optim_lr(NULL)));
-    wf_optim_set_lr(NULL, 1);
-    ck_assert_int_eq(wf_optim_steps(NULL), -1);
-    ck_assert_int_eq(wf_optim_steps_of(NULL, 0), -1);
-    ck_assert(!wf_optim_set_steps_of(NULL, 0, 1));
-    wf_optim_clear(NULL);
-    ck_assert_int_eq(wf_optim_group(NULL, "*"), -1);
-    ck_assert_int_eq(wf_optim_groups(NULL), 0);
-    ck_assert_int_eq(wf_optim_group_of(NULL, 0), -1);
-    ck_assert(!wf_optim_set(NULL, 0, "lr", 1));
-    ck_assert(isnan(wf_optim_get(NULL, 0, "lr")));
-    ck_assert_ptr_null(wf_optim_state(NULL, 0, 0));
-    ck_assert_ptr_null(wf_optim_rule_of(NULL));
-    ck_assert_int_eq(log_kept.times, 0);
-}
-
-TEST(a_learning_rate_that_is_none_is_said_and_not_taken)
-{
-    OWN(wf_module) *net = module_of(WF_F32);
-    param_of(net, "p", 3);
-    OWN(wf_optim) *optim = wf_adam_new(net, NULL);
-    ck_assert_double_eq(wf_optim_lr(optim), 1e-3);
-    wf_optim_set_lr(optim, (double)NAN);
-    ck_assert_double_eq(wf_optim_lr(optim), 1e-3);
-    ck_assert_str_eq(
-        log_kept.text,
-        "adam: the learning rate was to be nan; it must be in [0, inf), and stays 0.001");
-    wf_optim_set_lr(optim, 0);
-    ck_assert_double_eq(wf_optim_lr(optim), 0);
-    ck_assert_int_eq(log_kept.times, 1);
-}
-
 TEST(buffers_have_pytorchs_names_the_parameters_shapes_and_begin_at_zero)
 {
     OWN(wf_module) *net = module_of(WF_F32);
@@ -123,9 +66,6 @@ TEST(buffers_have_pytorchs_names_the_parameters_shapes_and_begin_at_zero)
         for (int64_t i = 0; i < 7; i++)
             ck_assert_double_eq(wf_tensor_at(wf_optim_state(optim, 1, k), i), 0);
     }
-    ck_assert_ptr_null(wf_optim_state(optim, 2, 0));
-    ck_assert_ptr_null(wf_optim_state(optim, -1, 0));
-    ck_assert_ptr_null(wf_optim_state(optim, 0, 3));
 }
 
 /* ---- steps ---- */
@@ -476,21 +416,6 @@ TEST(clipping_by_value_limits_both_sides_and_keeps_nan)
     wf_optim_clip_value(sgd, 0.5);
     ck_assert_mem_eq(wf_param_grad(p)->data, limited, sizeof limited);
     ck_assert(isnan(wf_tensor_at(wf_param_grad(p), 4)));
-}
-
-TEST(a_limit_that_is_none_is_said_once_and_clips_nothing)
-{
-    OWN(wf_module) *net = module_of(WF_F64);
-    wf_var *p = param_of(net, "p", 4);
-    OWN(wf_optim) *sgd = wf_sgd_new(net, NULL);
-    OWN(wf_tape) *t = wf_tape_new(NULL);
-    give_number(t, p, 2);
-    ck_assert_double_eq(wf_optim_clip_norm(sgd, -1), 4);
-    wf_optim_clip_value(sgd, (double)NAN);
-    ck_assert_double_eq(wf_tensor_at(wf_param_grad(p), 3), 2);
-    ck_assert_int_eq(log_kept.times, 1);
-    ck_assert_str_eq(log_kept.text,
-                     "clip: the limit is -1; it must be 0 or more, and nothing was clipped");
 }
 
 /* ---- memory ---- */
