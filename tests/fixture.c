@@ -4,8 +4,10 @@
 #include "tests/fixture.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 
 /* ---- what a test owns ---- */
 
@@ -169,13 +171,32 @@ uint64_t hash_params(uint64_t hash, const wf_module *net)
     return hash;
 }
 
-/* ---- files ---- */
+/* ---- processes, texts and files ---- */
+
+int exit_of(int child)
+{
+    int status = 0;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+const char *worded(const char *format, ...)
+{
+    static char texts[16][1024];
+    static int next;
+    char *text = texts[next++ % 16];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof texts[0], format, list);
+    va_end(list);
+    return text;
+}
 
 const char *path_of(const char *name)
 {
-    static char paths[4][1024];
+    static char paths[16][1024];
     static int next;
-    char *path = paths[next++ % 4];
+    char *path = paths[next++ % 16];
     snprintf(path, sizeof paths[0], "%s/%s", harness_folder(), name);
     return path;
 }

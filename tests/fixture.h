@@ -59,9 +59,14 @@ uint64_t hash_bytes(uint64_t hash, const void *at, int64_t bytes);
 uint64_t hash_tensor(uint64_t hash, const wf_tensor *x); /* rows without gaps; NULL: nothing */
 uint64_t hash_params(uint64_t hash, const wf_module *net);
 
-/* ---- files ---- */
+/* ---- processes, texts and files ---- */
 
-/* A path in the test's own folder; good until the fourth call after it. */
+/* Waits for a child and gives what it returned, or minus the signal that ended it. */
+int exit_of(int child);
+
+/* A text as printf makes it, and a path in the test's own folder: good until sixteen more of
+ * its kind were asked for. */
+const char *worded(const char *format, ...) __attribute__((format(printf, 1, 2)));
 const char *path_of(const char *name);
 
 #endif

@@ -159,6 +159,7 @@ static void *heap_alloc(void *user, size_t bytes)
 {
     (void)user;
     const int64_t now = ++heap.asked;
+    if (bytes > heap.largest) heap.largest = bytes;
     if (heap.fail_at && (heap.fail_on ? now >= heap.fail_at : now == heap.fail_at)) return NULL;
     if (heap.most && bytes > heap.most) return NULL;
     void *x = aligned_alloc(64, (bytes + 63) / 64 * 64);
@@ -203,6 +204,7 @@ __attribute__((weak)) int main(int argc, char **argv)
     const wf_runtime runtime = { .alloc = heap_alloc,
                                  .release = heap_release,
                                  .log = own.log ? own.log : keep_log,
+                                 .files = own.files,
                                  .threads = own.threads };
     if (&suite && !wf_runtime_set(&runtime, &e)) return fprintf(stderr, "%s\n", e.text), 1;
     if (own.child && strncmp(part, "--", 2) == 0) return own.child();

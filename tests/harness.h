@@ -46,6 +46,7 @@ void harness_add(const TTest *test, int count);
 typedef struct harness_suite {
     int threads;                               /* the ceiling; 0: as many as there are processors */
     void (*log)(void *user, const char *text); /* NULL: kept in `log_kept` */
+    const wf_files *files;                     /* NULL: the system's */
     void (*before)(void);                      /* begins every test, in its process */
     void (*after)(void);                       /* ends every test that has not failed */
     int (*child)(void); /* runs instead of the tests where argv[1] begins with "--" */
@@ -56,6 +57,7 @@ extern const harness_suite suite __attribute__((weak));
 extern struct harness_heap {
     atomic_llong asked, live, large; /* requests so far; blocks that are held; large requests */
     size_t large_from;               /* bytes that make a request large */
+    size_t largest;                  /* request so far, in bytes */
     size_t most;              /* bytes above which a request fails; 0: no bound */
     int64_t fail_at;          /* the request that fails, 0: none */
     bool fail_on;             /* and every one after it */

@@ -524,17 +524,15 @@ TEST(a_row_that_cannot_be_applied_is_refused_in_one_sentence)
 {
     wf_tape *t = now.t;
     wf_op op = plain;
-    char says[128];
     wf_var *out[17] = { now.matrix };
     QUIET(!wf_apply(NULL, &plain, 1, &now.matrix, NULL, out) && !out[0]);
     static const int32_t counts[][2] = { { 17, 0 },        { 0, 0 },         { 1, -1 },
                                          { 1, INT32_MAX }, { INT32_MAX, 0 }, { -1, 2 } };
     for (int i = 0; i < 6; i++) {
         op.outputs = counts[i][0], op.hidden = counts[i][1];
-        snprintf(says, sizeof says,
-                 "plain: its row has %d outputs and %d hidden ones; 1 to 16 can be", op.outputs,
-                 op.hidden);
-        REFUSES(wf_apply(t, &op, 1, &now.matrix, NULL, out), says);
+        REFUSES(wf_apply(t, &op, 1, &now.matrix, NULL, out),
+                worded("plain: its row has %d outputs and %d hidden ones; 1 to 16 can be",
+                       op.outputs, op.hidden));
     }
     char attr[64] = { 0 };
     op = plain, op.attr_size = -4096;

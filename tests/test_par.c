@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #ifdef __SSE2__
 #include <xmmintrin.h>
@@ -20,7 +19,7 @@
 #include "tensor/par.h"
 #include "tensor/runtime.h"
 #include "tensor/walk.h"
-#include "tests/harness.h"
+#include "tests/fixture.h"
 
 enum { CEILING = 5, MOST = 4000 };
 
@@ -296,10 +295,7 @@ TEST(a_child_forked_after_threads_were_used_still_works)
         use_threads(&wrong);
         _exit(atomic_load(&wrong) ? 1 : 0);
     }
-    int status = 0;
-    ck_assert_int_eq(waitpid(child, &status, 0), child);
-    ck_assert(WIFEXITED(status));
-    ck_assert_int_eq(WEXITSTATUS(status), 0);
+    ck_assert_int_eq(exit_of(child), 0);
     use_threads(&wrong); /* the parent keeps its threads */
     ck_assert_int_eq(atomic_load(&wrong), 0);
     ck_assert_int_gt(wf_par_width(), 1);
@@ -327,10 +323,7 @@ TEST_EACH(whatever_openmp_is_told_by_the_environment_the_results_are_the_same,
         execl("/proc/self/exe", "test_par", s->tests, (char *)NULL);
         _exit(98);
     }
-    int status = 0;
-    ck_assert_int_eq(waitpid(child, &status, 0), child);
-    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s=%s: %s failed", s->name,
-                  s->value, s->tests);
+    ck_assert_msg(exit_of(child) == 0, "%s=%s: %s failed", s->name, s->value, s->tests);
 }
 
 #ifdef __SSE2__
