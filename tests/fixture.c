@@ -200,3 +200,24 @@ const char *path_of(const char *name)
     snprintf(path, sizeof paths[0], "%s/%s", harness_folder(), name);
     return path;
 }
+
+char *safetensors_of(const char *header, const void *data, size_t n, int64_t *size)
+{
+    const size_t length = strlen(header);
+    char *file = malloc(8 + length + n);
+    ck_assert_ptr_nonnull(file);
+    memcpy(file, &(uint64_t){ length }, 8);
+    for (size_t i = 0; i < length; i++) file[8 + i] = header[i] == '\'' ? '"' : header[i];
+    if (n) memcpy(file + 8 + length, data, n);
+    *size = (int64_t)(8 + length + n);
+    return file;
+}
+
+wf_archive *archive_of(const char *header, const void *data, size_t n, wf_error *error)
+{
+    int64_t size;
+    char *file = safetensors_of(header, data, n, &size);
+    wf_archive *a = wf_safetensors_parse("x", file, size, error);
+    free(file);
+    return a;
+}

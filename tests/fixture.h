@@ -69,4 +69,9 @@ int exit_of(int child);
 const char *worded(const char *format, ...) __attribute__((format(printf, 1, 2)));
 const char *path_of(const char *name);
 
+/* A safetensors file in memory (from malloc, of *size bytes) of a header, in which ' stands for ",
+ * and n bytes of data; and the archive that it is, or NULL, under the name x. */
+char *safetensors_of(const char *header, const void *data, size_t n, int64_t *size);
+wf_archive *archive_of(const char *header, const void *data, size_t n, wf_error *error);
+
 #endif

@@ -12,19 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A file of a header (' for ", to be readable here) and n bytes of data. */
-static wf_archive *parse(const char *header, const void *data, size_t n, wf_error *error)
-{
-    size_t length = strlen(header);
-    char *file = malloc(8 + length + n);
-    memcpy(file, &(uint64_t){ length }, 8);
-    for (size_t i = 0; i < length; i++) file[8 + i] = header[i] == '\'' ? '"' : header[i];
-    memcpy(file + 8 + length, data, n);
-    wf_archive *a = wf_safetensors_parse("x", file, (int64_t)(8 + length + n), error);
-    free(file);
-    return a;
-}
-
 /* An archive of one tensor "w". */
 static wf_archive *archive(const char *dtype, const char *shape, const void *bytes, size_t n)
 {
@@ -32,7 +19,7 @@ static wf_archive *archive(const char *dtype, const char *shape, const void *byt
     wf_error error = { "" };
     snprintf(header, sizeof header, "{'w':{'dtype':'%s','shape':[%s],'data_offsets':[0,%zu]}}",
              dtype, shape, n);
-    wf_archive *a = parse(header, bytes, n, &error);
+    wf_archive *a = archive_of(header, bytes, n, &error);
     ck_assert_msg(a, "%s", error.text);
     return a;
 }
@@ -316,7 +303,7 @@ TEST(what_no_tensor_holds_keeps_nothing_else_from_being_read)
     char bytes[29];
     wf_error error = { "" };
     for (int i = 0; i < 29; i++) bytes[i] = (char)i;
-    OWN(wf_archive) *a = parse(
+    OWN(wf_archive) *a = archive_of(
         "{'a':{'dtype':'F8_E4M3','shape':[2],'data_offsets':[0,2]},"
         "'b':{'dtype':'F4','shape':[2,2],'data_offsets':[2,4]},"
         "'c':{'dtype':'C64','shape':[1],'data_offsets':[4,12]},"
@@ -366,23 +353,23 @@ TEST(what_no_tensor_holds_keeps_nothing_else_from_being_read)
 TEST(a_foreign_file_that_ends_early_or_late_is_refused)
 {
     static const char header[] =
-        "{\"__metadata__\":null,\"a\":{\"dtype\":\"BF16\",\"shape\":[3],\"data_offsets\":[0,6]},"
-        "\"b\":{\"dtype\":\"BOOL\",\"shape\":[1],\"data_offsets\":[6,7]},"
-        "\"c\":{\"dtype\":\"I64\",\"shape\":[],\"data_offsets\":[7,15]},"
-        "\"d\":{\"dtype\":\"F4\",\"shape\":[2,3],\"data_offsets\":[15,18]},"
-        "\"e\":{\"dtype\":\"new\",\"shape\":[9],\"data_offsets\":[18,20]}}";
-    enum { HEADER = sizeof header - 1, BYTES = 8 + HEADER + 20 };
-    char file[BYTES + 1] = { 0 };
-    memcpy(file, &(uint64_t){ HEADER }, 8);
-    memcpy(file + 8, header, HEADER);
-    for (int64_t n = 0; n <= BYTES + 1; n++) {
-        char *exact = malloc(n ? (size_t)n
-                               : 1); /* of this very size, for those who watch its ends */
+        "{'__metadata__':null,'a':{'dtype':'BF16','shape':[3],'data_offsets':[0,6]},"
+        "'b':{'dtype':'BOOL','shape':[1],'data_offsets':[6,7]},"
+        "'c':{'dtype':'I64','shape':[],'data_offsets':[7,15]},"
+        "'d':{'dtype':'F4','shape':[2,3],'data_offsets':[15,18]},"
+        "'e':{'dtype':'new','shape':[9],'data_offsets':[18,20]}}";
+    static const char data[21];
+    int64_t size;
+    char *file = safetensors_of(header, data, 21, &size); /* a byte more than it takes */
+    for (int64_t n = 0; n <= size; n++) {
+        /* Of this very size, for those who watch its ends. */
+        char *exact = malloc(n ? (size_t)n : 1);
         wf_error error = { "" };
         memcpy(exact, file, (size_t)n);
         OWN(wf_archive) *a = wf_safetensors_parse("x", exact, n, &error);
-        ck_assert_msg((a != NULL) == (n == BYTES), "%lld bytes", (long long)n);
-        ck_assert_int_eq(error.text[0] != 0, n != BYTES);
+        ck_assert_msg((a != NULL) == (n == size - 1), "%lld bytes", (long long)n);
+        ck_assert_int_eq(error.text[0] != 0, n != size - 1);
         free(exact);
     }
+    free(file);
 }

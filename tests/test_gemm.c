@@ -109,6 +109,9 @@ static matrix matrix_copy(const matrix *x)
     return y;
 }
 
+/* OWNED x = ...: freed where its scope ends. */
+#define OWNED __attribute__((cleanup(matrix_free))) matrix
+
 static void matrix_free(matrix *x)
 {
     if (x->pages)
@@ -154,34 +157,29 @@ static double worst(double alpha, const matrix *a, const matrix *b, double beta,
             if (!(ratio <= found)) found = ratio;
         }
     }
-    matrix rest = matrix_copy(c);
+    OWNED rest = matrix_copy(c);
     for (int64_t i = 0; i < c->rows; i++)
         for (int64_t j = 0; j < c->columns; j++)
             put(&rest, i * c->row + j * c->column, get(before, i, j));
     ck_assert_msg(same_bits(&rest, before), "wrote between the elements of C");
-    matrix_free(&rest);
     return found;
 }
 
 static void check_product(wf_dtype dtype, int threads, int64_t m, int64_t n, int64_t k,
                           enum layout la, enum layout lb, enum layout lc, double alpha, double beta)
 {
-    matrix a = matrix_new(dtype, m, k, la), b = matrix_new(dtype, k, n, lb),
-           c = matrix_new(dtype, m, n, lc);
+    OWNED a = matrix_new(dtype, m, k, la), b = matrix_new(dtype, k, n, lb),
+          c = matrix_new(dtype, m, n, lc);
     if (beta == 0)
         for (int64_t i = 0; i < m; i++)
             for (int64_t j = 0; j < n; j++) put(&c, i * c.row + j * c.column, NAN);
-    matrix before = matrix_copy(&c);
+    OWNED before = matrix_copy(&c);
     multiply(threads, alpha, &a, &b, beta, &c);
     double found = worst(alpha, &a, &b, beta, &before, &c);
     ck_assert_msg(
         found <= 1,
         "%s (%d, %d) times (%d, %d), layouts %d %d %d, alpha %g, beta %g: error %g bounds",
         wf_dtype_name(dtype), (int)m, (int)k, (int)k, (int)n, la, lb, lc, alpha, beta, found);
-    matrix_free(&a);
-    matrix_free(&b);
-    matrix_free(&c);
-    matrix_free(&before);
 }
 
 static const double factors[] = { 0, 1, -1, 2.5 };
@@ -281,22 +279,17 @@ TEST(windows_and_broadcasts_are_multiplied_as_they_are_however_large)
 static void check_threads(wf_dtype dtype, int64_t m, int64_t n, int64_t k, enum layout la,
                           enum layout lb, enum layout lc, double alpha, double beta)
 {
-    matrix a = matrix_new(dtype, m, k, la), b = matrix_new(dtype, k, n, lb),
-           c = matrix_new(dtype, m, n, lc);
-    matrix one = matrix_copy(&c);
+    OWNED a = matrix_new(dtype, m, k, la), b = matrix_new(dtype, k, n, lb),
+          c = matrix_new(dtype, m, n, lc);
+    OWNED one = matrix_copy(&c);
     multiply(1, alpha, &a, &b, beta, &one);
     for (int threads = 2; threads <= THREADS; threads++) {
-        matrix many = matrix_copy(&c);
+        OWNED many = matrix_copy(&c);
         multiply(threads, alpha, &a, &b, beta, &many);
         ck_assert_msg(same_bits(&one, &many),
                       "%s (%d, %d) times (%d, %d), layouts %d %d %d: %d threads give other bits",
                       wf_dtype_name(dtype), (int)m, (int)k, (int)k, (int)n, la, lb, lc, threads);
-        matrix_free(&many);
     }
-    matrix_free(&a);
-    matrix_free(&b);
-    matrix_free(&c);
-    matrix_free(&one);
 }
 
 TEST_EACH(the_bits_do_not_depend_on_the_number_of_threads, LARGE)
@@ -323,18 +316,15 @@ TEST(the_bits_of_products_of_any_size_do_not_depend_on_the_number_of_threads)
 TEST(denormal_products_vanish_on_every_thread)
 {
     for (int way = 0; way < 8; way++) {
-        matrix a = matrix_new(WF_F32, 300, 200, way & 1),
-               b = matrix_new(WF_F32, 200, 400, way >> 1 & 1);
-        matrix c = matrix_new(WF_F32, 300, 400, way >> 2);
+        OWNED a = matrix_new(WF_F32, 300, 200, way & 1),
+              b = matrix_new(WF_F32, 200, 400, way >> 1 & 1);
+        OWNED c = matrix_new(WF_F32, 300, 400, way >> 2);
         for (int64_t i = 0; i < a.count; i++) put(&a, i, 0x1p-70);
         for (int64_t i = 0; i < b.count; i++) put(&b, i, 0x1p-70);
         multiply(THREADS, 1, &a, &b, 0, &c);
         int64_t left = 0;
         for (int64_t i = 0; i < c.count; i++) left += ((float *)c.data)[i] != 0;
         ck_assert_int_eq(left, 0);
-        matrix_free(&a);
-        matrix_free(&b);
-        matrix_free(&c);
     }
 }
 
@@ -346,12 +336,11 @@ typedef struct shared {
 static void *multiply_often(void *context)
 {
     shared *x = context;
-    matrix c = matrix_copy(&x->want);
+    OWNED c = matrix_copy(&x->want);
     for (int i = 0; i < 20; i++) {
         multiply(2, 1, &x->a, &x->b, 0, &c);
         if (!same_bits(&c, &x->want)) __atomic_add_fetch(&x->wrong, 1, __ATOMIC_RELAXED);
     }
-    matrix_free(&c);
     return NULL;
 }
 
@@ -399,13 +388,13 @@ static void multiply_packed(const matrix *a, const matrix *p, int64_t n, int64_t
 static void check_packed(wf_dtype dtype, int64_t m, int64_t n, int64_t k, enum layout lb, bool add)
 {
     const int64_t width = wf_pack_width(dtype), panels = (n + width - 1) / width;
-    matrix a = matrix_new(dtype, m, k, dice() & 1 ? BY_ROWS : LOOSE_ROWS),
-           b = matrix_new(dtype, k, n, lb);
-    matrix c = matrix_new(dtype, m, n, dice() & 1 ? BY_ROWS : LOOSE_ROWS);
+    OWNED a = matrix_new(dtype, m, k, dice() & 1 ? BY_ROWS : LOOSE_ROWS),
+          b = matrix_new(dtype, k, n, lb);
+    OWNED c = matrix_new(dtype, m, n, dice() & 1 ? BY_ROWS : LOOSE_ROWS);
     if (!add)
         for (int64_t i = 0; i < m; i++)
             for (int64_t j = 0; j < n; j++) put(&c, i * c.row + j, NAN);
-    matrix before = matrix_copy(&c), parts = matrix_copy(&c), p = packed_new(&b, 2);
+    OWNED before = matrix_copy(&c), parts = matrix_copy(&c), p = packed_new(&b, 2);
     multiply_packed(&a, &p, n, 0, panels, add, &c);
     double found = worst(1, &a, &b, add ? 1 : 0, &before, &c);
     ck_assert_msg(found <= 1, "%s (%d, %d) times packed (%d, %d), add %d: error %g bounds",
@@ -427,12 +416,6 @@ static void check_packed(wf_dtype dtype, int64_t m, int64_t n, int64_t k, enum l
     ck_assert_msg(same_bits(&parts, &c),
                   "%s (%d, %d) times packed (%d, %d), add %d: pieces give other bits",
                   wf_dtype_name(dtype), (int)m, (int)k, (int)k, (int)n, add);
-    matrix_free(&a);
-    matrix_free(&b);
-    matrix_free(&c);
-    matrix_free(&before);
-    matrix_free(&parts);
-    matrix_free(&p);
 }
 
 TEST(packed_products_are_right_and_do_not_depend_on_how_they_are_shared_out)
@@ -462,7 +445,7 @@ TEST(packing_is_the_same_from_any_layout_by_any_number_of_threads_and_padded_wit
     for (int dtype = 0; dtype < 2; dtype++) {
         for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
             const int64_t k = sizes[s][0], n = sizes[s][1], width = wf_pack_width((wf_dtype)dtype);
-            matrix rows = matrix_new((wf_dtype)dtype, k, n, BY_ROWS), first = packed_new(&rows, 1);
+            OWNED rows = matrix_new((wf_dtype)dtype, k, n, BY_ROWS), first = packed_new(&rows, 1);
             for (int64_t l = 0; l < k; l++) {
                 for (int64_t j = 0; j < (n + width - 1) / width * width; j++) {
                     double want = j < n ? get(&rows, l, j) : 0;
@@ -471,18 +454,14 @@ TEST(packing_is_the_same_from_any_layout_by_any_number_of_threads_and_padded_wit
                 }
             }
             for (int layout = 1; layout < LAYOUTS; layout++) {
-                matrix other = matrix_new((wf_dtype)dtype, k, n, (enum layout)layout);
+                OWNED other = matrix_new((wf_dtype)dtype, k, n, (enum layout)layout);
                 for (int64_t l = 0; l < k; l++)
                     for (int64_t j = 0; j < n; j++)
                         put(&other, l * other.row + j * other.column, get(&rows, l, j));
-                matrix again = packed_new(&other, layout);
+                OWNED again = packed_new(&other, layout);
                 ck_assert_msg(same_bits(&first, &again),
                               "(%d, %d) packs differently from layout %d", (int)k, (int)n, layout);
-                matrix_free(&other);
-                matrix_free(&again);
             }
-            matrix_free(&rows);
-            matrix_free(&first);
         }
     }
 }

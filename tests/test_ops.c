@@ -1,11 +1,9 @@
-/* The ops from outside: their values against plain loops in both precisions, NaN and infinities,
- * broadcasting back, and the same bits for any number of threads. What they say about wrong inputs
- * is in test_misuse.c; derivatives are proved in test_check.c. */
+/* The ops from outside: their values against plain loops in both precisions, NaN and infinities.
+ * What they say about wrong inputs is in test_misuse.c; derivatives, broadcasting back and the same
+ * bits for any number of threads are proved in test_check.c. */
 #include "autograd/ops.h"
 #include "autograd/views.h"
-#include "tensor/par.h"
 #include "tensor/rng.h"
-#include "tensor/runtime.h"
 #include "tests/tape.h"
 
 #include <float.h>
@@ -386,35 +384,6 @@ TEST(cross_entropy_holds_far_from_zero)
         }
 }
 
-TEST(a_row_that_is_masked_whole_gives_zeros_and_no_gradient)
-{
-    const double low = -(double)INFINITY, z[] = { low, low, low, 1, 2, 3 };
-    wf_var *x = doubles(WF_SHAPE(2, 3), z), *y = wf_softmax(t, x, -1),
-           *log_y = wf_log_softmax(t, x, 1);
-    wf_var *g = drawn(t, WF_F64, WF_SHAPE(2, 3), 1, -1, 1);
-    wf_var *target = wf_constant(t, WF_I32, WF_SHAPE(2), (int32_t[]){ 0, 1 });
-    wf_var *loss = wf_cross_entropy_with(
-        t, x, target, &(wf_cross_entropy_options){ .reduction = WF_REDUCE_NONE });
-    ck_assert(isinf(wf_at(loss, 0)) && wf_at(loss, 0) > 0);
-    assert_near(wf_at(loss, 1), plain_entropy(z + 3, 3, 1), 2e-15);
-    double sum = 0;
-    for (int i = 0; i < 3; i++) {
-        ck_assert_double_eq(wf_at(y, i), 0);
-        ck_assert_double_eq(wf_at(log_y, i), -INFINITY);
-        sum += wf_at(y, 3 + i);
-    }
-    assert_near(sum, 1, 1e-15);
-    wf_keep_grad(t, x);
-    ck_assert(wf_backward_from(t, 2, (wf_var *[]){ y, loss },
-                               (wf_var *[]){ g, wf_full(t, WF_F64, WF_SHAPE(2), 1) }));
-    double rest = 0;
-    for (int i = 0; i < 3; i++) {
-        ck_assert_double_eq(wf_tensor_at(wf_grad_of(x), i), 0);
-        rest += wf_tensor_at(wf_grad_of(x), 3 + i);
-    }
-    assert_near(rest, 0, 1e-15);
-}
-
 TEST(options_of_cross_entropy_weigh_positions_and_classes)
 {
     enum { N = 37, C = 19 };
@@ -479,107 +448,4 @@ TEST(nan_gives_nan)
     }
 }
 
-TEST(what_where_does_not_take_may_be_nan_both_ways)
-{
-    wf_var *m = wf_constant(t, WF_I32, WF_SHAPE(3), (int32_t[]){ 1, 0, 1 });
-    wf_var *a = doubles(WF_SHAPE(3), (double[]){ 1, (double)NAN, 3 }),
-           *b = doubles(WF_SCALAR, (double[]){ 7 });
-    wf_keep_grad(t, a);
-    wf_var *y = wf_sum(t, wf_where(t, m, wf_mul(t, a, a), b), NULL);
-    ck_assert_double_eq(wf_item(y), 17);
-    ck_assert(wf_backward(t, y));
-    ck_assert_double_eq(wf_tensor_at(wf_grad_of(a), 0), 2);
-    ck_assert_double_eq(wf_tensor_at(wf_grad_of(a), 2), 6);
-}
-
-/* ---- broadcasting back, and threads ---- */
-
-TEST(gradients_of_what_was_broadcast_are_sums)
-{
-    enum { A = 5, B = 300, C = 41 };
-    wf_var *x = drawn(t, WF_F64, WF_SHAPE(A, B, C), 1, -1, 1),
-           *row = drawn(t, WF_F64, WF_SHAPE(C), 2, -1, 1);
-    wf_var *column = drawn(t, WF_F64, WF_SHAPE(B, 1), 3, -1, 1),
-           *one = drawn(t, WF_F64, WF_SCALAR, 4, -1, 1);
-    wf_var *in[] = { x, row, column, one };
-    for (int i = 0; i < 4; i++) wf_keep_grad(t, in[i]);
-    wf_var *y = wf_mul(t, wf_mul(t, x, row), wf_mul(t, column, one));
-    wf_var *g = drawn(t, WF_F64, WF_SHAPE(A, B, C), 5, -1, 1);
-    ck_assert(wf_backward_from(t, 1, &y, &g));
-    double for_row[C] = { 0 }, for_column[B] = { 0 }, for_one = 0;
-    for (int64_t i = 0; i < A * B * C; i++) {
-        double v = wf_at(x, i), r = wf_at(row, i % C), c = wf_at(column, i / C % B),
-               s = wf_item(one), w = wf_at(g, i);
-        for_row[i % C] += w * v * c * s;
-        for_column[i / C % B] += w * v * r * s;
-        for_one += w * v * r * c;
-        assert_near(wf_tensor_at(wf_grad_of(x), i), w * r * c * s, 1e-14);
-    }
-    for (int64_t i = 0; i < C; i++)
-        assert_near(wf_tensor_at(wf_grad_of(row), i), for_row[i], 1e-12);
-    for (int64_t i = 0; i < B; i++)
-        assert_near(wf_tensor_at(wf_grad_of(column), i), for_column[i], 1e-12);
-    assert_near(wf_tensor_at(wf_grad_of(one), 0), for_one, 1e-12);
-}
-
-/* Ops at sizes that threads share; every result and gradient goes into the hash. */
-static wf_var *large(int k, wf_var *x, wf_var *other, wf_var *ids)
-{
-    wf_tape *tape = t;
-    switch (k) {
-    case 0: return wf_sum(tape, wf_mul(tape, x, x), NULL);
-    case 1: return wf_sum(tape, wf_mul(tape, x, wf_slice(tape, other, 0, 0, 1, 1)), WF_AXES(0));
-    case 2: return wf_max(tape, x, WF_AXES(1));
-    case 3: return wf_mean(tape, wf_transpose(tape, x, 0, 1), WF_AXES(1));
-    case 4: return wf_softmax(tape, x, 1);
-    case 5: return wf_log_softmax(tape, x, 0);
-    case 6: return wf_cross_entropy_with(tape, x, ids, NULL);
-    case 7: return wf_mse(tape, x, other);
-    case 8: return wf_gather_rows(tape, x, ids);
-    case 9: return wf_dropout(tape, wf_tanh(tape, x), 0.4);
-    case 10: return wf_affine(tape, x, other, wf_select(tape, wf_transpose(tape, x, 0, 1), 0, 3));
-    case 11:
-        return wf_matmul(tape, wf_reshape(tape, x, WF_SHAPE(7, 100, 173)),
-                         wf_transpose(tape, other, 0, 1));
-    case 12: return wf_concat(tape, 1, WF_VARS(x, wf_sigmoid(tape, other)));
-    case 13: return wf_sum_to(tape, wf_div(tape, x, other), WF_SHAPE(1, 173));
-    default: return NULL;
-    }
-}
-enum { LARGE = 14 };
-
-static uint64_t hash_of(uint64_t hash, const wf_tensor *x)
-{
-    const unsigned char *byte = x->data;
-    int64_t n = wf_tensor_count(x) * wf_dtype_size(x->dtype);
-    for (int64_t i = 0; i < n; i++) hash = (hash ^ byte[i]) * UINT64_C(1099511628211);
-    return hash;
-}
-
-TEST_EACH(the_bits_do_not_depend_on_the_number_of_threads, LARGE)
-{
-    static const int widths[] = { 1, 2, 3, 5 };
-    uint64_t first = 0;
-    int width = 0;
-    for (int k = 0; k < 4; k++) {
-        set_up_with((wf_tape_options){ .threads = widths[k], .seed = 11 });
-        wf_var *x = drawn(t, WF_F32, WF_SHAPE(700, 173), 1, 0.5, 2),
-               *other = drawn(t, WF_F32, WF_SHAPE(700, 173), 2, 0.5, 2);
-        wf_var *ids = drawn(t, WF_I32, WF_SHAPE(700), 3, 0, 173);
-        wf_keep_grad(t, x);
-        wf_keep_grad(t, other);
-        wf_par_width();
-        wf_var *y = large(_i, x, other, ids);
-        ck_assert_msg(wf_tape_ok(t), "%s", wf_tape_error(t));
-        wf_var *g = drawn(t, WF_F32, wf_shape_of(y), 4, -1, 1);
-        ck_assert(wf_backward_from(t, 1, &y, &g));
-        if (wf_par_width() > width) width = widths[k];
-        uint64_t hash = hash_of(hash_of(1, wf_value(y)), wf_grad_of(x));
-        if (wf_grad_of(other)) hash = hash_of(hash, wf_grad_of(other));
-        if (k == 0) first = hash;
-        ck_assert_msg(hash == first, "op %d differs with %d threads", _i, widths[k]);
-    }
-    ck_assert_int_eq(width, 5);
-}
-
-const harness_suite suite = { .threads = 5, .before = set_up, .after = tear_down };
+const harness_suite suite = { .before = set_up, .after = tear_down };

@@ -34,75 +34,23 @@ static double softplus(double x)
     return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x));
 }
 
-static float inline_expf(float x)
-{
-    return wf_expf_inline(x);
-}
-
-static float inline_tanhf(float x)
-{
-    return wf_tanhf_inline(x);
-}
-
-static float inline_sigmoidf(float x)
-{
-    return wf_sigmoidf_inline(x);
-}
-
-static float inline_logf(float x)
-{
-    return wf_logf_inline(x);
-}
-
-static float inline_log1pf(float x)
-{
-    return wf_log1pf_inline(x);
-}
-
-static float inline_expm1f(float x)
-{
-    return wf_expm1f_inline(x);
-}
-
-static float inline_softplusf(float x)
-{
-    return wf_softplusf_inline(x);
-}
-
-static double inline_exp(double x)
-{
-    return wf_exp_inline(x);
-}
-
-static double inline_tanh(double x)
-{
-    return wf_tanh_inline(x);
-}
-
-static double inline_sigmoid(double x)
-{
-    return wf_sigmoid_inline(x);
-}
-
-static double inline_log(double x)
-{
-    return wf_log_inline(x);
-}
-
-static double inline_log1p(double x)
-{
-    return wf_log1p_inline(x);
-}
-
-static double inline_expm1(double x)
-{
-    return wf_expm1_inline(x);
-}
-
-static double inline_softplus(double x)
-{
-    return wf_softplus_inline(x);
-}
+/* The functions that kernels are made of, in either dtype. */
+#define INLINE(name)                                                                               \
+    static float inline_##name##f(float x)                                                         \
+    {                                                                                              \
+        return wf_##name##f_inline(x);                                                             \
+    }                                                                                              \
+    static double inline_##name(double x)                                                          \
+    {                                                                                              \
+        return wf_##name##_inline(x);                                                              \
+    }
+INLINE(exp)
+INLINE(tanh)
+INLINE(sigmoid)
+INLINE(log)
+INLINE(log1p)
+INLINE(expm1)
+INLINE(softplus)
 
 static const struct kind {
     const char *name;
@@ -113,25 +61,18 @@ static const struct kind {
     double low, high; /* where it changes */
     bool at_zero;     /* its results are small where x is, not where x is far below 0 */
 } kinds[KINDS] = {
-    { "exp", inline_expf, inline_exp, exp, expl, -750, 720, false },
-    { "tanh", inline_tanhf, inline_tanh, tanh, tanhl, -22, 22, true },
-    { "sigmoid", inline_sigmoidf, inline_sigmoid, sigmoid, sigmoidl,
-      -750, 50, false },
-    { "log", inline_logf, inline_log, log, logl, 0, 4, true },
-    { "log1p", inline_log1pf, inline_log1p, log1p, log1pl, -1, 4,
-      true },
-    { "expm1", inline_expm1f, inline_expm1, expm1, expm1l, -40, 720,
-      true },
-    { "softplus", inline_softplusf, inline_softplus, softplus,
-      softplusl, -750, 50, false },
+#define KIND(name) #name, inline_##name##f, inline_##name, name, name##l
+    { KIND(exp), -750, 720, false },     { KIND(tanh), -22, 22, true },
+    { KIND(sigmoid), -750, 50, false },  { KIND(log), 0, 4, true },
+    { KIND(log1p), -1, 4, true },        { KIND(expm1), -40, 720, true },
+    { KIND(softplus), -750, 50, false },
 };
 
 /* y[i] = f(x[i]) by the op's own kernel: denormals are flushed. */
 static void of_array(const char *name, wf_dtype dtype, int64_t n, const void *x, void *y)
 {
-    const wf_op *op = NULL;
-    for (int k = 0; (op = wf_op_at(k)) && strcmp(op->name, name) != 0;) k++;
-    ck_assert(op && op->pointwise);
+    const wf_op *op = op_named(name);
+    ck_assert_ptr_nonnull(op->pointwise);
     void *const at[WF_AT] = { (void *)(uintptr_t)x, [WF_AT_OUT] = y };
     const int64_t row[WF_AT] = { 0 };
     uint32_t fp = wf_fp_enter();
