@@ -33,13 +33,7 @@ static inline wf_var *param_of(wf_module *module, const char *name, int64_t coun
 static inline void give_grad(wf_tape *t, wf_var *p, uint64_t key)
 {
     wf_tape_reset(t);
-    wf_var *g = wf_zeros(t, wf_dtype_of(p), wf_shape_of(p));
-    ck_assert_msg(g != NULL, "%s", wf_tape_error(t));
-    for (int64_t i = 0; i < wf_count(g); i++) {
-        wf_tensor one = *wf_value(g);
-        one.data = (char *)one.data + i * wf_dtype_size(one.dtype), one.rank = 0;
-        wf_tensor_fill(&one, wf_random_uniform(key, (uint64_t)i) - 0.5);
-    }
+    wf_var *g = drawn(t, wf_dtype_of(p), wf_shape_of(p), key, -0.5, 0.5);
     ck_assert_msg(wf_backward_from(t, 1, &p, &g), "%s", wf_tape_error(t));
 }
 
@@ -77,23 +71,29 @@ static inline uint64_t hash_all(const wf_module *net, const wf_optim *optim)
 
 /* ---- optimisers ---- */
 
-typedef struct given {
-    const char *option;
-    double value;
-} given;
-enum { GIVEN = 8 };
+/* Options are text, "lr 0.05, momentum 0.9": takes the next one off it. False: there is none. */
+static inline bool next_option(const char **text, char name[32], double *value)
+{
+    int n = 0;
+    if (sscanf(*text, "%31s %lf%n", name, value, &n) < 2) return false;
+    *text += n;
+    if (**text == ',') (*text)++;
+    return true;
+}
+
 /* lr comes first in all options, the others where the rule's own table has them. */
-static inline void write_option(void *options, const wf_optim_option *table, given g)
+static inline void write_option(void *options, const wf_optim_option *table, const char *name,
+                                double value)
 {
     static const wf_optim_option lr = { .name = "lr" };
-    if (!strcmp(g.option, lr.name)) table = &lr;
-    while (table->name && strcmp(table->name, g.option)) table++;
-    ck_assert_msg(table->name != NULL, "there is no option %s", g.option);
+    if (!strcmp(name, lr.name)) table = &lr;
+    while (table->name && strcmp(table->name, name)) table++;
+    ck_assert_msg(table->name != NULL, "there is no option %s", name);
     char *at = (char *)options + table->offset;
     if (table->flag)
-        *(bool *)at = g.value != 0;
+        *(bool *)at = value != 0;
     else
-        memcpy(at, &g.value, sizeof g.value);
+        memcpy(at, &value, sizeof value);
 }
 
 union options {
@@ -127,14 +127,17 @@ static inline wf_optim *plain_optimiser(wf_module *scratch, const char *rule, un
     return plain;
 }
 
-/* With options by name written over the defaults. */
-static inline wf_optim *optimiser_with(wf_module *net, const char *rule, const given options[GIVEN])
+/* With options written over the defaults. */
+static inline wf_optim *optimiser_with(wf_module *net, const char *rule, const char *options)
 {
     union options o;
+    char name[32];
+    double value;
     OWN(wf_module) *scratch = module_of(WF_F64);
     OWN(wf_optim) *plain = plain_optimiser(scratch, rule, &o);
-    for (int k = 0; k < GIVEN && options[k].option; k++)
-        write_option(&o, wf_optim_rule_of(plain)->options, options[k]);
+    while (next_option(&options, name, &value))
+        write_option(&o, wf_optim_rule_of(plain)->options, name, value);
+    ck_assert_msg(!*options, "these are no options: %s", options);
     return by_name(net, rule, NULL, &o);
 }
 
@@ -144,7 +147,7 @@ enum { KINDS = 0 WF_OPTIM_RULES(RULE) };
 #undef RULE
 struct kind {
     const char *rule;
-    given options[GIVEN];
+    char options[256];
 };
 
 /* What turns an option on: a flag, or a number that is 0 until it is wanted. An eps of 1e-3 keeps
@@ -170,8 +173,8 @@ static inline struct kind kind_at(int i)
     for (int n = 0; option->name; option++) {
         double now = wf_optim_get(plain, 0, option->name), on = value_on(option, now);
         if (on == now) continue;
-        ck_assert_int_lt(n, GIVEN);
-        k.options[n++] = (given){ option->name, on };
+        n += snprintf(k.options + n, sizeof k.options - (size_t)n, "%s%s %g", n ? ", " : "",
+                      option->name, on);
     }
     return k;
 }
@@ -180,6 +183,40 @@ static inline wf_optim *optimiser(wf_module *net, int i)
 {
     const struct kind k = kind_at(i);
     return optimiser_with(net, k.rule, k.options);
+}
+
+/* ---- a module with an optimiser ---- */
+
+typedef struct fixture {
+    wf_module *net;
+    wf_var *p, *q; /* q: of one number or more, or NULL */
+    wf_optim *optim;
+    wf_tape *t;
+} fixture;
+
+static inline void free_fixture(fixture *a)
+{
+    wf_tape_free(a->t);
+    wf_optim_free(a->optim);
+    wf_module_free(a->net);
+}
+
+static inline fixture fixture_with(wf_dtype dtype, int64_t p, int64_t q, const char *rule,
+                                   const char *options)
+{
+    fixture a = { .net = module_of(dtype), .t = wf_tape_new(NULL) };
+    a.p = param_of(a.net, "p", p);
+    if (q > 0) a.q = param_of(a.net, "q", q);
+    a.optim = optimiser_with(a.net, rule, options);
+    ck_assert(a.optim && a.t);
+    return a;
+}
+
+/* With an optimiser of one of the kinds. */
+static inline fixture fixture_of(wf_dtype dtype, int64_t p, int64_t q, int i)
+{
+    const struct kind k = kind_at(i);
+    return fixture_with(dtype, p, q, k.rule, k.options);
 }
 
 #endif

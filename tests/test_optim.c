@@ -14,29 +14,25 @@
 
 static const struct {
     const char *rule;
-    given options[GIVEN];
+    const char *options;
     const char *said;
 } refusals[] = {
-    { "sgd", { { "lr", -1 } }, "sgd: .lr is -1; it must be in [0, inf)" },
-    { "adam", { { "lr", (double)INFINITY } }, "adam: .lr is inf; it must be in [0, inf)" },
-    { "adam", { { "lr", (double)NAN } }, "adam: .lr is nan; it must be in [0, inf)" },
-    { "sgd", { { "momentum", -0.5 } }, "sgd: .momentum is -0.5; it must be in [0, inf)" },
-    { "sgd",
-      { { "momentum", 1 }, { "dampening", (double)NAN } },
-      "sgd: .dampening is nan; it must be finite" },
-    { "sgd", { { "weight_decay", -2 } }, "sgd: .weight_decay is -2; it must be in [0, inf)" },
-    { "sgd",
-      { { "nesterov", 1 } },
+    { "sgd", "lr -1", "sgd: .lr is -1; it must be in [0, inf)" },
+    { "adam", "lr inf", "adam: .lr is inf; it must be in [0, inf)" },
+    { "adam", "lr nan", "adam: .lr is nan; it must be in [0, inf)" },
+    { "sgd", "momentum -0.5", "sgd: .momentum is -0.5; it must be in [0, inf)" },
+    { "sgd", "momentum 1, dampening nan", "sgd: .dampening is nan; it must be finite" },
+    { "sgd", "weight_decay -2", "sgd: .weight_decay is -2; it must be in [0, inf)" },
+    { "sgd", "nesterov 1",
       "sgd: .nesterov wants .momentum above 0 and .dampening 0; they are 0 and 0" },
-    { "sgd",
-      { { "momentum", 0.9 }, { "dampening", 0.1 }, { "nesterov", 1 } },
+    { "sgd", "momentum 0.9, dampening 0.1, nesterov 1",
       "sgd: .nesterov wants .momentum above 0 and .dampening 0; they are 0.9 and 0.1" },
-    { "rmsprop", { { "alpha", 1 } }, "rmsprop: .alpha is 1; it must be in [0, 1)" },
-    { "rmsprop", { { "alpha", -1 } }, "rmsprop: .alpha is -1; it must be in [0, 1)" },
-    { "rmsprop", { { "eps", -1e-8 } }, "rmsprop: .eps is -1e-08; it must be in [0, inf)" },
-    { "adam", { { "beta1", 1.5 } }, "adam: .beta1 is 1.5; it must be in [0, 1)" },
-    { "adamw", { { "beta2", -1 } }, "adamw: .beta2 is -1; it must be in [0, 1)" },
-    { "adamw", { { "weight_decay", -1 } }, "adamw: .weight_decay is -1; it must be in [0, inf)" },
+    { "rmsprop", "alpha 1", "rmsprop: .alpha is 1; it must be in [0, 1)" },
+    { "rmsprop", "alpha -1", "rmsprop: .alpha is -1; it must be in [0, 1)" },
+    { "rmsprop", "eps -1e-8", "rmsprop: .eps is -1e-08; it must be in [0, inf)" },
+    { "adam", "beta1 1.5", "adam: .beta1 is 1.5; it must be in [0, 1)" },
+    { "adamw", "beta2 -1", "adamw: .beta2 is -1; it must be in [0, 1)" },
+    { "adamw", "weight_decay -1", "adamw: .weight_decay is -1; it must be in [0, inf)" },
 };
 enum { REFUSALS = sizeof refusals / sizeof refusals[0] };
 
@@ -55,7 +51,7 @@ TEST(buffers_have_pytorchs_names_the_parameters_shapes_and_begin_at_zero)
     OWN(wf_module) *net = module_of(WF_F32);
     wf_param_new(net, "p", WF_SHAPE(3, 5), (wf_init){ 0 });
     param_of(net, "q", 7);
-    OWN(wf_optim) *optim = optimiser_with(net, "adam", (given[GIVEN]){ { "amsgrad", 1 } });
+    OWN(wf_optim) *optim = optimiser_with(net, "adam", "amsgrad 1");
     const wf_optim_rule *rule = wf_optim_rule_of(optim);
     ck_assert_int_eq(rule->states, 3);
     ck_assert_str_eq(rule->state_names[0], "exp_avg");
@@ -72,75 +68,63 @@ TEST(buffers_have_pytorchs_names_the_parameters_shapes_and_begin_at_zero)
 
 TEST_EACH(a_step_moves_what_has_a_gradient_and_consumes_it, KINDS)
 {
-    OWN(wf_module) *net = module_of(WF_F64);
-    wf_var *p = param_of(net, "p", 100), *q = param_of(net, "q", 100);
-    OWN(wf_optim) *optim = optimiser(net, _i);
-    OWN(wf_tape) *t = wf_tape_new(NULL);
+    OWN(fixture) a = fixture_of(WF_F64, 100, 100, _i);
     double before[100];
-    memcpy(before, wf_param_value(q)->data, sizeof before);
-    uint64_t hash = hash_all(net, optim), version = wf_param_version(p),
-             still = wf_param_version(q);
+    memcpy(before, wf_param_value(a.q)->data, sizeof before);
+    uint64_t hash = hash_all(a.net, a.optim), version = wf_param_version(a.p),
+             still = wf_param_version(a.q);
 
-    ck_assert(wf_optim_step(optim)); /* no gradient at all: nothing happens */
-    ck_assert_uint_eq(hash_all(net, optim), hash);
-    ck_assert_int_eq(wf_optim_steps(optim), 0);
+    ck_assert(wf_optim_step(a.optim)); /* no gradient at all: nothing happens */
+    ck_assert_uint_eq(hash_all(a.net, a.optim), hash);
+    ck_assert_int_eq(wf_optim_steps(a.optim), 0);
 
-    give_grad(t, p, 1);
-    ck_assert(wf_optim_step(optim));
-    ck_assert_int_eq(wf_optim_steps(optim), 1);
-    ck_assert_uint_ne(hash_all(net, optim), hash);
-    ck_assert_uint_gt(wf_param_version(p), version);
-    ck_assert_uint_eq(wf_param_version(q), still);
-    ck_assert_ptr_null(wf_param_grad(p));
-    ck_assert_mem_eq(wf_param_value(q)->data, before, sizeof before);
+    give_grad(a.t, a.p, 1);
+    ck_assert(wf_optim_step(a.optim));
+    ck_assert_int_eq(wf_optim_steps(a.optim), 1);
+    ck_assert_uint_ne(hash_all(a.net, a.optim), hash);
+    ck_assert_uint_gt(wf_param_version(a.p), version);
+    ck_assert_uint_eq(wf_param_version(a.q), still);
+    ck_assert_ptr_null(wf_param_grad(a.p));
+    ck_assert_mem_eq(wf_param_value(a.q)->data, before, sizeof before);
 
-    hash = hash_all(net, optim);
-    ck_assert(wf_optim_step(optim)); /* the gradient is gone: the second step is none */
-    ck_assert_uint_eq(hash_all(net, optim), hash);
-    ck_assert_int_eq(wf_optim_steps(optim), 1);
+    hash = hash_all(a.net, a.optim);
+    ck_assert(wf_optim_step(a.optim)); /* the gradient is gone: the second step is none */
+    ck_assert_uint_eq(hash_all(a.net, a.optim), hash);
+    ck_assert_int_eq(wf_optim_steps(a.optim), 1);
 }
 
 TEST_EACH(a_learning_rate_of_zero_moves_nothing, KINDS)
 {
-    OWN(wf_module) *net = module_of(WF_F32);
-    wf_var *p = param_of(net, "p", 100);
-    OWN(wf_optim) *optim = optimiser(net, _i);
-    OWN(wf_tape) *t = wf_tape_new(NULL);
+    OWN(fixture) a = fixture_of(WF_F32, 100, 0, _i);
     float before[100];
-    memcpy(before, wf_param_value(p)->data, sizeof before);
-    wf_optim_set_lr(optim, 0);
-    give_grad(t, p, 1);
-    ck_assert(wf_optim_step(optim));
-    ck_assert_mem_eq(wf_param_value(p)->data, before, sizeof before);
-    ck_assert_int_eq(wf_optim_steps(optim), 1);
+    memcpy(before, wf_param_value(a.p)->data, sizeof before);
+    wf_optim_set_lr(a.optim, 0);
+    give_grad(a.t, a.p, 1);
+    ck_assert(wf_optim_step(a.optim));
+    ck_assert_mem_eq(wf_param_value(a.p)->data, before, sizeof before);
+    ck_assert_int_eq(wf_optim_steps(a.optim), 1);
 }
 
 TEST(gradients_of_several_sweeps_add_up)
 {
-    OWN(wf_module) *net = module_of(WF_F64);
-    wf_var *p = param_of(net, "p", 1);
-    OWN(wf_optim) *sgd = optimiser_with(net, "sgd", (given[GIVEN]){ { "lr", 0.5 } });
-    OWN(wf_tape) *t = wf_tape_new(NULL);
-    double before = wf_at(p, 0);
-    give_number(t, p, 0.25);
-    give_number(t, p, 1);
-    ck_assert(wf_optim_step(sgd));
-    ck_assert_double_eq(wf_at(p, 0), before - 0.5 * 1.25);
+    OWN(fixture) a = fixture_with(WF_F64, 1, 0, "sgd", "lr 0.5");
+    double before = wf_at(a.p, 0);
+    give_number(a.t, a.p, 0.25);
+    give_number(a.t, a.p, 1);
+    ck_assert(wf_optim_step(a.optim));
+    ck_assert_double_eq(wf_at(a.p, 0), before - 0.5 * 1.25);
 }
 
 TEST(a_parameter_used_twice_moves_once_by_the_sum_of_its_gradients)
 {
-    OWN(wf_module) *net = module_of(WF_F64);
-    wf_var *p = param_of(net, "p", 1);
-    OWN(wf_optim) *sgd = optimiser_with(net, "sgd",
-                                        (given[GIVEN]){ { "lr", 0.5 }, { "momentum", 0.5 } });
-    OWN(wf_tape) *t = wf_tape_new(NULL);
-    double before = wf_at(p, 0);
-    wf_var *loss = wf_sum(t, wf_add(t, wf_mul_scalar(t, p, 0.25), wf_mul_scalar(t, p, 1.0)), NULL);
-    ck_assert_msg(wf_backward(t, loss), "%s", wf_tape_error(t));
-    ck_assert(wf_optim_step(sgd));
-    ck_assert_double_eq(wf_at(p, 0), before - 0.5 * 1.25);
-    ck_assert_double_eq(wf_tensor_at(wf_optim_state(sgd, 0, 0), 0), 1.25);
+    OWN(fixture) a = fixture_with(WF_F64, 1, 0, "sgd", "lr 0.5, momentum 0.5");
+    double before = wf_at(a.p, 0);
+    wf_var *loss = wf_sum(
+        a.t, wf_add(a.t, wf_mul_scalar(a.t, a.p, 0.25), wf_mul_scalar(a.t, a.p, 1.0)), NULL);
+    ck_assert_msg(wf_backward(a.t, loss), "%s", wf_tape_error(a.t));
+    ck_assert(wf_optim_step(a.optim));
+    ck_assert_double_eq(wf_at(a.p, 0), before - 0.5 * 1.25);
+    ck_assert_double_eq(wf_tensor_at(wf_optim_state(a.optim, 0, 0), 0), 1.25);
 }
 
 TEST(an_optimiser_of_a_subtree_leaves_the_rest_alone)
@@ -148,7 +132,7 @@ TEST(an_optimiser_of_a_subtree_leaves_the_rest_alone)
     OWN(wf_module) *net = module_of(WF_F64);
     wf_module *left = wf_module_child(net, "left"), *right = wf_module_child(net, "right");
     wf_var *p = param_of(left, "p", 1), *q = param_of(right, "q", 1);
-    OWN(wf_optim) *sgd = optimiser_with(right, "sgd", (given[GIVEN]){ { "lr", 0.5 } });
+    OWN(wf_optim) *sgd = optimiser_with(right, "sgd", "lr 0.5");
     OWN(wf_tape) *t = wf_tape_new(NULL);
     double before[2] = { wf_at(p, 0), wf_at(q, 0) };
     give_number(t, p, 3);
@@ -358,44 +342,38 @@ TEST(a_rule_of_ones_own_sees_every_number_once_and_its_options_are_copied)
 TEST_EACH(clipping_brings_the_joint_norm_down_and_leaves_smaller_ones_alone, 2)
 {
     wf_dtype dtype = _i ? WF_F64 : WF_F32;
-    OWN(wf_module) *net = module_of(dtype);
-    wf_var *p = param_of(net, "p", 9), *q = param_of(net, "q", 16);
-    OWN(wf_optim) *sgd = wf_sgd_new(net, NULL);
-    OWN(wf_tape) *t = wf_tape_new(NULL);
-    ck_assert_double_eq(wf_optim_clip_norm(sgd, 1), 0); /* no gradient, no norm */
-    give_number(t, p, 1);                               /* 9 ones and 16 ones: 5 */
-    give_number(t, q, -1);
-    ck_assert_double_eq(wf_optim_clip_norm(sgd, (double)INFINITY), 5);
-    ck_assert_double_eq(wf_optim_clip_norm(sgd, 5.5), 5);
-    ck_assert_double_eq(wf_tensor_at(wf_param_grad(q), 15), -1);
-    ck_assert_double_eq(wf_optim_clip_norm(sgd, 0.5), 5);
-    ck_assert_double_eq_tol(wf_tensor_at(wf_param_grad(p), 0), 0.1, 1e-7);
-    ck_assert_double_eq_tol(wf_optim_clip_norm(sgd, (double)INFINITY), 0.5, 1e-6);
-    ck_assert_double_eq_tol(wf_optim_clip_norm(sgd, 0), 0.5, 1e-6);
-    ck_assert_double_eq(wf_optim_clip_norm(sgd, 1), 0); /* a limit of 0 leaves zeros */
+    OWN(fixture) a = fixture_with(dtype, 9, 16, "sgd", "");
+    ck_assert_double_eq(wf_optim_clip_norm(a.optim, 1), 0); /* no gradient, no norm */
+    give_number(a.t, a.p, 1);                               /* 9 ones and 16 ones: 5 */
+    give_number(a.t, a.q, -1);
+    ck_assert_double_eq(wf_optim_clip_norm(a.optim, (double)INFINITY), 5);
+    ck_assert_double_eq(wf_optim_clip_norm(a.optim, 5.5), 5);
+    ck_assert_double_eq(wf_tensor_at(wf_param_grad(a.q), 15), -1);
+    ck_assert_double_eq(wf_optim_clip_norm(a.optim, 0.5), 5);
+    ck_assert_double_eq_tol(wf_tensor_at(wf_param_grad(a.p), 0), 0.1, 1e-7);
+    ck_assert_double_eq_tol(wf_optim_clip_norm(a.optim, (double)INFINITY), 0.5, 1e-6);
+    ck_assert_double_eq_tol(wf_optim_clip_norm(a.optim, 0), 0.5, 1e-6);
+    ck_assert_double_eq(wf_optim_clip_norm(a.optim, 1), 0); /* a limit of 0 leaves zeros */
 }
 
 TEST_EACH(a_norm_that_is_not_finite_is_returned_said_once_and_the_step_changes_nothing, 2)
 {
     double bad = _i ? (double)INFINITY : (double)NAN;
-    OWN(wf_module) *net = module_of(WF_F32);
-    wf_var *p = param_of(net, "p", 9), *q = param_of(net, "q", 5000);
-    OWN(wf_optim) *adam = wf_adam_new(net, NULL);
-    OWN(wf_tape) *t = wf_tape_new(NULL);
-    give_number(t, p, 1);
-    ck_assert(wf_optim_step(adam));
-    uint64_t hash = hash_all(net, adam);
+    OWN(fixture) a = fixture_with(WF_F32, 9, 5000, "adam", "");
+    give_number(a.t, a.p, 1);
+    ck_assert(wf_optim_step(a.optim));
+    uint64_t hash = hash_all(a.net, a.optim);
     for (int again = 0; again < 2; again++) {
-        give_number(t, p, 1);
-        give_number(t, q, 1);
-        ((float *)wf_param_grad(q)->data)[4999] = (float)bad;
-        double norm = wf_optim_clip_norm(adam, 1);
+        give_number(a.t, a.p, 1);
+        give_number(a.t, a.q, 1);
+        ((float *)wf_param_grad(a.q)->data)[4999] = (float)bad;
+        double norm = wf_optim_clip_norm(a.optim, 1);
         ck_assert(_i ? isinf(norm) : isnan(norm));
-        ck_assert_ptr_null(wf_param_grad(p));
-        ck_assert_ptr_null(wf_param_grad(q));
-        ck_assert(wf_optim_step(adam));
-        ck_assert_uint_eq(hash_all(net, adam), hash);
-        ck_assert_int_eq(wf_optim_steps(adam), 1);
+        ck_assert_ptr_null(wf_param_grad(a.p));
+        ck_assert_ptr_null(wf_param_grad(a.q));
+        ck_assert(wf_optim_step(a.optim));
+        ck_assert_uint_eq(hash_all(a.net, a.optim), hash);
+        ck_assert_int_eq(wf_optim_steps(a.optim), 1);
         ck_assert_int_eq(log_kept.times, 1);
     }
     ck_assert_str_eq(
@@ -406,16 +384,13 @@ TEST_EACH(a_norm_that_is_not_finite_is_returned_said_once_and_the_step_changes_n
 
 TEST(clipping_by_value_limits_both_sides_and_keeps_nan)
 {
-    OWN(wf_module) *net = module_of(WF_F64);
-    wf_var *p = param_of(net, "p", 5);
-    OWN(wf_optim) *sgd = wf_sgd_new(net, NULL);
-    OWN(wf_tape) *t = wf_tape_new(NULL);
-    give_number(t, p, 1);
+    OWN(fixture) a = fixture_with(WF_F64, 5, 0, "sgd", "");
+    give_number(a.t, a.p, 1);
     const double g[5] = { -3, -0.5, 0.25, 7, (double)NAN }, limited[4] = { -0.5, -0.5, 0.25, 0.5 };
-    memcpy(wf_param_grad(p)->data, g, sizeof g);
-    wf_optim_clip_value(sgd, 0.5);
-    ck_assert_mem_eq(wf_param_grad(p)->data, limited, sizeof limited);
-    ck_assert(isnan(wf_tensor_at(wf_param_grad(p), 4)));
+    memcpy(wf_param_grad(a.p)->data, g, sizeof g);
+    wf_optim_clip_value(a.optim, 0.5);
+    ck_assert_mem_eq(wf_param_grad(a.p)->data, limited, sizeof limited);
+    ck_assert(isnan(wf_tensor_at(wf_param_grad(a.p), 4)));
 }
 
 /* ---- memory ---- */

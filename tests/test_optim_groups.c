@@ -39,8 +39,8 @@ TEST(a_thousand_steps_beside_a_frozen_part_leave_nothing_to_its_first_own_step)
     OWN(wf_module) *net = module_of(WF_F64);
     wf_module *body = wf_module_child(net, "body"), *head = wf_module_child(net, "head");
     wf_var *p = param_of(body, "p", 1), *q = param_of(head, "q", 1);
-    OWN(wf_optim) *of_head = optimiser_with(head, "sgd", (given[GIVEN]){ { "lr", 0 } });
-    OWN(wf_optim) *of_all = optimiser_with(net, "sgd", (given[GIVEN]){ { "lr", 0.5 } });
+    OWN(wf_optim) *of_head = optimiser_with(head, "sgd", "lr 0");
+    OWN(wf_optim) *of_all = optimiser_with(net, "sgd", "lr 0.5");
     OWN(wf_tape) *t = wf_tape_new(NULL);
     set_number(p, 3);
     set_number(q, 4);
@@ -214,9 +214,8 @@ TEST_EACH(a_generator_and_its_critic_move_as_in_pytorch, 3)
     wf_module *generator = wf_module_child(net, "generator");
     wf_module *critic = wf_module_child(net, "critic");
     wf_var *p = param_of(generator, "p", 1), *w = param_of(critic, "w", 1);
-    OWN(wf_optim) *g = optimiser_with(generator, "sgd", (given[GIVEN]){ { "lr", 0.125 } });
-    OWN(wf_optim) *d = optimiser_with(critic, "sgd",
-                                      (given[GIVEN]){ { "lr", 0.0625 }, { "momentum", 0.5 } });
+    OWN(wf_optim) *g = optimiser_with(generator, "sgd", "lr 0.125");
+    OWN(wf_optim) *d = optimiser_with(critic, "sgd", "lr 0.0625, momentum 0.5");
     OWN(wf_tape) *t = wf_tape_new(NULL);
     set_number(p, 0.75);
     set_number(w, 0.5);
@@ -272,74 +271,56 @@ TEST_EACH(a_group_moves_as_under_an_optimiser_of_its_own, 2 * KINDS)
     wf_module *half[2], *half_alone[2];
     wf_var *p[4], *alone[4];
     OWN(wf_module) *net = halves(dtype, half, p), *apart = halves(dtype, half_alone, alone);
-    wf_optim *one = optimiser_with(net, kind.rule, kind.options);
+    OWN(wf_optim) *one = optimiser_with(net, kind.rule, kind.options);
     ck_assert_int_eq(wf_optim_group(one, "right.*"), 1);
-    wf_optim *two[2] = { optimiser_with(half_alone[0], kind.rule, kind.options),
-                         optimiser_with(half_alone[1], kind.rule, kind.options) };
+    OWN(wf_optim) *left = optimiser_with(half_alone[0], kind.rule, kind.options);
+    OWN(wf_optim) *right = optimiser_with(half_alone[1], kind.rule, kind.options);
     const wf_optim_option *options = wf_optim_rule_of(one)->options;
     int count = 0;
     while (options[count].name) count++;
-    ck_assert(wf_optim_set(one, 1, "lr", 0.25) && wf_optim_set(two[1], 0, "lr", 0.25));
+    ck_assert(wf_optim_set(one, 1, "lr", 0.25) && wf_optim_set(right, 0, "lr", 0.25));
     while (count-- > 0) {
         const char *name = options[count].name;
         double value = other_value(&options[count], wf_optim_get(one, 1, name));
         ck_assert(wf_optim_set(one, 1, name, value));
         ck_assert_double_eq(wf_optim_get(one, 1, name), value);
-        ck_assert(wf_optim_set(two[1], 0, name, value));
+        ck_assert(wf_optim_set(right, 0, name, value));
     }
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     for (uint64_t step = 0; step < 4; step++) {
         for (uint64_t k = 0; k < 4; k++) {
             give_grad(t, p[k], 4 * step + k);
             give_grad(t, alone[k], 4 * step + k);
         }
-        ck_assert(wf_optim_step(one) && wf_optim_step(two[0]) && wf_optim_step(two[1]));
+        ck_assert(wf_optim_step(one) && wf_optim_step(left) && wf_optim_step(right));
     }
     for (int k = 0; k < 4; k++)
         ck_assert_uint_eq(hash_tensor(HASH, wf_value(p[k])), hash_tensor(HASH, wf_value(alone[k])));
-    wf_tape_free(t);
-    wf_optim_free(one);
-    wf_optim_free(two[0]);
-    wf_optim_free(two[1]);
 }
 
 TEST_EACH(options_that_are_off_in_a_group_move_it_as_options_never_on, 6)
 {
     /* A group whose momentum, centering or amsgrad is off has the buffers and does not use them. */
     static const struct {
-        const char *rule;
-        given on[GIVEN], off[GIVEN];
+        const char *rule, *on, *off, *never;
     } cases[] = {
-        { "sgd", { { "momentum", 0.9 } }, { { "momentum", 0 } } },
-        { "rmsprop", { { "momentum", 0.9 } }, { { "momentum", 0 } } },
-        { "rmsprop", { { "centered", 1 } }, { { "centered", 0 } } },
-        { "rmsprop", { { "momentum", 0.9 }, { "centered", 1 } }, { { "centered", 0 } } },
-        { "rmsprop", { { "momentum", 0.9 }, { "centered", 1 } }, { { "momentum", 0 } } },
-        { "adam", { { "amsgrad", 1 } }, { { "amsgrad", 0 } } },
+        { "sgd", "momentum 0.9", "momentum", "" },
+        { "rmsprop", "momentum 0.9", "momentum", "" },
+        { "rmsprop", "centered 1", "centered", "" },
+        { "rmsprop", "momentum 0.9, centered 1", "centered", "momentum 0.9" },
+        { "rmsprop", "momentum 0.9, centered 1", "momentum", "centered 1" },
+        { "adam", "amsgrad 1", "amsgrad", "" },
     };
-    wf_module *net[2] = { module_of(WF_F64), module_of(WF_F64) };
-    wf_var *p[2];
-    wf_optim *optim[2];
-    given never[GIVEN] = { { 0 } };
-    int n = 0;
-    for (int k = 0; cases[_i].on[k].option; k++)
-        if (strcmp(cases[_i].on[k].option, cases[_i].off[0].option)) never[n++] = cases[_i].on[k];
-    OWN(wf_tape) *t = wf_tape_new(NULL);
-    for (int k = 0; k < 2; k++) p[k] = param_of(net[k], "p", 7);
-    optim[0] = optimiser_with(net[0], cases[_i].rule, cases[_i].on);
-    optim[1] = optimiser_with(net[1], cases[_i].rule, never);
-    ck_assert_int_eq(wf_optim_group(optim[0], "p"), 1);
-    ck_assert(wf_optim_set(optim[0], 1, cases[_i].off[0].option, cases[_i].off[0].value));
-    for (uint64_t step = 0; step < 4; step++)
-        for (int k = 0; k < 2; k++) {
-            give_grad(t, p[k], step);
-            ck_assert(wf_optim_step(optim[k]));
-        }
-    ck_assert_mem_eq(wf_data(p[0]), wf_data(p[1]), 7 * sizeof(double));
-    for (int k = 0; k < 2; k++) {
-        wf_optim_free(optim[k]);
-        wf_module_free(net[k]);
+    OWN(fixture) a = fixture_with(WF_F64, 7, 0, cases[_i].rule, cases[_i].on);
+    OWN(fixture) b = fixture_with(WF_F64, 7, 0, cases[_i].rule, cases[_i].never);
+    ck_assert_int_eq(wf_optim_group(a.optim, "p"), 1);
+    ck_assert(wf_optim_set(a.optim, 1, cases[_i].off, 0));
+    for (uint64_t step = 0; step < 4; step++) {
+        give_grad(a.t, a.p, step);
+        give_grad(b.t, b.p, step);
+        ck_assert(wf_optim_step(a.optim) && wf_optim_step(b.optim));
     }
+    ck_assert_mem_eq(wf_data(a.p), wf_data(b.p), 7 * sizeof(double));
 }
 
 TEST(patterns_match_whole_paths_as_the_optimiser_sees_them)

@@ -9,36 +9,12 @@
 #include <float.h>
 #include <math.h>
 
-typedef struct one {
-    wf_module *net;
-    wf_var *p;
-    wf_optim *optim;
-    wf_tape *t;
-} one;
-
-static one one_of(wf_dtype dtype, int64_t count, const char *rule, const given options[GIVEN])
-{
-    one a = { .net = module_of(dtype) };
-    a.p = param_of(a.net, "p", count);
-    a.optim = optimiser_with(a.net, rule, options);
-    a.t = wf_tape_new(NULL);
-    ck_assert(a.optim && a.t);
-    return a;
-}
-
-static void end(one a)
-{
-    wf_tape_free(a.t);
-    wf_optim_free(a.optim);
-    wf_module_free(a.net);
-}
-
 static void expect_near(double got, double want, double relative)
 {
     ck_assert_msg(fabs(got - want) <= relative * fabs(want), "%.17g is not %.17g", got, want);
 }
 
-static double at(const one *a, int64_t i)
+static double at(const fixture *a, int64_t i)
 {
     return wf_tensor_at(wf_param_value(a->p), i);
 }
@@ -49,27 +25,18 @@ TEST_EACH(centered_rmsprop_takes_no_root_of_a_variance_below_zero, 4)
 {
     /* The variance of a steady gradient tends to nothing, and rounding takes it below. */
     static const double steady[] = { 0.1, -0.3, 7, 1e-5 };
-    wf_dtype dtype = _i & 1 ? WF_F64 : WF_F32;
-    one a = one_of(dtype, 20, "rmsprop",
-                   (given[GIVEN]){ { "alpha", 0.9 },
-                                   { "centered", 1 },
-                                   { "eps", 1e-3 },
-                                   { "momentum", _i & 2 ? 0.5 : 0 } });
+    static const char *const options[] = { "alpha 0.9, centered 1, eps 1e-3",
+                                           "alpha 0.9, centered 1, eps 1e-3, momentum 0.5" };
+    OWN(fixture) a = fixture_with(_i & 1 ? WF_F64 : WF_F32, 20, 0, "rmsprop", options[_i / 2]);
     for (int step = 1; step <= 2000; step++) {
         give_number(a.t, a.p, 0);
-        for (int64_t i = 0; i < 20; i++) {
-            double g = steady[i % 4] * (1 + 0.01 * (double)i);
-            if (dtype == WF_F64)
-                ((double *)wf_param_grad(a.p)->data)[i] = g;
-            else
-                ((float *)wf_param_grad(a.p)->data)[i] = (float)g;
-        }
+        for (int64_t i = 0; i < 20; i++)
+            put(wf_param_grad(a.p), i, steady[i % 4] * (1 + 0.01 * (double)i));
         ck_assert(wf_optim_step(a.optim));
         for (int64_t i = 0; i < 20; i++)
             ck_assert_msg(isfinite(at(&a, i)), "step %d: element %lld is %g", step, (long long)i,
                           at(&a, i));
     }
-    end(a);
 }
 
 TEST_EACH(an_eps_of_zero_divides_by_no_zero, 10)
@@ -78,28 +45,23 @@ TEST_EACH(an_eps_of_zero_divides_by_no_zero, 10)
      * is bounded by the rate, or is nothing. */
     static const struct {
         const char *rule;
-        given options[GIVEN];
+        const char *options;
         double most; /* of |update| / lr over five steps */
     } rules[] = {
-        { "adam", { { "eps", 0 } }, 5.01 },
-        { "adam", { { "eps", 0 }, { "amsgrad", 1 } }, 5.01 },
-        { "adamw", { { "eps", 0 }, { "weight_decay", 0 } }, 5.01 },
-        { "rmsprop", { { "eps", 0 }, { "lr", 1e-3 } }, 5 * 10.01 }, /* 1 / sqrt(1 - alpha) */
-        { "rmsprop", { { "eps", 0 }, { "lr", 1e-3 }, { "alpha", 0 } }, 5.01 },
+        { "adam", "eps 0", 5.01 },
+        { "adam", "eps 0, amsgrad 1", 5.01 },
+        { "adamw", "eps 0, weight_decay 0", 5.01 },
+        { "rmsprop", "eps 0, lr 1e-3", 5 * 10.01 }, /* 1 / sqrt(1 - alpha) */
+        { "rmsprop", "eps 0, lr 1e-3, alpha 0", 5.01 },
     };
     static const double sizes[2][4] = { { 0, 1e-30, 3e-20, 2 }, { 0, 1e-200, 3e-160, 2 } };
     int k = _i / 2;
-    one a = one_of(_i % 2 ? WF_F64 : WF_F32, 4, rules[k].rule, rules[k].options);
+    OWN(fixture) a = fixture_with(_i % 2 ? WF_F64 : WF_F32, 4, 0, rules[k].rule, rules[k].options);
     double before[4];
     for (int i = 0; i < 4; i++) before[i] = at(&a, i);
     for (int step = 0; step < 5; step++) {
         give_number(a.t, a.p, 0);
-        for (int i = 0; i < 4; i++) {
-            if (_i % 2)
-                ((double *)wf_param_grad(a.p)->data)[i] = sizes[1][i];
-            else
-                ((float *)wf_param_grad(a.p)->data)[i] = (float)sizes[0][i];
-        }
+        for (int i = 0; i < 4; i++) put(wf_param_grad(a.p), i, sizes[_i % 2][i]);
         ck_assert(wf_optim_step(a.optim));
     }
     ck_assert_double_eq(at(&a, 0), before[0]);
@@ -109,15 +71,13 @@ TEST_EACH(an_eps_of_zero_divides_by_no_zero, 10)
                       rules[k].rule, i, moved);
     }
     ck_assert_double_gt(before[3] - at(&a, 3), 4e-3);
-    end(a);
 }
 
 /* ---- counts ---- */
 
 TEST_EACH(counts_stop_at_the_largest_number_and_training_goes_on, KINDS)
 {
-    const struct kind k = kind_at(_i);
-    one a = one_of(WF_F64, 3, k.rule, k.options);
+    OWN(fixture) a = fixture_of(WF_F64, 3, 0, _i);
     ck_assert(wf_optim_set_steps_of(a.optim, 0, INT64_MAX - 1));
     for (int step = 0; step < 3; step++) {
         uint64_t before = hash_all(a.net, a.optim);
@@ -127,28 +87,25 @@ TEST_EACH(counts_stop_at_the_largest_number_and_training_goes_on, KINDS)
         ck_assert_int_eq(wf_optim_steps(a.optim), INT64_MAX);
         ck_assert(isfinite(at(&a, 1)) && hash_all(a.net, a.optim) != before);
     }
-    end(a);
 }
 
 TEST(adams_corrections_are_right_at_the_first_step_and_gone_at_huge_ones)
 {
     /* The largest betas below one: 1 - beta^t is the smallest there is. */
-    double near = nextafter(1, 0);
-    one a = one_of(WF_F64, 1, "adam",
-                   (given[GIVEN]){ { "beta1", near }, { "beta2", near }, { "eps", 0 } });
+    OWN(fixture)
+    a = fixture_with(WF_F64, 1, 0, "adam",
+                     "beta1 0x0.fffffffffffff8p0, beta2 0x0.fffffffffffff8p0, eps 0");
     double before = at(&a, 0);
     give_number(a.t, a.p, 3);
     ck_assert(wf_optim_step(a.optim));
     expect_near(before - at(&a, 0), 1e-3, 1e-9); /* the first step of Adam is the rate */
-    end(a);
 
-    a = one_of(WF_F64, 1, "adam", (given[GIVEN]){ { "beta1", 0.5 }, { "beta2", 0.75 } });
-    ck_assert(wf_optim_set_steps_of(a.optim, 0, INT64_C(1) << 62));
-    before = at(&a, 0);
-    give_number(a.t, a.p, 3);
-    ck_assert(wf_optim_step(a.optim));
-    expect_near(before - at(&a, 0), 1e-3 * 1.5 / 1.5, 1e-6); /* m / sqrt(v), uncorrected */
-    end(a);
+    OWN(fixture) b = fixture_with(WF_F64, 1, 0, "adam", "beta1 0.5, beta2 0.75");
+    ck_assert(wf_optim_set_steps_of(b.optim, 0, INT64_C(1) << 62));
+    before = at(&b, 0);
+    give_number(b.t, b.p, 3);
+    ck_assert(wf_optim_step(b.optim));
+    expect_near(before - at(&b, 0), 1e-3 * 1.5 / 1.5, 1e-6); /* m / sqrt(v), uncorrected */
 }
 
 /* ---- norms ---- */
@@ -160,47 +117,30 @@ TEST_EACH(a_norm_is_found_wherever_it_can_be_represented, 18)
         { 1e200, 1e308, 1e154, 1, 1e-100, 1e-154, 1e-200, 4e-306, 0 },
     };
     double size = sizes[_i % 2][_i / 2];
-    one a = one_of(_i % 2 ? WF_F64 : WF_F32, 9000, "sgd", (given[GIVEN]){ { 0 } });
-    wf_var *q = param_of(a.net, "q", 1000);
-    wf_optim_free(a.optim);
-    a.optim = wf_sgd_new(a.net, NULL);
+    OWN(fixture) a = fixture_with(_i % 2 ? WF_F64 : WF_F32, 9000, 1000, "sgd", "");
     give_number(a.t, a.p, 0.006 * size); /* 9000 x 36 + 1000 x 64 = 388,000 */
-    give_number(a.t, q, -0.008 * size);
+    give_number(a.t, a.q, -0.008 * size);
     double first = wf_tensor_at(wf_param_grad(a.p), 8999), norm = sqrt(0.388) * size;
     expect_near(wf_optim_clip_norm(a.optim, (double)INFINITY), norm, 1e-6);
     ck_assert_double_eq(wf_tensor_at(wf_param_grad(a.p), 8999), first);
-    if (size < 1e-10) { /* the norm is small beside the 1e-6 that is added to it */
-        end(a);
-        return;
-    }
+    if (size < 1e-10) return; /* the norm is small beside the 1e-6 that is added to it */
     double most = size > 1 ? 2 : 0.5 * size, by = fmin(most / (norm + 1e-6), 1);
     expect_near(wf_optim_clip_norm(a.optim, most), norm, 1e-6);
     expect_near(wf_tensor_at(wf_param_grad(a.p), 8999), 0.006 * size * by, 1e-5);
-    expect_near(wf_tensor_at(wf_param_grad(q), 3), -0.008 * size * by, 1e-5);
-    end(a);
+    expect_near(wf_tensor_at(wf_param_grad(a.q), 3), -0.008 * size * by, 1e-5);
 }
 
 TEST(a_norm_above_all_doubles_is_infinite_and_clears_the_gradients)
 {
-    one a = one_of(WF_F64, 9, "sgd", (given[GIVEN]){ { 0 } });
+    OWN(fixture) a = fixture_with(WF_F64, 9, 0, "sgd", "");
     give_number(a.t, a.p, 1e308);
     ck_assert(isinf(wf_optim_clip_norm(a.optim, 1)));
     ck_assert_ptr_null(wf_param_grad(a.p));
     ck_assert_str_eq(log_kept.text,
                      "clip: the gradients' norm is inf; the step after it changes nothing");
-    end(a);
 }
 
 /* ---- gradients that are no numbers ---- */
-
-static void spoil(wf_var *p, int64_t i, double number)
-{
-    const wf_tensor *grad = wf_param_grad(p);
-    if (grad->dtype == WF_F64)
-        ((double *)grad->data)[i] = number;
-    else
-        ((float *)grad->data)[i] = (float)number;
-}
 
 TEST_EACH(a_gradient_that_is_not_finite_reaches_no_weight_and_is_said_once, 6 * KINDS)
 {
@@ -211,42 +151,39 @@ TEST_EACH(a_gradient_that_is_not_finite_reaches_no_weight_and_is_said_once, 6 * 
                 { (double)INFINITY, "inf" },
                 { -(double)INFINITY, "-inf" } };
     int which = _i / 2 % 3;
-    OWN(wf_module) *net = module_of(_i % 2 ? WF_F64 : WF_F32);
-    wf_var *p = param_of(net, "p", 9), *q = param_of(net, "q", 5000);
-    OWN(wf_optim) *optim = optimiser(net, _i / 6);
-    OWN(wf_tape) *t = wf_tape_new(NULL);
-    give_number(t, p, 1);
-    give_number(t, q, 1);
-    ck_assert(wf_optim_step(optim));
-    uint64_t hash = hash_all(net, optim);
+    OWN(fixture) a = fixture_of(_i % 2 ? WF_F64 : WF_F32, 9, 5000, _i / 6);
+    give_number(a.t, a.p, 1);
+    give_number(a.t, a.q, 1);
+    ck_assert(wf_optim_step(a.optim));
+    uint64_t hash = hash_all(a.net, a.optim);
     for (int again = 0; again < 2; again++) {
-        give_number(t, p, 1);
-        give_number(t, q, 1);
-        spoil(q, 4999, bad[which].number);
-        ck_assert(!wf_optim_step(optim));
-        ck_assert_uint_eq(hash_all(net, optim), hash);
-        ck_assert_ptr_null(wf_param_grad(p));
-        ck_assert_ptr_null(wf_param_grad(q));
+        give_number(a.t, a.p, 1);
+        give_number(a.t, a.q, 1);
+        put(wf_param_grad(a.q), 4999, bad[which].number);
+        ck_assert(!wf_optim_step(a.optim));
+        ck_assert_uint_eq(hash_all(a.net, a.optim), hash);
+        ck_assert_ptr_null(wf_param_grad(a.p));
+        ck_assert_ptr_null(wf_param_grad(a.q));
         ck_assert_int_eq(log_kept.times, 1);
     }
     char said[256];
     snprintf(said, sizeof said,
              "%s: the gradient of 'q' holds %s; no parameter was changed, and all gradients were "
              "cleared",
-             wf_optim_rule_of(optim)->name, bad[which].said);
+             wf_optim_rule_of(a.optim)->name, bad[which].said);
     ck_assert_str_eq(log_kept.text, said);
-    give_number(t, p, 1);
-    ck_assert(wf_optim_step(optim)); /* all is well again */
-    ck_assert_uint_ne(hash_all(net, optim), hash);
-    give_number(t, p, 1);
-    spoil(p, 3, (double)NAN);
-    ck_assert(!wf_optim_step(optim));
+    give_number(a.t, a.p, 1);
+    ck_assert(wf_optim_step(a.optim)); /* all is well again */
+    ck_assert_uint_ne(hash_all(a.net, a.optim), hash);
+    give_number(a.t, a.p, 1);
+    put(wf_param_grad(a.p), 3, (double)NAN);
+    ck_assert(!wf_optim_step(a.optim));
     ck_assert_int_eq(log_kept.times, 2);
 }
 
 TEST(a_gradient_whose_square_overflows_is_refused_by_rules_that_square)
 {
-    one a = one_of(WF_F32, 5, "adam", (given[GIVEN]){ { 0 } });
+    OWN(fixture) a = fixture_with(WF_F32, 5, 0, "adam", "");
     uint64_t hash = hash_all(a.net, a.optim);
     give_number(a.t, a.p, 1e20);
     ck_assert(!wf_optim_step(a.optim));
@@ -261,27 +198,24 @@ TEST(a_gradient_whose_square_overflows_is_refused_by_rules_that_square)
     give_number(a.t, a.p, 1e20);
     expect_near(wf_optim_clip_norm(a.optim, (double)INFINITY), sqrt(5) * 1e20, 1e-6);
     ck_assert(!wf_optim_step(a.optim));
-    end(a);
-    a = one_of(WF_F32, 5, "sgd", (given[GIVEN]){ { "lr", 1e-20 } });
-    double before = at(&a, 0);
-    give_number(a.t, a.p, 1e20);
-    ck_assert(wf_optim_step(a.optim));
-    expect_near(before - at(&a, 0), 1, 1e-6);
-    end(a);
+    OWN(fixture) b = fixture_with(WF_F32, 5, 0, "sgd", "lr 1e-20");
+    double before = at(&b, 0);
+    give_number(b.t, b.p, 1e20);
+    ck_assert(wf_optim_step(b.optim));
+    expect_near(before - at(&b, 0), 1, 1e-6);
 }
 
 TEST(what_is_committed_after_clipping_is_looked_at_all_the_same)
 {
-    one a = one_of(WF_F32, 5000, "adam", (given[GIVEN]){ { 0 } });
+    OWN(fixture) a = fixture_with(WF_F32, 5000, 0, "adam", "");
     give_number(a.t, a.p, 1);
     wf_optim_clip_norm(a.optim, 1);
     uint64_t hash = hash_all(a.net, a.optim);
     give_number(a.t, a.p, 1);
-    spoil(a.p, 4711, (double)NAN);
+    put(wf_param_grad(a.p), 4711, (double)NAN);
     ck_assert(!wf_optim_step(a.optim));
     ck_assert_uint_eq(hash_all(a.net, a.optim), hash);
     ck_assert_int_eq(log_kept.times, 1);
-    end(a);
 }
 
 /* ---- the caller's floating-point state ---- */
