@@ -2,9 +2,7 @@
  * suffix is in the name of the one table that other files see. */
 #include "autograd/kernels.h"
 #include "tensor/sum.h"
-#include "tensor/vmath.h"
 
-#include <float.h>
 #include <math.h>
 
 #ifdef __clang__
@@ -40,17 +38,8 @@ static void random_block(uint64_t key, uint64_t counter, uint32_t word[DROPOUT_B
     }
 }
 
-#define T float
-#define EXP wf_expf_inline
-#define NAME(name) name##_f32
-#include "autograd/loops_kernels.inc"
-#undef T
-#undef EXP
-#undef NAME
+#define WF_EACH_FLOAT "autograd/loops_kernels.inc"
+#include "tensor/each_float.h"
 
-#define T double
-#define EXP wf_exp_inline
-#define NAME(name) name##_f64
-#include "autograd/loops_kernels.inc"
-
-const op_tables WF_ISA_OWN(op_kernels) = { [WF_F32] = &table_f32, [WF_F64] = &table_f64 };
+#define TABLE(dtype, suffix, type, ...) [dtype] = &table_##suffix,
+const op_tables WF_ISA_OWN(op_kernels) = { WF_FLOATS(TABLE) };

@@ -490,10 +490,11 @@ LERP_OF(double)
 
 #define COMPARE_LEVEL(level, attributes, fused, name)                                              \
     WFP_LEVEL(level, name, name##_i32_##level, WFP_NONE, WFP_NONE, WFP_NONE)
+#define COMPARE_VALUES(dtype, suffix, type, op, value)                                             \
+    WF_ISA_LEVELS(WFP_VALUE, op, type, suffix, int32_t, WFP_IN_2, WFP_READ_2, value)
 #define WF_POINTWISE_COMPARE(op, doc, value)                                                       \
-    WF_ISA_LEVELS(WFP_VALUE, op, float, f32, int32_t, WFP_IN_2, WFP_READ_2, value)                 \
-    WF_ISA_LEVELS(WFP_VALUE, op, double, f64, int32_t, WFP_IN_2, WFP_READ_2, value)                \
-    WF_ISA_LEVELS(WFP_VALUE, op, int32_t, i32, int32_t, WFP_IN_2, WFP_READ_2, value)               \
+    WF_FLOATS(COMPARE_VALUES, op, value)                                                           \
+    COMPARE_VALUES(WF_I32, i32, int32_t, op, value)                                                \
     WFP_OP(op, doc, 2, 0, READS_NONE, COMPARE_LEVEL, compare_shape, sample_compare(k, s), , )      \
     wf_var *wf_##op(wf_tape *t, wf_var *a, wf_var *b)                                              \
     {                                                                                              \

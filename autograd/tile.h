@@ -88,17 +88,20 @@ WF_END
     WFP_TILE(name##_d##k##_##dtype##_##level, attributes, fused, type, type, WF_AT_GIN, 1,         \
              pointers; WFP_OUT, reads; WFP_READ_OUT, d)
 #define WFP_FORWARD(name, pointers, reads, value)                                                  \
-    WF_ISA_LEVELS(WFP_VALUE, name, float, f32, float, pointers, reads, value)                      \
-    WF_ISA_LEVELS(WFP_VALUE, name, double, f64, double, pointers, reads, value)
+    WF_FLOATS(WFP_VALUES, name, pointers, reads, value)
+#define WFP_VALUES(dtype, suffix, type, name, pointers, reads, value)                              \
+    WF_ISA_LEVELS(WFP_VALUE, name, type, suffix, type, pointers, reads, value)
 #define WFP_BACKWARD(name, k, pointers, reads, d)                                                  \
-    WF_ISA_LEVELS(WFP_SLOPE, name, k, float, f32, pointers, reads, d)                              \
-    WF_ISA_LEVELS(WFP_SLOPE, name, k, double, f64, pointers, reads, d)
+    WF_FLOATS(WFP_SLOPES, name, k, pointers, reads, d)
+#define WFP_SLOPES(dtype, suffix, type, name, k, pointers, reads, d)                               \
+    WF_ISA_LEVELS(WFP_SLOPE, name, k, type, suffix, pointers, reads, d)
 
 /* The kernels of a level: those of the value, and of each input's derivative or WFP_NONE. */
-#define WFP_D(name, k, level) { name##_d##k##_f32_##level, name##_d##k##_f64_##level }
+#define WFP_D(name, k, level) { WF_FLOATS(WFP_KERNEL, name##_d##k, level) }
+#define WFP_KERNEL(dtype, suffix, type, name, level) name##_##suffix##_##level,
 #define WFP_NONE { NULL, NULL }
 #define WFP_LEVEL(level, name, whole, a, b, c)                                                     \
-    { { name##_f32_##level, name##_f64_##level, whole }, { a, b, c } },
+    { { WF_FLOATS(WFP_KERNEL, name, level) whole }, { a, b, c } },
 #define WFP_LEVEL_1(level, attributes, fused, name)                                                \
     WFP_LEVEL(level, name, NULL, WFP_D(name, 0, level), WFP_NONE, WFP_NONE)
 #define WFP_LEVEL_2(level, attributes, fused, name)                                                \

@@ -3,8 +3,6 @@
  * wherever a row is cut. */
 #include "layers/kernels.h"
 
-#include "tensor/vmath.h"
-
 #define INLINE static inline __attribute__((always_inline))
 
 #ifdef __clang__
@@ -13,23 +11,8 @@
 #define UNROLL _Pragma("GCC unroll 4")
 #endif
 
-#define REAL float
-#define NAME(x) x##_f32
-#define SIGMOID wf_sigmoidf_inline
-#define TANH wf_tanhf_inline
-#include "layers/lstm_gates_kernels.inc"
-#undef REAL
-#undef NAME
-#undef SIGMOID
-#undef TANH
+#define WF_EACH_FLOAT "layers/lstm_gates_kernels.inc"
+#include "tensor/each_float.h"
 
-#define REAL double
-#define NAME(x) x##_f64
-#define SIGMOID wf_sigmoid_inline
-#define TANH wf_tanh_inline
-#include "layers/lstm_gates_kernels.inc"
-
-const lstm_tables WF_ISA_OWN(lstm_kernels) = {
-    [WF_F32] = { forward_f32, backward_f32 },
-    [WF_F64] = { forward_f64, backward_f64 },
-};
+#define TABLE(dtype, suffix, type, ...) [dtype] = { forward_##suffix, backward_##suffix },
+const lstm_tables WF_ISA_OWN(lstm_kernels) = { WF_FLOATS(TABLE) };

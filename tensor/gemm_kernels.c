@@ -212,23 +212,10 @@ INLINE void turn_f64(lanes_f64 x[2])
     x[1] = b;
 }
 
-#define REAL float
-#define WORD 4
-#define NAME(x) x##_f32
-#include "tensor/gemm_tile.inc"
-#undef REAL
-#undef WORD
-#undef NAME
+#define WF_EACH_FLOAT "tensor/gemm_tile.inc"
+#include "tensor/each_float.h"
 
-#define REAL double
-#define WORD 2
-#define NAME(x) x##_f64
-#include "tensor/gemm_tile.inc"
-#undef REAL
-#undef WORD
-#undef NAME
-
-const wf_gemm_tables WF_ISA_OWN(wf_gemm_kernels) = {
-    [WF_F32] = { LANES_f32 * WIDE, pack_f32, packed_f32, units_f32, run_f32 },
-    [WF_F64] = { LANES_f64 * WIDE, pack_f64, packed_f64, units_f64, run_f64 },
-};
+#define TABLE(dtype, suffix, type, ...)                                                            \
+    [dtype] = { LANES_##suffix * WIDE, pack_##suffix, packed_##suffix, units_##suffix,             \
+                run_##suffix },
+const wf_gemm_tables WF_ISA_OWN(wf_gemm_kernels) = { WF_FLOATS(TABLE) };

@@ -146,6 +146,6 @@ const wf_gemm_table *wf_gemm_kernels(wf_dtype dtype)
 
 const wf_sum_table *wf_sum_kernels(wf_dtype dtype)
 {
-    static const wf_sum_table *const each[] = { WF_ISA_EACH(wf_sum_kernels) };
-    return &each[wf_isa_level()][dtype];
+    static const wf_sum_table *const *const each[] = { WF_ISA_EACH(wf_sum_kernels) };
+    return each[wf_isa_level()][dtype];
 }

@@ -57,7 +57,7 @@ void *wf_panel_take(void);
 void wf_panel_give(void *panel);
 
 typedef wf_gemm_table wf_gemm_tables[WF_DTYPES]; /* by dtype, where it is one of floats */
-typedef wf_sum_table wf_sum_tables[WF_DTYPES];
+typedef const wf_sum_table *wf_sum_tables[WF_DTYPES];
 extern const wf_gemm_tables WF_ISA_EACH(wf_gemm_kernels);
 extern const wf_sum_tables WF_ISA_EACH(wf_sum_kernels);
 
