@@ -19,12 +19,13 @@
 #include "tensor/vmath.h"
 #include "tensor/walk.h"
 
-#include "autograd/tape.h"
+#include "autograd/check.h"
+#include "autograd/module.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
+#include "autograd/scan.h"
+#include "autograd/tape.h"
 #include "autograd/views.h"
-#include "autograd/module.h"
-#include "autograd/check.h"
 
 #include "layers/basic.h"
 #include "layers/cell.h"

@@ -16,7 +16,6 @@ enum { COLUMNS = 16, ELEMENTS = 16384, LEAF = 8, ROWS = 64 };
 static bool ids_shape(const wf_shaping *s)
 {
     const wf_tensor *ids = s->in[1];
-    if (!is_float(s->in[0])) return wf_refuse(s->error, "takes f32 or f64, not i32");
     if (ids->dtype != WF_I32)
         return wf_refuse(s->error, "ids are %s; expected i32", wf_dtype_name(ids->dtype));
     return true;
@@ -270,6 +269,7 @@ static bool scatter_shape(wf_shaping *s)
     const wf_tensor *x = s->in[0], *ids = s->in[1];
     const int64_t rows = *(const int64_t *)s->attr;
     char text[2][WF_SHAPE_TEXT];
+    if (!is_float(x)) return wf_refuse(s->error, "takes f32 or f64, not i32");
     if (!ids_shape(s)) return false;
     if (rows < 0) return wf_refuse(s->error, "%lld rows", (long long)rows);
     bool fits = x->rank == ids->rank + 1;
@@ -376,10 +376,13 @@ static bool gather_rows_sample(int k, wf_sample *s)
         { "one id", { 2, { 7, 5 } }, { 0, { 0 } } },
         { "no ids", { 2, { 7, 5 } }, { 2, { 3, 0 } } },
         { "no columns", { 2, { 7, 0 } }, { 1, { 3 } } },
+        { "a table of ids", { 2, { 7, 5 } }, { 1, { 3 } } },
     };
-    if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
+    const int n = (int)(sizeof tried / sizeof tried[0]);
+    if (k >= n) return false;
     sample_ids(s, tried[k].label, tried[k].table, tried[k].ids,
                (double)(tried[k].table.dim[0] - 1));
+    if (k == n - 1) s->in[0].dtype = WF_I32;
     return true;
 }
 

@@ -13,6 +13,7 @@ enum {
     WF_SAMPLE_INPUTS = 16,  /* of an op that is checked */
     WF_SAMPLE_ATTR = 256,   /* bytes of attr in a sample */
     WF_CHECK_OUTPUTS = 8,   /* of a function whose gradients are checked */
+    WF_SCAN_VARS = 8,       /* sequences, states and outputs of a loop over time, each */
     WF_CELL_STATES = 8,     /* of a cell */
     WF_OPTIM_STATES = 4     /* buffers of an update rule, per parameter */
 };

@@ -1,0 +1,237 @@
+/* A loop over time: what it is given is judged, and what its steps leave. */
+#include "autograd/scan_private.h"
+
+#include "autograd/ops_private.h"
+
+#include "autograd/trace_private.h"
+#include "autograd/views.h"
+#include "tensor/text.h"
+
+#include <string.h>
+
+/* ---- what a call is given ---- */
+
+static bool counts_are_sound(wf_tape *t, const wf_scan_call *c, const char *who)
+{
+    const struct {
+        const char *what;
+        int n;
+        bool made;
+    } given[] = {
+        { "sequences", c->sequences.n, c->sequences.at != NULL },
+        { "states", c->initial.n, c->initial.at != NULL },
+        { "outputs", c->outputs, true },
+    };
+    for (int i = 0; i < 3; i++) {
+        if (given[i].n < 0 || given[i].n > WF_SCAN_VARS)
+            wf_fail(t, "%s: %d %s; there can be 0 to %d", who, given[i].n, given[i].what,
+                    WF_SCAN_VARS);
+        else if (given[i].n > 0 && !given[i].made)
+            wf_fail(t, "%s: the list of %s was never made (NULL)", who, given[i].what);
+    }
+    if (c->sequences.n == 0 && c->initial.n == 0)
+        wf_fail(t, "%s: there is no sequence and no state; one must say how many rows a step has",
+                who);
+    else if (c->time < 0 || (c->time == 0 && c->sequences.n == 0))
+        wf_fail(t, "%s: .time is %lld; it must be 1 or more, or 0 with sequences", who,
+                (long long)c->time);
+    return wf_tape_ok(t);
+}
+
+/* Does x begin with n axes of these sizes? */
+static bool begins_with(wf_tape *t, const char *who, const char *what, int i, const wf_var *x,
+                        int n, int64_t time, int64_t batch)
+{
+    const wf_tensor *v = &x->value;
+    if (v->rank >= n && (n == 1 || v->dim[0] == time) && v->dim[n - 1] == batch) return true;
+    char text[WF_SHAPE_TEXT], want[WF_SHAPE_TEXT];
+    if (v->rank < n)
+        wf_format(want, sizeof want, n == 1 ? "(batch, ...)" : "(time, batch, ...)");
+    else if (n == 1)
+        wf_format(want, sizeof want, "(%lld, ...)", (long long)batch);
+    else
+        wf_format(want, sizeof want, "(%lld, %lld, ...)", (long long)time, (long long)batch);
+    wf_fail(t, "%s: %s %d is %s; expected %s", who, what, i,
+            wf_shape_text(text, sizeof text, v->rank, v->dim), want);
+    return false;
+}
+
+static bool vars_are_sound(wf_tape *t, scan *s, const wf_scan_call *c)
+{
+    const char *who = s->name;
+    for (int i = 0; i < s->sequences; i++)
+        if (!(s->x[i] = wf_enter(t, c->sequences.at[i], "%s: sequence %d", who, i))) return false;
+    for (int k = 0; k < s->states; k++) {
+        s->state[k] = s->state_names ? wf_enter(t, c->initial.at[k], "%s: the initial %s", who,
+                                                s->state_names[k])
+                                     : wf_enter(t, c->initial.at[k], "%s: state %d", who, k);
+        if (!s->state[k]) return false;
+    }
+    const wf_tensor *x = s->sequences > 0 ? &s->x[0]->value : NULL;
+    s->time = c->time > 0 || !x || x->rank < 1 ? c->time : x->dim[0];
+    s->batch = x ? (x->rank > 1 ? x->dim[1] : 0)
+                 : (s->state[0]->value.rank > 0 ? s->state[0]->value.dim[0] : 0);
+    for (int i = 0; i < s->sequences; i++)
+        if (!begins_with(t, who, "sequence", i, s->x[i], 2, s->time, s->batch)) return false;
+    for (int k = 0; k < s->states; k++)
+        if (!begins_with(t, who, "state", k, s->state[k], 1, 0, s->batch)) return false;
+    if (s->time <= INT32_MAX && s->batch <= INT32_MAX) return true;
+    wf_fail(t, "%s: %lld steps of %lld rows; there can be %d of each", who, (long long)s->time,
+            (long long)s->batch, INT32_MAX);
+    return false;
+}
+
+static bool lengths_are_sound(wf_tape *t, const scan *s, const wf_var *lengths)
+{
+    const wf_tensor *v = &lengths->value;
+    if (v->dtype != WF_I32 || v->rank != 1 || v->dim[0] != s->batch) {
+        char text[WF_SHAPE_TEXT];
+        wf_fail(t, "%s: lengths are %s %s; expected i32 (%lld)", s->name, wf_dtype_name(v->dtype),
+                wf_shape_text(text, sizeof text, v->rank, v->dim), (long long)s->batch);
+        return false;
+    }
+    if (!var_readable(lengths)) return false;
+    for (int64_t b = 0; b < s->batch; b++) {
+        const int32_t n = ((const int32_t *)v->data)[b * v->stride[0]];
+        if (n >= 0 && n <= s->time) continue;
+        wf_fail(t, "%s: lengths[%lld] is %d; it must be from 0 to %lld", s->name, (long long)b, n,
+                (long long)s->time);
+        return false;
+    }
+    return true;
+}
+
+/* Reads all that the call holds; false after failing the tape. */
+static bool given_is_sound(wf_tape *t, scan *s, const wf_scan_call *c)
+{
+    if (!c->step) {
+        wf_fail(t, "%s: .step was never made (NULL)", s->name);
+        return false;
+    }
+    if (!counts_are_sound(t, c, s->name) || !vars_are_sound(t, s, c)) return false;
+    wf_var *lengths = NULL;
+    if (c->lengths) {
+        lengths = wf_enter(t, c->lengths, "%s: .lengths", s->name);
+        if (!lengths || !lengths_are_sound(t, s, lengths)) return false;
+    }
+    void *memory = wf_tape_memory(t, (size_t)wf_seq_plan_bytes(s->time, s->batch));
+    if (!memory) return false;
+    s->plan = wf_seq_plan_make(s->time, s->batch, lengths ? &lengths->value : NULL, memory);
+    return true;
+}
+
+/* ---- what a step leaves ---- */
+
+/* A name for messages: "state 1", or "state c". */
+static const char *state_text(const scan *s, int k, char text[static 64])
+{
+    if (s->state_names)
+        wf_format(text, 64, "state %s", s->state_names[k]);
+    else
+        wf_format(text, 64, "state %d", k);
+    return text;
+}
+
+/* As it is on the tape, if it has n rows of the form of like (NULL: any); NULL after failing it. */
+static wf_var *judged(wf_tape *t, const scan *s, const char *what, wf_var *v, int64_t n,
+                      const wf_var *like)
+{
+    if (!v) return wf_fail(t, "%s: its step left no %s", s->name, what);
+    if (!(v = wf_enter(t, v, "%s: the %s that its step left", s->name, what))) return NULL;
+    wf_shape got = wf_shape_of(v), want = like ? wf_shape_of(like) : got;
+    if (want.rank == 0) want.rank = 1;
+    if (want.rank == WF_RANK && !like) want.rank--; /* there is a time axis to come */
+    want.dim[0] = n;
+    const wf_dtype dtype = wf_dtype_of(like ? like : v);
+    if (wf_shape_equal(&got, &want) && wf_dtype_of(v) == dtype) return v;
+    char a[WF_SHAPE_TEXT], b[WF_SHAPE_TEXT];
+    return wf_fail(t, "%s: its step made %s %s %s; expected %s %s", s->name, what,
+                   wf_dtype_name(wf_dtype_of(v)), wf_shape_text(a, sizeof a, got.rank, got.dim),
+                   wf_dtype_name(dtype), wf_shape_text(b, sizeof b, want.rank, want.dim));
+}
+
+bool scan_step(wf_tape *t, const scan *s, int64_t n, wf_var *const x[], wf_var *next[], wf_var *y[],
+               wf_var *const first[])
+{
+    wf_var *before[WF_SCAN_VARS];
+    char text[64];
+    if (!wf_tape_ok(t)) return false;
+    memcpy(before, next, sizeof before);
+    for (int j = 0; j < WF_SCAN_VARS; j++) y[j] = NULL;
+    s->step(t, s->context, x, next, y);
+    if (!wf_tape_ok(t)) return false;
+    for (int k = 0; k < s->states; k++) {
+        next[k] = judged(t, s, state_text(s, k, text), next[k], n, before[k]);
+        if (!next[k]) return false;
+    }
+    for (int j = 0; j < s->outputs; j++) {
+        wf_format(text, sizeof text, "output %d", j);
+        if (!(y[j] = judged(t, s, text, y[j], n, first[j]))) return false;
+    }
+    return true;
+}
+
+/* ---- a loop of no step ---- */
+
+/* The outputs are zeros of the forms that a step of all rows would give them. */
+static bool scan_nothing(wf_tape *t, scan *s)
+{
+    wf_shape form[WF_SCAN_VARS];
+    wf_dtype dtype[WF_SCAN_VARS];
+    wf_var *x[WF_SCAN_VARS], *next[WF_SCAN_VARS], *y[WF_SCAN_VARS], *none[WF_SCAN_VARS] = { NULL };
+    for (int i = 0; i < s->sequences; i++) {
+        wf_shape slice = wf_shape_of(s->x[i]);
+        memmove(slice.dim, slice.dim + 1, sizeof slice.dim - sizeof slice.dim[0]);
+        slice.rank--;
+        x[i] = wf_zeros(t, wf_dtype_of(s->x[i]), slice);
+    }
+    memcpy(next, s->state, sizeof next);
+    wf_mark mark = wf_tape_mark(t);
+    trace r;
+    bool ok = trace_begin(t, &r) && scan_step(t, s, s->batch, x, next, y, none);
+    ok = trace_end(t, &r) && ok;
+    for (int j = 0; ok && j < s->outputs; j++) {
+        form[j] = wf_shape_of(y[j]);
+        dtype[j] = wf_dtype_of(y[j]);
+    }
+    trace_free(&r);
+    ok = ok && wf_tape_rewind(t, mark, 0, NULL);
+    for (int j = 0; ok && j < s->outputs; j++) {
+        memmove(form[j].dim + 1, form[j].dim, sizeof form[j].dim - sizeof form[j].dim[0]);
+        form[j].rank++;
+        form[j].dim[0] = s->time;
+        ok = (s->y[j] = wf_zeros(t, dtype[j], form[j])) != NULL;
+    }
+    return ok;
+}
+
+bool wf_scan(wf_tape *t, const wf_scan_call *call, wf_var *output[], wf_var *final[])
+{
+    if (!call || !wf_tape_ok(t)) {
+        if (t && !call) wf_fail(t, "scan: the call was never made (NULL)");
+        return false;
+    }
+    scan s = { .name = call->name ? call->name : "scan",
+               .state_names = call->state_names,
+               .step = call->step,
+               .context = call->context,
+               .sequences = call->sequences.n,
+               .states = call->initial.n,
+               .outputs = call->outputs,
+               .reverse = call->reverse };
+    bool ok = given_is_sound(t, &s, call);
+    if (ok && s.outputs > 0 && !output) {
+        wf_fail(t, "%s: the list of outputs was never made (NULL)", s.name);
+        ok = false;
+    }
+    const int outputs = s.outputs < 0 || s.outputs > WF_SCAN_VARS ? 0 : s.outputs;
+    const int states = s.states < 0 || s.states > WF_SCAN_VARS ? 0 : s.states;
+    for (int j = 0; output && j < outputs; j++) output[j] = NULL;
+    for (int k = 0; final && k < states; k++) final[k] = NULL;
+    ok = ok &&
+         (s.plan.rows > 0 || (s.batch == 0 && s.time > 0) ? scan_loop(t, &s) : scan_nothing(t, &s));
+    if (!ok) return false;
+    for (int j = 0; j < outputs; j++) output[j] = s.y[j];
+    for (int k = 0; final && k < states; k++) final[k] = s.state[k];
+    return true;
+}

@@ -1,0 +1,503 @@
+/* Loops over time: random steps in wf_scan equal the same steps by hand, one sequence at a time;
+ * and what a loop says of what it cannot take. `FROM=1 COUNT=20000 test_scan --programs`: more. */
+#include "tests/programs.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static int more_programs(void);
+const harness_suite suite = { .child = more_programs };
+
+/* ---- the same loop by hand ---- */
+
+/* Row b of x, (1, ...). */
+static wf_var *row_of(wf_tape *t, wf_var *x, int64_t b)
+{
+    return wf_slice(t, x, 0, b, b + 1, 1);
+}
+
+/* Sequences, longest first; those of one length as they came. */
+static void in_order(const program_vars *v, int64_t order[16])
+{
+    for (int64_t b = 0; b < v->p->batch; b++) {
+        int64_t r = b;
+        for (; r > 0 && v->length[order[r - 1]] < v->length[b]; r--) order[r] = order[r - 1];
+        order[r] = b;
+    }
+}
+
+/* What every sequence has: its states, and its outputs (1, ...) at each step. */
+typedef struct by_hand {
+    const program_vars *in;
+    wf_var *state[WF_SCAN_VARS][16], *y[WF_SCAN_VARS][9][16], *form[WF_SCAN_VARS];
+} by_hand;
+
+/* Step i of n sequences at once. */
+static void hand_step(wf_tape *t, by_hand *h, int64_t i, int n, const int64_t which[])
+{
+    const program *p = h->in->p;
+    wf_var *x[WF_SCAN_VARS], *state[WF_SCAN_VARS], *y[WF_SCAN_VARS] = { NULL }, *row[16];
+    for (int k = 0; k < p->sequences; k++) {
+        for (int r = 0; r < n; r++) row[r] = row_of(t, wf_select(t, h->in->x[k], 0, i), which[r]);
+        x[k] = n == 1 ? row[0] : wf_concat(t, 0, (wf_vars){ n, row });
+    }
+    for (int k = 0; k < p->states; k++) {
+        for (int r = 0; r < n; r++) row[r] = h->state[k][which[r]];
+        state[k] = n == 1 ? row[0] : wf_concat(t, 0, (wf_vars){ n, row });
+    }
+    program_step(t, h->in, x, state, y);
+    for (int r = 0; r < n; r++) {
+        for (int k = 0; k < p->states; k++) h->state[k][which[r]] = row_of(t, state[k], r);
+        for (int j = 0; j < p->outputs; j++) h->form[j] = h->y[j][i][which[r]] = row_of(t, y[j], r);
+    }
+}
+
+/* The results of a program: outputs (NULL: no step says what they are), then final states. */
+static bool run_by_hand(wf_tape *t, const program_vars *v, wf_var *out[])
+{
+    const program *p = v->p;
+    static by_hand h;
+    int64_t order[16];
+    memset(&h, 0, sizeof h);
+    h.in = v;
+    in_order(v, order);
+    for (int k = 0; k < p->states; k++)
+        for (int64_t b = 0; b < p->batch; b++) h.state[k][b] = row_of(t, v->initial[k], b);
+    for (int64_t s = 0; s < p->time; s++) {
+        const int64_t i = p->reverse ? p->time - 1 - s : s;
+        int n = 0;
+        while (n < p->batch && v->length[order[n]] > i) n++;
+        if (p->mixing && n > 0) hand_step(t, &h, i, n, order);
+        for (int r = 0; r < n && !p->mixing; r++) hand_step(t, &h, i, 1, order + r);
+    }
+    for (int j = 0; j < p->outputs; j++) {
+        wf_var *at[9], *zero = NULL;
+        out[j] = NULL;
+        if (!h.form[j]) continue;
+        zero = wf_zeros(t, wf_dtype_of(h.form[j]), wf_shape_of(h.form[j]));
+        for (int64_t i = 0; i < p->time; i++) {
+            for (int64_t b = 0; b < p->batch; b++)
+                if (!h.y[j][i][b]) h.y[j][i][b] = zero;
+            at[i] = wf_concat(t, 0, (wf_vars){ (int)p->batch, h.y[j][i] });
+        }
+        out[j] = wf_stack(t, 0, (wf_vars){ (int)p->time, at });
+    }
+    for (int k = 0; k < p->states; k++)
+        out[p->outputs + k] = wf_concat(t, 0, (wf_vars){ (int)p->batch, h.state[k] });
+    return wf_tape_ok(t);
+}
+
+static bool run_scan(wf_tape *t, const program_vars *v, wf_var *out[])
+{
+    const program *p = v->p;
+    return wf_scan(t,
+                   &(wf_scan_call){ .step = program_step,
+                                    .context = v,
+                                    .sequences = { p->sequences, v->x },
+                                    .time = p->time,
+                                    .initial = { p->states, v->initial },
+                                    .outputs = p->outputs,
+                                    .lengths = v->lengths,
+                                    .reverse = p->reverse },
+                   out, out + p->outputs);
+}
+
+/* ---- values, first and second derivatives of a run ---- */
+
+enum { OUTS = 2 * WF_SCAN_VARS, WRT = 2 * WF_SCAN_VARS + PROGRAM_CLOSED };
+
+typedef struct result {
+    wf_var *out[OUTS], *first[WRT], *second[WRT];
+    int outs, wrt;
+} result;
+
+static bool is_float(const wf_var *x)
+{
+    return wf_dtype_of(x) != WF_I32;
+}
+
+/* Numbers for a cotangent, the same ones on any tape. */
+static wf_var *direction(wf_tape *t, const wf_var *like, uint64_t key)
+{
+    return drawn(t, wf_dtype_of(like), wf_shape_of(like), key, -1, 1);
+}
+
+/* Gradients of the results that `chosen` names, and of sums of those. */
+static bool derive(wf_tape *t, const program_vars *v, uint32_t chosen, bool second, result *r)
+{
+    const program *p = v->p;
+    wf_var *wrt[WRT], *out[OUTS], *cotangent[OUTS], *u[WRT];
+    int n = 0;
+    r->wrt = 0;
+    for (int i = 0; i < p->sequences; i++)
+        if (is_float(v->x[i])) wrt[r->wrt++] = v->x[i];
+    for (int k = 0; k < p->states; k++)
+        if (is_float(v->initial[k])) wrt[r->wrt++] = v->initial[k];
+    for (int i = 0; i < PROGRAM_CLOSED; i++) wrt[r->wrt++] = v->closed[i];
+    for (int i = 0; i < r->outs; i++) {
+        if (!r->out[i] || !is_float(r->out[i]) || !(chosen >> i & 1)) continue;
+        cotangent[n] = direction(t, r->out[i], p->seed * 64 + (uint64_t)i);
+        out[n++] = r->out[i];
+    }
+    if (n == 0) {
+        r->wrt = 0;
+        return wf_tape_ok(t);
+    }
+    if (!wf_grad(t, n, out, cotangent, r->wrt, wrt, r->first,
+                 &(wf_grad_options){ .create_graph = second }))
+        return false;
+    for (int i = 0; i < r->wrt; i++)
+        u[i] = direction(t, r->first[i], p->seed * 64 + 32 + (uint64_t)i);
+    return !second || wf_grad(t, r->wrt, r->first, u, r->wrt, wrt, r->second, NULL);
+}
+
+static double largest(int n, wf_var *const x[])
+{
+    double most = 0;
+    for (int i = 0; i < n; i++)
+        for (int64_t k = 0; x[i] && k < wf_count(x[i]); k++) {
+            const double a = fabs(wf_at(x[i], k));
+            if (a > most || isnan(a)) most = a;
+        }
+    return most;
+}
+
+static bool equal(const char *what, int n, wf_var *const got[], wf_var *const want[],
+                  double relative, char why[static 200])
+{
+    const double most = largest(n, want);
+    for (int i = 0; i < n; i++) {
+        if (!want[i]) continue;
+        const wf_shape a = wf_shape_of(got[i]), b = wf_shape_of(want[i]);
+        if (!wf_shape_equal(&a, &b)) {
+            snprintf(why, 200, "%s %d has another shape", what, i);
+            return false;
+        }
+        for (int64_t k = 0; k < wf_count(want[i]); k++) {
+            const double x = wf_at(got[i], k), y = wf_at(want[i], k);
+            if (fabs(x - y) <= relative * most) continue;
+            snprintf(why, 200, "%s %d: element %lld is %.17g, by hand %.17g (largest %g)", what, i,
+                     (long long)k, x, y, most);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Does the loop agree with the steps by hand? */
+static bool agrees(const program *p, char why[static 200])
+{
+    const wf_mode mode = p->seed % 8 == 7 ? WF_INFER : WF_TRAIN;
+    const bool second = mode == WF_TRAIN && p->seed % 4 == 0;
+    uint32_t chosen = (uint32_t)wf_random_below(p->seed, 1, 1 << 12) | 1;
+    wf_tape_options options = { .mode = mode, .seed = p->seed, .threads = 1 };
+    OWN(wf_module) *net = program_net(p);
+    OWN(wf_tape) *t = wf_tape_new(&options), *h = wf_tape_new(&options);
+    program_vars v, w;
+    result got = { .outs = p->outputs + p->states }, want = got;
+    const double relative = 1e-12;
+    bool ok = program_vars_make(t, p, net, &v) && run_scan(t, &v, got.out) &&
+              (mode == WF_INFER || derive(t, &v, chosen, second, &got));
+    if (!ok) {
+        snprintf(why, 200, "the loop: %.150s", wf_tape_error(t));
+        return false;
+    }
+    if (p->batch == 0) return true;
+    ok = program_vars_make(h, p, net, &w) && run_by_hand(h, &w, want.out) &&
+         (mode == WF_INFER || derive(h, &w, chosen, second, &want));
+    if (!ok) {
+        snprintf(why, 200, "by hand: %.150s", wf_tape_error(h));
+        return false;
+    }
+    for (int j = 0; j < p->outputs; j++) {
+        if (want.out[j] || largest(1, &got.out[j]) == 0) continue;
+        snprintf(why, 200, "output %d of no step is not zero", j);
+        return false;
+    }
+    return equal("result", got.outs, got.out, want.out, relative, why) &&
+           equal("gradient", want.wrt, got.first, want.first, relative, why) &&
+           (!second ||
+            equal("second derivative", want.wrt, got.second, want.second, relative * 100, why));
+}
+
+/* A smaller program that fails too, or the same. */
+static program shrunk(program p)
+{
+    char why[200];
+    for (bool smaller = true; smaller;) {
+        smaller = false;
+        for (int i = 0; i < 8; i++) {
+            program q = p;
+            if (i == 0) q.ops = p.ops / 2;
+            if (i == 1) q.ops--;
+            if (i == 2) q.time--;
+            if (i == 3) q.batch--;
+            if (i == 4) q.outputs--;
+            if (i == 5) q.states--;
+            if (i == 6) q.sequences--;
+            if (i == 7) q.ragged = q.reverse = q.mixing = false;
+            const bool sound = q.ops >= 0 && q.time > 0 && q.batch > 0 && q.outputs >= 0 &&
+                               q.states >= 0 && q.sequences >= 0 && q.states + q.sequences > 0;
+            if (!sound || !memcmp(&p, &q, sizeof p) || agrees(&q, why)) continue;
+            p = q;
+            smaller = true;
+        }
+    }
+    return p;
+}
+
+/* How many of the programs from..from + count - 1 fail; the first of them is told. */
+static int failing(uint64_t from, uint64_t count, char told[static 600])
+{
+    char why[200];
+    int failures = 0;
+    for (uint64_t seed = from; seed < from + count; seed++) {
+        const program p = program_drawn(seed);
+        if (agrees(&p, why) || failures++) continue;
+        program small = shrunk(p);
+        size_t n = (size_t)snprintf(told, 600, "%s: %s\n  ", program_text(&p), why);
+        agrees(&small, why);
+        snprintf(told + n, 600 - n, "%s: %s", program_text(&small), why);
+    }
+    return failures;
+}
+
+enum { PARTS = 4, EACH = 500 };
+
+TEST_EACH(a_random_step_in_a_loop_equals_itself_by_hand, PARTS)
+{
+    char told[600];
+    int failures = failing((uint64_t)(_i * EACH + 1), EACH, told);
+    ck_assert_msg(failures == 0, "%d of %d programs differ\n%s", failures, EACH, told);
+}
+
+TEST(random_steps_apply_every_row_there_is)
+{
+    char told[600];
+    ck_assert_int_eq(failing(100000, 200, told), 0);
+    for (int i = 0; wf_op_at(i); i++) {
+        const char *name = wf_op_at(i)->name;
+        const bool engine = !strcmp(name, "add_into") || !strcmp(name, "alias");
+        ck_assert_int_lt(i, PROGRAM_ROWS);
+        ck_assert_msg(program_used[i] != engine, "%s", name);
+    }
+}
+
+/* ---- by numbers ---- */
+
+/* The sum so far, and twice x. */
+static void sums(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[], wf_var *y[])
+{
+    (void)context;
+    state[0] = wf_add(t, state[0], x[0]);
+    y[0] = state[0];
+    y[1] = wf_mul_scalar(t, x[0], 2);
+}
+
+static void assert_numbers(const wf_var *x, const double *want)
+{
+    for (int64_t i = 0; i < wf_count(x); i++) ck_assert_double_eq(wf_at(x, i), want[i]);
+}
+
+TEST(sums_of_sequences_of_different_lengths)
+{
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    const double x[] = { 1, 10, 100, 2, 20, 200, 3, 30, 300 };
+    wf_scan_call call = {
+        .step = sums,
+        .sequences = WF_VARS(wf_leaf(t, WF_F64, WF_SHAPE(3, 3), x)),
+        .initial = WF_VARS(wf_leaf(t, WF_F64, WF_SHAPE(3), (double[]){ 0.5, 0, 0 })),
+        .outputs = 2,
+        .lengths = wf_constant(t, WF_I32, WF_SHAPE(3), (int32_t[]){ 2, 0, 3 }),
+    };
+    wf_var *y[2], *final[1];
+    ck_assert(wf_scan(t, &call, y, final));
+    assert_numbers(y[0], (double[]){ 1.5, 0, 100, 3.5, 0, 300, 0, 0, 600 });
+    assert_numbers(y[1], (double[]){ 2, 0, 200, 4, 0, 400, 0, 0, 600 });
+    assert_numbers(final[0], (double[]){ 3.5, 0, 600 });
+    call.reverse = true;
+    ck_assert(wf_scan(t, &call, y, final));
+    assert_numbers(y[0], (double[]){ 3.5, 0, 600, 2.5, 0, 500, 0, 0, 300 });
+    assert_numbers(final[0], (double[]){ 3.5, 0, 600 });
+    ck_assert(wf_scan(t, &call, y, NULL));
+}
+
+/* The largest of a row of `context`'s table becomes the next id. */
+static void decodes(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[],
+                    wf_var *y[])
+{
+    (void)x;
+    wf_var *const *table = context;
+    state[0] = wf_argmax(t, wf_gather_rows(t, *table, state[0]), -1);
+    y[0] = state[0];
+}
+
+TEST(a_loop_without_sequences_feeds_itself)
+{
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    wf_var *table = wf_leaf(t, WF_F32, WF_SHAPE(3, 3), (float[]){ 0, 1, 0, 0, 0, 1, 1, 0, 0 }), *y,
+           *state = wf_constant(t, WF_I32, WF_SHAPE(2), (int32_t[]){ 0, 2 });
+    const wf_scan_call call = {
+        .step = decodes, .context = &table, .time = 4, .initial = WF_VARS(state), .outputs = 1
+    };
+    ck_assert(wf_scan(t, &call, &y, &state));
+    assert_numbers(y, (double[]){ 1, 0, 2, 1, 0, 2, 1, 0 });
+    assert_numbers(state, (double[]){ 1, 0 });
+}
+
+TEST(a_loop_of_no_step_knows_what_its_outputs_would_be)
+{
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    wf_var *y[2], *state = wf_leaf(t, WF_F64, WF_SHAPE(2, 5), NULL), *final;
+    wf_scan_call call = { .step = sums,
+                          .sequences = WF_VARS(wf_leaf(t, WF_F64, WF_SHAPE(0, 2, 5), NULL)),
+                          .initial = WF_VARS(state),
+                          .outputs = 2 };
+    const wf_shape none = WF_SHAPE(0, 2, 5), empty = WF_SHAPE(3, 2, 5);
+    ck_assert(wf_scan(t, &call, y, &final));
+    for (int j = 0; j < 2; j++) {
+        const wf_shape got = wf_shape_of(y[j]);
+        ck_assert(wf_shape_equal(&got, &none));
+    }
+    ck_assert_ptr_eq(final, state);
+    call.sequences = WF_VARS(wf_leaf(t, WF_F64, WF_SHAPE(3, 2, 5), NULL));
+    call.lengths = wf_constant(t, WF_I32, WF_SHAPE(2), NULL);
+    ck_assert(wf_scan(t, &call, y, &final));
+    const wf_shape got = wf_shape_of(y[1]);
+    ck_assert(wf_shape_equal(&got, &empty));
+    ck_assert_double_eq(largest(2, y), 0);
+}
+
+/* ---- what it says ---- */
+
+/* context: which mistake to make. */
+static void mistaken(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[],
+                     wf_var *y[])
+{
+    const int *mistake = context;
+    y[0] = state[0] = wf_tanh(t, state[0]);
+    if (*mistake == 1) state[0] = NULL;
+    if (*mistake == 2) state[0] = wf_cast(t, state[0], WF_F32);
+    if (*mistake == 3) y[0] = wf_select(t, state[0], -1, 0);
+    if (*mistake == 4) y[0] = wf_sum(t, state[0], NULL);
+    if (*mistake == 5) y[0] = NULL;
+    if (*mistake == 6) (void)wf_item(wf_sum(t, x[0], NULL));
+    if (*mistake == 7) y[0] = wf_leaf(t, WF_F64, WF_SHAPE(2, 1, 1, 1, 1, 1, 1, 1), NULL);
+}
+
+TEST(each_mistake_is_one_sentence)
+{
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    static const char *const names[] = { "h" };
+    int mistake = 0;
+    wf_var *y, *nine[9];
+#define CALL                                                                                       \
+    (wf_scan_call)                                                                                 \
+    {                                                                                              \
+        .step = mistaken, .context = &mistake, .outputs = 1,                                       \
+        .sequences = WF_VARS(wf_leaf(t, WF_F64, WF_SHAPE(3, 2, 4), NULL)),                         \
+        .initial = WF_VARS(wf_leaf(t, WF_F64, WF_SHAPE(2, 5), NULL))                               \
+    }
+    const struct {
+        int mistake;
+        const char *text;
+    } steps[] = {
+        { 1, "scan: its step left no state 0" },
+        { 2, "scan: its step made state 0 f32 (2, 5); expected f64 (2, 5)" },
+        { 4, "scan: its step made output 0 f64 (); expected f64 (2)" },
+        { 5, "scan: its step left no output 0" },
+        { 7, "scan: its step made output 0 f64 (2, 1, 1, 1, 1, 1, 1, 1); expected f64 "
+             "(2, 1, 1, 1, 1, 1, 1)" },
+    };
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        mistake = steps[i].mistake;
+        wf_scan_call call = CALL;
+        ck_assert(!wf_scan(t, &call, &y, NULL));
+        ck_assert_ptr_null(y);
+        assert_fails(t, steps[i].text);
+    }
+    mistake = 1;
+    wf_scan_call call = CALL;
+    call.name = "cell 'mine'";
+    call.state_names = names;
+    ck_assert(!wf_scan(t, &call, &y, NULL));
+    assert_fails(t, "cell 'mine': its step left no state h");
+    mistake = 0;
+
+    ck_assert(!wf_scan(t, NULL, &y, NULL));
+    assert_fails(t, "scan: the call was never made (NULL)");
+    call = (wf_scan_call){ .outputs = 1 };
+    ck_assert(!wf_scan(t, &call, &y, NULL));
+    assert_fails(t, "scan: .step was never made (NULL)");
+    call = (wf_scan_call){ .step = mistaken, .outputs = 1 };
+    ck_assert(!wf_scan(t, &call, &y, NULL));
+    assert_fails(t, "scan: there is no sequence and no state; one must say how many rows a step "
+                    "has");
+    call = CALL;
+    ck_assert(!wf_scan(t, &call, NULL, NULL));
+    assert_fails(t, "scan: the list of outputs was never made (NULL)");
+    call = CALL;
+    call.outputs = 9;
+    ck_assert(!wf_scan(t, &call, nine, NULL));
+    assert_fails(t, "scan: 9 outputs; there can be 0 to 8");
+    call = CALL;
+    call.sequences.n = 0;
+    ck_assert(!wf_scan(t, &call, &y, NULL));
+    assert_fails(t, "scan: .time is 0; it must be 1 or more, or 0 with sequences");
+    call = CALL;
+    call.initial = (wf_vars){ 1, NULL };
+    ck_assert(!wf_scan(t, &call, &y, NULL));
+    assert_fails(t, "scan: the list of states was never made (NULL)");
+    call = CALL;
+    call.sequences = WF_VARS(wf_leaf(t, WF_F64, WF_SHAPE(3), NULL));
+    ck_assert(!wf_scan(t, &call, &y, NULL));
+    assert_fails(t, "scan: sequence 0 is (3); expected (time, batch, ...)");
+    call = CALL;
+    call.time = 4;
+    ck_assert(!wf_scan(t, &call, &y, NULL));
+    assert_fails(t, "scan: sequence 0 is (3, 2, 4); expected (4, 2, ...)");
+    call = CALL;
+    call.initial = WF_VARS(wf_leaf(t, WF_F64, WF_SHAPE(3, 5), NULL));
+    ck_assert(!wf_scan(t, &call, &y, NULL));
+    assert_fails(t, "scan: state 0 is (3, 5); expected (2, ...)");
+    call = CALL;
+    call.lengths = wf_constant(t, WF_I32, WF_SHAPE(3), NULL);
+    ck_assert(!wf_scan(t, &call, &y, NULL));
+    assert_fails(t, "scan: lengths are i32 (3); expected i32 (2)");
+    call = CALL;
+    call.lengths = wf_constant(t, WF_I32, WF_SHAPE(2), (int32_t[]){ 3, 4 });
+    ck_assert(!wf_scan(t, &call, &y, NULL));
+    assert_fails(t, "scan: lengths[1] is 4; it must be from 0 to 3");
+}
+
+TEST(a_step_that_is_recorded_alone_may_read_nothing)
+{
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    int mistake = 0;
+    wf_var *y;
+    wf_scan_call call = CALL;
+    call.lengths = wf_constant(t, WF_I32, WF_SHAPE(2), NULL);
+    mistake = 6;
+    ck_assert(!wf_scan(t, &call, &y, NULL));
+    ck_assert_str_ne(wf_tape_error(t), "");
+    wf_tape_reset(t);
+    call = CALL;
+    ck_assert(wf_scan(t, &call, &y, NULL)); /* where it runs, a step may read */
+    mistake = 3;
+    ck_assert(wf_scan(t, &call, &y, NULL));
+    const wf_shape got = wf_shape_of(y), want = WF_SHAPE(3, 2);
+    ck_assert(wf_shape_equal(&got, &want));
+}
+
+static int more_programs(void)
+{
+    char told[600];
+    const char *from = getenv("FROM"), *count = getenv("COUNT");
+    const unsigned long long first = from ? strtoull(from, NULL, 10) : 1,
+                             n = count ? strtoull(count, NULL, 10) : 20000;
+    const int failures = failing(first, n, told);
+    printf("%llu programs from seed %llu: %d differ\n", n, first, failures);
+    if (failures) puts(told);
+    return failures > 0;
+}
