@@ -17,6 +17,8 @@ enum { FEW = 16 };
  * an application holds is then in registers, as long as no call that stays one is given its
  * address. */
 #define INLINE static inline __attribute__((always_inline))
+/* What is rarer is a function of its own: its arrays would cost the others room and registers. */
+#define APART static __attribute__((noinline))
 
 bool wf_refuse(wf_error *error, const char *format, ...)
 {
@@ -120,14 +122,14 @@ INLINE bool enter(wf_tape *t, application *a, wf_var *const given[])
 
 /* ---- shape: the outputs in the forms that the row gives them ---- */
 
-static bool form_refused(wf_tape *t, const wf_op *op, int i, const wf_tensor *form)
+static COLD bool form_refused(wf_tape *t, const wf_op *op, int i, const wf_tensor *form)
 {
     wf_fail(t, "%s: its row gave output %d rank %d and dtype %s", op->name, i, (int)form->rank,
             wf_dtype_name(form->dtype));
     return false;
 }
 
-static bool shape_refused(wf_tape *t, bool fits, const wf_shaping *s)
+static COLD bool shape_refused(wf_tape *t, bool fits, const wf_shaping *s)
 {
     if (!fits)
         wf_fail(t, "%s: %s", s->op->name,
@@ -356,8 +358,8 @@ INLINE bool apply(wf_tape *t, application *a, int n_out, wf_var *const given[])
 }
 
 /* An op of so many inputs has its array from the pool. */
-static wf_var *apply_many(wf_tape *t, const wf_op *op, int n_in, wf_var *const given[],
-                          const void *attr)
+APART wf_var *apply_many(wf_tape *t, const wf_op *op, int n_in, wf_var *const given[],
+                         const void *attr)
 {
     application a = { .op = op, .n_in = n_in, .attr = attr };
     uint64_t epoch = t->epoch;
@@ -371,7 +373,6 @@ static wf_var *apply_many(wf_tape *t, const wf_op *op, int n_in, wf_var *const g
     return ok ? a.out : NULL;
 }
 
-/* By far the most ops have one output: their loops over outputs are none. */
 INLINE wf_var *apply_few(wf_tape *t, const wf_op *op, int n_in, int n_out, wf_var *const given[],
                          const void *attr)
 {
@@ -382,12 +383,19 @@ INLINE wf_var *apply_few(wf_tape *t, const wf_op *op, int n_in, int n_out, wf_va
     a.value = few;
     a.attr = attr;
     a.out = NULL;
+    a.scratch_forward = a.scratch_backward = 0;
     return apply(t, &a, n_out, given) ? a.out : NULL;
 }
 
+APART wf_var *apply_outputs(wf_tape *t, const wf_op *op, int n_in, wf_var *const given[],
+                            const void *attr)
+{
+    return apply_few(t, op, n_in, op->outputs + op->hidden, given, attr);
+}
+
 /* What is not as it must be before the inputs are looked at. */
-static void say_why_not(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const void *attr,
-                        const void *out)
+static COLD void say_why_not(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[],
+                             const void *attr, const void *out)
 {
     wf_error error = { { 0 } };
     if (!op)
@@ -416,9 +424,9 @@ INLINE wf_var *apply_any(wf_tape *t, const wf_op *op, int n_in, wf_var *const in
     }
     WF_CALLING calling before = call_begin(t);
     if (n_in > FEW) return apply_many(t, op, n_in, in, attr);
-    const int n_out = op->outputs + op->hidden;
-    return n_out == 1 ? apply_few(t, op, n_in, 1, in, attr)
-                      : apply_few(t, op, n_in, n_out, in, attr);
+    /* By far the most ops have one output: their loops over outputs are none. */
+    return op->outputs + op->hidden == 1 ? apply_few(t, op, n_in, 1, in, attr)
+                                         : apply_outputs(t, op, n_in, in, attr);
 }
 
 /* The inputs may lie in the very list that receives the outputs: it is written last. */

@@ -8,6 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Of what a tiny op's way leads past: where one fails, for example. */
+#define COLD __attribute__((cold))
+
 /* A bump allocator of chunks, which stay: a reset begins again with the first. So what a stale
  * pointer shows is at least memory, and can be refused. Under a sanitizer what was given up is
  * poisoned and rests, before it is handed out again. */

@@ -27,6 +27,9 @@ typedef struct wf_call {
     void *scratch;                                 /* what shape asked for, 64-byte aligned */
     uint64_t key, counter;                         /* of random ops: up to counter + 2^32 */
     int threads;                                   /* for wf_par_for, wf_gemm, wf_walk_run */
+    /* Bit i: gin[i] holds nothing yet, and is written instead of added to. 0 for all but the ops of
+     * autograd/pointwise.h. */
+    uint32_t fresh;
 } wf_call;
 
 /* What shape sees and fills. Only shapes, dtypes and attr may be read: data is not there yet. */

@@ -29,12 +29,8 @@ void bytes_zero(int threads, void *at, int64_t bytes)
 
 void *grad_new(wf_tape *t, int64_t bytes)
 {
-    void *g = pool_take(&t->grads, bytes);
-    if (!g) {
-        tape_fail_oom(t, "backward", bytes);
-        return NULL;
-    }
-    bytes_zero(t->threads, g, bytes);
+    void *g = grad_take(t, bytes);
+    if (g) bytes_zero(t->threads, g, bytes);
     return g;
 }
 
@@ -45,18 +41,6 @@ bool grad_begin(wf_tape *t, wf_var *root)
     if (!(of->swept = param_grad_take(t, of->param))) return false;
     root->grad = of->swept->whole.data;
     return true;
-}
-
-void grad_give(wf_tape *t, wf_var *root)
-{
-    if (root->flags & VAR_LANDS) {
-        imported *of = (imported *)root;
-        param_grad_give(of->param, of->swept);
-        of->swept = NULL;
-    } else {
-        pool_give(&t->grads, root->grad, root->bytes);
-    }
-    root->grad = NULL;
 }
 
 /* later is added to earlier, and its memory given back; or earlier to later, which is the same

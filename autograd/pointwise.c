@@ -2,6 +2,7 @@
  * autograd/pointwise.def expands to. */
 #include "autograd/pointwise.h"
 #include "autograd/ops_private.h"
+#include "autograd/sweep_private.h"
 #include "tensor/par.h"
 #include "tensor/sum.h"
 #include "tensor/walk.h"
@@ -84,7 +85,8 @@ typedef struct evaluation {
     double number;
     int operands, slot[WF_AT], bytes[WF_AT];
     char *base[WF_AT];
-    bool sums; /* the last operand is a gradient, which is added to */
+    bool slope; /* the last operand is a gradient */
+    bool add;   /* to what is there */
 } evaluation;
 
 static const int64_t one_row[WF_AT];
@@ -109,8 +111,8 @@ static void contiguous_part(void *context, int64_t begin, int64_t end)
     const evaluation *j = context;
     void *p[WF_AT] = { 0 };
     for (int i = 0; i < j->operands; i++) p[j->slot[i]] = j->base[i] + begin * j->bytes[i];
-    if (j->sums) stand_in(p);
-    j->kernel(1, end - begin, p, one_row, j->number, j->sums);
+    if (j->slope) stand_in(p);
+    j->kernel(1, end - begin, p, one_row, j->number, j->add);
 }
 
 /* n elements of 4 or 8 bytes between a strided place and a dense one. */
@@ -147,7 +149,7 @@ static void point_at(const evaluation *j, copies *c, void *p[], char *const from
         if (stride[i] != j->bytes[i] && (stride[i] != 0 || !again))
             gather(c->dense[i], from[i], stride[i], n, j->bytes[i]);
     }
-    if (j->sums) stand_in(p);
+    if (j->slope) stand_in(p);
 }
 
 /* A run of any strides. The last operand is written. */
@@ -163,9 +165,9 @@ static void strided_run(void *context, char *const pointer[], const int64_t stri
         for (int i = 0; i <= last; i++) from[i] = pointer[i] + at * stride[i];
         const bool direct = stride[last] == bytes;
         p[j->slot[last]] = direct ? from[last] : c.dense[last];
-        if (!direct && j->sums) gather(c.dense[last], from[last], stride[last], part, bytes);
+        if (!direct && j->add) gather(c.dense[last], from[last], stride[last], part, bytes);
         point_at(j, &c, p, from, stride, part, at > 0);
-        j->kernel(1, part, p, one_row, j->number, j->sums);
+        j->kernel(1, part, p, one_row, j->number, j->add);
         if (!direct) scatter(from[last], stride[last], c.dense[last], part, bytes);
     }
 }
@@ -243,10 +245,10 @@ static void some_rows(void *context, int64_t first, int64_t last)
         row[j->slot[i]] = w->loop->stride[i][0];
         p[j->slot[i]] = j->base[i] + first * w->loop->stride[i][0];
     }
-    for (int i = 0; j->sums && i < WF_AT_GOUT; i++)
+    for (int i = 0; j->slope && i < WF_AT_GOUT; i++)
         if (!p[i]) row[i] = row[WF_AT_GOUT];
-    if (j->sums) stand_in(p);
-    j->kernel(last - first, w->loop->dim[1], p, row, j->number, j->sums);
+    if (j->slope) stand_in(p);
+    j->kernel(last - first, w->loop->dim[1], p, row, j->number, j->add);
 }
 
 static bool has_rows(const evaluation *j, const wf_walk *loop)
@@ -266,7 +268,7 @@ static void walk(evaluation *j, const wf_tensor *const operand[], const wf_tenso
     /* How many terms meet in one element; a few rows of them are added up where they are. */
     int64_t meet = 1;
     for (int k = 0; k < loop.rank; k++) meet *= loop.stride[last][k] == 0 ? loop.dim[k] : 1;
-    if (j->sums && meet > (loop.stride[last][loop.rank - 1] == 0 ? 1 : LEAF))
+    if (j->slope && meet > (loop.stride[last][loop.rank - 1] == 0 ? 1 : LEAF))
         wf_walk_sum(&loop, last, operand[last]->dtype, 1, 1, threads, sum_tile, j);
     else if (meet == 1 && has_rows(j, &loop))
         wf_par_for(threads, loop.dim[0], GRAIN / loop.dim[1], some_rows, &(row_walk){ j, &loop });
@@ -335,14 +337,19 @@ static void backward_into(const wf_call *c, int k, bool dense, int64_t n, void *
     const wf_op *op = c->op;
     const wf_tensor *y = c->out[0], *g = c->gout[0], *gin = c->gin[k];
     wf_tile_fn *kernel = kernels_of(c)->gradient[k][g->dtype];
-    if (!kernel) return;
+    bool add = !(c->fresh >> k & 1);
     dense = dense && alike(gin, y);
+    if (!add && !(dense && kernel)) {
+        bytes_zero(c->threads, gin->data, count_of(gin) * bytes_of(gin));
+        add = true;
+    }
+    if (!kernel || n == 0) return;
     if (dense && n <= GRAIN) {
         p[WF_AT_GIN] = gin->data;
-        kernel(1, n, p, one_row, number_of(c), true);
+        kernel(1, n, p, one_row, number_of(c), add);
         return;
     }
-    evaluation j = { .kernel = kernel, .number = number_of(c), .sums = true };
+    evaluation j = { .kernel = kernel, .number = number_of(c), .slope = true, .add = add };
     const wf_tensor *operand[WF_AT];
     for (int i = 0; i < c->n_in; i++)
         if (op->reads_in >> i & 1) take(&j, operand, i, c->in[i]);
@@ -360,7 +367,7 @@ void wf_pointwise_backward(const wf_call *c)
     const wf_tensor *y = c->out[0], *g = c->gout[0];
     if (!g) return;
     void *p[WF_AT];
-    bool dense = alike(g, y);
+    bool dense = true; /* as y and g always are */
     for (int i = 0; i < WF_AT; i++) p[i] = g->data;
     for (int i = 0; i < c->n_in; i++) {
         if (!(c->op->reads_in >> i & 1)) continue;
@@ -369,7 +376,7 @@ void wf_pointwise_backward(const wf_call *c)
     }
     if (c->op->reads_out) p[WF_AT_OUT] = y->data;
     const int64_t n = count_of(y);
-    for (int k = 0; n > 0 && k < c->n_in; k++)
+    for (int k = 0; k < c->n_in; k++)
         if (c->gin[k]) backward_into(c, k, dense, n, p);
 }
 

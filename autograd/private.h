@@ -150,7 +150,7 @@ static inline void call_end(const calling *before)
 /* `WF_CALLING calling before = call_begin(t);` ends with its block, after an exception too. */
 #define WF_CALLING __attribute__((cleanup(call_end), unused))
 
-bool call_survived(wf_tape *t, uint64_t epoch, const char *what);
+COLD bool call_survived(wf_tape *t, uint64_t epoch, const char *what);
 
 /* A constant, or a leaf if it shall be differentiable: of a tensor, of data, or zeros. */
 wf_var *enter_values(wf_tape *t, const char *who, wf_dtype dtype, wf_shape shape,
@@ -175,7 +175,7 @@ node *node_record(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], wf_
                   const void *attr);
 /* Makes strides row-major; false if the size does not fit. */
 bool tensor_settle(wf_tensor *x, int64_t *bytes);
-void tape_fail_oom(wf_tape *t, const char *who, int64_t bytes);
+COLD void tape_fail_oom(wf_tape *t, const char *who, int64_t bytes);
 
 /* A table of what bears paths, which it does not own. find: by a path and a name below it. */
 typedef struct path_entry path_entry;

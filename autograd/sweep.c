@@ -1,6 +1,7 @@
 /* The sweep: what leads to a target is marked, then kernels run backwards over the tape, adding
  * into gradients. */
 #include "autograd/sweep_private.h"
+#include "autograd/tile.h"
 #include "tensor/par.h"
 
 #include <string.h>
@@ -79,6 +80,7 @@ typedef struct lists {
     uint64_t mask;
     int32_t *previous; /* the one before of the same root, or -1, or APART */
     uint32_t apart;    /* few inputs: whose gin is a temporary */
+    uint32_t fresh;    /* pointwise ops: whose gradient the kernel writes, not adds to */
     bool full;         /* a gradient is to be put aside after this node */
 } lists;
 
@@ -162,18 +164,31 @@ static const wf_tensor *rows_of(const node *n, int i)
     return some && n->n_in > 1 && n->in[1] ? &n->in[1]->value : NULL;
 }
 
+/* Does the kernel begin v's gradient, to which nobody has added yet? */
+static inline bool begins(const node *n, const wf_var *v)
+{
+    return !v->grad && v->root == v && n->op->backward == wf_pointwise_backward &&
+           !(v->flags & VAR_LANDS);
+}
+
 /* The gradients that the kernel adds into, where they are wanted. */
 static bool gradients_in(wf_tape *t, node *n, lists *d, bool *apart)
 {
-    d->apart = 0;
+    d->apart = d->fresh = 0;
     *apart = d->full = false;
     for (int i = 0; i < n->n_in; i++) {
         wf_var *v = n->in[i];
         d->in[i] = v ? &v->value : NULL;
         d->wanted[i] = NULL;
         if (!v || !(v->flags & VAR_WANTS_GRAD) || !(v->root->flags & VAR_NEEDED)) continue;
-        if (!grad_view(t, v, &d->gin[i]) || !grad_named(t, v->root, rows_of(n, i))) return false;
         d->wanted[i] = &d->gin[i];
+        if (begins(n, v)) {
+            if (!(v->grad = grad_take(t, v->bytes)) || !grad_view(t, v, &d->gin[i])) return false;
+            v->gathered = GRAD_UNIT;
+            d->fresh |= UINT32_C(1) << i;
+            continue;
+        }
+        if (!grad_view(t, v, &d->gin[i]) || !grad_named(t, v->root, rows_of(n, i))) return false;
         /* A kernel may read, add and store whole vectors: it never meets one gradient twice. */
         if (!(v->root != v && wf_tensor_overlaps_itself(&d->gin[i])) && !meets(d, n, i)) {
             d->full |= counted(n, v);
@@ -241,7 +256,8 @@ static inline __attribute__((always_inline)) bool node_backward(wf_tape *t, node
                   .attr = n->attr,
                   .key = n->key,
                   .counter = n->counter,
-                  .threads = t->threads };
+                  .threads = t->threads,
+                  .fresh = d->fresh };
     if (n->scratch_backward > 0 && !(c.scratch = pool_take(&t->grads, n->scratch_backward))) {
         tape_fail_oom(t, n->op->name, n->scratch_backward);
         return false;

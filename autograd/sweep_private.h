@@ -23,7 +23,14 @@ bool sweep_run(wf_tape *t, const char *who, int n, wf_var *const out[], wf_var *
 
 /* ---- gradients (autograd/partial.c) ---- */
 
-/* Zeroed memory from the gradient pool; NULL after failing the tape. */
+/* Memory from the gradient pool, and zeroed; NULL after failing the tape. */
+static inline void *grad_take(wf_tape *t, int64_t bytes)
+{
+    void *g = pool_take(&t->grads, bytes);
+    if (!g) tape_fail_oom(t, "backward", bytes);
+    return g;
+}
+
 void *grad_new(wf_tape *t, int64_t bytes);
 /* A root's gradient begins at zero, a parameter's where it will be read. False after failing the
  * tape. */
@@ -31,7 +38,6 @@ bool grad_begin(wf_tape *t, wf_var *root);
 /* Puts aside what a root has gathered, if it is enough; and adds up what was put aside. */
 bool grad_fold(wf_tape *t, wf_var *root);
 void grad_join(wf_tape *t, wf_var *root);
-void grad_give(wf_tape *t, wf_var *root);
 /* A contribution to the whole of a gradient counts as a unit; a run of so many is put aside. */
 enum { GRAD_UNIT = 1 << 16, GRAD_RUN = 64 };
 
@@ -66,7 +72,15 @@ static inline void grad_settle(wf_tape *t, wf_var *root)
 static inline void grad_drop(wf_tape *t, wf_var *root)
 {
     grad_settle(t, root);
-    if (root->grad) grad_give(t, root);
+    if (!root->grad) return;
+    if (root->flags & VAR_LANDS) {
+        imported *of = (imported *)root;
+        param_grad_give(of->param, of->swept);
+        of->swept = NULL;
+    } else {
+        pool_give(&t->grads, root->grad, root->bytes);
+    }
+    root->grad = NULL;
 }
 
 /* Are all its numbers finite? Row-major ones are looked at as they lie, by several threads. */

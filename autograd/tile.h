@@ -59,8 +59,18 @@ WF_END
     const T *const py_ = WFP_ROW(T, WF_AT_OUT); const T *const pg_ = WFP_ROW(T, WF_AT_GOUT)
 #define WFP_READ_OUT const T y = py_[i_]; const T g = pg_[i_]; (void)y; (void)g
 
-/* One kernel: `pointers` stands before the loop over a row, `reads` in it. What is not of a line's
- * own words ends in _, or it could shadow something of the program's. */
+/* What is written in place of a sum: 0 + x, which is not -0 either. */
+#define WFP_FIRST_0(x) (x)
+#define WFP_FIRST_1(x) ((T)0 + (x))
+
+/* The loops of a kernel: `pointers` stands before the one over a row, `reads` in it. What is not of
+ * a line's own words ends in _, or it could shadow something of the program's. */
+#define WFP_ROWS(result, place, pointers, reads, value)                                            \
+    for (int64_t r_ = 0; r_ < rows_; r_++) {                                                       \
+        pointers;                                                                                  \
+        result *const to_ = WFP_ROW(result, place);                                                \
+        WFP_LOOP { reads; to_[i_] = (result)(value); }                                             \
+    }
 #define WFP_TILE(name, attributes, fused, type, result, place, adds, pointers, reads, expression)  \
     WFP_HUSH static __attribute__((attributes, WFP_FAST)) void name(                               \
         int64_t rows_, int64_t n_, void *const at_[], const int64_t row_[], double number_,        \
@@ -70,15 +80,10 @@ WF_END
         enum { FUSED = fused };                                                                    \
         const T s = (T)number_;                                                                    \
         (void)s, (void)add_, (void)(FUSED);                                                        \
-        for (int64_t r_ = 0; r_ < rows_; r_++) {                                                   \
-            pointers;                                                                              \
-            result *const to_ = WFP_ROW(result, place);                                            \
-            if (adds && add_) {                                                                    \
-                WFP_LOOP { reads; to_[i_] = (result)(to_[i_] + (expression)); }                    \
-            } else {                                                                               \
-                WFP_LOOP { reads; to_[i_] = (result)(expression); }                                \
-            }                                                                                      \
-        }                                                                                          \
+        if (adds && add_)                                                                          \
+            WFP_ROWS(result, place, pointers, reads, to_[i_] + (expression))                       \
+        else                                                                                       \
+            WFP_ROWS(result, place, pointers, reads, WFP_FIRST_##adds(expression))                 \
     }                                                                                              \
     WFP_UNHUSH
 #define WFP_VALUE(level, attributes, fused, name, type, dtype, result, pointers, reads, value)     \

@@ -38,7 +38,7 @@ static inline void var_root(wf_tape *t, wf_var *v)
 }
 
 /* Fails the tape, because the size of v overflows. Returns false. */
-bool var_too_large(wf_tape *t, const wf_var *v, const char *who);
+COLD bool var_too_large(wf_tape *t, const wf_var *v, const char *who);
 
 /* Memory that stays until the reset. */
 static inline bool var_memory(wf_tape *t, wf_var *v, const char *who)

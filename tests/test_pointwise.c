@@ -147,3 +147,29 @@ TEST(a_tile_may_be_written_where_an_input_or_a_gradient_lies)
         if (k->forward[WF_I32]) tile(k->forward[WF_I32], op->inputs, true, WF_AT_OUT, -1);
     }
 }
+
+/* To the bit: 0 + -0 is 0. */
+TEST(a_first_contribution_is_written_as_it_would_be_added_to_zeros)
+{
+    enum { COUNT = 37 };
+    static const int64_t row[WF_AT];
+    float from[COUNT], written[COUNT];
+    for (int i = 0; i < COUNT; i++) from[i] = (float[]){ 0.5f, -0.0f, 0, -2, 1 }[i % 5];
+    const wf_op *op;
+    for (int i = 0; (op = wf_op_at(i)); i++) {
+        for (int input = 0; op->pointwise && input < op->inputs; input++) {
+            wf_tile_fn *fn = op->pointwise[wf_isa_level()].gradient[input][WF_F32];
+            if (!fn) continue;
+            float added[COUNT] = { 0 };
+            void *at[WF_AT];
+            for (int k = 0; k < WF_AT; k++) at[k] = from;
+            at[WF_AT_GIN] = added;
+            fn(1, COUNT, at, row, -0.5, true);
+            memset(written, 0xff, sizeof written);
+            at[WF_AT_GIN] = written;
+            fn(1, COUNT, at, row, -0.5, false);
+            ck_assert_msg(memcmp(written, added, sizeof added) == 0, "%s, input %d", op->name,
+                          input);
+        }
+    }
+}
