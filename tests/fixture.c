@@ -16,44 +16,23 @@ void free_double(double **x)
     free(*x);
 }
 
-void free_wf_tape(wf_tape **x)
-{
-    wf_tape_free(*x);
-}
+#define FREED_BY_ITS_OWN(type)                                                                     \
+    void free_##type(type **x)                                                                     \
+    {                                                                                              \
+        type##_free(*x);                                                                           \
+    }
+FREED_BY_ITS_OWN(wf_tape)
+FREED_BY_ITS_OWN(wf_module)
+FREED_BY_ITS_OWN(wf_optim)
+FREED_BY_ITS_OWN(wf_carry)
+FREED_BY_ITS_OWN(wf_archive)
+FREED_BY_ITS_OWN(wf_bundle)
+FREED_BY_ITS_OWN(wf_corpus)
+FREED_BY_ITS_OWN(wf_vocab)
 
-void free_wf_module(wf_module **x)
+void nothing_is_left(void)
 {
-    wf_module_free(*x);
-}
-
-void free_wf_optim(wf_optim **x)
-{
-    wf_optim_free(*x);
-}
-
-void free_wf_carry(wf_carry **x)
-{
-    wf_carry_free(*x);
-}
-
-void free_wf_archive(wf_archive **x)
-{
-    wf_archive_free(*x);
-}
-
-void free_wf_bundle(wf_bundle **x)
-{
-    wf_bundle_free(*x);
-}
-
-void free_wf_corpus(wf_corpus **x)
-{
-    wf_corpus_free(*x);
-}
-
-void free_wf_vocab(wf_vocab **x)
-{
-    wf_vocab_free(*x);
+    ck_assert_int_eq(heap.live, 0);
 }
 
 /* ---- numbers ---- */

@@ -180,7 +180,7 @@ TEST_EACH(a_frozen_layer_changes_no_other_layers_gradient, 6)
     stack plain = stack_of(_i / 3), cold = stack_of(_i / 3);
     wf_module *frozen[3] = { cold.embed->module, wf_rnn_module(cold.rnn), cold.head->module };
     wf_module_freeze(frozen[_i % 3], true);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     stack_sweep(t, &plain);
     stack_sweep(t, &cold);
     int64_t quiet = 0, n = wf_module_param_count(plain.net);
@@ -194,7 +194,6 @@ TEST_EACH(a_frozen_layer_changes_no_other_layers_gradient, 6)
             ck_assert_double_eq_tol(wf_tensor_at(got, k), wf_tensor_at(want, k), 1e-13);
     }
     ck_assert_int_eq(quiet, wf_module_param_count(frozen[_i % 3]));
-    wf_tape_free(t);
     wf_module_free(plain.net);
     wf_module_free(cold.net);
 }

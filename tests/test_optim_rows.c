@@ -13,6 +13,11 @@ typedef struct net {
     wf_var *table, *bias;
 } net;
 
+static void free_net(net *n)
+{
+    wf_module_free(n->module);
+}
+
 static net net_of(wf_dtype dtype, int64_t width)
 {
     net n = { .module = module_of(dtype) };
@@ -73,8 +78,8 @@ static void name_rows(bool want[ROWS], uint64_t key)
 
 TEST(rows_are_those_looked_up_since_the_gradient_was_cleared)
 {
-    net n = net_of(WF_F32, 5);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(net) n = net_of(WF_F32, 5);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     for (int step = 0; step < 4; step++) {
         bool want[ROWS] = { false };
         for (uint64_t pass = 0; pass <= (uint64_t)step; pass++) {
@@ -87,14 +92,12 @@ TEST(rows_are_those_looked_up_since_the_gradient_was_cleared)
         wf_module_clear_grads(n.module);
         ck_assert_ptr_null(wf_param_grad_rows(n.table).grad);
     }
-    wf_tape_free(t);
-    wf_module_free(n.module);
 }
 
 TEST(two_lookups_on_one_tape_unite_and_no_ids_name_no_row)
 {
-    net n = net_of(WF_F64, 2);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(net) n = net_of(WF_F64, 2);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     wf_var *a = wf_constant(t, WF_I32, WF_SHAPE(2), (int32_t[]){ 250, 3 });
     wf_var *b = wf_constant(t, WF_I32, WF_SHAPE(2), (int32_t[]){ 64, 3 });
     wf_var *none = wf_constant(t, WF_I32, WF_SHAPE(0), NULL);
@@ -105,14 +108,12 @@ TEST(two_lookups_on_one_tape_unite_and_no_ids_name_no_row)
     wf_module_clear_grads(n.module);
     ck_assert(wf_backward(t, wf_sum(t, wf_gather_rows(t, n.table, none), NULL)));
     rows_are(n.table, (bool[ROWS]){ false });
-    wf_tape_free(t);
-    wf_module_free(n.module);
 }
 
 TEST(a_table_that_is_used_as_a_whole_too_has_no_rows_until_it_is_not)
 {
-    net n = net_of(WF_F32, 4);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(net) n = net_of(WF_F32, 4);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     for (int how = 0; how < 4; how++) {
         wf_tape_reset(t);
         wf_var *ids = wf_constant(t, WF_I32, WF_SHAPE(3), (int32_t[]){ 7, 8, 7 });
@@ -130,21 +131,19 @@ TEST(a_table_that_is_used_as_a_whole_too_has_no_rows_until_it_is_not)
         rows_are(n.table, want);
         wf_module_clear_grads(n.module);
     }
-    wf_tape_free(t);
-    wf_module_free(n.module);
 }
 
 TEST(what_is_written_elsewhere_counts_and_is_cleared)
 {
-    net n = net_of(WF_F32, 4);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(net) n = net_of(WF_F32, 4);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     bool want[ROWS] = { [299] = true };
     look_up(t, n, 5, false);
     name_rows(want, 5);
     float *grad = wf_param_grad(n.table)->data;
     grad[299 * 4 + 2] = 0.5f;
     rows_are(n.table, want);
-    wf_optim *sgd = wf_sgd_new(n.module, NULL);
+    OWN(wf_optim) *sgd = wf_sgd_new(n.module, NULL);
     double before = wf_at(n.table, 299 * 4 + 2);
     ck_assert(wf_optim_step(sgd));
     ck_assert(wf_at(n.table, 299 * 4 + 2) < before);
@@ -152,9 +151,6 @@ TEST(what_is_written_elsewhere_counts_and_is_cleared)
     look_up(t, n, 5, false);
     want[299] = is_named(wf_param_grad_rows(n.table), 299);
     rows_are(n.table, want);
-    wf_optim_free(sgd);
-    wf_tape_free(t);
-    wf_module_free(n.module);
 }
 
 /* ---- optimisers ---- */
@@ -163,11 +159,12 @@ TEST(what_is_written_elsewhere_counts_and_is_cleared)
  * gradient as a whole every row moves, and what was not looked up is put back. */
 static void compare(const struct kind *kind, wf_dtype dtype, int64_t width, bool lazy)
 {
-    net by_rows = net_of(dtype, width), whole = net_of(dtype, width);
-    wf_optim *a = optimiser_with(by_rows.module, kind->rule, kind->options);
-    wf_optim *b = optimiser_with(whole.module, kind->rule, kind->options);
+    OWN(net) by_rows = net_of(dtype, width);
+    OWN(net) whole = net_of(dtype, width);
+    OWN(wf_optim) *a = optimiser_with(by_rows.module, kind->rule, kind->options);
+    OWN(wf_optim) *b = optimiser_with(whole.module, kind->rule, kind->options);
     ck_assert(a && b);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     size_t bytes = (size_t)(width * wf_dtype_size(dtype));
     char *kept = malloc(5 * ROWS * bytes);
     for (uint64_t step = 0; step < 6; step++) {
@@ -198,11 +195,6 @@ static void compare(const struct kind *kind, wf_dtype dtype, int64_t width, bool
                       "%s, width %d, step %d", kind->rule, (int)width, (int)step);
     }
     free(kept);
-    wf_tape_free(t);
-    wf_optim_free(a);
-    wf_optim_free(b);
-    wf_module_free(by_rows.module);
-    wf_module_free(whole.module);
 }
 
 /* 1, 3 or 5. */
@@ -237,16 +229,15 @@ TEST_EACH(a_lazy_optimiser_moves_only_rows_that_were_looked_up, 3 * KINDS)
 TEST(lazy_and_weight_decay_exclude_each_other)
 {
     wf_error e = { "" };
-    net n = net_of(WF_F32, 3);
+    OWN(net) n = net_of(WF_F32, 3);
     ck_assert_ptr_null(optimiser_with(n.module, "adamw", "weight_decay 0.5, lazy 1"));
     ck_assert(!wf_module_ok(n.module, &e));
     ck_assert_str_eq(e.text, "adamw: .lazy moves only rows that were looked up, and .weight_decay "
                              "of 0.5 would move all");
-    wf_module_free(n.module);
     for (int k = 0; k < KINDS; k += 2) {
         const struct kind plain = kind_at(k);
-        n = net_of(WF_F32, 3);
-        wf_optim *o = optimiser_with(n.module, plain.rule, "weight_decay 0");
+        OWN(net) m = net_of(WF_F32, 3);
+        OWN(wf_optim) *o = optimiser_with(m.module, plain.rule, "weight_decay 0");
         int g = wf_optim_group(o, "table");
         ck_assert(wf_optim_set(o, g, "lazy", 1) && wf_optim_get(o, g, "lazy") == 1);
         ck_assert(wf_optim_get(o, 0, "lazy") == 0);
@@ -258,31 +249,21 @@ TEST(lazy_and_weight_decay_exclude_each_other)
                  plain.rule);
         ck_assert_str_eq(log_kept.text, want);
         ck_assert(wf_optim_set(o, 0, "weight_decay", 0.25));
-        wf_optim_free(o);
-        wf_module_free(n.module);
     }
 }
 
 TEST(a_checkpoint_keeps_who_is_lazy)
 {
-    net n = net_of(WF_F32, 3);
-    wf_tape *t = wf_tape_new(NULL);
-    wf_optim *o[2];
-    char path[512];
+    OWN(net) n = net_of(WF_F32, 3);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    OWN(wf_optim) *saved = wf_adam_new(n.module, NULL), *loaded = wf_adam_new(n.module, NULL);
+    const char *path = path_of("lazy");
     wf_error e = { "" };
-    snprintf(path, sizeof path, "%s/lazy", harness_folder());
-    for (int k = 0; k < 2; k++) {
-        o[k] = wf_adam_new(n.module, NULL);
-        ck_assert_int_eq(wf_optim_group(o[k], "table"), 1);
-    }
-    ck_assert(wf_optim_set(o[0], 1, "lazy", 1));
+    ck_assert(wf_optim_group(saved, "table") == 1 && wf_optim_group(loaded, "table") == 1);
+    ck_assert(wf_optim_set(saved, 1, "lazy", 1));
     look_up(t, n, 3, false);
-    ck_assert(wf_optim_step(o[0]));
-    ck_assert(wf_optim_save(o[0], path, &e) && wf_optim_load(o[1], path, &e));
-    ck_assert(wf_optim_get(o[1], 1, "lazy") == 1 && wf_optim_get(o[1], 0, "lazy") == 0);
-    ck_assert_uint_eq(hash_all(n.module, o[0]), hash_all(n.module, o[1]));
-    wf_optim_free(o[0]);
-    wf_optim_free(o[1]);
-    wf_tape_free(t);
-    wf_module_free(n.module);
+    ck_assert(wf_optim_step(saved));
+    ck_assert(wf_optim_save(saved, path, &e) && wf_optim_load(loaded, path, &e));
+    ck_assert(wf_optim_get(loaded, 1, "lazy") == 1 && wf_optim_get(loaded, 0, "lazy") == 0);
+    ck_assert_uint_eq(hash_all(n.module, saved), hash_all(n.module, loaded));
 }

@@ -29,10 +29,10 @@ static run run_of(wf_dtype dtype, int kind)
     return r;
 }
 
-static void run_end(run r)
+static void free_run(run *r)
 {
-    wf_optim_free(r.optim);
-    wf_module_free(r.net);
+    wf_optim_free(r->optim);
+    wf_module_free(r->net);
 }
 
 static void run_step(wf_tape *t, run *r, uint64_t step)
@@ -62,8 +62,8 @@ TEST_EACH(a_saved_run_goes_on_with_the_same_bits, 2 * KINDS)
     wf_dtype dtype = _i % 2 ? WF_F64 : WF_F32;
     int kind = _i / 2;
     wf_error e = { "" };
-    run whole = run_of(dtype, kind), half = run_of(dtype, kind), rest = run_of(dtype, kind);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(run) whole = run_of(dtype, kind), half = run_of(dtype, kind), rest = run_of(dtype, kind);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     /* Options are state too: this one was changed before the run was saved. */
     const char *changed = last_number(wf_optim_rule_of(whole.optim));
     ck_assert(wf_optim_set(whole.optim, 2, changed, 0.3));
@@ -81,10 +81,6 @@ TEST_EACH(a_saved_run_goes_on_with_the_same_bits, 2 * KINDS)
     ck_assert_double_eq(wf_optim_get(rest.optim, 2, changed), 0.3);
     for (uint64_t step = 11; step < 20; step++) run_step(t, &rest, step);
     ck_assert_uint_eq(hash_all(rest.net, rest.optim), hash_all(whole.net, whole.optim));
-    wf_tape_free(t);
-    run_end(whole);
-    run_end(half);
-    run_end(rest);
 }
 
 TEST_EACH(a_parameter_that_joined_late_resumes_with_its_own_count, 2)
@@ -100,26 +96,21 @@ TEST_EACH(a_parameter_that_joined_late_resumes_with_its_own_count, 2)
     wf_error e = { "" };
     double end[2];
     for (int resumed = 0; resumed < 2; resumed++) {
-        OWN(wf_module) *net = module_of(WF_F64);
-        wf_var *p = param_of(net, "p", 1), *q = param_of(net, "q", 1);
-        wf_optim *optim = optimiser_with(net, cases[_i].rule, cases[_i].options);
-        wf_tape *t = wf_tape_new(NULL);
-        set_number(q, 1);
+        OWN(fixture) a = fixture_with(WF_F64, 1, 1, cases[_i].rule, cases[_i].options);
+        set_number(a.q, 1);
         for (int step = 1; step <= 12; step++) {
-            give_number(t, p, 0.5);
-            if (step >= 8) give_number(t, q, 0.25 * step);
-            ck_assert(wf_optim_step(optim));
+            give_number(a.t, a.p, 0.5);
+            if (step >= 8) give_number(a.t, a.q, 0.25 * step);
+            ck_assert(wf_optim_step(a.optim));
             if (!resumed || step != 9) continue;
-            ck_assert(wf_optim_save(optim, path_of("joined"), &e));
-            wf_optim_free(optim);
-            optim = optimiser_with(net, cases[_i].rule, cases[_i].options);
-            ck_assert_msg(wf_optim_load(optim, path_of("joined"), &e), "%s", e.text);
+            ck_assert(wf_optim_save(a.optim, path_of("joined"), &e));
+            wf_optim_free(a.optim);
+            a.optim = optimiser_with(a.net, cases[_i].rule, cases[_i].options);
+            ck_assert_msg(wf_optim_load(a.optim, path_of("joined"), &e), "%s", e.text);
         }
-        ck_assert_int_eq(wf_optim_steps_of(optim, 0), 12);
-        ck_assert_int_eq(wf_optim_steps_of(optim, 1), 5);
-        end[resumed] = wf_at(q, 0);
-        wf_tape_free(t);
-        wf_optim_free(optim);
+        ck_assert_int_eq(wf_optim_steps_of(a.optim, 0), 12);
+        ck_assert_int_eq(wf_optim_steps_of(a.optim, 1), 5);
+        end[resumed] = wf_at(a.q, 0);
     }
     ck_assert_double_eq(end[0], end[1]);
 }
@@ -128,35 +119,33 @@ TEST(counts_are_exact_to_the_largest)
 {
     static const int64_t counts_of[4] = { INT64_MAX, (INT64_C(1) << 53) + 1, 0, 0xFFFFFFFF };
     wf_error e = { "" };
-    run a = run_of(WF_F32, 0), b = run_of(WF_F32, 0);
+    OWN(run) a = run_of(WF_F32, 0), b = run_of(WF_F32, 0);
     for (int i = 0; i < 4; i++) ck_assert(wf_optim_set_steps_of(a.optim, i, counts_of[i]));
     ck_assert(wf_optim_save(a.optim, path_of("counts"), &e));
     ck_assert(wf_optim_load(b.optim, path_of("counts"), &e));
     for (int i = 0; i < 4; i++) ck_assert_int_eq(wf_optim_steps_of(b.optim, i), counts_of[i]);
     ck_assert_int_eq(wf_optim_steps(b.optim), INT64_MAX);
-    run_end(a);
-    run_end(b);
 }
 
 TEST(model_and_optimisers_share_one_file)
 {
     wf_error e = { "" };
-    run a = run_of(WF_F32, 4), b = run_of(WF_F32, 4);
-    wf_optim *other[2] = { wf_sgd_new(a.net, NULL), wf_sgd_new(b.net, NULL) };
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(run) a = run_of(WF_F32, 4), b = run_of(WF_F32, 4);
+    OWN(wf_optim) *saved = wf_sgd_new(a.net, NULL), *loaded = wf_sgd_new(b.net, NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     for (uint64_t step = 0; step < 9; step++) run_step(t, &a, step);
-    wf_optim_set_lr(other[0], 0.7);
-    wf_bundle *bundle = wf_bundle_new();
+    wf_optim_set_lr(saved, 0.7);
+    OWN(wf_bundle) *bundle = wf_bundle_new();
     ck_assert(wf_module_to_bundle(a.net, bundle, "model."));
     ck_assert(wf_optim_to_bundle(a.optim, bundle, "optim.adam."));
-    ck_assert(wf_optim_to_bundle(other[0], bundle, "optim.sgd."));
+    ck_assert(wf_optim_to_bundle(saved, bundle, "optim.sgd."));
     ck_assert_msg(wf_bundle_save(bundle, path_of("all"), &e), "%s", e.text);
-    wf_archive *file = wf_safetensors_load(path_of("all"), &e);
+    OWN(wf_archive) *file = wf_safetensors_load(path_of("all"), &e);
     ck_assert_msg(wf_optim_load_archive(b.optim, "all", file, "optim.adam.", &e), "%s", e.text);
-    ck_assert_msg(wf_optim_load_archive(other[1], "all", file, "optim.sgd.", &e), "%s", e.text);
+    ck_assert_msg(wf_optim_load_archive(loaded, "all", file, "optim.sgd.", &e), "%s", e.text);
     for (int i = 0; i < 4; i++) wf_tensor_copy(wf_param_value(a.p[i]), wf_param_value(b.p[i]));
     ck_assert_uint_eq(hash_all(b.net, b.optim), hash_all(a.net, a.optim));
-    ck_assert_double_eq(wf_optim_lr(other[1]), 0.7);
+    ck_assert_double_eq(wf_optim_lr(loaded), 0.7);
     /* Names and numbers are for others to read as well. */
     ck_assert_str_eq(wf_archive_meta(file, "optim.adam.rule"), "adam");
     ck_assert_str_eq(wf_archive_meta(file, "optim.adam.steps"), "9");
@@ -167,41 +156,26 @@ TEST(model_and_optimisers_share_one_file)
     ck_assert(step && step->dtype == WF_I32);
     ck_assert_double_eq(wf_tensor_at(step, 0), 9);
     ck_assert_double_eq(wf_tensor_at(step, 1), 0);
-    wf_archive_free(file);
-    wf_bundle_free(bundle);
-    wf_tape_free(t);
-    wf_optim_free(other[0]);
-    wf_optim_free(other[1]);
-    run_end(a);
-    run_end(b);
 }
 
 TEST(buffers_convert_between_precisions_where_they_fit)
 {
     wf_error e = { "" };
-    wf_module *net[2] = { module_of(WF_F64), module_of(WF_F32) };
-    wf_optim *optim[2];
-    for (int k = 0; k < 2; k++) {
-        param_of(net[k], "p", 3);
-        optim[k] = wf_adam_new(net[k], NULL);
-    }
-    double *square = wf_optim_state(optim[0], 0, 1)->data;
+    OWN(fixture) a = fixture_with(WF_F64, 3, 0, "adam", "");
+    OWN(fixture) b = fixture_with(WF_F32, 3, 0, "adam", "");
+    double *square = wf_optim_state(a.optim, 0, 1)->data;
     square[0] = 0.1, square[1] = 1e-300, square[2] = (double)INFINITY;
-    ck_assert(wf_optim_save(optim[0], path_of("double"), &e));
-    ck_assert_msg(wf_optim_load(optim[1], path_of("double"), &e), "%s", e.text);
-    const float *got = wf_optim_state(optim[1], 0, 1)->data;
+    ck_assert(wf_optim_save(a.optim, path_of("double"), &e));
+    ck_assert_msg(wf_optim_load(b.optim, path_of("double"), &e), "%s", e.text);
+    const float *got = wf_optim_state(b.optim, 0, 1)->data;
     ck_assert(got[0] == 0.1f && got[1] == 0 && isinf(got[2]));
     square[1] = 1e300;
-    uint64_t hash = hash_all(net[1], optim[1]);
-    ck_assert(wf_optim_save(optim[0], path_of("double"), &e));
-    ck_assert(!wf_optim_load(optim[1], path_of("double"), &e));
+    uint64_t hash = hash_all(b.net, b.optim);
+    ck_assert(wf_optim_save(a.optim, path_of("double"), &e));
+    ck_assert(!wf_optim_load(b.optim, path_of("double"), &e));
     ck_assert_str_eq(e.text, "load double: 'p.exp_avg_sq' holds 1e+300 in the file, more than f32 "
                              "can hold");
-    ck_assert_uint_eq(hash_all(net[1], optim[1]), hash);
-    for (int k = 0; k < 2; k++) {
-        wf_optim_free(optim[k]);
-        wf_module_free(net[k]);
-    }
+    ck_assert_uint_eq(hash_all(b.net, b.optim), hash);
 }
 
 /* ---- what does not fit ---- */
@@ -209,13 +183,13 @@ TEST(buffers_convert_between_precisions_where_they_fit)
 enum { HERE = 3 }; /* parameters */
 
 /* An adam over a (3), b (4) and c (5) with group 1 "c". */
-static wf_module *net_here(wf_optim **optim, const char *rule, const char *options)
+static fixture fixture_here(const char *options)
 {
-    wf_module *net = module_of(WF_F32);
-    for (int k = 0; k < HERE; k++) param_of(net, (const char[2]){ (char)('a' + k), 0 }, 3 + k);
-    *optim = optimiser_with(net, rule, options);
-    ck_assert_int_eq(wf_optim_group(*optim, "c"), 1);
-    return net;
+    fixture a = { .net = module_of(WF_F32), .t = wf_tape_new(NULL) };
+    for (int k = 0; k < HERE; k++) param_of(a.net, (const char[2]){ (char)('a' + k), 0 }, 3 + k);
+    a.optim = optimiser_with(a.net, "adam", options);
+    ck_assert_int_eq(wf_optim_group(a.optim, "c"), 1);
+    return a;
 }
 
 /* What is changed about a bundle of the right form; each returns what is said of it. */
@@ -312,69 +286,56 @@ TEST_EACH(what_does_not_fit_is_one_sentence_and_changes_nothing, ODDS)
 {
     const odd *o = &odds[_i];
     wf_error e = { "" };
-    wf_optim *optim, *other;
-    OWN(wf_module) *net = net_here(&optim, "adam", "");
-    OWN(wf_module) *far = net_here(&other, "adam", "");
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(fixture) a = fixture_here(""), far = fixture_here("");
     for (int step = 0; step < 3; step++) {
-        for (int k = 0; k < HERE; k++) give_number(t, wf_module_param_at(far, k), 1 + step);
-        ck_assert(wf_optim_step(other));
+        for (int k = 0; k < HERE; k++) give_number(far.t, wf_module_param_at(far.net, k), 1 + step);
+        ck_assert(wf_optim_step(far.optim));
     }
-    wf_bundle *bundle = wf_bundle_new();
-    ck_assert(wf_optim_to_bundle(other, bundle, "o."));
-    ck_assert(wf_bundle_save(bundle, path_of("good"), &e));
-    wf_bundle_free(bundle);
+    OWN(wf_bundle) *fit = wf_bundle_new();
+    ck_assert(wf_optim_to_bundle(far.optim, fit, "o."));
+    ck_assert(wf_bundle_save(fit, path_of("good"), &e));
     OWN(wf_archive) *good = wf_safetensors_load(path_of("good"), &e);
     ck_assert_msg(good, "%s", e.text);
-    bundle = bundle_of(good, o);
+    OWN(wf_bundle) *bundle = bundle_of(good, o);
     ck_assert_msg(wf_bundle_save(bundle, path_of("odd"), &e), "%s", e.text);
     OWN(wf_archive) *file = wf_safetensors_load(path_of("odd"), &e);
     ck_assert_msg(file, "%s", e.text);
 
-    uint64_t hash = hash_all(net, optim);
-    bool ok = wf_optim_load_archive(optim, "file", file, "o.", &e);
+    uint64_t hash = hash_all(a.net, a.optim);
+    bool ok = wf_optim_load_archive(a.optim, "file", file, "o.", &e);
     if (o->said) {
         ck_assert(!ok);
         ck_assert_str_eq(e.text, o->said);
-        ck_assert_uint_eq(hash_all(net, optim), hash);
-        ck_assert_double_eq(wf_optim_get(optim, 1, "beta1"), 0.9);
+        ck_assert_uint_eq(hash_all(a.net, a.optim), hash);
+        ck_assert_double_eq(wf_optim_get(a.optim, 1, "beta1"), 0.9);
     } else {
         ck_assert_msg(ok, "%s", e.text);
-        ck_assert_int_eq(wf_optim_steps_of(optim, 2), 3);
-        ck_assert_double_eq(wf_optim_get(optim, 1, "beta1"), 0.5);
-        ck_assert_double_eq(wf_optim_lr(optim), 0.5);
+        ck_assert_int_eq(wf_optim_steps_of(a.optim, 2), 3);
+        ck_assert_double_eq(wf_optim_get(a.optim, 1, "beta1"), 0.5);
+        ck_assert_double_eq(wf_optim_lr(a.optim), 0.5);
     }
-    wf_bundle_free(bundle);
-    wf_tape_free(t);
-    wf_optim_free(optim);
-    wf_optim_free(other);
 }
 
 TEST(buffers_that_one_side_lacks_are_named)
 {
     wf_error e = { "" };
-    wf_optim *plain, *with;
-    OWN(wf_module) *a = net_here(&plain, "adam", "");
-    OWN(wf_module) *b = net_here(&with, "adam", "amsgrad 1");
-    ck_assert(wf_optim_save(plain, path_of("plain"), &e));
-    ck_assert(!wf_optim_load(with, path_of("plain"), &e));
+    OWN(fixture) plain = fixture_here(""), with = fixture_here("amsgrad 1");
+    ck_assert(wf_optim_save(plain.optim, path_of("plain"), &e));
+    ck_assert(!wf_optim_load(with.optim, path_of("plain"), &e));
     ck_assert_str_eq(e.text, "load plain: missing 3 (a.max_exp_avg_sq, b.max_exp_avg_sq, "
                              "c.max_exp_avg_sq)");
     /* Nine that are missing, of which eight are named. */
     OWN(wf_module) *big = module_of(WF_F32);
     for (int k = 0; k < 3; k++) param_of(big, (const char[3]){ 'n', (char)('0' + k), 0 }, 1);
     OWN(wf_optim) *adam = wf_adam_new(big, NULL);
-    memset(&e, 0, sizeof e);
     ck_assert(wf_optim_save(adam, path_of("big"), &e));
-    OWN(wf_optim) *of_a = wf_adam_new(a, NULL);
-    ck_assert(!wf_optim_load(of_a, path_of("big"), &e));
+    OWN(wf_optim) *of_three = wf_adam_new(plain.net, NULL);
+    ck_assert(!wf_optim_load(of_three, path_of("big"), &e));
     ck_assert_str_eq(e.text,
                      "load big: missing 9 (a.exp_avg, a.exp_avg_sq, a.step, b.exp_avg, "
                      "b.exp_avg_sq, b.step, c.exp_avg, c.exp_avg_sq, ...), unexpected 9 (n0.step, "
                      "n0.exp_avg, n0.exp_avg_sq, n1.step, n1.exp_avg, n1.exp_avg_sq, n2.step, "
                      "n2.exp_avg, ...)");
-    wf_optim_free(plain);
-    wf_optim_free(with);
 }
 
 static void update_none(const wf_optim_call *c)
@@ -397,30 +358,23 @@ TEST(options_without_names_cannot_be_saved)
 TEST(a_load_that_finds_no_memory_changes_nothing)
 {
     wf_error e = { "" };
-    wf_optim *optim, *other;
-    wf_module *net = net_here(&optim, "adam", "");
-    wf_module *far = net_here(&other, "adam", "");
-    ck_assert(wf_optim_set_steps_of(other, 1, 7));
-    ck_assert(wf_optim_save(other, path_of("memory"), &e));
-    uint64_t hash = hash_all(net, optim);
+    OWN(fixture) a = fixture_here(""), far = fixture_here("");
+    ck_assert(wf_optim_set_steps_of(far.optim, 1, 7));
+    ck_assert(wf_optim_save(far.optim, path_of("memory"), &e));
+    uint64_t hash = hash_all(a.net, a.optim);
     bool ok = false;
     int64_t failed = 0, live = heap.live;
     for (int64_t k = 1; !ok && k < 200; k++) {
         memset(&e, 0, sizeof e);
         heap.fail_at = heap.asked + k;
-        ok = wf_optim_load(optim, path_of("memory"), &e);
+        ok = wf_optim_load(a.optim, path_of("memory"), &e);
         heap.fail_at = 0;
         ck_assert_int_eq(heap.live, live);
         if (ok) break;
         failed++;
         ck_assert_msg(strstr(e.text, "memory"), "%s", e.text);
-        ck_assert_uint_eq(hash_all(net, optim), hash);
+        ck_assert_uint_eq(hash_all(a.net, a.optim), hash);
     }
     ck_assert(ok && failed >= 4);
-    ck_assert_int_eq(wf_optim_steps_of(optim, 1), 7);
-    wf_optim_free(optim);
-    wf_optim_free(other);
-    wf_module_free(net);
-    wf_module_free(far);
-    ck_assert_int_eq(heap.live, 0);
+    ck_assert_int_eq(wf_optim_steps_of(a.optim, 1), 7);
 }

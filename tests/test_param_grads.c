@@ -1,8 +1,6 @@
 /* Where parameters' gradients lie: written where they are read, asked for when they are needed,
  * and never lost, whoever forgets what. */
-#include <weft.h>
-
-#include "tests/harness.h"
+#include "tests/fixture.h"
 
 enum { ROWS = 1024, COLUMNS = 96, BYTES = ROWS * COLUMNS * 4 };
 
@@ -12,6 +10,7 @@ static wf_var *w;
 static wf_tape *begin(wf_tape_options options)
 {
     heap.large_from = BYTES;
+    wf_module_free(net); /* of a turn before this one */
     net = wf_module_new("net", NULL);
     w = wf_param_new(net, "w", WF_SHAPE(ROWS, COLUMNS), (wf_init){ .kind = WF_INIT_ZERO });
     ck_assert(w != NULL);
@@ -24,11 +23,10 @@ static bool sweep(wf_tape *t, double number)
     return wf_backward(t, wf_sum(t, wf_mul_scalar(t, w, number), NULL));
 }
 
-static void ends(wf_tape *t)
+static void end(void)
 {
-    wf_tape_free(t);
     wf_module_free(net);
-    ck_assert_int_eq(heap.live, 0);
+    nothing_is_left();
 }
 
 static double gradient(void)
@@ -39,15 +37,14 @@ static double gradient(void)
 
 TEST(a_program_that_only_infers_has_no_memory_for_gradients)
 {
-    wf_tape *t = begin((wf_tape_options){ .mode = WF_INFER });
+    OWN(wf_tape) *t = begin((wf_tape_options){ .mode = WF_INFER });
     for (int i = 0; i < 3; i++, wf_tape_reset(t)) ck_assert(wf_sum(t, w, NULL) != NULL);
     ck_assert_int_eq(heap.large, 1); /* its values */
-    ends(t);
 }
 
 TEST(the_first_sweep_writes_where_it_is_read_and_a_loop_keeps_the_memory)
 {
-    wf_tape *t = begin((wf_tape_options){ 0 });
+    OWN(wf_tape) *t = begin((wf_tape_options){ 0 });
     int64_t settled = 0;
     for (int i = 0; i < 8; i++) {
         wf_tape_reset(t);
@@ -59,12 +56,11 @@ TEST(the_first_sweep_writes_where_it_is_read_and_a_loop_keeps_the_memory)
     }
     ck_assert_int_eq(heap.large, 2);
     ck_assert_int_eq(heap.asked, settled);
-    ends(t);
 }
 
 TEST(sweeps_that_add_up_keep_one_memory_more)
 {
-    wf_tape *t = begin((wf_tape_options){ 0 });
+    OWN(wf_tape) *t = begin((wf_tape_options){ 0 });
     for (int i = 0; i < 9; i++) {
         wf_tape_reset(t);
         if (i % 3 == 0) wf_param_clear_grad(w);
@@ -72,25 +68,22 @@ TEST(sweeps_that_add_up_keep_one_memory_more)
         ck_assert(gradient() == (i % 3 == 0 ? 1 : i % 3 == 1 ? 3 : 6));
     }
     ck_assert(wf_grad_of(w) == wf_param_grad(w));
-    wf_tape_free(t);
-    wf_module_free(net);
-    ck_assert_int_eq(heap.live, 0);
 }
 
 TEST(more_uses_than_are_added_up_in_turn_end_where_they_are_read)
 {
-    wf_tape *t = begin((wf_tape_options){ 0 });
+    OWN(wf_tape) *t = begin((wf_tape_options){ 0 });
     wf_var *out[300];
     for (int i = 0; i < 300; i++) out[i] = wf_sum(t, wf_mul_scalar(t, w, i + 1), NULL);
     ck_assert(wf_backward_from(t, 300, out, NULL));
     ck_assert(gradient() == 300 * 301 / 2);
-    ends(t);
 }
 
 TEST_EACH(two_tapes_that_wait_commit_in_either_order, 2)
 {
-    wf_tape *t[2] = { begin((wf_tape_options){ .defer_commit = true }),
-                      wf_tape_new(&(wf_tape_options){ .defer_commit = true }) };
+    OWN(wf_tape) *first = begin((wf_tape_options){ .defer_commit = true });
+    OWN(wf_tape) *second = wf_tape_new(&(wf_tape_options){ .defer_commit = true });
+    wf_tape *t[2] = { first, second };
     for (int step = 0; step < 4; step++) {
         for (int k = 0; k < 2; k++) {
             wf_tape_reset(t[k]);
@@ -104,23 +97,20 @@ TEST_EACH(two_tapes_that_wait_commit_in_either_order, 2)
         wf_param_clear_grad(w);
         ck_assert(!wf_param_grad(w));
     }
-    wf_tape_free(t[0]);
-    ends(t[1]);
 }
 
 TEST(what_was_never_committed_is_freed_with_its_tape_or_by_its_reset)
 {
-    wf_tape *t = begin((wf_tape_options){ .defer_commit = true });
+    OWN(wf_tape) *t = begin((wf_tape_options){ .defer_commit = true });
     for (int i = 0; i < 3; i++, wf_tape_reset(t)) ck_assert(sweep(t, 1));
     ck_assert(sweep(t, 1));
     wf_module_free(net); /* of which the tape knows nothing */
-    wf_tape_free(t);
-    ck_assert_int_eq(heap.live, 0);
+    net = NULL;
 }
 
 TEST(a_sweep_that_fails_leaves_what_was_there)
 {
-    wf_tape *t = begin((wf_tape_options){ 0 });
+    OWN(wf_tape) *t = begin((wf_tape_options){ 0 });
     ck_assert(sweep(t, 3));
     uint64_t version = wf_param_grad_version(w);
     wf_var *y = wf_sum(t, wf_mul(t, w, wf_full(t, WF_F32, WF_SHAPE(1), 1e30)), NULL);
@@ -133,14 +123,13 @@ TEST(a_sweep_that_fails_leaves_what_was_there)
     wf_tape_reset(t);
     ck_assert(sweep(t, 4));
     ck_assert(gradient() == 7);
-    ends(t);
 }
 
 TEST(no_memory_for_a_gradient_is_an_error_and_nothing_is_lost)
 {
     int failed = 0;
     for (int64_t k = 1, asked = 1; asked >= k; k++) {
-        wf_tape *t = begin((wf_tape_options){ 0 });
+        OWN(wf_tape) *t = begin((wf_tape_options){ 0 });
         wf_var *y = wf_sum(t, wf_mul_scalar(t, w, 2), NULL);
         heap.asked = 0;
         heap.fail_at = k;
@@ -155,9 +144,8 @@ TEST(no_memory_for_a_gradient_is_an_error_and_nothing_is_lost)
             ck_assert(sweep(t, 2));
         }
         ck_assert(gradient() == 2);
-        ends(t);
     }
     ck_assert_int_eq(failed, 1); /* a smaller piece of memory does for what is no parameter's */
 }
 
-const harness_suite suite = { 0 };
+const harness_suite suite = { .after = end };

@@ -116,7 +116,7 @@ TEST(a_deferred_commit_waits_and_adds_up)
 
 TEST(commits_that_collide_are_an_error_not_a_race)
 {
-    wf_tape *other = wf_tape_new(NULL);
+    OWN(wf_tape) *other = wf_tape_new(NULL);
     ck_assert(module_try_lock(module_root(net),
                               other)); /* as if the other tape's thread stood in its commit */
     ck_assert(!wf_backward(t, wf_sum(t, weight, NULL)));
@@ -128,17 +128,15 @@ TEST(commits_that_collide_are_an_error_not_a_race)
     wf_tape_reset(t);
     ck_assert(wf_backward(t, wf_sum(t, weight, NULL)));
     param_grad_is(1, 1, 1);
-    wf_tape_free(other);
 }
 
 TEST(two_tapes_read_one_model_and_both_commit)
 {
-    wf_tape *other = wf_tape_new(NULL);
+    OWN(wf_tape) *other = wf_tape_new(NULL);
     wf_var *a = wf_sum(t, wf_square(t, weight), NULL), *b = wf_sum(other, weight, NULL);
     ck_assert(wf_backward(other, b));
     ck_assert(wf_backward(t, a));
     param_grad_is(3, 5, 7);
-    wf_tape_free(other);
 }
 
 TEST(a_rehearsal_leaves_nothing_behind)

@@ -384,12 +384,12 @@ TEST_EACH(fifty_steps_of_training_lose_what_they_lose_in_pytorch, 2)
     const wf_tensor *losses = stored(file, "losses"), *norms = stored(file, "norms");
     char *license = wf_file_read(WF_SOURCE_DIR "/LICENSE", 0, NULL, &e);
     ck_assert_msg(license != NULL, "%s", e.text);
-    wf_corpus *text = wf_corpus_from_memory(
+    OWN(wf_corpus) *text = wf_corpus_from_memory(
         "LICENSE", license, LETTERS, &(wf_corpus_options){ .time = LENGTH, .batch = LANES }, &e);
     ck_assert_msg(text != NULL, "%s", e.text);
     int64_t letters = wf_corpus_alphabet(text);
 
-    wf_module *net = wf_module_new("parity", &(wf_module_options){ .dtype = dtype });
+    OWN(wf_module) *net = wf_module_new("parity", &(wf_module_options){ .dtype = dtype });
     wf_embedding *embed = wf_embedding_new(
         net, "embed", &(wf_embedding_options){ .input = letters, .output = EMBED });
     wf_rnn *lstm = wf_lstm_new(net, "lstm",
@@ -398,11 +398,11 @@ TEST_EACH(fifty_steps_of_training_lose_what_they_lose_in_pytorch, 2)
                                     &(wf_linear_options){ .input = WIDTH, .output = letters });
     wf_adam_options options = wf_adam_defaults();
     options.lr = 2e-3;
-    wf_optim *adam = wf_adam_new(net, &options);
-    wf_carry *past = wf_carry_new(lstm, LANES);
+    OWN(wf_optim) *adam = wf_adam_new(net, &options);
+    OWN(wf_carry) *past = wf_carry_new(lstm, LANES);
     ck_assert_msg(wf_module_ok(net, &e), "%s", e.text);
     fill_params(net);
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
 
     int restarts = 0;
     for (int step = 0; step < STEPS; step++) {
@@ -452,11 +452,6 @@ TEST_EACH(fifty_steps_of_training_lose_what_they_lose_in_pytorch, 2)
     }
     expect_end(&params);
 
-    wf_tape_free(t);
-    wf_carry_free(past);
-    wf_optim_free(adam);
-    wf_module_free(net);
-    wf_corpus_free(text);
     wf_release(license);
 }
 
@@ -502,16 +497,14 @@ TEST(a_state_dict_that_pytorch_wrote_loads_and_answers_alike)
     wf_error e = { 0 };
     model m = model_new();
     ck_assert_msg(wf_module_load(m.net, fixture_path("state_dict"), &e), "%s", e.text);
-    wf_archive *answer = open_fixture("state_dict_answer");
-    wf_tape *t = wf_tape_new(&(wf_tape_options){ .mode = WF_INFER });
+    OWN(wf_archive) *answer = open_fixture("state_dict_answer");
+    OWN(wf_tape) *t = wf_tape_new(&(wf_tape_options){ .mode = WF_INFER });
     wf_var *y = model_answer(t, &m);
     reader r = {
         .label = "state_dict", .part = { stored(answer, "logits") }, .parts = 1, .tolerance = 1e-6
     };
     expect(&r, "logits", 4 * 3 * 7, wf_value(y));
     expect_end(&r);
-    wf_tape_free(t);
-    wf_archive_free(answer);
     wf_module_free(m.net);
 }
 
@@ -549,7 +542,7 @@ TEST_EACH(a_model_that_weft_saved_loads_in_pytorch_and_answers_alike, getenv("WE
     snprintf(path, sizeof path, "%s/model.safetensors", harness_folder());
     snprintf(answer, sizeof answer, "%s/answer.safetensors", harness_folder());
     model m = model_new();
-    wf_tape *t = wf_tape_new(&(wf_tape_options){ .mode = WF_INFER });
+    OWN(wf_tape) *t = wf_tape_new(&(wf_tape_options){ .mode = WF_INFER });
     wf_named said[2] = { { "ids", wf_tensor_of(WF_I32, WF_SHAPE(4, 3), some_ids) },
                          { "logits", *wf_value(model_answer(t, &m)) } };
     ck_assert_msg(wf_module_save(m.net, path, &(wf_meta){ "model", "parity" }, 1, &e), "%s",
@@ -559,6 +552,5 @@ TEST_EACH(a_model_that_weft_saved_loads_in_pytorch_and_answers_alike, getenv("WE
              "\"$WEFT_TORCH\" '%s/tests/fixtures/load_in_torch.py' '%s' '%s'", WF_SOURCE_DIR, path,
              answer);
     ck_assert_msg(system(command) == 0, "PyTorch does not read what Weft saved");
-    wf_tape_free(t);
     wf_module_free(m.net);
 }

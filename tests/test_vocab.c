@@ -13,11 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void nothing_is_left(void)
-{
-    ck_assert_int_eq(heap.live, 0);
-}
-
 static const char head[] = "<pad>\n<unk>\n<bos>\n<eos>\n";
 
 static wf_vocab *counted(const char *text, const wf_vocab_options *options)
