@@ -1,7 +1,7 @@
 /* Gradients that are known by rows: which rows, and that clipping and every optimiser give the
  * bits that they give of the same gradient as a whole, or, where they are lazy, leave alone what
  * was not looked up. */
-#include "tests/optimisers.h"
+#include "tests/rules.h"
 
 enum { ROWS = 300, IDS = 20 };
 

@@ -3,7 +3,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "tests/optimisers.h"
+#include "tests/rules.h"
 
 #include <math.h>
 
