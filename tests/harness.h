@@ -69,6 +69,7 @@ extern struct harness_said {
 
 /* The built-in row of that name; without one the test fails. */
 const wf_op *op_named(const char *name);
+int op_count(void); /* rows there are */
 
 /* Marks the running test as skipped, for a reason that is printed; the test must return after it.
  */

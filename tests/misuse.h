@@ -9,18 +9,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define MISUSE_POISONED 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__)
-#define MISUSE_POISONED 1
-#endif
-#ifndef MISUSE_POISONED
-#define MISUSE_POISONED 0 /* memory of a var of an earlier step may be looked at */
-#endif
-
 /* ---- what a refusal looks like ---- */
 
 /* One clear sentence: "what: what is wrong", then perhaps where and a hint, on lines of their

@@ -34,6 +34,14 @@ typedef struct fixture {
 
 static fixture now;
 
+/* Twos, of a rank that may be none. */
+static inline wf_shape shape_of_rank(int rank)
+{
+    wf_shape s = { .rank = rank };
+    for (int i = 0; i < WF_RANK; i++) s.dim[i] = 2;
+    return s;
+}
+
 /* All that must outlive a mistake. */
 static inline uint64_t misuse_hash(void)
 {

@@ -10,7 +10,6 @@
 #include <fenv.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static const int threads[] = { 1, 2, 3, 5 };
@@ -56,10 +55,7 @@ static run_result run(const wf_cell *cell, int n, int64_t steps, bool full)
     close(pipes[1]);
     bool got = read(pipes[0], &out, sizeof out) == sizeof out;
     close(pipes[0]);
-    int status = 0;
-    waitpid(child, &status, 0);
-    ck_assert_msg(got && WIFEXITED(status) && WEXITSTATUS(status) == 0,
-                  "the run with %d threads died", n);
+    ck_assert_msg(exit_of(child) == 0 && got, "the run with %d threads died", n);
     return out;
 }
 
@@ -95,9 +91,7 @@ TEST_EACH(a_training_run_has_the_same_bits_for_any_number_of_threads, cells_buil
  * itself: that would be in the caller's state. */
 static uint64_t mix(uint64_t hash, const void *at, size_t n)
 {
-    const unsigned char *byte = at;
-    for (size_t i = 0; i < n; i++) hash = (hash ^ byte[i]) * UINT64_C(0x100000001B3);
-    return hash;
+    return hash_bytes(hash, at, (int64_t)n);
 }
 
 static uint64_t mix_number(uint64_t hash, double x)
@@ -344,7 +338,7 @@ static const struct mode {
 static uint64_t in_mode(const struct work *w, const struct mode *m)
 {
     uint64_t hash = 0;
-    int pipes[2], status = 0;
+    int pipes[2];
     ck_assert_int_eq(pipe(pipes), 0);
     fflush(NULL);
     pid_t child = fork();
@@ -361,12 +355,9 @@ static uint64_t in_mode(const struct work *w, const struct mode *m)
     close(pipes[1]);
     bool got = read(pipes[0], &hash, sizeof hash) == sizeof hash;
     close(pipes[0]);
-    waitpid(child, &status, 0);
-    ck_assert_msg(!WIFSIGNALED(status), "%s, %s: ended by signal %d", w->name, m->name,
-                  WTERMSIG(status));
-    ck_assert_msg(WEXITSTATUS(status) != 3, "%s, %s: the caller's state was changed", w->name,
-                  m->name);
-    ck_assert_msg(got && WEXITSTATUS(status) == 0, "%s, %s: it died", w->name, m->name);
+    const int ended = exit_of(child);
+    ck_assert_msg(ended != 3, "%s, %s: the caller's state was changed", w->name, m->name);
+    ck_assert_msg(got && ended == 0, "%s, %s: it ended with %d", w->name, m->name, ended);
     return hash;
 }
 

@@ -54,168 +54,70 @@ static wf_var *few(wf_tape *t, wf_dtype dtype, wf_shape shape)
 
 typedef wf_var *graph_fn(wf_tape *t, wf_dtype dtype, wf_var **p);
 
-static wf_var *bias_of_affine(wf_tape *t, wf_dtype dtype, wf_var **p)
-{
-    *p = few(t, dtype, WF_SHAPE(3));
-    wf_var *w = terms(t, dtype, WF_SHAPE(3, 1));
-    return weighed(t, wf_affine(t, terms(t, dtype, WF_SHAPE(MANY, 1)), w, *p));
-}
+/* p of this shape, and the result. */
+#define GRAPH(name, shape, ...)                                                                    \
+    static wf_var *name(wf_tape *t, wf_dtype dtype, wf_var **p)                                    \
+    {                                                                                              \
+        *p = few(t, dtype, shape);                                                                 \
+        return __VA_ARGS__;                                                                        \
+    }
+#define TERMS(...) terms(t, dtype, WF_SHAPE(__VA_ARGS__))
 
-static wf_var *weight_of_affine(wf_tape *t, wf_dtype dtype, wf_var **p)
-{
-    *p = few(t, dtype, WF_SHAPE(3, 2));
-    return weighed(t, wf_affine(t, terms(t, dtype, WF_SHAPE(MANY, 2)), *p, NULL));
-}
-
-static wf_var *weight_of_matmul(wf_tape *t, wf_dtype dtype, wf_var **p)
-{
-    *p = few(t, dtype, WF_SHAPE(2, 3));
-    return weighed(t, wf_matmul(t, terms(t, dtype, WF_SHAPE(MANY, 2)), *p));
-}
-
+GRAPH(bias_of_affine, WF_SHAPE(3), weighed(t, wf_affine(t, TERMS(MANY, 1), TERMS(3, 1), *p)))
+GRAPH(weight_of_affine, WF_SHAPE(3, 2), weighed(t, wf_affine(t, TERMS(MANY, 2), *p, NULL)))
+GRAPH(weight_of_matmul, WF_SHAPE(2, 3), weighed(t, wf_matmul(t, TERMS(MANY, 2), *p)))
 /* Products that share a factor and are no single one: their rows lie apart. */
-static wf_var *weight_of_batches(wf_tape *t, wf_dtype dtype, wf_var **p)
-{
-    *p = few(t, dtype, WF_SHAPE(2, 3));
-    wf_var *a = wf_transpose(t, terms(t, dtype, WF_SHAPE(5, MANY / 10, 2)), 0, 1);
-    return weighed(t, wf_matmul(t, a, *p));
-}
-
-static wf_var *product_of_long_rows(wf_tape *t, wf_dtype dtype, wf_var **p)
-{
-    *p = few(t, dtype, WF_SHAPE(1, 1));
-    wf_var *a = wf_mul(t, terms(t, dtype, WF_SHAPE(2, MANY)), *p);
-    return weighed(t, wf_matmul(t, a, terms(t, dtype, WF_SHAPE(MANY, 1))));
-}
-
-static wf_var *row(wf_tape *t, wf_dtype dtype, wf_var **p)
-{
-    *p = few(t, dtype, WF_SHAPE(3));
-    return weighed(t, wf_add(t, terms(t, dtype, WF_SHAPE(MANY, 3)), *p));
-}
-
-static wf_var *wide_row(wf_tape *t, wf_dtype dtype, wf_var **p)
-{
-    *p = few(t, dtype, WF_SHAPE(700));
-    return weighed(t, wf_mul(t, *p, terms(t, dtype, WF_SHAPE(MANY / 350, 700))));
-}
-
-static wf_var *column(wf_tape *t, wf_dtype dtype, wf_var **p)
-{
-    *p = few(t, dtype, WF_SHAPE(3, 1));
-    return weighed(t, wf_mul(t, terms(t, dtype, WF_SHAPE(3, MANY)), *p));
-}
-
-static wf_var *scalar(wf_tape *t, wf_dtype dtype, wf_var **p)
-{
-    *p = few(t, dtype, WF_SCALAR);
-    return weighed(t, wf_div(t, terms(t, dtype, WF_SHAPE(MANY)), *p));
-}
-
-static wf_var *middle(wf_tape *t, wf_dtype dtype, wf_var **p)
-{
-    *p = few(t, dtype, WF_SHAPE(5, 1, 3));
-    wf_var *x = terms(t, dtype, WF_SHAPE(5, MANY / 8, 3));
-    return weighed(t, wf_lerp(t, x, wf_mul_scalar(t, x, 2), *p));
-}
-
-static wf_var *outside(wf_tape *t, wf_dtype dtype, wf_var **p)
-{
-    *p = few(t, dtype, WF_SHAPE(1, 5, 1));
-    return weighed(t, wf_add(t, *p, terms(t, dtype, WF_SHAPE(300, 5, 1000))));
-}
-
-static wf_var *both_of_lerp(wf_tape *t, wf_dtype dtype, wf_var **p)
-{
-    *p = few(t, dtype, WF_SHAPE(3));
-    wf_var *c = terms(t, dtype, WF_SHAPE(MANY, 1));
-    return weighed(t, wf_lerp(t, wf_mul_scalar(t, *p, 2), *p, c));
-}
-
-static wf_var *expanded(wf_tape *t, wf_dtype dtype, wf_var **p)
-{
-    *p = few(t, dtype, WF_SHAPE(2, 1));
-    return weighed(t, wf_expand(t, *p, WF_SHAPE(MANY / 2, 2, 3)));
-}
-
-static wf_var *normalised(wf_tape *t, wf_dtype dtype, wf_var **p)
-{
-    *p = few(t, dtype, WF_SCALAR);
-    return weighed(t, wf_mul(t, wf_softmax(t, terms(t, dtype, WF_SHAPE(MANY)), 0), *p));
-}
-
-static wf_var *log_normalised(wf_tape *t, wf_dtype dtype, wf_var **p)
-{
-    *p = few(t, dtype, WF_SCALAR);
-    return weighed(t, wf_mul(t, wf_log_softmax(t, terms(t, dtype, WF_SHAPE(MANY)), 0), *p));
-}
+GRAPH(weight_of_batches, WF_SHAPE(2, 3),
+      weighed(t, wf_matmul(t, wf_transpose(t, TERMS(5, MANY / 10, 2), 0, 1), *p)))
+GRAPH(product_of_long_rows, WF_SHAPE(1, 1),
+      weighed(t, wf_matmul(t, wf_mul(t, TERMS(2, MANY), *p), TERMS(MANY, 1))))
+GRAPH(row, WF_SHAPE(3), weighed(t, wf_add(t, TERMS(MANY, 3), *p)))
+GRAPH(wide_row, WF_SHAPE(700), weighed(t, wf_mul(t, *p, TERMS(MANY / 350, 700))))
+GRAPH(column, WF_SHAPE(3, 1), weighed(t, wf_mul(t, TERMS(3, MANY), *p)))
+GRAPH(scalar, WF_SCALAR, weighed(t, wf_div(t, TERMS(MANY), *p)))
+GRAPH(middle, WF_SHAPE(5, 1, 3),
+      weighed(t, wf_lerp(t, TERMS(5, MANY / 8, 3), wf_mul_scalar(t, TERMS(5, MANY / 8, 3), 2), *p)))
+GRAPH(outside, WF_SHAPE(1, 5, 1), weighed(t, wf_add(t, *p, TERMS(300, 5, 1000))))
+GRAPH(both_of_lerp, WF_SHAPE(3),
+      weighed(t, wf_lerp(t, wf_mul_scalar(t, *p, 2), *p, TERMS(MANY, 1))))
+GRAPH(expanded, WF_SHAPE(2, 1), weighed(t, wf_expand(t, *p, WF_SHAPE(MANY / 2, 2, 3))))
+GRAPH(normalised, WF_SCALAR, weighed(t, wf_mul(t, wf_softmax(t, TERMS(MANY), 0), *p)))
+GRAPH(log_normalised, WF_SCALAR, weighed(t, wf_mul(t, wf_log_softmax(t, TERMS(MANY), 0), *p)))
 
 /* One element apart from the others, which share one logit: what comes back sums over all. */
-static wf_var *one_and_others(wf_tape *t, wf_dtype dtype, wf_var **p)
+static wf_var *one_and_others(wf_tape *t, wf_var *p)
 {
-    *p = few(t, dtype, WF_SHAPE(2));
-    wf_var *others = wf_expand(t, wf_slice(t, *p, 0, 1, 2, 1), WF_SHAPE(MANY));
-    wf_var *own = wf_add_scalar(t, wf_slice(t, *p, 0, 0, 1, 1), 14);
+    wf_var *others = wf_expand(t, wf_slice(t, p, 0, 1, 2, 1), WF_SHAPE(MANY));
+    wf_var *own = wf_add_scalar(t, wf_slice(t, p, 0, 0, 1, 1), 14);
     return wf_concat(t, 0, WF_VARS(own, others));
 }
 
-static wf_var *softmax_of(wf_tape *t, wf_dtype dtype, wf_var **p)
-{
-    return wf_select(t, wf_softmax(t, one_and_others(t, dtype, p), 0), 0, 0);
-}
-
-static wf_var *log_softmax_of(wf_tape *t, wf_dtype dtype, wf_var **p)
-{
-    return wf_select(t, wf_log_softmax(t, one_and_others(t, dtype, p), 0), 0, 0);
-}
+GRAPH(softmax_of, WF_SHAPE(2), wf_select(t, wf_softmax(t, one_and_others(t, *p), 0), 0, 0))
+GRAPH(log_softmax_of, WF_SHAPE(2), wf_select(t, wf_log_softmax(t, one_and_others(t, *p), 0), 0, 0))
 
 static wf_var *ids_below(wf_tape *t, int64_t n, int32_t end)
 {
-    int32_t *ids = malloc((size_t)n * sizeof *ids);
-    for (int64_t i = 0; i < n; i++) ids[i] = (int32_t)(i * i % end);
-    wf_var *x = wf_constant(t, WF_I32, WF_SHAPE(n), ids);
-    free(ids);
+    wf_tensor ids;
+    wf_var *x = wf_constant_fill(t, WF_I32, WF_SHAPE(n), &ids);
+    for (int64_t i = 0; i < n; i++) ((int32_t *)ids.data)[i] = (int32_t)(i * i % end);
     return x;
 }
 
-static wf_var *loss_of_ids(wf_tape *t, wf_dtype dtype, wf_var **p)
-{
-    *p = few(t, dtype, WF_SHAPE(3));
-    wf_var *z = wf_mul(t, terms(t, dtype, WF_SHAPE(MANY, 3)), *p);
-    return wf_cross_entropy_with(t, z, ids_below(t, MANY, 3),
-                                 &(wf_cross_entropy_options){ .reduction = WF_REDUCE_SUM });
-}
-
-static wf_var *squared_error(wf_tape *t, wf_dtype dtype, wf_var **p)
-{
-    *p = few(t, dtype, WF_SHAPE(3));
-    wf_var *x = terms(t, dtype, WF_SHAPE(MANY, 3));
-    return wf_mse(t, wf_mul(t, x, *p), wf_mul_scalar(t, x, 2));
-}
-
-static wf_var *embedding_of_one_id(wf_tape *t, wf_dtype dtype, wf_var **p)
-{
-    *p = few(t, dtype, WF_SHAPE(4, 3));
-    return weighed(t, wf_gather_rows(t, *p, ids_below(t, MANY, 1)));
-}
-
-static wf_var *embedding_of_some_ids(wf_tape *t, wf_dtype dtype, wf_var **p)
-{
-    *p = few(t, dtype, WF_SHAPE(300, 3));
-    return weighed(t, wf_gather_rows(t, *p, ids_below(t, MANY, 263)));
-}
-
-static wf_var *rows_added_up(wf_tape *t, wf_dtype dtype, wf_var **p)
-{
-    *p = few(t, dtype, WF_SHAPE(3));
-    wf_var *x = wf_mul(t, terms(t, dtype, WF_SHAPE(MANY, 3)), *p);
-    return weighed(t, wf_scatter_rows(t, x, ids_below(t, MANY, 2), 2));
-}
+GRAPH(loss_of_ids, WF_SHAPE(3),
+      wf_cross_entropy_with(t, wf_mul(t, TERMS(MANY, 3), *p), ids_below(t, MANY, 3),
+                            &(wf_cross_entropy_options){ .reduction = WF_REDUCE_SUM }))
+GRAPH(squared_error, WF_SHAPE(3),
+      wf_mse(t, wf_mul(t, TERMS(MANY, 3), *p), wf_mul_scalar(t, TERMS(MANY, 3), 2)))
+GRAPH(embedding_of_one_id, WF_SHAPE(4, 3), weighed(t, wf_gather_rows(t, *p, ids_below(t, MANY, 1))))
+GRAPH(embedding_of_some_ids, WF_SHAPE(300, 3),
+      weighed(t, wf_gather_rows(t, *p, ids_below(t, MANY, 263))))
+GRAPH(rows_added_up, WF_SHAPE(3),
+      weighed(t, wf_scatter_rows(t, wf_mul(t, TERMS(MANY, 3), *p), ids_below(t, MANY, 2), 2)))
 
 static wf_var *mean_of_rows(wf_tape *t, wf_dtype dtype, wf_var **p)
 {
     *p = few(t, dtype, WF_SHAPE(3));
-    wf_var *x = wf_mul(t, terms(t, dtype, WF_SHAPE(MANY, 3)), *p);
+    wf_var *x = wf_mul(t, TERMS(MANY, 3), *p);
     return weighed(t, wf_add(t, wf_mean(t, x, WF_AXES(0)), wf_sum(t, x, WF_AXES(-2))));
 }
 

@@ -114,7 +114,7 @@ static const char *spelled(const call *c)
 /* Would the use of a stale var end the program? */
 static bool poisoned(const call *c)
 {
-    return MISUSE_POISONED && strstr(spelled(c), "stale");
+    return HARNESS_ADDRESSES && strstr(spelled(c), "stale");
 }
 
 /* ---- what a function says ---- */
@@ -461,7 +461,7 @@ static bool reviewed(const char *file, const char *name, char *out)
     for (const char *at = file; *at; at = strchr(at, '\n') + 1) {
         const char *end = strchr(at, '\n') + 1, *old = strstr(at, "stale");
         if (*at == ' ') {
-            if (here && !(MISUSE_POISONED && old && old < end))
+            if (here && !(HARNESS_ADDRESSES && old && old < end))
                 out += sprintf(out, "%.*s", (int)(end - at), at);
             continue;
         }

@@ -4,13 +4,6 @@
 #include <limits.h>
 #include <math.h>
 
-static wf_shape shape_of_rank(int rank)
-{
-    wf_shape s = { .rank = rank };
-    for (int i = 0; i < WF_RANK; i++) s.dim[i] = 2;
-    return s;
-}
-
 /* ---- modules ---- */
 
 TEST(modules_that_cannot_be_made_fail_their_tree)

@@ -151,7 +151,7 @@ static void spoil_var(int i)
     in[i] = input_like(now.other, i, dtype, shape);
     refused(__LINE__, applied(sample.n_in, in, &sample.attr, out),
             "input %d belongs to another tape", i);
-    if (MISUSE_POISONED) return;
+    if (HARNESS_ADDRESSES) return;
     for (int k = 0; k < 30; k++) misuse_leaf(now.t, WF_SHAPE(32));
     wf_var *old = input_like(now.t, i, dtype, shape);
     inputs_as_sampled();
@@ -206,14 +206,7 @@ static void spoil_tape(void)
     ck_assert_str_eq(wf_tape_error(now.t), "backward: nothing is recorded in infer mode");
 }
 
-static int rows(void)
-{
-    int n = 0;
-    while (wf_op_at(n)) n++;
-    return n;
-}
-
-TEST_EACH(a_sample_that_is_spoilt_is_taken_or_refused_in_one_sentence, rows())
+TEST_EACH(a_sample_that_is_spoilt_is_taken_or_refused_in_one_sentence, op_count())
 {
     op = wf_op_at(_i);
     int samples = 0;

@@ -6,13 +6,6 @@
 #include <limits.h>
 #include <math.h>
 
-static wf_shape shape_of_rank(int rank)
-{
-    wf_shape s = { .rank = rank };
-    for (int i = 0; i < WF_RANK; i++) s.dim[i] = 2;
-    return s;
-}
-
 /* ---- errors, memory ---- */
 
 TEST(an_error_keeps_its_first_sentence)

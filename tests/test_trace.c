@@ -141,57 +141,26 @@ TEST(the_checks_of_values_wait_until_the_step_runs)
     wf_tape_free(t);
 }
 
-static wf_var *item(wf_var *x)
-{
-    return isnan(wf_item(x)) ? NULL : x;
-}
-
-static wf_var *element(wf_var *x)
-{
-    return isnan(wf_at(x, 0)) ? NULL : x;
-}
-
-static wf_var *value(wf_var *x)
-{
-    return wf_value(x) ? x : NULL;
-}
-
-static wf_var *data(wf_var *x)
-{
-    return wf_data(wf_unsqueeze(t, x, 0)) ? x : NULL;
-}
-
-static wf_var *copied(wf_var *x)
-{
-    float y;
-    return wf_copy_out(x, &y, 1) ? x : NULL;
-}
-
-static wf_var *detached(wf_var *x)
-{
-    return wf_detach(t, x);
-}
-
-static wf_var *kept(wf_var *x)
-{
-    return wf_tape_rewind(t, wf_tape_mark(t), 1, &x) ? x : NULL;
-}
-
-static wf_var *swept(wf_var *x)
-{
-    return wf_backward(t, x) ? x : NULL;
-}
-
-static wf_var *traced(wf_var *x)
-{
-    trace r;
-    return trace_begin(t, &r) ? x : NULL;
-}
+/* Whatever reads x, and is true where it could not. */
+#define READS(name, ...)                                                                           \
+    static bool name(wf_var *x)                                                                    \
+    {                                                                                              \
+        return __VA_ARGS__;                                                                        \
+    }
+READS(item, isnan(wf_item(x)))
+READS(element, isnan(wf_at(x, 0)))
+READS(value, !wf_value(x))
+READS(data, !wf_data(wf_unsqueeze(t, x, 0)))
+READS(copied, !wf_copy_out(x, &(float){ 0 }, 1))
+READS(detached, !wf_detach(t, x))
+READS(kept, !wf_tape_rewind(t, wf_tape_mark(t), 1, &x))
+READS(swept, !wf_backward(t, x))
+READS(traced, x && !trace_begin(t, &(trace){ 0 }))
 
 TEST_EACH(nothing_reads_a_value_that_is_not_there, 9)
 {
     static const struct {
-        wf_var *(*reads)(wf_var *x);
+        bool (*fails)(wf_var *x);
         const char *sentence;
     } all[] = {
         { item, "read: the value is not there: a step is being recorded" },
@@ -209,7 +178,7 @@ TEST_EACH(nothing_reads_a_value_that_is_not_there, 9)
     ck_assert(trace_begin(t, &r));
     wf_var *y = wf_tanh(t, x);
     ck_assert(wf_item(x) == (double)(float)sin(1));
-    ck_assert_ptr_null(all[_i].reads(y));
+    ck_assert(all[_i].fails(y));
     ck_assert(!trace_end(t, &r));
     trace_free(&r);
     ck_assert_str_eq(wf_tape_error(t), all[_i].sentence);
