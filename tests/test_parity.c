@@ -11,10 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#ifndef WF_SOURCE_DIR
-#error "WF_SOURCE_DIR must be the folder of the sources, as a string: tests/fixtures is in it"
-#endif
-
 /* ---- the formula that both sides compute, and what is stored ---- */
 
 /* Numbers in [-0.5, 0.5) from a name: splitmix64 of FNV-1a(name) + index, the upper 53 bits. */
@@ -84,6 +80,12 @@ typedef struct reader {
     double tolerance;
 } reader;
 
+static reader reader_of(const char *label, const wf_tensor *stored_numbers, double tolerance)
+{
+    return (
+        reader){ .label = label, .part = { stored_numbers }, .parts = 1, .tolerance = tolerance };
+}
+
 static void expect(reader *r, const char *what, int64_t count, const wf_tensor *found)
 {
     ck_assert_msg(!found || wf_tensor_count(found) == count, "%s: %s has the wrong size", r->label,
@@ -140,102 +142,92 @@ static wf_rnn *recurrent(wf_module *net, const char *cell, const wf_rnn_options 
     return wf_elman_new(net, "net", &o);
 }
 
-/* The parameters in PyTorch's order; visit is called with each under its name. */
-static void each_param(const wf_rnn *rnn, int layers, int directions,
-                       void (*visit)(void *context, const char *name, wf_var *p), void *context)
+/* A case: how the layer runs, which outputs are given a cotangent, and layers, directions and
+ * lengths. */
+typedef struct run {
+    const struct mode *mode;
+    const char *cell, *wanted;
+    int layers, directions;
+    bool ragged;
+    char form[32], label[128];
+} run;
+
+static run run_at(int i)
 {
-    static const char *const fields[] = { "weight_ih", "weight_hh", "bias_ih", "bias_hh" };
-    int count = 0;
-    for (int l = 0; l < layers; l++) {
-        for (int d = 0; d < directions; d++) {
-            for (int f = 0; f < 4; f++, count++) {
-                char name[64];
-                snprintf(name, sizeof name, "%s_l%d%s", fields[f], l, d ? "_reverse" : "");
-                wf_var *p = wf_module_param_find(wf_rnn_module(rnn), name);
-                ck_assert_msg(p != NULL, "there is no parameter %s", name);
-                visit(context, name, p);
-            }
-        }
+    run r = { .mode = &modes[i / FORMS / ASKED],
+              .cell = asked[i / FORMS % ASKED].cell,
+              .wanted = asked[i / FORMS % ASKED].outputs,
+              .layers = i & 4 ? 3 : 1,
+              .directions = i & 2 ? 2 : 1,
+              .ragged = i & 1 };
+    snprintf(r.form, sizeof r.form, "%d.%d.%s", r.layers, r.directions,
+             r.ragged ? "ragged" : "full");
+    snprintf(r.label, sizeof r.label, "%s %s, cotangent of %s, %s", r.cell, r.form, r.wanted,
+             r.mode->name);
+    return r;
+}
+
+/* The layer, under "net", whose parameters are the formula of their names. */
+static wf_rnn *layer_of(const run *r, wf_module *net)
+{
+    wf_error e = { "" };
+    wf_rnn *rnn = recurrent(net, r->cell,
+                            &(wf_rnn_options){ .input = INPUT,
+                                               .hidden = HIDDEN,
+                                               .layers = r->layers,
+                                               .bidirectional = r->directions == 2,
+                                               .stepwise = r->mode->stepwise });
+    ck_assert_msg(wf_module_ok(net, &e), "%s: %s", r->label, e.text);
+    ck_assert_int_eq(wf_module_param_count(net), 4 * r->layers * r->directions);
+    for (int64_t i = 0; i < wf_module_param_count(net); i++) {
+        wf_var *p = wf_module_param_at(net, i);
+        fill(wf_param_value(p), wf_param_path(p) + strlen("net."));
+        wf_param_changed(p);
     }
-    ck_assert_int_eq(wf_module_param_count(wf_rnn_module(rnn)), count);
+    return rnn;
 }
 
-static void fill_param(void *context, const char *name, wf_var *p)
-{
-    (void)context;
-    fill(wf_param_value(p), name);
-    wf_param_changed(p);
-}
-
-static void expect_grad(void *context, const char *name, wf_var *p)
-{
-    expect(context, name, wf_tensor_count(wf_param_value(p)), wf_param_grad(p));
-}
+static const char *const output_names[] = { "y", "h", "c" };
 
 TEST_EACH(recurrent_layers_give_the_outputs_and_gradients_of_pytorch, MODES *ASKED *FORMS)
 {
-    const struct mode *mode = &modes[_i / FORMS / ASKED];
-    const char *cell = asked[_i / FORMS % ASKED].cell, *wanted = asked[_i / FORMS % ASKED].outputs;
-    int form = _i % FORMS, layers = form & 4 ? 3 : 1, directions = form & 2 ? 2 : 1;
-    bool ragged = form & 1, lstm = strcmp(cell, "lstm") == 0;
-    int outputs = lstm ? 3 : 2; /* y, h_n and c_n */
-
-    static const char *const letters[] = { "y", "h", "c" };
-    char name[64], label[128];
-    snprintf(name, sizeof name, "%d.%d.%s", layers, directions, ragged ? "ragged" : "full");
-    snprintf(label, sizeof label, "%s %s, cotangent of %s, %s", cell, name, wanted, mode->name);
-    OWN(wf_archive) *file = open_fixture(cell);
-    wf_error e = { 0 };
-
-    OWN(wf_module) *net = wf_module_new("parity", &(wf_module_options){ .dtype = mode->dtype });
-    wf_rnn *rnn = recurrent(net, cell,
-                            &(wf_rnn_options){ .input = INPUT,
-                                               .hidden = HIDDEN,
-                                               .layers = layers,
-                                               .bidirectional = directions == 2,
-                                               .stepwise = mode->stepwise });
-    ck_assert_msg(wf_module_ok(net, &e), "%s: %s", label, e.text);
-    each_param(rnn, layers, directions, fill_param, NULL);
-
+    const run r = run_at(_i);
+    const wf_dtype dtype = r.mode->dtype;
+    const int outputs = strcmp(r.cell, "lstm") ? 2 : 3; /* y, h_n and c_n */
+    OWN(wf_archive) *file = open_fixture(r.cell);
+    OWN(wf_module) *net = wf_module_new("parity", &(wf_module_options){ .dtype = dtype });
+    wf_rnn *rnn = layer_of(&r, net);
     OWN(wf_tape) *t = wf_tape_new(NULL);
-    wf_shape state = WF_SHAPE(layers * directions, BATCH, HIDDEN);
-    wf_var *x = leaf(t, mode->dtype, WF_SHAPE(TIME, BATCH, INPUT), "x");
-    wf_var *initial[2] = { leaf(t, mode->dtype, state, "h_0"), leaf(t, mode->dtype, state, "c_0") };
-    wf_var *lengths = ragged ? wf_constant(t, WF_I32, WF_SHAPE(BATCH), (int32_t[]){ 3, 5, 1 })
-                             : NULL;
-    wf_var *final[2] = { NULL, NULL };
-    wf_keep_grad(t, x);
-    wf_keep_grad(t, initial[0]);
-    wf_keep_grad(t, initial[1]);
-    wf_var *y = wf_rnn_forward(
-        t, rnn, x, &(wf_rnn_call){ .lengths = lengths, .initial = initial, .final = final });
-    ck_assert_msg(wf_tape_ok(t), "%s: %s", label, wf_tape_error(t));
+    wf_shape state = WF_SHAPE(r.layers * r.directions, BATCH, HIDDEN);
+    /* x, h_0, c_0; and y, h_n, c_n */
+    wf_var *in[3] = { leaf(t, dtype, WF_SHAPE(TIME, BATCH, INPUT), "x"),
+                      leaf(t, dtype, state, "h_0"), leaf(t, dtype, state, "c_0") },
+           *out[3], *chosen[3], *cotangent[3];
+    for (int k = 0; k < 3; k++) wf_keep_grad(t, in[k]);
+    wf_rnn_call call = { .initial = in + 1, .final = out + 1 };
+    if (r.ragged) call.lengths = wf_constant(t, WF_I32, WF_SHAPE(BATCH), (int32_t[]){ 3, 5, 1 });
+    out[0] = wf_rnn_forward(t, rnn, in[0], &call);
+    ck_assert_msg(wf_tape_ok(t), "%s: %s", r.label, wf_tape_error(t));
 
-    wf_var *out[3] = { y, final[0], final[1] };
-    reader values = {
-        .label = label, .part = { stored(file, name) }, .parts = 1, .tolerance = mode->tolerance
-    };
-    for (int k = 0; k < outputs; k++)
-        expect(&values, letters[k], wf_count(out[k]), wf_value(out[k]));
-    expect_end(&values);
-
-    reader grads = { .label = label, .tolerance = mode->tolerance };
-    wf_var *chosen[3], *cotangent[3];
+    reader values = reader_of(r.label, stored(file, r.form), r.mode->tolerance);
+    reader grads = { .label = r.label, .tolerance = r.mode->tolerance };
     for (int k = 0; k < outputs; k++) {
-        if (!strchr(wanted, *letters[k])) continue;
-        char part[80], salt[32];
-        snprintf(part, sizeof part, "%s.%s", name, letters[k]);
-        snprintf(salt, sizeof salt, "cotangent_%s", letters[k]);
+        expect(&values, output_names[k], wf_count(out[k]), wf_value(out[k]));
+        if (!strchr(r.wanted, *output_names[k])) continue;
         chosen[grads.parts] = out[k];
-        cotangent[grads.parts] = leaf(t, mode->dtype, wf_shape_of(out[k]), salt);
-        grads.part[grads.parts++] = stored(file, part);
+        cotangent[grads.parts] = leaf(t, dtype, wf_shape_of(out[k]),
+                                      worded("cotangent_%s", output_names[k]));
+        grads.part[grads.parts++] = stored(file, worded("%s.%s", r.form, output_names[k]));
     }
-    ck_assert_msg(wf_backward_from(t, grads.parts, chosen, cotangent), "%s: %s", label,
+    expect_end(&values);
+    ck_assert_msg(wf_backward_from(t, grads.parts, chosen, cotangent), "%s: %s", r.label,
                   wf_tape_error(t));
-    expect(&grads, "gradient of x", wf_count(x), wf_grad_of(x));
-    expect(&grads, "gradient of h_0", wf_count(initial[0]), wf_grad_of(initial[0]));
-    if (lstm) expect(&grads, "gradient of c_0", wf_count(initial[1]), wf_grad_of(initial[1]));
-    each_param(rnn, layers, directions, expect_grad, &grads);
+    for (int k = 0; k < outputs; k++)
+        expect(&grads, worded("gradient of input %d", k), wf_count(in[k]), wf_grad_of(in[k]));
+    for (int64_t i = 0; i < wf_module_param_count(net); i++) {
+        wf_var *p = wf_module_param_at(net, i);
+        expect(&grads, wf_param_path(p), wf_count(p), wf_param_grad(p));
+    }
     expect_end(&grads);
 }
 
@@ -308,22 +300,17 @@ TEST_EACH(optimisers_give_the_parameters_of_pytorch_over_a_hundred_steps, RULES)
     for (int step = 1; step <= 100; step++) {
         for (int k = 0; k < 2; k++) {
             if (k == 1 && absent && (step == 1 || step == 2 || step == 5 || step == 7)) continue;
-            char factor[32], noise[32];
-            snprintf(factor, sizeof factor, "factor_%c", "ab"[k]);
-            snprintf(noise, sizeof noise, "noise_%c_%d", "ab"[k], step);
+            const char *factor = worded("factor_%c", "ab"[k]),
+                       *noise = worded("noise_%c_%d", "ab"[k], step);
             double g[15];
-            for (int64_t i = 0; i < wf_count(param[k]); i++) {
+            for (int64_t i = 0; i < wf_count(param[k]); i++)
                 g[i] = (formula(factor, i) + 0.5) * wf_at(param[k], i) + formula(noise, i);
-            }
             give_these(t, param[k], g);
         }
         ck_assert(wf_optim_step(optim));
         if (step != 1 && step != 2 && step != 10 && step != 100) continue;
-        char name[64];
-        snprintf(name, sizeof name, "%s %d", rule->name, step);
-        reader r = {
-            .label = name, .part = { stored(file, name) }, .parts = 1, .tolerance = 1e-12
-        };
+        const char *name = worded("%s %d", rule->name, step);
+        reader r = reader_of(name, stored(file, name), 1e-12);
         expect(&r, "a", 15, wf_param_value(param[0]));
         expect(&r, "b", 7, wf_param_value(param[1]));
         expect_end(&r);
@@ -339,120 +326,125 @@ TEST_EACH(clipping_gives_the_norms_and_gradients_of_pytorch, 3)
         double most;
     } cases[] = { { "norm active", 0.25 }, { "norm above", 100.0 }, { "value", 0.125 } };
     OWN(wf_archive) *file = open_fixture("clipping");
-    const wf_tensor *want = stored(file, cases[_i].name);
-    OWN(wf_module) *net = wf_module_new("parity", &(wf_module_options){ .dtype = WF_F64 });
-    wf_var *p = wf_param_new(net, "p", WF_SHAPE(5), (wf_init){ 0 });
-    wf_var *q = wf_param_new(net, "q", WF_SHAPE(9000), (wf_init){ 0 });
-    OWN(wf_optim) *optim = wf_sgd_new(net, NULL);
-    OWN(wf_tape) *t = wf_tape_new(NULL);
-    double *g = wf_alloc(9000 * sizeof *g);
+    OWN(fixture) a = fixture_with(WF_F64, 5, 9000, "sgd", "");
+    reader r = reader_of(cases[_i].name, stored(file, cases[_i].name), 1e-12);
+    double g[9000], norm[1] = { 0 }, sample[90];
     for (int64_t i = 0; i < 5; i++) g[i] = formula("grad_p", i);
-    give_these(t, p, g);
+    give_these(a.t, a.p, g);
     for (int64_t i = 0; i < 9000; i++) g[i] = formula("grad_q", i);
-    give_these(t, q, g);
-
-    double norm = 0;
-    if (_i < 2) {
-        norm = wf_optim_clip_norm(optim, cases[_i].most);
-    } else {
-        wf_optim_clip_value(optim, cases[_i].most);
-    }
-    double expected = wf_tensor_at(want, 0);
-    ck_assert_msg(fabs(norm - expected) <= 1e-12 * (1 + expected),
-                  "%s: the norm is %.17g, PyTorch's %.17g", cases[_i].name, norm, expected);
-    for (int64_t i = 0; i < 95; i++) {
-        double have = i < 5 ? wf_tensor_at(wf_param_grad(p), i)
-                            : wf_tensor_at(wf_param_grad(q), (i - 5) * 100);
-        expected = wf_tensor_at(want, 1 + i);
-        ck_assert_msg(fabs(have - expected) <= 1e-12, "%s: number %lld is %.17g, PyTorch's %.17g",
-                      cases[_i].name, (long long)i, have, expected);
-    }
-    wf_release(g);
+    give_these(a.t, a.q, g);
+    if (_i < 2)
+        norm[0] = wf_optim_clip_norm(a.optim, cases[_i].most);
+    else
+        wf_optim_clip_value(a.optim, cases[_i].most);
+    for (int64_t i = 0; i < 90; i++) sample[i] = wf_tensor_at(wf_param_grad(a.q), i * 100);
+    const wf_tensor of_norm = wf_tensor_of(WF_F64, WF_SHAPE(1), norm),
+                    of_sample = wf_tensor_of(WF_F64, WF_SHAPE(90), sample);
+    expect(&r, "norm", 1, &of_norm);
+    expect(&r, "gradient of p", 5, wf_param_grad(a.p));
+    expect(&r, "gradient of q", 90, &of_sample);
+    expect_end(&r);
 }
 
 /* ---- training, step by step ---- */
 
+enum { STEPS = 50, LETTERS = 900, LANES = 3, LENGTH = 7, EMBED = 5, WIDTH = 9 };
+
+typedef struct training {
+    char *license;
+    wf_corpus *text;
+    wf_module *net;
+    wf_embedding *embed;
+    wf_rnn *lstm;
+    wf_linear *head;
+    wf_optim *adam;
+    wf_carry *past;
+    wf_tape *t;
+} training;
+
+static void free_training(training *m)
+{
+    wf_tape_free(m->t);
+    wf_carry_free(m->past);
+    wf_optim_free(m->adam);
+    wf_module_free(m->net);
+    wf_corpus_free(m->text);
+    wf_release(m->license);
+}
+
+static training training_of(wf_dtype dtype)
+{
+    wf_error e = { "" };
+    training m = { .license = wf_file_read(WF_SOURCE_DIR "/LICENSE", 0, NULL, &e) };
+    ck_assert_msg(m.license != NULL, "%s", e.text);
+    m.text = wf_corpus_from_memory("LICENSE", m.license, LETTERS,
+                                   &(wf_corpus_options){ .time = LENGTH, .batch = LANES }, &e);
+    ck_assert_msg(m.text != NULL, "%s", e.text);
+    int64_t letters = wf_corpus_alphabet(m.text);
+    m.net = wf_module_new("parity", &(wf_module_options){ .dtype = dtype });
+    m.embed = wf_embedding_new(m.net, "embed",
+                               &(wf_embedding_options){ .input = letters, .output = EMBED });
+    m.lstm = wf_lstm_new(m.net, "lstm",
+                         &(wf_rnn_options){ .input = EMBED, .hidden = WIDTH, .layers = 2 });
+    m.head = wf_linear_new(m.net, "head",
+                           &(wf_linear_options){ .input = WIDTH, .output = letters });
+    m.adam = optimiser_with(m.net, "adam", "lr 2e-3");
+    m.past = wf_carry_new(m.lstm, LANES);
+    m.t = wf_tape_new(NULL);
+    ck_assert_msg(wf_module_ok(m.net, &e), "%s", e.text);
+    fill_params(m.net);
+    return m;
+}
+
+/* The loss of a batch, swept: (). */
+static wf_var *loss_of(const training *m, const wf_batch *b)
+{
+    wf_tape *t = m->t;
+    wf_tape_reset(t);
+    wf_var *x = wf_embedding_forward(t, m->embed, wf_constant_tensor(t, b->input)); /* (T, B, E) */
+    wf_var *h = wf_rnn_forward(t, m->lstm, x, &(wf_rnn_call){ .carry = m->past });  /* (T, B, W) */
+    wf_var *loss = wf_cross_entropy(t, wf_linear_forward(t, m->head, h), b->target);
+    ck_assert_msg(wf_backward(t, loss), "%s", wf_tape_error(t));
+    return loss;
+}
+
 TEST_EACH(fifty_steps_of_training_lose_what_they_lose_in_pytorch, 2)
 {
-    enum { STEPS = 50, LETTERS = 900, LANES = 3, LENGTH = 7, EMBED = 5, WIDTH = 9 };
     static const double clip = 0.2;
-    wf_dtype dtype = _i == 0 ? WF_F64 : WF_F32;
     double tolerance = _i == 0 ? 1e-9 : 1e-3;
     const char *label = _i == 0 ? "f64" : "f32";
-    wf_error e = { 0 };
     OWN(wf_archive) *file = open_fixture("training");
-    const wf_tensor *losses = stored(file, "losses"), *norms = stored(file, "norms");
-    char *license = wf_file_read(WF_SOURCE_DIR "/LICENSE", 0, NULL, &e);
-    ck_assert_msg(license != NULL, "%s", e.text);
-    OWN(wf_corpus) *text = wf_corpus_from_memory(
-        "LICENSE", license, LETTERS, &(wf_corpus_options){ .time = LENGTH, .batch = LANES }, &e);
-    ck_assert_msg(text != NULL, "%s", e.text);
-    int64_t letters = wf_corpus_alphabet(text);
-
-    OWN(wf_module) *net = wf_module_new("parity", &(wf_module_options){ .dtype = dtype });
-    wf_embedding *embed = wf_embedding_new(
-        net, "embed", &(wf_embedding_options){ .input = letters, .output = EMBED });
-    wf_rnn *lstm = wf_lstm_new(net, "lstm",
-                               &(wf_rnn_options){ .input = EMBED, .hidden = WIDTH, .layers = 2 });
-    wf_linear *head = wf_linear_new(net, "head",
-                                    &(wf_linear_options){ .input = WIDTH, .output = letters });
-    wf_adam_options options = wf_adam_defaults();
-    options.lr = 2e-3;
-    OWN(wf_optim) *adam = wf_adam_new(net, &options);
-    OWN(wf_carry) *past = wf_carry_new(lstm, LANES);
-    ck_assert_msg(wf_module_ok(net, &e), "%s", e.text);
-    fill_params(net);
-    OWN(wf_tape) *t = wf_tape_new(NULL);
-
+    OWN(training) m = training_of(_i == 0 ? WF_F64 : WF_F32);
+    double lost[STEPS], norm[STEPS];
     int restarts = 0;
     for (int step = 0; step < STEPS; step++) {
-        wf_batch b = wf_corpus_next(text);
-        if (b.restart) {
-            wf_carry_reset(past);
-            restarts++;
-        }
-        wf_tape_reset(t);
-        wf_var *x = wf_embedding_forward(t, embed,
-                                         wf_constant_tensor(t, b.input));        /* (T, B, EMBED) */
-        wf_var *h = wf_rnn_forward(t, lstm, x, &(wf_rnn_call){ .carry = past }); /* (T, B, WIDTH) */
-        wf_var *y = wf_linear_forward(t, head, h);       /* (T, B, letters) */
-        wf_var *loss = wf_cross_entropy(t, y, b.target); /* () */
-        ck_assert_msg(wf_backward(t, loss), "%s", wf_tape_error(t));
-        double norm = wf_optim_clip_norm(adam, clip);
-        ck_assert_msg(norm > clip, "%s, step %d: the norm %g is not clipped", label, step + 1,
-                      norm);
-        ck_assert(wf_optim_step(adam));
-        double lost = wf_item(loss), want = wf_tensor_at(losses, step),
-               want_norm = wf_tensor_at(norms, step);
-        ck_assert_msg(fabs(lost - want) <= tolerance,
-                      "%s, step %d: the loss is %.17g, PyTorch's %.17g: %.3g apart", label,
-                      step + 1, lost, want, fabs(lost - want));
-        ck_assert_msg(fabs(norm - want_norm) <= tolerance,
-                      "%s, step %d: the norm is %.17g, PyTorch's %.17g: %.3g apart", label,
-                      step + 1, norm, want_norm, fabs(norm - want_norm));
+        wf_batch b = wf_corpus_next(m.text);
+        restarts += b.restart;
+        if (b.restart) wf_carry_reset(m.past);
+        lost[step] = wf_item(loss_of(&m, &b));
+        norm[step] = wf_optim_clip_norm(m.adam, clip);
+        ck_assert_msg(norm[step] > clip, "%s, step %d: %g is not clipped", label, step, norm[step]);
+        ck_assert(wf_optim_step(m.adam));
     }
     ck_assert_int_eq(restarts, 2); /* the beginning, and once more */
 
-    reader carried = {
-        .label = label, .part = { stored(file, "state") }, .parts = 1, .tolerance = tolerance
-    };
-    for (int k = 0; k < 2; k++) {
-        for (int layer = 0; layer < 2; layer++) {
-            expect(&carried, k ? "carried c" : "carried h", LANES * WIDTH,
-                   wf_carry_state(past, layer, 0, k));
-        }
-    }
+    const wf_tensor losses = wf_tensor_of(WF_F64, WF_SHAPE(STEPS), lost),
+                    norms = wf_tensor_of(WF_F64, WF_SHAPE(STEPS), norm);
+    reader of_losses = reader_of(label, stored(file, "losses"), tolerance),
+           of_norms = reader_of(label, stored(file, "norms"), tolerance),
+           carried = reader_of(label, stored(file, "state"), tolerance),
+           params = reader_of(label, stored(file, "params"), tolerance);
+    expect(&of_losses, "losses", STEPS, &losses);
+    expect(&of_norms, "norms", STEPS, &norms);
+    for (int k = 0; k < 4; k++)
+        expect(&carried, worded("carried %s of layer %d", k < 2 ? "h" : "c", k % 2), LANES * WIDTH,
+               wf_carry_state(m.past, k % 2, 0, k / 2));
     expect_end(&carried);
-    reader params = {
-        .label = label, .part = { stored(file, "params") }, .parts = 1, .tolerance = tolerance
-    };
-    for (int64_t i = 0; i < wf_module_param_count(net); i++) {
-        wf_var *p = wf_module_param_at(net, i);
+    for (int64_t i = 0; i < wf_module_param_count(m.net); i++) {
+        wf_var *p = wf_module_param_at(m.net, i);
         expect(&params, wf_param_path(p), wf_count(p), wf_param_value(p));
     }
     expect_end(&params);
-
-    wf_release(license);
 }
 
 /* ---- files ---- */
@@ -464,6 +456,11 @@ typedef struct model {
     wf_rnn *lstm, *gru;
     wf_linear *head;
 } model;
+
+static void free_model(model *m)
+{
+    wf_module_free(m->net);
+}
 
 static model model_new(void)
 {
@@ -495,28 +492,24 @@ static wf_var *model_answer(wf_tape *t, const model *m)
 TEST(a_state_dict_that_pytorch_wrote_loads_and_answers_alike)
 {
     wf_error e = { 0 };
-    model m = model_new();
+    OWN(model) m = model_new();
     ck_assert_msg(wf_module_load(m.net, fixture_path("state_dict"), &e), "%s", e.text);
     OWN(wf_archive) *answer = open_fixture("state_dict_answer");
     OWN(wf_tape) *t = wf_tape_new(&(wf_tape_options){ .mode = WF_INFER });
     wf_var *y = model_answer(t, &m);
-    reader r = {
-        .label = "state_dict", .part = { stored(answer, "logits") }, .parts = 1, .tolerance = 1e-6
-    };
+    reader r = reader_of("state_dict", stored(answer, "logits"), 1e-6);
     expect(&r, "logits", 4 * 3 * 7, wf_value(y));
     expect_end(&r);
-    wf_module_free(m.net);
 }
 
 TEST(a_state_dict_that_pytorch_wrote_is_saved_with_the_same_names_shapes_and_bits)
 {
     wf_error e = { 0 };
-    char path[4200];
-    snprintf(path, sizeof path, "%s/model.safetensors", harness_folder());
-    model m = model_new();
+    const char *path = path_of("model.safetensors");
+    OWN(model) m = model_new();
     ck_assert_msg(wf_module_load(m.net, fixture_path("state_dict"), &e), "%s", e.text);
     ck_assert_msg(wf_module_save(m.net, path, NULL, 0, &e), "%s", e.text);
-    wf_archive *theirs = open_fixture("state_dict"), *ours = wf_safetensors_load(path, &e);
+    OWN(wf_archive) *theirs = open_fixture("state_dict"), *ours = wf_safetensors_load(path, &e);
     ck_assert_msg(ours != NULL, "%s", e.text);
     ck_assert_int_eq(wf_archive_count(ours), wf_archive_count(theirs));
     for (int64_t i = 0; i < wf_archive_count(theirs); i++) {
@@ -529,28 +522,21 @@ TEST(a_state_dict_that_pytorch_wrote_is_saved_with_the_same_names_shapes_and_bit
                              (size_t)(wf_tensor_count(b) * wf_dtype_size(b->dtype))) == 0,
                       "%s changed its bits", a->name);
     }
-    wf_archive_free(ours);
-    wf_archive_free(theirs);
-    wf_module_free(m.net);
 }
 
 /* Only where there is a PyTorch: it is no dependency of the tests. */
 TEST_EACH(a_model_that_weft_saved_loads_in_pytorch_and_answers_alike, getenv("WEFT_TORCH") ? 1 : 0)
 {
     wf_error e = { 0 };
-    char path[4200], answer[4200], command[16384];
-    snprintf(path, sizeof path, "%s/model.safetensors", harness_folder());
-    snprintf(answer, sizeof answer, "%s/answer.safetensors", harness_folder());
-    model m = model_new();
+    const char *path = path_of("model.safetensors"), *answer = path_of("answer.safetensors");
+    OWN(model) m = model_new();
     OWN(wf_tape) *t = wf_tape_new(&(wf_tape_options){ .mode = WF_INFER });
     wf_named said[2] = { { "ids", wf_tensor_of(WF_I32, WF_SHAPE(4, 3), some_ids) },
                          { "logits", *wf_value(model_answer(t, &m)) } };
     ck_assert_msg(wf_module_save(m.net, path, &(wf_meta){ "model", "parity" }, 1, &e), "%s",
                   e.text);
     ck_assert_msg(wf_safetensors_save(answer, said, 2, NULL, 0, &e), "%s", e.text);
-    snprintf(command, sizeof command,
-             "\"$WEFT_TORCH\" '%s/tests/fixtures/load_in_torch.py' '%s' '%s'", WF_SOURCE_DIR, path,
-             answer);
+    const char *command = worded("\"$WEFT_TORCH\" '%s/tests/fixtures/load_in_torch.py' '%s' '%s'",
+                                 WF_SOURCE_DIR, path, answer);
     ck_assert_msg(system(command) == 0, "PyTorch does not read what Weft saved");
-    wf_module_free(m.net);
 }

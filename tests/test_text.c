@@ -1,6 +1,5 @@
 /* What is printed is the same in every locale, and nothing that is cut loses half a letter. */
-#include "tests/harness.h"
-#include "weft.h"
+#include "tests/fixture.h"
 
 #include <errno.h>
 #include <fenv.h>
@@ -172,18 +171,9 @@ static bool set_comma(void)
     return false;
 }
 
-static char logged[2048];
-
-static void keep_log(void *user, const char *text)
-{
-    (void)user;
-    snprintf(logged, sizeof logged, "%s", text);
-}
-
 TEST(a_locale_with_a_comma_changes_nothing_that_is_printed_said_or_read)
 {
     if (!set_comma()) return;
-    ck_assert(wf_runtime_set(&(wf_runtime){ .log = keep_log }, NULL));
     wf_format(ours, sizeof ours, "%g %.2f %e %'d", 1.5, 0.25, 1e-3, 1234567);
     ck_assert_str_eq(ours, "1.5 0.25 1.000000e-03 1234567");
     double x = 0;
@@ -199,12 +189,11 @@ TEST(a_locale_with_a_comma_changes_nothing_that_is_printed_said_or_read)
     wf_tensor_text(&small, ours, sizeof ours);
     ck_assert_str_eq(ours, "[1.0e-07]  f64 (1)");
 
-    wf_tape *t = wf_tape_new(NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     wf_var *v = wf_zeros(t, WF_F32, WF_SHAPE(3));
     ck_assert_ptr_null(wf_dropout(t, v, 1.5));
     ck_assert_ptr_nonnull(strstr(wf_tape_error(t), "1.5"));
-    ck_assert_str_eq(logged, wf_tape_error(t));
-    wf_tape_free(t);
+    ck_assert_str_eq(log_kept.text, wf_tape_error(t));
 
     wf_error e = { { 0 } };
     wf_error_set(&e, "test: p is %g", 1.5);
@@ -306,26 +295,24 @@ static bool one_sample(int k, wf_sample *s)
     return k == 0;
 }
 
-/* Everything that fails with words of the caller's. */
-static void fail_everywhere(size_t lead)
+/* Everything that fails with words of the caller's: on tapes, ... */
+static void fail_tapes(size_t lead)
 {
     static char name[1500], list[1500];
-    const unsigned char attr = (unsigned char)lead;
-    wf_error e = { { 0 } };
-    wf_error_set(&e, "%s", korean(name, lead, 1400));
-    whole("error", e.text);
-
-    wf_tape *t = wf_tape_new(NULL);
-    wf_fail(t, "%s", name);
+    OWN(wf_tape) *t = wf_tape_new(NULL), *deep = wf_tape_new(NULL);
+    wf_fail(t, "%s", korean(name, lead, 1400));
     whole("tape", wf_tape_error(t));
-    whole("log", logged);
-    wf_tape_free(t);
-    t = wf_tape_new(NULL);
-    for (int i = 0; i < 5; i++) wf_scope_push(t, korean(name, lead, 400));
-    wf_fail(t, "test: fails\n  hint: %s", korean(list, lead, 800));
-    whole("scopes", wf_tape_error(t));
-    wf_tape_free(t);
+    whole("log", log_kept.text);
+    for (int i = 0; i < 5; i++) wf_scope_push(deep, korean(name, lead, 400));
+    wf_fail(deep, "test: fails\n  hint: %s", korean(list, lead, 800));
+    whole("scopes", wf_tape_error(deep));
+}
 
+/* ... of rows, ... */
+static void fail_rows(size_t lead)
+{
+    static char name[1500];
+    const unsigned char attr = (unsigned char)lead;
     const wf_op op = { .name = korean(name, lead, 1200),
                        .doc = "refuses",
                        .inputs = 1,
@@ -335,25 +322,20 @@ static void fail_everywhere(size_t lead)
                        .forward = never,
                        .backward = never,
                        .sample = one_sample };
-    t = wf_tape_new(NULL);
+    const wf_cell cell = { .name = name, .size = 8 };
+    OWN(wf_tape) *t = wf_tape_new(NULL);
     ck_assert_ptr_null(
         wf_apply_one(t, &op, 1, (wf_var *[]){ wf_zeros(t, WF_F32, WF_SCALAR) }, &attr));
     whole("op", wf_tape_error(t));
-    wf_tape_free(t);
     whole("op check", wf_op_check(&op, NULL).text);
-    const wf_cell cell = { .name = name, .size = 8 };
     whole("cell check", wf_cell_check(&cell, NULL).text);
+}
 
-    wf_module *net = wf_module_new("net", NULL);
-    wf_module_fail(net, "%s", korean(name, lead, 1400));
-    ck_assert(!wf_module_ok(net, &e));
-    e = (wf_error){ { 0 } };
-    wf_module_ok(net, &e);
-    whole("module", e.text);
-    wf_module_free(net);
-
-    /* Names that a file has and the model has not, and the other way round. */
-    net = wf_module_new("net", NULL);
+/* ... of names that a file has and the model has not, and the other way round, ... */
+static void fail_names(size_t lead)
+{
+    OWN(wf_module) *net = wf_module_new("net", NULL);
+    wf_error e = { "" };
     float zero[1] = { 0 };
     wf_named named[12];
     char names[12][140];
@@ -361,29 +343,39 @@ static void fail_everywhere(size_t lead)
         korean(names[i], lead, 100 + 3 * i);
         names[i][0] = (char)('a' + i);
         named[i] = (wf_named){ names[i], wf_tensor_of(WF_F32, WF_SHAPE(1), zero) };
-        char path[140];
-        wf_format(path, sizeof path, "w%s", names[i] + lead);
-        wf_param_new(net, path, WF_SHAPE(1), (wf_init){ 0 });
+        wf_param_new(net, worded("w%s", names[i] + lead), WF_SHAPE(1), (wf_init){ 0 });
     }
-    char path[600];
-    wf_format(path, sizeof path, "%s/named", harness_folder());
-    e = (wf_error){ { 0 } };
+    const char *path = path_of("named");
     ck_assert_msg(wf_safetensors_save(path, named, 12, NULL, 0, &e), "%s", e.text);
     ck_assert(!wf_module_load(net, path, &e));
     whole("names", e.text);
-    wf_module_free(net);
+}
 
-    e = (wf_error){ { 0 } };
+/* ... and in errors. */
+static void fail_errors(size_t lead)
+{
+    static char name[1500];
+    OWN(wf_module) *net = wf_module_new("net", NULL);
+    wf_error e = { "" };
+    wf_error_set(&e, "%s", korean(name, lead, 1400));
+    whole("error", e.text);
+    wf_module_fail(net, "%s", name);
+    ck_assert(!wf_module_ok(net, &e));
+    whole("module", e.text);
     ck_assert_ptr_null(wf_safetensors_load(korean(name, lead, 900), &e));
     whole("path", e.text);
-    e = (wf_error){ { 0 } };
-    wf_corpus_options o = { .batch = 4, .time = 8 };
-    ck_assert_ptr_null(wf_corpus_new(name, &o, &e));
+    ck_assert_ptr_null(wf_corpus_new(name, &(wf_corpus_options){ .batch = 4, .time = 8 }, &e));
     whole("corpus", e.text);
 }
 
 TEST(names_in_korean_are_whole_wherever_a_message_is_cut)
 {
-    ck_assert(wf_runtime_set(&(wf_runtime){ .log = keep_log }, NULL));
-    for (size_t lead = 1; lead < 13; lead++) fail_everywhere(lead);
+    for (size_t lead = 1; lead < 13; lead++) {
+        fail_tapes(lead);
+        fail_rows(lead);
+        fail_names(lead);
+        fail_errors(lead);
+    }
 }
+
+const harness_suite suite = { .after = nothing_is_left };

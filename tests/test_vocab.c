@@ -162,9 +162,8 @@ TEST(many_words_are_all_found_again)
 
 TEST(a_vocabulary_that_was_saved_is_the_same_when_loaded)
 {
-    char path[600];
+    const char *path = path_of("낱말.txt");
     wf_error error = { "" };
-    snprintf(path, sizeof path, "%s/낱말.txt", harness_folder());
     ck_assert(wf_file_write(path, "\xEF\xBB\xBF나 너 너 a", 16, NULL));
     OWN(wf_vocab) *v = wf_vocab_new(path, NULL, &error);
     ck_assert_msg(v, "%s", error.text);
