@@ -181,7 +181,7 @@ static bool leaves_others(const wf_optim *o, const slot *s)
 static void add_blocks(wf_optim *o, bool moves)
 {
     if (moves && o->whole) return;
-    o->blocks = 0;
+    o->blocks = o->numbers = 0;
     o->whole = true;
     o->grain = moves ? 1 : OPTIM_LANES;
     for (int64_t i = 0; i < o->slots; i++) {
@@ -189,9 +189,11 @@ static void add_blocks(wf_optim *o, bool moves)
         if (!s->grad) continue;
         if (s->rows.row && (!moves || leaves_others(o, s))) {
             add_blocks_of_rows(o, s);
+            o->numbers += s->rows.n * s->width;
             o->whole = false;
             continue;
         }
+        o->numbers += s->count;
         for (int64_t at = 0; at < s->count; at += OPTIM_BLOCK)
             o->block[o->blocks++] = (block){ .slot = s, .start = at, .row = -1 };
     }
@@ -293,7 +295,8 @@ static void run_blocks(void *context, int64_t begin, int64_t end)
 
 void optim_for_blocks(wf_optim *o, int loop, double by)
 {
-    wf_par_for(wf_threads(), o->blocks, OPTIM_GRAIN, run_blocks, &(pass){ o, loop, by });
+    const int64_t grain = o->blocks * OPTIM_GRAIN / (o->numbers + 1) + 1; /* of full ones, 4 */
+    wf_par_for(wf_threads(), o->blocks, grain, run_blocks, &(pass){ o, loop, by });
 }
 
 /* ---- gradients that would spoil the weights ---- */

@@ -7,9 +7,9 @@
 #include "optim/optim.h"
 
 /* Work is shared out in blocks of one parameter each, and sums are kept per block: their places
- * are what makes results the same for any number of threads. A part given to a thread is at
- * least OPTIM_GRAIN of them. */
-enum { OPTIM_BLOCK = 4096, OPTIM_GRAIN = 4 };
+ * are what makes results the same for any number of threads. A part given to a thread holds about
+ * OPTIM_GRAIN numbers at least: a tiny net is done sooner than a thread is woken. */
+enum { OPTIM_BLOCK = 4096, OPTIM_GRAIN = 4 * OPTIM_BLOCK };
 
 typedef struct slot {
     wf_var *param;
@@ -48,7 +48,7 @@ struct wf_optim {
     void *memory;                                  /* all state buffers */
     void *candidate;                               /* options that are being looked at */
     int64_t steps;
-    int64_t slots, blocks;                         /* blocks: that the pass visits */
+    int64_t slots, blocks, numbers;                /* blocks: that the pass visits, of so many */
     int64_t grain;                                 /* stretches of rows end at multiples of it */
     bool whole;                                    /* the pass visits all of every gradient */
     slot *slot;
