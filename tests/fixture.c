@@ -117,6 +117,11 @@ void assert_close(const char *what, int64_t n, const double *got, const double *
     }
 }
 
+void assert_proved(wf_report r)
+{
+    ck_assert_msg(r.ok, "%s", r.text);
+}
+
 void assert_fails(wf_tape *t, const char *text)
 {
     ck_assert_str_eq(wf_tape_error(t), text);

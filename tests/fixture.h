@@ -50,6 +50,8 @@ wf_tensor laid_out(int layout, wf_dtype dtype, void *memory);
 /* Are n numbers equal up to `relative` of the largest wanted one? NaN is equal to nothing. */
 void assert_close(const char *what, int64_t n, const double *got, const double *want,
                   double relative);
+/* A checker found nothing. */
+void assert_proved(wf_report r);
 /* The tape has failed with this sentence. Begins a new step. */
 void assert_fails(wf_tape *t, const char *text);
 /* So has the tree, which is freed. */

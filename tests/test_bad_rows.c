@@ -6,7 +6,7 @@
 #include "layers/rnn.h"
 #include "optim/optim.h"
 #include "tensor/runtime.h"
-#include "tests/harness.h"
+#include "tests/fixture.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -44,19 +44,13 @@ static wf_cell sound(void)
 /* A layer is refused with "rnn 'r': cell 'plain': " and the sentence, and the checker says so. */
 static void refused(const wf_cell *cell, const char *sentence)
 {
-    char want[512];
-    wf_error error = { "" };
     wf_module *net = wf_module_new("net", NULL);
     ck_assert_ptr_null(
         wf_rnn_new(net, "r", cell, &(wf_rnn_options){ .input = 3, .hidden = 5, .layers = 2 }));
-    ck_assert(!wf_module_ok(net, &error));
-    snprintf(want, sizeof want, "rnn 'r': cell 'plain': %s", sentence);
-    ck_assert_str_eq(error.text, want);
-    wf_module_free(net);
+    assert_tree_fails(net, worded("rnn 'r': cell 'plain': %s", sentence));
     wf_report r = wf_cell_check(cell, NULL);
-    snprintf(want, sizeof want, "cell 'plain': rnn 'rnn': cell 'plain': %s", sentence);
     ck_assert(!r.ok);
-    ck_assert_str_eq(r.text, want);
+    ck_assert_str_eq(r.text, worded("cell 'plain': rnn 'rnn': cell 'plain': %s", sentence));
 }
 
 /* The same for what is told of a number in a layer. */
@@ -75,8 +69,7 @@ static void refused_inside(const wf_cell *cell, const char *sentence)
 TEST(the_cell_that_the_faults_are_planted_in_is_right)
 {
     wf_cell cell = sound();
-    wf_report r = wf_cell_check(&cell, NULL);
-    ck_assert_msg(r.ok, "%s", r.text);
+    assert_proved(wf_cell_check(&cell, NULL));
 }
 
 TEST(a_cell_whose_struct_no_parameter_fits_is_refused)
@@ -192,12 +185,9 @@ TEST(a_rule_that_cannot_be_run_is_refused_with_one_sentence)
     static const double options[4];
     for (int i = 0; i < (int)(sizeof bad / sizeof bad[0]); i++) {
         wf_module *net = wf_module_new("net", NULL);
-        wf_error error = { "" };
         wf_param_new(net, "w", WF_SHAPE(3), (wf_init){ 0 });
         ck_assert_ptr_null(wf_optim_new(net, &bad[i].rule, 0.1, options));
-        ck_assert(!wf_module_ok(net, &error));
-        ck_assert_str_eq(error.text, bad[i].says);
-        wf_module_free(net);
+        assert_tree_fails(net, bad[i].says);
     }
 }
 

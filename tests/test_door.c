@@ -356,12 +356,10 @@ TEST(a_tape_that_is_never_reset_hints_at_it_when_memory_ends)
     exhaust(true);
     ck_assert_ptr_null(wf_zeros(t, WF_F64, WF_SHAPE(1 << 20)));
     exhaust(false);
-    char text[256];
-    snprintf(text, sizeof text,
-             "zeros: out of memory for 8388608 bytes\n"
-             "  hint: %lld bytes are held until the next wf_tape_reset",
-             (long long)wf_tape_bytes(t));
-    ck_assert_str_eq(wf_tape_error(t), text);
+    ck_assert_str_eq(wf_tape_error(t),
+                     worded("zeros: out of memory for 8388608 bytes\n"
+                            "  hint: %lld bytes are held until the next wf_tape_reset",
+                            (long long)wf_tape_bytes(t)));
     wf_tape_reset(t);
     ck_assert_ptr_nonnull(numbers(1));
     exhaust(true); /* a tape that was reset has nothing to hint at */

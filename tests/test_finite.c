@@ -62,12 +62,13 @@ TEST(a_mask_of_minus_infinity_is_not_to_blame_for_the_division_of_nothing_by_not
     wf_scope_push(t, "attention");
     wf_var *p = wf_softmax(t, scores_of(0, -(double)INFINITY), -1);
     ck_assert(wf_at(p, 0) == 0 && wf_at(p, 3) > 0.5);
-    wf_scope_pop(t);
     wf_scope_push(t, "mean");
     wf_var *none = wf_sub(t, p, p), *q = wf_div(t, none, none);
     wf_scope_pop(t);
+    wf_scope_pop(t);
     refused(wf_backward(t, wf_sum(t, wf_mul(t, q, p), NULL)),
-            "backward: loss became nan at step 0; the first such value came from div\n  in mean");
+            "backward: loss became nan at step 0; the first such value came from div\n"
+            "  in attention > mean");
     /* All masked: infinity less infinity. */
     p = scores_of(1, -(double)INFINITY);
     p = wf_exp(t, wf_sub(t, p, wf_max(t, p, NULL)));

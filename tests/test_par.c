@@ -284,23 +284,6 @@ TEST(several_threads_of_the_users_may_each_run_loops_at_once)
     ck_assert_int_eq(atomic_load(&wrong), 0);
 }
 
-TEST(a_child_forked_after_threads_were_used_still_works)
-{
-    atomic_int wrong = 0;
-    use_threads(&wrong);
-    fflush(NULL);
-    pid_t child = fork();
-    if (child == 0) {
-        alarm(60); /* a lost thread pool would be waited for for ever */
-        use_threads(&wrong);
-        _exit(atomic_load(&wrong) ? 1 : 0);
-    }
-    ck_assert_int_eq(exit_of(child), 0);
-    use_threads(&wrong); /* the parent keeps its threads */
-    ck_assert_int_eq(atomic_load(&wrong), 0);
-    ck_assert_int_gt(wf_par_width(), 1);
-}
-
 /* Tests of this program, run again under an environment in which OpenMP gives fewer threads than
  * asked for, or more levels of them. */
 static const struct surroundings {

@@ -6,7 +6,6 @@
 #include "tensor/par.h"
 #include "tests/harness.h"
 
-#include <fenv.h>
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -350,21 +349,5 @@ TEST_EACH(an_element_s_value_does_not_depend_on_where_it_lies, KINDS)
             ck_assert_msg(memcmp(y + start, alone + start, (size_t)n * sizeof *y) == 0,
                           "%s in place", kind->name);
         }
-    }
-}
-
-TEST(the_caller_s_rounding_neither_matters_nor_changes)
-{
-    enum { N = 500 };
-    static float x[N], y[N], z[N];
-    for (int i = 0; i < N; i++) x[i] = (float)(i - 250) / 17 + 30;
-    for (int k = 0; k < KINDS; k++) {
-        of_array(kinds[k].name, WF_F32, N, x, y);
-        fesetround(FE_UPWARD);
-        of_array(kinds[k].name, WF_F32, N, x, z);
-        int after = fegetround();
-        fesetround(FE_TONEAREST);
-        ck_assert_int_eq(after, FE_UPWARD);
-        ck_assert_int_eq(memcmp(y, z, sizeof y), 0);
     }
 }

@@ -100,8 +100,7 @@ static inline wf_op *changed(void)
 
 static inline void must_pass(const wf_op *op)
 {
-    wf_report r = wf_op_check(op, NULL);
-    ck_assert_msg(r.ok, "%s", r.text);
+    assert_proved(wf_op_check(op, NULL));
 }
 
 static inline void must_fail(const wf_op *op, const char *saying)
