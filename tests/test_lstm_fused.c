@@ -147,61 +147,6 @@ TEST_EACH(a_nan_in_one_sequence_stays_in_it, 2)
     ck_assert(arrived);
 }
 
-TEST(x_may_be_a_view_of_any_kind)
-{
-    enum { T = 4, B = 3, I = 5, H = 6 };
-    OWN(wf_module) *net = wf_module_new("net", &(wf_module_options){ .dtype = WF_F64 });
-    wf_rnn *rnn = wf_lstm_new(net, "rnn", &(wf_rnn_options){ .input = I, .hidden = H });
-    double *values = normals(1, 2 * T * B * I, 1), *cotangents = normals(2, T * B * H, 1);
-    for (int view = 0; view < 4; view++) {
-        OWN(wf_tape) *t = wf_tape_new(NULL);
-        wf_var *base, *x;
-        if (view == 0) { /* batch first */
-            base = wf_leaf(t, WF_F64, WF_SHAPE(B, T, I), values);
-            x = wf_transpose(t, base, 0, 1);
-        } else if (view == 1) { /* every second sequence */
-            base = wf_leaf(t, WF_F64, WF_SHAPE(T, 2 * B, I), values);
-            x = wf_slice(t, base, 1, 0, WF_LAST, 2);
-        } else if (view == 2) { /* features outside */
-            base = wf_leaf(t, WF_F64, WF_SHAPE(I, T, B), values);
-            x = wf_transpose(t, wf_transpose(t, base, 0, 2), 0, 1);
-        } else { /* a window that slides over a signal */
-            base = wf_leaf(t, WF_F64, WF_SHAPE(B, T + I - 1), values);
-            x = wf_transpose(t, wf_window(t, base, 1, I, 1), 0, 1);
-        }
-        wf_var *gy = wf_constant(t, WF_F64, WF_SHAPE(T, B, H), cotangents), *grad[2], *same[2];
-        wf_var *y = wf_rnn_forward(t, rnn, x, NULL),
-               *copied = wf_rnn_forward(t, rnn, wf_copy(t, x), NULL);
-        wf_var *w = wf_module_param_at(net, 0);
-        ck_assert_msg(wf_grad(t, 1, &y, &gy, 2, (wf_var *[]){ base, w }, grad, NULL), "%s",
-                      wf_tape_error(t));
-        ck_assert(wf_grad(t, 1, &copied, &gy, 2, (wf_var *[]){ base, w }, same, NULL));
-        wf_var *pairs[3][2] = { { y, copied }, { grad[0], same[0] }, { grad[1], same[1] } };
-        for (int k = 0; k < 3; k++) {
-            double *got = doubles_of(pairs[k][0]), *want = doubles_of(pairs[k][1]);
-            assert_close("a view", wf_count(pairs[k][1]), got, want, 1e-14);
-        }
-    }
-}
-
-TEST(after_the_second_step_nothing_is_allocated)
-{
-    OWN(fixture) l = lstm_of(&(size){ 6, 9, 5, 70 }, WF_F32, false, false, true);
-    OWN(wf_carry) *carry = wf_carry_new(l.rnn, 9);
-    OWN(wf_tape) *t = wf_tape_new(&(wf_tape_options){ .threads = 2 });
-    int64_t after = 0;
-    for (int step = 0; step < HARNESS_SETTLED + 4; step++) {
-        wf_tape_reset(t);
-        wf_var *x = cell_var(t, WF_F32, false, WF_SHAPE(6, 9, 5), l.on.x);
-        wf_var *n = wf_constant(t, WF_I32, WF_SHAPE(9), l.on.lengths);
-        wf_var *y = wf_rnn_forward(t, l.rnn, x, &(wf_rnn_call){ .lengths = n, .carry = carry });
-        ck_assert(wf_backward(t, wf_mean(t, wf_square(t, y), NULL)));
-        if (step == HARNESS_SETTLED - 1) after = heap.asked;
-    }
-    ck_assert_int_gt(after, 0);
-    ck_assert_int_eq(heap.asked, after);
-}
-
 TEST(inputs_that_do_not_fit_are_told_what_does)
 {
     enum { T = 4, B = 3, I = 5, H = 6 };

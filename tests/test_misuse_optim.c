@@ -81,33 +81,6 @@ TEST(an_optimiser_takes_no_limit_and_no_rate_that_is_none)
     ck_assert_uint_eq(misuse_hash(), now.hash);
 }
 
-/* A gradient of ones but for one, which its reader wrote there. */
-static void give_infinity(void)
-{
-    ck_assert(wf_backward(now.t, wf_sum(now.t, now.param, NULL)));
-    ((double *)wf_param_grad(now.param)->data)[2] = (double)INFINITY;
-}
-
-TEST(a_gradient_that_is_not_finite_reaches_no_parameter)
-{
-    wf_optim *o = now.adam;
-    give_infinity();
-    ck_assert(!isfinite(wf_optim_clip_norm(o, 1)));
-    ck_assert_msg(strstr(log_kept.text, "linear.weight"), "%s", log_kept.text);
-    ck_assert(misuse_well_said(log_kept.text) && !wf_param_grad(now.param));
-    ck_assert_uint_eq(misuse_hash(), now.hash);
-    ck_assert(wf_optim_step(o));
-    ck_assert_uint_eq(misuse_hash(), now.hash);
-    /* Unclipped, the step says it itself. */
-    misuse_renew();
-    give_infinity();
-    ck_assert(!wf_optim_step(o));
-    ck_assert_str_eq(log_kept.text,
-                     "adam: the gradient of 'linear.weight' holds inf; no parameter was changed, "
-                     "and all gradients were cleared");
-    ck_assert_uint_eq(misuse_hash(), now.hash);
-}
-
 /* A call that is false, logs one sentence and changes nothing. */
 static void logged(int line, bool gave, const char *says)
 {

@@ -7,7 +7,6 @@
 
 #include <float.h>
 #include <math.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 /* ---- options ---- */
@@ -262,9 +261,7 @@ static void train_with(int threads, int kind, uint64_t result[2])
     ck_assert_int_eq(read(out[0], result, 2 * sizeof *result), 2 * (ssize_t)sizeof *result);
     close(out[0]);
     close(out[1]);
-    int status = 0;
-    ck_assert_int_eq(waitpid(child, &status, 0), child);
-    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    ck_assert_int_eq(exit_of(child), 0);
 }
 
 TEST_EACH(any_number_of_threads_gives_the_same_bits, KINDS)
