@@ -22,6 +22,19 @@ typedef struct op_kernels {
     void (*softmax)(int64_t n, const void *x, int64_t xs, void *y, int64_t ys, bool logarithm);
     void (*softmax_back)(int64_t n, const void *y, int64_t ys, const void *g, int64_t gs, void *gx,
                          int64_t gxs, bool logarithm);
+    /* One row of n >= 1 elements: y = (x - mean) * factor * scale + shift, with the mean and the
+     * factor 1 / sqrt(variance + eps) of the row left in *mean and *factor; NULL: no scale, no
+     * shift, with a stride of 0. gx += the derivative. */
+    void (*layer_norm)(int64_t n, const void *x, int64_t xs, const void *scale, int64_t as,
+                       const void *shift, int64_t bs, void *y, int64_t ys, double eps, double *mean,
+                       double *factor);
+    void (*layer_norm_back)(int64_t n, const void *x, int64_t xs, const void *scale, int64_t as,
+                            const void *g, int64_t gs, double mean, double factor, void *gx,
+                            int64_t gxs);
+    /* Adds g (x - mean) * factor (doubles, ms apart) to n sums of tensor/sum.h, or all to one. */
+    void (*layer_norm_scale)(int64_t n, const void *x, int64_t xs, const void *g, int64_t gs,
+                             const void *mean, int64_t ms, const void *factor, double *high,
+                             double *low, bool each);
     /* One row's cross entropy with target id, returned. normal[0] becomes the largest of z,
      * normal[1] the logarithm of the sum of exp(z - it): two numbers, because their sum would
      * lose what the smaller one says. */

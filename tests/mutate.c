@@ -1,7 +1,7 @@
 /* Plants faults in every derivative there is and counts how many the checkers catch: for each
  * row and each input with a derivative, in `.backward` and in `.gradient`: sign, x(1 + 1e-5),
  * assignment for addition (backward), zero, one of the largest elements x(1 + 1e-5), NaN as 0, and
- * infinity as a number. Prints
+ * infinity as a number, where there is one. Prints
  * caught/planted and returns 0 only if they are equal. `mutate NAME` takes the rows whose name
  * contains it. Without a name, the faults in the machinery of the fused LSTM (tests/faults.c)
  * follow, each held against the checks of its row and of its cell. */
@@ -36,7 +36,7 @@ static const double off = 1 + 1e-5;
 static const wf_op *real;
 static enum fault planted = FAULTS;
 static int at_input = -1;
-static bool in_gradient, has_derivative[INPUTS];
+static bool in_gradient, has_derivative[INPUTS], has_infinity[INPUTS];
 
 /* ---- in .backward ---- */
 
@@ -95,6 +95,7 @@ static void faulty_backward(const wf_call *c)
         for (int64_t j = 0; j < n; j++) {
             double g = wf_tensor_at(&own, j);
             if (g != 0) has_derivative[i] = true;
+            if (isinf(g)) has_infinity[i] = true;
             if (fabs(g) > fabs(wf_tensor_at(&own, largest))) largest = j;
         }
         for (int64_t j = 0; j < n; j++) {
@@ -178,6 +179,7 @@ static void plant_all(const wf_op *bad, result *r, bool gradient, int inputs)
         if (!has_derivative[i]) continue;
         for (int f = 0; f < FAULTS; f++) {
             if (gradient && f == ASSIGNED) continue; /* it returns what is then added */
+            if (f == INF_AS_NUMBER && !has_infinity[i]) continue; /* it would change nothing */
             planted = (enum fault)f;
             at_input = i;
             wf_report found = wf_op_check(bad, NULL);
@@ -202,6 +204,7 @@ static void mutate_row(const wf_op *op, result *r)
     planted = FAULTS;
     in_gradient = false;
     memset(has_derivative, 0, sizeof has_derivative);
+    memset(has_infinity, 0, sizeof has_infinity);
     if (op->backward) bad.backward = faulty_backward;
     if (op->gradient) bad.gradient = faulty_gradient;
     wf_report found = wf_op_check(&bad, NULL);

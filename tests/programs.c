@@ -283,6 +283,19 @@ static void reduction(maker *m, const char *name)
     }
 }
 
+static void layer_norm(maker *m)
+{
+    const value *a = pick(m, is_float, NULL);
+    if (!a || tail(a).rank < 1) return;
+    const wf_shape s = tail(a);
+    wf_var *given[2] = { NULL };
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; i < PROGRAM_CLOSED && below(&m->d, 2); i++)
+            if (wf_rank(m->in->closed[i]) == 1 && wf_dim(m->in->closed[i], 0) == s.dim[s.rank - 1])
+                given[k] = m->in->closed[i];
+    push(m, wf_layer_norm(m->t, a->v, given[0], given[1], 0.1), true, 0);
+}
+
 static void sum_to(maker *m)
 {
     const value *a = pick(m, is_float, NULL);
@@ -411,6 +424,8 @@ static void apply(maker *m, const wf_op *op)
         product(m, named(name, "affine"));
     else if (named(name, "sum mean max norm argmax softmax log_softmax"))
         reduction(m, name);
+    else if (named(name, "layer_norm"))
+        layer_norm(m);
     else if (named(name, "sum_to"))
         sum_to(m);
     else if (named(name, "cross_entropy mse"))

@@ -449,3 +449,31 @@ TEST(nan_gives_nan)
 }
 
 const harness_suite suite = { .before = set_up, .after = tear_down };
+
+/* ---- layer_norm ---- */
+
+TEST(a_row_is_normalised_however_far_from_zero_it_lies)
+{
+    enum { N = 21 };
+    for (int far = 0; far < 2; far++) {
+        double scale[N], shift[N], mean = 0, variance = 0;
+        float x[N];
+        for (int i = 0; i < N; i++) {
+            x[i] = (float)(far * 65536 + (double)((i * 8) % N) / 8);
+            scale[i] = 1 + i;
+            shift[i] = -i;
+            mean += (double)x[i] / N;
+        }
+        for (int i = 0; i < N; i++) variance += pow((double)x[i] - mean, 2) / N;
+        wf_var *rows = wf_leaf(t, WF_F32, WF_SHAPE(1, N), x),
+               *a = wf_cast(t, doubles(WF_SHAPE(N), scale), WF_F32),
+               *b = wf_cast(t, doubles(WF_SHAPE(N), shift), WF_F32);
+        wf_var *plain = wf_layer_norm(t, rows, NULL, NULL, 0),
+               *whole = wf_layer_norm(t, rows, a, b, 0.5);
+        for (int i = 0; i < N; i++) {
+            const double d = (double)x[i] - mean;
+            assert_near(wf_at(plain, i), d / sqrt(variance + 1e-5), 1e-6);
+            assert_near(wf_at(whole, i), d / sqrt(variance + 0.5) * scale[i] + shift[i], 2e-6);
+        }
+    }
+}
