@@ -170,9 +170,9 @@ WF_API bool wf_optim_set_steps_of(wf_optim *optim, int64_t i, int64_t steps);
  * and each group's rate and options ("group0.lr"), all under a prefix (NULL: none). Then a run
  * goes on with the same bits. Buffers are read when the bundle is saved: step after that. Loading
  * makes the optimiser what the saved one was, its rates and options included (set others after
- * it); it must be of the same rule, buffers, groups and parameters, f32 and f64 convert, a flag
- * that the file does not know is off, and what does not fit is one sentence, and then nothing has
- * changed. `name` stands for the file in it; names of the archive that do not begin with the
+ * it); it must be of the same rule, buffers, groups and parameters, f32 and f64 convert, and
+ * what does not fit, or was lost since it was saved, is one sentence, and then nothing has changed.
+ * A flag that the rule did not have yet when the file was saved is off. `name` stands for the file in it; names of the archive that do not begin with the
  * prefix are somebody else's. */
 WF_API bool wf_optim_save(const wf_optim *optim, const char *path, wf_error *error);
 WF_API bool wf_optim_load(wf_optim *optim, const char *path, wf_error *error);

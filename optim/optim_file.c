@@ -45,6 +45,13 @@ static char *key_new(const wf_optim *o, const char *prefix, size_t *bytes)
     return wf_alloc(*bytes);
 }
 
+static int count_options(const wf_optim_rule *rule)
+{
+    int n = 0;
+    while (rule->options && rule->options[n].name) n++;
+    return n;
+}
+
 bool wf_optim_to_bundle(const wf_optim *o, wf_bundle *bundle, const char *prefix)
 {
     wf_error why = { "" };
@@ -64,6 +71,8 @@ bool wf_optim_to_bundle(const wf_optim *o, wf_bundle *bundle, const char *prefix
     wf_bundle_meta(bundle, key, "%lld", (long long)o->steps);
     wf_format(key, bytes, "%sgroups", prefix);
     wf_bundle_meta(bundle, key, "%d", o->groups);
+    wf_format(key, bytes, "%soptions", prefix); /* of each group: whether one was lost is seen */
+    wf_bundle_meta(bundle, key, "%d", count_options(&o->rule));
     for (int i = 0; i < o->groups; i++) group_to_bundle(o, i, bundle, key, bytes, prefix);
     wf_release(key);
     for (int64_t i = 0; i < o->slots; i++) {
@@ -101,7 +110,7 @@ typedef struct loading {
     double *lr;              /* one per group */
     char *options;           /* of each group, side by side */
     const wf_tensor **found; /* of each parameter: its buffers, then its count */
-    int64_t steps;
+    int64_t steps, options_saved; /* of each group; -1: the file is older than their count */
 } loading;
 
 /* Fails with one sentence. A file's words are not for a terminal as they are. */
@@ -142,6 +151,10 @@ static bool same_kind(loading *l)
     if (groups != o->groups)
         return say(l, "the optimiser has %lld groups in the file and %d here", (long long)groups,
                    o->groups);
+    l->options_saved = -1;
+    if (meta(l, "options") &&
+        (!wf_archive_meta_integer(l->archive, l->key, &l->options_saved) || l->options_saved < 0))
+        return say(l, "'%s' is no count in the file", l->key);
     for (int i = 1; i < o->groups; i++) {
         wf_format(l->key, l->key_bytes, "%sgroup%d.pattern", l->prefix, i);
         const char *pattern = wf_archive_meta(l->archive, l->key);
@@ -152,7 +165,28 @@ static bool same_kind(loading *l)
     return true;
 }
 
-/* Reads and checks the options of all groups, each of which must be there. */
+/* The entry of an option in the file; NULL: there is none. Leaves its key. */
+static const char *option_meta(const loading *l, int number, const wf_optim_option *option)
+{
+    wf_format(l->key, l->key_bytes, "%sgroup%d.%s", l->prefix, number, option->name);
+    return wf_archive_meta(l->archive, l->key);
+}
+
+/* Has the file all options of a group that it was saved with? A flag that it never had is one that
+ * the rule did not have yet, and off. */
+static bool options_are_whole(const loading *l, int number)
+{
+    const wf_optim_option *lost = NULL;
+    int64_t found = 0;
+    for (const wf_optim_option *p = l->o->rule.options; p && p->name; p++)
+        if (option_meta(l, number, p)) found++;
+        else if (!lost || !p->flag) lost = p;
+    if (!lost || (lost->flag && found >= l->options_saved)) return true;
+    option_meta(l, number, lost);
+    return say(l, "'%s' is missing in the file", l->key);
+}
+
+/* Reads and checks the options of all groups. */
 static bool read_options(loading *l)
 {
     const wf_optim *o = l->o;
@@ -163,12 +197,10 @@ static bool read_options(loading *l)
         wf_format(l->key, l->key_bytes, "%sgroup%d.lr", l->prefix, i);
         if (!wf_archive_meta_number(l->archive, l->key, &l->lr[i]) || !optim_is_rate(l->lr[i]))
             return say(l, "'%s' is no learning rate in the file", l->key);
+        if (!options_are_whole(l, i)) return false;
         for (const wf_optim_option *p = o->rule.options; p && p->name; p++) {
             double value = 0;
-            wf_format(l->key, l->key_bytes, "%sgroup%d.%s", l->prefix, i, p->name);
-            /* A flag that the file does not know is off: files of before it was there. */
-            bool unknown = p->flag && !wf_archive_meta(l->archive, l->key);
-            if ((!unknown && !wf_archive_meta_number(l->archive, l->key, &value)) ||
+            if ((option_meta(l, i, p) && !wf_archive_meta_number(l->archive, l->key, &value)) ||
                 (p->flag && value != 0 && value != 1))
                 return say(l, "'%s' is no %s in the file", l->key, p->flag ? "flag" : "number");
             optim_option_set(p, options, value);

@@ -194,8 +194,8 @@ static fixture fixture_here(const char *options)
 
 /* What is changed about a bundle of the right form; each returns what is said of it. */
 typedef struct odd {
-    const char *rule, *steps, *groups, *pattern, *lr, *beta1,
-        *amsgrad;            /* NULL: as it is; "": none */
+    const char *rule, *steps, *groups, *pattern, *lr, *beta1, *amsgrad,
+        *options;            /* NULL: as it is; "": none */
     const char *leave, *add; /* a tensor less, one more */
     const char *spoil;       /* one of another form */
     wf_tensor as;
@@ -215,7 +215,12 @@ static const odd odds[] = {
     { .pattern = "b", .said = "load file: group 1 is 'b' in the file and 'c' here" },
     { .lr = "-1", .said = "load file: 'o.group1.lr' is no learning rate in the file" },
     { .lr = "0,1", .said = "load file: 'o.group1.lr' is no learning rate in the file" },
-    { .beta1 = "", .said = "load file: 'o.group1.beta1' is no number in the file" },
+    { .beta1 = "", .said = "load file: 'o.group1.beta1' is missing in the file" },
+    { .beta1 = "half", .said = "load file: 'o.group1.beta1' is no number in the file" },
+    { .options = "-1", .said = "load file: 'o.options' is no count in the file" },
+    { .amsgrad = "", .said = "load file: 'o.group1.amsgrad' is missing in the file" },
+    { .amsgrad = "", .options = "" },  /* of before there was that count, */
+    { .amsgrad = "", .options = "4" }, /* or that flag */
     { .beta1 = "1.5", .said = "load file: adam: .beta1 is 1.5; it must be in [0, 1)" },
     { .amsgrad = "0.5", .said = "load file: 'o.group1.amsgrad' is no flag in the file" },
     { .amsgrad = "1",
@@ -254,6 +259,7 @@ static wf_bundle *bundle_of(const wf_archive *good, const odd *o)
     add_meta(b, "o.rule", o->rule, "adam");
     add_meta(b, "o.steps", o->steps, "3");
     add_meta(b, "o.groups", o->groups, "2");
+    add_meta(b, "o.options", o->options, "5");
     add_meta(b, "o.group1.pattern", o->pattern, "c");
     for (int g = 0; g < 2; g++) {
         char key[64];
