@@ -54,7 +54,7 @@ void assert_close(const char *what, int64_t n, const double *got, const double *
 void assert_proved(wf_report r);
 /* The tape has failed with this sentence. Begins a new step. */
 void assert_fails(wf_tape *t, const char *text);
-/* So has the tree, which is freed. */
+/* The tree has failed with this sentence. Frees it. */
 void assert_tree_fails(wf_module *net, const char *text);
 
 /* FNV-1a over bits; begin with HASH. */

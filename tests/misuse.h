@@ -69,7 +69,7 @@ static inline void misuse_tree_refused(int line, const char *call, bool gave, co
     misuse_new_tree();
 }
 
-/* As a struct that is used again holds one. */
+/* now.error holds a failure of an earlier call, as a struct that is used again does. */
 static inline void misuse_older_failure(void)
 {
     wf_error_clear(&now.error);

@@ -17,7 +17,7 @@ static inline void tear_down(void)
     net = NULL;
 }
 
-/* In place of those there are. */
+/* A new tape and module, in place of the old ones. */
 static inline void set_up_with(wf_tape_options options)
 {
     tear_down();

@@ -53,7 +53,7 @@ static void refused(const wf_cell *cell, const char *sentence)
     ck_assert_str_eq(r.text, worded("cell 'plain': rnn 'rnn': cell 'plain': %s", sentence));
 }
 
-/* The same for what is told of a number in a layer. */
+/* A layer is refused with the sentence somewhere in the message, and so does the checker. */
 static void refused_inside(const wf_cell *cell, const char *sentence)
 {
     wf_error error = { "" };

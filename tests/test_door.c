@@ -72,7 +72,7 @@ TEST(a_var_made_after_a_mark_is_refused_once_the_tape_was_rewound_to_it)
     says("mul: input 0 was made after a mark that the tape was rewound to");
 }
 
-/* Whoever marks, rewinds and marks again leaves gaps among what is good: every var of before is
+/* Marks and rewinds leave gaps among the vars that are good: every earlier var is
  * told right. */
 TEST(of_many_marks_and_rewinds_each_var_knows_whether_it_is_good)
 {
@@ -137,7 +137,7 @@ TEST(a_var_of_an_earlier_step_is_refused_however_much_memory_that_step_took)
     }
 }
 
-/* What "the sanitizer build catches every case" rests on. */
+/* The design's "that build catches every case" rests on this. */
 TEST(under_the_sanitizer_a_place_rests_before_it_is_handed_out_again)
 {
     if (!SANITIZED) {
@@ -423,7 +423,7 @@ static void rewind_it(void *context)
     *(bool *)context = wf_tape_rewind(t, before_all, 0, NULL);
 }
 
-/* Those that wait were registered before the mark: they are still there. */
+/* The hooks that wait were registered before the mark: they are still there. */
 TEST(a_hook_that_rewinds_the_tape_is_one_among_others)
 {
     static int one = 1;
@@ -563,7 +563,7 @@ TEST_EACH(a_row_that_uses_the_tape_which_runs_it_does_no_harm, PLACES *DEEDS)
         } else {
             ck_assert_int_eq(deed, JUMP);
         }
-        /* And the next step is as good as any. */
+        /* The next step works as ever. */
         deed = DEEDS;
         wf_tape_reset(t);
         wf_param_clear_grad(weight);

@@ -80,7 +80,7 @@ TEST(a_slice_does_not_write_into_a_gradient_that_others_hold)
     is_near(wf_value(g[0]), 4, want);
     is_near(wf_value(g[1]), 4, before);
     is_near(wf_value(c), 4, before);
-    /* And the graph knows it: d<g, x> / dc is x, and / dd is twice the slice. */
+    /* The graph of g has both cotangents: d<g, x> / dc is x, d<g, x> / dd twice the slice. */
     wf_var *both[2] = { c, d }, *h[2];
     ck_assert(wf_grad(t, 1, g, (wf_var *[]){ wf_detach(t, x) }, 2, both, h, NULL));
     double hc[4], hd[2];

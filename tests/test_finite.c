@@ -40,7 +40,7 @@ static void set_up(void)
     set_up_with((wf_tape_options){ .mode = WF_TRAIN });
 }
 
-/* It was refused with this sentence, and the parameter's gradient is what it was. */
+/* The sweep was refused with this sentence, and the parameter's gradient is what it was. */
 static void refused(bool ok, const char *says)
 {
     ck_assert(!ok);
@@ -139,7 +139,7 @@ TEST(a_cotangent_that_is_not_finite_is_named)
                                              "step 0; cotangent 1 was not finite already");
 }
 
-/* Whoever asks for a gradient as a value looks at it: nothing is committed, nothing refused. */
+/* wf_grad and wf_keep_grad hand out a gradient to look at: nothing is committed or refused. */
 TEST(what_is_only_looked_at_may_be_anything)
 {
     set_up_with((wf_tape_options){ .rehearsal = true });
@@ -157,7 +157,7 @@ TEST(what_is_only_looked_at_may_be_anything)
     ck_assert(isinf(wf_tensor_at(wf_grad_of(x), 0)));
 }
 
-/* One number of many, anywhere: the look at them takes whole vectors and several threads. */
+/* The search for a number that is not finite takes whole vectors and several threads. */
 TEST(one_of_a_million_is_found_wherever_it_lies)
 {
     enum { N = 1000003 };

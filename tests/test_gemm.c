@@ -400,7 +400,7 @@ static void check_packed(wf_dtype dtype, int64_t m, int64_t n, int64_t k, enum l
     ck_assert_msg(found <= 1, "%s (%d, %d) times packed (%d, %d), add %d: error %g bounds",
                   wf_dtype_name(dtype), (int)m, (int)k, (int)k, (int)n, add, found);
 
-    /* The same by pieces of rows and panels. */
+    /* The same product by pieces of rows and panels. */
     for (int64_t i = 0, rows; i < m; i += rows) {
         rows = 1 + (int64_t)(dice() % 5);
         if (rows > m - i) rows = m - i;

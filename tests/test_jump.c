@@ -242,7 +242,7 @@ TEST(without_a_tape_a_state_taken_before_gives_itself_back)
     wf_fp_leave(mine);
     for (int kind = 0; kind < 3; kind++) {
         left(run_loop, &kind);
-        /* Whatever is called now is right, and changes nothing of what it finds. */
+        /* A call of the library now is right, and leaves the state as it finds it. */
         double third = 0;
         ck_assert(wf_parse_number("0.333333333333333333333", &third));
         ck_assert(third == 0x1.5555555555555p-2);

@@ -75,7 +75,7 @@ TEST_EACH(between_its_ends_an_interpolation_stays_between_them_and_of_equals_is_
             ck_assert_msg(got >= fmin(p, q) && got <= fmax(p, q), "%a of %a and %a is %a", k / 16.0,
                           p, q, got);
             ck_assert(wf_at(same, i) == p);
-            /* Nor does it turn back on the way. */
+            /* The interpolation does not turn back on the way. */
             if (k > 0 && p < q) ck_assert(got >= wf_at(before, i));
             if (k > 0 && p > q) ck_assert(got <= wf_at(before, i));
         }

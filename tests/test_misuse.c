@@ -45,7 +45,7 @@ static bool points(const char *type)
     return type[n - 1] == '*' || strchr(type, '(');
 }
 
-/* The same type, whatever is const about it? */
+/* Are two types the same but for const? */
 static bool same_type(const char *a, const char *b)
 {
     for (;;) {
@@ -100,7 +100,7 @@ static void run(call *c)
     c->function->call(a, &c->result);
 }
 
-/* As it would be written. */
+/* The call as a program would write it. */
 static const char *spelled(const call *c)
 {
     static char text[TEXT];
@@ -122,7 +122,7 @@ static bool poisoned(const call *c)
 static char line[LINES][TEXT], kind[LINES][TEXT];
 static int lines;
 
-/* What is said at the door of a var that may not come in, and how such a one is spelled. */
+/* The reasons to refuse a var, and the name of a value that has each of them. */
 static const struct {
     const char *says, *of;
 } door[] = { { "belongs to another tape", "foreign" },
@@ -340,7 +340,7 @@ static void result_text(const call *c, char *text, size_t bytes)
         snprintf(text, bytes, "%d", c->result.any.i);
 }
 
-/* What was said, to whomever; everything that may say something is asked. */
+/* The sentence that was said: tape, error, tree, bundle and log are all asked. */
 static void said(char *text, size_t bytes)
 {
     wf_error e = { "" }, of_bundle = { "" };
@@ -354,7 +354,7 @@ static void said(char *text, size_t bytes)
         HOLDS(!*all[i] || !strcmp(all[i], text), "two sentences: %s, %s", text, all[i]);
 }
 
-/* And empties it first. (By those of errors, and by wf_refuse, others do.) */
+/* Does the function fill an error, and empty it first? (wf_refuse and wf_error_... only fill.) */
 static bool fills_an_error(const public_function *f)
 {
     bool fills = false;

@@ -65,7 +65,7 @@ static void refused(int line, bool gave, const char *format, ...)
     misuse_refused(line, what, gave, says[n] ? says : NULL);
 }
 
-/* It gave outputs that can be swept from, or refused in one sentence that names the op. */
+/* The op gave outputs that can be swept from, or refused in one sentence that names it. */
 static void taken_or_refused(const char *how, int i)
 {
     int64_t nodes = wf_tape_nodes(now.t);

@@ -9,7 +9,7 @@
 
 /* ---- making files ---- */
 
-/* Of a header, and data 0 1 2 ... */
+/* The archive of a header and of data 0 1 2 ... */
 static wf_archive *parse_header(const char *header, size_t data, wf_error *error)
 {
     char bytes[64];

@@ -331,7 +331,7 @@ static void backward_blind_to_nan(const wf_call *c)
     }
 }
 
-/* What the loss does not see is left out; the graph multiplies. */
+/* Elements whose cotangent is 0 are left out; the graph multiplies them. */
 static void backward_of_what_is_seen(const wf_call *c)
 {
     for (int64_t i = 0; c->gout[0] && i < wf_tensor_count(c->out[0]); i++) {
@@ -398,7 +398,7 @@ TEST(a_row_may_say_why_its_spellings_differ_but_not_for_nothing)
     ck_assert_msg(r.ok, "%s", r.text);
     ck_assert_msg(strstr(r.text, "; special values may differ: backward leaves NaN out"), "%s",
                   r.text);
-    /* It speaks of the two spellings only: not of layouts and precisions. */
+    /* The excuse is for the two spellings, not for layouts and precisions. */
     op.backward = backward_of_numbers_only_in_rows;
     must_fail(&op, "stepped ");
     op.backward = toy_backward;
