@@ -3,6 +3,7 @@
 #endif
 #include "tests/fixture.h"
 
+#include <locale.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -153,6 +154,28 @@ uint64_t hash_params(uint64_t hash, const wf_module *net)
     for (int64_t i = 0; i < wf_module_param_count(net); i++)
         hash = hash_tensor(hash, wf_param_value(wf_module_param_at(net, i)));
     return hash;
+}
+
+/* ---- a locale whose decimal point is a comma ---- */
+
+bool comma_now(void)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%.1f", 0.5);
+    return strcmp(text, "0,5") == 0;
+}
+
+bool set_comma(void)
+{
+    static const char *const installed[] = { "de_DE.UTF-8", "fr_FR.UTF-8", "ru_RU.UTF-8" };
+    for (int i = 0; i < 3; i++)
+        if (setlocale(LC_ALL, installed[i]) && comma_now()) return true;
+    const char *command = worded("localedef --no-archive -i de_DE -f UTF-8 '%s' >'%s' 2>&1",
+                                 path_of("de_DE.UTF-8"), path_of("said"));
+    setenv("LOCPATH", harness_folder(), 1);
+    if (system(command) != -1 && setlocale(LC_ALL, "de_DE.UTF-8") && comma_now()) return true;
+    harness_skip("there is no locale with a decimal comma, and localedef could not make one");
+    return false;
 }
 
 /* ---- processes, texts and files ---- */

@@ -63,6 +63,12 @@ uint64_t hash_bytes(uint64_t hash, const void *at, int64_t bytes);
 uint64_t hash_tensor(uint64_t hash, const wf_tensor *x); /* rows without gaps; NULL: nothing */
 uint64_t hash_params(uint64_t hash, const wf_module *net);
 
+/* ---- a locale whose decimal point is a comma ---- */
+
+/* Sets one, the system's or one made for this test; false after skipping. */
+bool set_comma(void);
+bool comma_now(void);
+
 /* ---- processes, texts and files ---- */
 
 /* Waits for a child and gives what it returned, or minus the signal that ended it. */

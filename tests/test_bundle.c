@@ -6,7 +6,6 @@
 #include "tests/fixture.h"
 
 #include <float.h>
-#include <locale.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,9 +58,8 @@ TEST(a_bundle_grows_on_after_it_was_saved)
     double x = 1;
     OWN(wf_bundle) *b = wf_bundle_new();
     for (int i = 0; i < 3; i++) {
-        wf_archive *a = reloaded(b);
+        OWN(wf_archive) *a = reloaded(b);
         ck_assert_int_eq(wf_archive_count(a), i);
-        wf_archive_free(a);
         ck_assert(wf_bundle_copyf(b, &(wf_tensor){ .data = &x, .dtype = WF_F64 }, "x%d", i));
     }
 }
@@ -89,83 +87,54 @@ TEST(metadata_comes_back_as_the_number_it_was_in_a_locale_with_commas)
     static const double numbers[] = { 0.1,    -1.5,    1e300,    DBL_MAX, DBL_MIN,
                                       5e-324, 1.0 / 3, INFINITY, -0.0,    123456789.0 };
     static const int64_t wholes[] = { 0, -1, INT64_MAX, INT64_MIN };
-    char command[1100], key[32];
-    snprintf(command, sizeof command, "localedef -i de_DE -f UTF-8 '%s' >/dev/null 2>&1",
-             path_of("de_DE.UTF-8"));
-    int said = system(
-        command); /* 1 comes with warnings, and also where there is nothing to make it of */
-    setenv("LOCPATH", harness_folder(), 1);
-    if (said == -1 || !setlocale(LC_ALL, "de_DE.UTF-8")) {
-        harness_skip("localedef cannot make a locale with a decimal comma");
-        return;
-    }
-    snprintf(key, sizeof key, "%.1f", 0.5);
-    ck_assert_str_eq(key, "0,5");
-    wf_bundle *b = wf_bundle_new();
-    for (int i = 0; i < 10; i++) {
-        snprintf(key, sizeof key, "n%d", i);
-        ck_assert(wf_bundle_meta(b, key, "%.17g", numbers[i]));
-    }
-    for (int i = 0; i < 4; i++) {
-        snprintf(key, sizeof key, "i%d", i);
-        ck_assert(wf_bundle_meta(b, key, "%lld", (long long)wholes[i]));
-    }
+    if (!set_comma()) return;
+    OWN(wf_bundle) *b = wf_bundle_new();
+    for (int i = 0; i < 10; i++)
+        ck_assert(wf_bundle_meta(b, worded("n%d", i), "%.17g", numbers[i]));
+    for (int i = 0; i < 4; i++)
+        ck_assert(wf_bundle_meta(b, worded("i%d", i), "%lld", (long long)wholes[i]));
     ck_assert(wf_bundle_meta(b, "half", "%.2f", 0.5));
-    wf_archive *a = reloaded(b);
+    OWN(wf_archive) *a = reloaded(b);
     ck_assert_str_eq(wf_archive_meta(a, "half"), "0.50");
     for (int i = 0; i < 10; i++) {
         double x = 7;
-        snprintf(key, sizeof key, "n%d", i);
-        ck_assert(wf_archive_meta_number(a, key, &x));
-        ck_assert_msg(memcmp(&x, &numbers[i], sizeof x) == 0, "%s", wf_archive_meta(a, key));
+        ck_assert(wf_archive_meta_number(a, worded("n%d", i), &x));
+        ck_assert_mem_eq(&x, &numbers[i], sizeof x);
     }
     for (int i = 0; i < 4; i++) {
         int64_t x = 7;
-        snprintf(key, sizeof key, "i%d", i);
-        ck_assert(wf_archive_meta_integer(a, key, &x));
+        ck_assert(wf_archive_meta_integer(a, worded("i%d", i), &x));
         ck_assert_int_eq(x, wholes[i]);
     }
-    wf_archive_free(a);
-    wf_bundle_free(b);
-    snprintf(key, sizeof key, "%.1f", 0.5);
-    ck_assert_str_eq(key, "0,5"); /* theirs again */
+    ck_assert(comma_now()); /* theirs again */
 }
 
 TEST(metadata_that_is_not_wholly_a_number_is_none)
 {
-    static const char *const neither[] = { "", " 1", "1 ", "\n1", "1x", "x", "1,5", "--1", "1 2" };
-    static const char *const no_integer[] = { "1.5", "9223372036854775808", "1e3", "nan", "0x" };
-    static const char *const no_number[] = { "1e999", "-1e999", "0x" };
+    static const struct {
+        const char *text;
+        bool number; /* though no integer */
+    } texts[] = {
+        { "", false },    { " 1", false },    { "1 ", false },
+        { "\n1", false }, { "1x", false },    { "x", false },
+        { "1,5", false }, { "--1", false },   { "1 2", false },
+        { "0x", false },  { "1e999", false }, { "-1e999", false },
+        { "1.5", true },  { "1e3", true },    { "9223372036854775808", true },
+        { "nan", true },
+    };
+    enum { TEXTS = sizeof texts / sizeof texts[0] };
     OWN(wf_bundle) *b = wf_bundle_new();
-    char key[32];
-#define EACH(list) for (int i = 0; i < (int)(sizeof(list) / sizeof *(list)); i++)
-    EACH(neither) snprintf(key, sizeof key, "a%d", i), wf_bundle_meta(b, key, "%s", neither[i]);
-    EACH(no_integer)
-    snprintf(key, sizeof key, "b%d", i), wf_bundle_meta(b, key, "%s", no_integer[i]);
-    EACH(no_number) snprintf(key, sizeof key, "c%d", i), wf_bundle_meta(b, key, "%s", no_number[i]);
+    for (int i = 0; i < TEXTS; i++) wf_bundle_meta(b, worded("k%d", i), "%s", texts[i].text);
     OWN(wf_archive) *a = reloaded(b);
-    int64_t whole = 7;
-    double number = 7;
-    EACH(neither)
-    {
-        snprintf(key, sizeof key, "a%d", i);
-        ck_assert_msg(!wf_archive_meta_integer(a, key, &whole), "'%s'", neither[i]);
-        ck_assert_msg(!wf_archive_meta_number(a, key, &number), "'%s'", neither[i]);
+    for (int i = 0; i <= TEXTS; i++) { /* the last key is of none */
+        const char *key = worded("k%d", i);
+        int64_t whole = 7;
+        double number = 7;
+        bool is_number = i < TEXTS && texts[i].number;
+        ck_assert_msg(!wf_archive_meta_integer(a, key, &whole) && whole == 7, "%s", key);
+        ck_assert_msg(wf_archive_meta_number(a, key, &number) == is_number, "%s", key);
+        ck_assert_msg(is_number || number == 7, "%s", key);
     }
-    EACH(no_integer)
-    {
-        snprintf(key, sizeof key, "b%d", i);
-        ck_assert_msg(!wf_archive_meta_integer(a, key, &whole), "'%s'", no_integer[i]);
-    }
-    EACH(no_number)
-    {
-        snprintf(key, sizeof key, "c%d", i);
-        ck_assert_msg(!wf_archive_meta_number(a, key, &number), "'%s'", no_number[i]);
-    }
-    ck_assert(!wf_archive_meta_integer(a, "none", &whole));
-    ck_assert(!wf_archive_meta_number(a, "none", &number));
-    ck_assert_int_eq(whole, 7);
-    ck_assert_double_eq(number, 7);
 }
 
 TEST(modules_of_several_trees_share_a_file_under_their_prefixes)
@@ -196,9 +165,8 @@ TEST(fifty_thousand_names_are_told_apart)
     for (int i = 0; i < N; i++)
         ck_assert(wf_bundle_addf(b, &(wf_tensor){ .data = &x, .dtype = WF_F64 }, "layer.%d", i));
     ck_assert(wf_bundle_ok(b, NULL));
-    wf_archive *a = reloaded(b);
+    OWN(wf_archive) *a = reloaded(b);
     ck_assert_int_eq(wf_archive_count(a), N);
-    wf_archive_free(a);
     ck_assert(!wf_bundle_addf(b, &(wf_tensor){ .data = &x, .dtype = WF_F64 }, "layer.%d", N / 3));
     wf_error e = { "" };
     ck_assert(!wf_bundle_ok(b, &e));
@@ -212,14 +180,11 @@ static bool build(wf_error *error)
     wf_tensor tensor = wf_tensor_of(WF_F64, WF_SHAPE(3), x);
     OWN(wf_bundle) *b = wf_bundle_new();
     for (int i = 0; i < 20; i++) {
-        char key[16];
-        snprintf(key, sizeof key, "k%d", i);
         wf_bundle_addf(b, &tensor, "x%d", i);
         wf_bundle_copyf(b, &tensor, "y%d", i);
-        wf_bundle_meta(b, key, "%d", i);
+        wf_bundle_meta(b, worded("k%d", i), "%d", i);
     }
-    bool saved = wf_bundle_save(b, path_of("little"), error);
-    return saved;
+    return wf_bundle_save(b, path_of("little"), error);
 }
 
 TEST(whatever_request_for_memory_fails_a_bundle_says_so_and_saves_nothing)

@@ -244,8 +244,7 @@ TEST_EACH(a_carry_saved_is_the_carry_loaded, kinds())
                   *converted = wf_carry_new(wide.rnn, BATCH);
     OWN(wf_tape) *t = wf_tape_new(&(wf_tape_options){ .mode = WF_EVAL });
     ck_assert_ptr_nonnull(carried(t, &b, saved, 0, TIME));
-    char path[1024];
-    wf_format(path, sizeof path, "%s/carry", harness_folder());
+    const char *path = path_of("carry");
     wf_bundle *bundle = wf_bundle_new();
     wf_error error = { { 0 } };
     ck_assert(wf_carry_to_bundle(saved, bundle, "a."));

@@ -71,7 +71,6 @@ static bool try_act(model *r, act *a, const char *what, const char *path, int64_
                   (long long)k);
     ck_assert_msg(model_hash(r) == before && wf_optim_steps(r->adam) == steps,
                   "%s, allocation %lld: the model changed though it failed", what, (long long)k);
-    e.text[0] = '\0';
     ck_assert_msg(a(r, path, &e), "%s does not succeed afterwards: %s", what, e.text);
     return true;
 }
@@ -81,8 +80,7 @@ TEST_EACH(the_kth_allocation_may_fail_for_every_k, 2 * cells_built_in())
     bool from_then_on = _i % 2;
     model_size size = small(_i / 2);
     wf_error e = { { 0 } };
-    char path[4200];
-    snprintf(path, sizeof path, "%s/model.safetensors", harness_folder());
+    const char *path = path_of("model.safetensors");
     model r;
     ck_assert_msg(model_make(&r, size, &e), "%s", e.text);
     ck_assert(model_step(&r, 0));
@@ -94,7 +92,6 @@ TEST_EACH(the_kth_allocation_may_fail_for_every_k, 2 * cells_built_in())
 
     int64_t built = 0;
     for (int64_t k = 1;; k++) {
-        e.text[0] = '\0';
         arm(k, from_then_on);
         bool ok = model_make(&r, size, &e), reached = disarm();
         if (ok) {
@@ -119,7 +116,6 @@ TEST_EACH(the_kth_allocation_may_fail_for_every_k, 2 * cells_built_in())
     int64_t reached[4] = { 0 };
     for (int i = 0; i < 4; i++)
         for (int64_t k = 1, more = 1; more; k++) {
-            e.text[0] = '\0';
             ck_assert_msg(model_make(&r, size, &e), "%s", e.text);
             for (int before = 0; before < i; before++) ck_assert(acts[before].a(&r, path, &e));
             more = try_act(&r, acts[i].a, acts[i].what, path, k, from_then_on);

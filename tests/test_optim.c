@@ -154,9 +154,7 @@ TEST_EACH(one_large_parameter_moves_as_its_pieces_do, 2 * KINDS)
     OWN(wf_tape) *t = wf_tape_new(NULL);
     size_t size = (size_t)wf_dtype_size(dtype), at = 0;
     for (int k = 0; k < PIECES; k++) {
-        char name[8];
-        snprintf(name, sizeof name, "p%d", k);
-        piece[k] = param_of(many, name, sizes[k]);
+        piece[k] = param_of(many, worded("p%d", k), sizes[k]);
         memcpy(wf_param_value(piece[k])->data, (char *)wf_param_value(whole)->data + at,
                (size_t)sizes[k] * size);
         wf_param_changed(piece[k]);

@@ -242,12 +242,10 @@ TEST(lazy_and_weight_decay_exclude_each_other)
         ck_assert(wf_optim_set(o, g, "lazy", 1) && wf_optim_get(o, g, "lazy") == 1);
         ck_assert(wf_optim_get(o, 0, "lazy") == 0);
         ck_assert(!wf_optim_set(o, g, "weight_decay", 0.25));
-        char want[160];
-        snprintf(want, sizeof want,
-                 "%s: .lazy moves only rows that were looked up, and .weight_decay of 0.25 would "
-                 "move all, and nothing was changed",
-                 plain.rule);
-        ck_assert_str_eq(log_kept.text, want);
+        ck_assert_str_eq(log_kept.text,
+                         worded("%s: .lazy moves only rows that were looked up, and .weight_decay "
+                                "of 0.25 would move all, and nothing was changed",
+                                plain.rule));
         ck_assert(wf_optim_set(o, 0, "weight_decay", 0.25));
     }
 }

@@ -262,17 +262,10 @@ static wf_bundle *bundle_of(const wf_archive *good, const odd *o)
     add_meta(b, "o.options", o->options, "5");
     add_meta(b, "o.group1.pattern", o->pattern, "c");
     for (int g = 0; g < 2; g++) {
-        char key[64];
-        snprintf(key, sizeof key, "o.group%d.lr", g);
-        add_meta(b, key, g ? o->lr : NULL, "0.5");
-        snprintf(key, sizeof key, "o.group%d.beta1", g);
-        add_meta(b, key, g ? o->beta1 : NULL, "0.5");
-        snprintf(key, sizeof key, "o.group%d.amsgrad", g);
-        add_meta(b, key, g ? o->amsgrad : NULL, "0");
-        for (int k = 0; k < 3; k++) {
-            snprintf(key, sizeof key, "o.group%d.%s", g, rest[k]);
-            add_meta(b, key, NULL, "0.25");
-        }
+        add_meta(b, worded("o.group%d.lr", g), g ? o->lr : NULL, "0.5");
+        add_meta(b, worded("o.group%d.beta1", g), g ? o->beta1 : NULL, "0.5");
+        add_meta(b, worded("o.group%d.amsgrad", g), g ? o->amsgrad : NULL, "0");
+        for (int k = 0; k < 3; k++) add_meta(b, worded("o.group%d.%s", g, rest[k]), NULL, "0.25");
     }
     for (int64_t i = 0; i < wf_archive_count(good); i++) {
         const wf_named *one = wf_archive_at(good, i);

@@ -16,12 +16,9 @@ TEST(a_tied_parameter_is_imported_once_and_gathers_everything)
     param_grad_is(22, 24, 26);
     /* Many parameters: each is found again. */
     wf_var *many[100];
-    char name[16];
-    for (int i = 0; i < 100; i++) {
-        snprintf(name, sizeof name, "p%d", i);
-        many[i] = wf_param_new(net, name, WF_SHAPE(1),
+    for (int i = 0; i < 100; i++)
+        many[i] = wf_param_new(net, worded("p%d", i), WF_SHAPE(1),
                                (wf_init){ .kind = WF_INIT_CONSTANT, .a = i });
-    }
     wf_tape_reset(t);
     wf_var *sum = wf_zeros(t, WF_F64, WF_SHAPE(1));
     for (int turn = 0; turn < 3; turn++)

@@ -145,32 +145,6 @@ TEST(rounding_is_to_nearest_whatever_the_caller_has_set)
 
 /* ---- a locale whose decimal point is a comma ---- */
 
-static bool comma_now(void)
-{
-    char text[16];
-    snprintf(text, sizeof text, "%.1f", 0.5);
-    return strcmp(text, "0,5") == 0;
-}
-
-/* Sets a locale with a comma, one of the system's or one made for this test; false after
- * skipping. */
-static bool set_comma(void)
-{
-    static const char *const installed[] = { "de_DE.UTF-8", "fr_FR.UTF-8", "ru_RU.UTF-8" };
-    for (int i = 0; i < 3; i++)
-        if (setlocale(LC_ALL, installed[i]) && comma_now()) return true;
-    char command[600];
-    const char *folder = harness_folder();
-    snprintf(command, sizeof command,
-             "localedef --no-archive -i de_DE -f UTF-8 '%s/de_DE.UTF-8' >'%s/said' 2>&1", folder,
-             folder);
-    if (system(command) == -1) return false;
-    setenv("LOCPATH", folder, 1);
-    if (setlocale(LC_ALL, "de_DE.UTF-8") && comma_now()) return true;
-    harness_skip("there is no locale with a decimal comma, and localedef could not make one");
-    return false;
-}
-
 TEST(a_locale_with_a_comma_changes_nothing_that_is_printed_said_or_read)
 {
     if (!set_comma()) return;
