@@ -1,9 +1,11 @@
-/* Layers without time: linear, embedding, dropout; and the sentences that all layers share. */
+/* Layers without time: linear, embedding, dropout, layer normalisation; and the sentences that all layers share. */
 #include "layers/basic.h"
 
 #include "autograd/ops.h"
 #include "layers/private.h"
 #include "tensor/par.h"
+
+#include <math.h>
 
 /* ---- shared sentences ---- */
 
@@ -81,18 +83,22 @@ wf_linear *wf_linear_new(wf_module *parent, const char *name, const wf_linear_op
     return layer->bias ? layer : NULL;
 }
 
+/* Has x `input` as its last size? Fails the tape otherwise. */
+static bool last_size(wf_tape *t, const char *kind, const wf_module *module, const wf_var *x,
+                      int64_t input)
+{
+    if (wf_rank(x) >= 1 && wf_dim(x, -1) == input) return true;
+    char text[128];
+    wf_shape shape = wf_shape_of(x);
+    wf_fail(t, "%s '%s': x is %s; the last size must be %lld", kind, wf_module_path(module),
+            wf_shape_text(text, sizeof text, shape.rank, shape.dim), (long long)input);
+    return false;
+}
+
 wf_var *wf_linear_forward(wf_tape *t, const wf_linear *layer, wf_var *x)
 {
     x = layer_enter(t, "linear", layer ? layer->module : NULL, x, "x");
-    if (!x) return NULL;
-    int64_t input = wf_dim(layer->weight, 1);
-    if (wf_rank(x) < 1 || wf_dim(x, -1) != input) {
-        char text[128];
-        wf_shape shape = wf_shape_of(x);
-        return wf_fail(t, "linear '%s': x is %s; the last size must be %lld",
-                       wf_module_path(layer->module),
-                       wf_shape_text(text, sizeof text, shape.rank, shape.dim), (long long)input);
-    }
+    if (!x || !last_size(t, "linear", layer->module, x, wf_dim(layer->weight, 1))) return NULL;
     if (!layer_dtype(t, "linear", layer->module, x, layer->weight)) return NULL;
     wf_scope_push(t, wf_module_name(layer->module));
     wf_var *y = wf_affine(t, x, layer->weight, layer->bias); /* (..., output) */
@@ -158,6 +164,43 @@ wf_var *wf_dropout_forward(wf_tape *t, const wf_dropout_layer *layer, wf_var *x)
     }
     wf_scope_push(t, wf_module_name(layer->module));
     wf_var *y = wf_dropout(t, x, layer->p); /* as x */
+    wf_scope_pop(t);
+    return y;
+}
+
+/* ---- layer normalisation ---- */
+
+wf_layer_norm_layer *wf_layer_norm_new(wf_module *parent, const char *name,
+                                       const wf_layer_norm_options *options)
+{
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter();
+    const wf_layer_norm_options o = options ? *options : (wf_layer_norm_options){ 0 };
+    if (!layer_size(parent, "layer_norm", name, "input", o.input)) return NULL;
+    if (!(o.eps >= 0 && o.eps < (double)INFINITY)) {
+        wf_module_fail(parent, "layer_norm '%s': .eps is %g; it must be 0 or more and finite",
+                       shown(name), o.eps);
+        return NULL;
+    }
+    wf_module *module = wf_module_child(parent, name);
+    wf_layer_norm_layer *layer = wf_module_memory(module, sizeof *layer);
+    if (!layer) return NULL;
+    *layer = (wf_layer_norm_layer){ .module = module, .input = o.input, .eps = o.eps };
+    if (o.no_weight) return layer;
+    layer->weight = wf_param_new(module, "weight", WF_SHAPE(o.input),
+                                 (wf_init){ .kind = WF_INIT_CONSTANT, .a = 1 });
+    if (!layer->weight || o.no_bias) return layer->weight ? layer : NULL;
+    layer->bias = wf_param_new(module, "bias", WF_SHAPE(o.input), (wf_init){ 0 });
+    return layer->bias ? layer : NULL;
+}
+
+wf_var *wf_layer_norm_forward(wf_tape *t, const wf_layer_norm_layer *layer, wf_var *x)
+{
+    x = layer_enter(t, "layer_norm", layer ? layer->module : NULL, x, "x");
+    if (!x || !last_size(t, "layer_norm", layer->module, x, layer->input)) return NULL;
+    if (layer->weight && !layer_dtype(t, "layer_norm", layer->module, x, layer->weight))
+        return NULL;
+    wf_scope_push(t, wf_module_name(layer->module));
+    wf_var *y = wf_layer_norm(t, x, layer->weight, layer->bias, layer->eps); /* (..., input) */
     wf_scope_pop(t);
     return y;
 }

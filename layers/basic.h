@@ -1,4 +1,4 @@
-/* Layers without time: linear, embedding, dropout. */
+/* Layers without time: linear, embedding, dropout, layer normalisation. */
 #ifndef WEFT_LAYERS_BASIC_H
 #define WEFT_LAYERS_BASIC_H
 
@@ -42,6 +42,25 @@ typedef struct wf_dropout_layer { wf_module *module; double p; } wf_dropout_laye
 WF_API wf_dropout_layer *wf_dropout_new(wf_module *parent, const char *name,
                                         const wf_dropout_options *options);
 WF_API wf_var *wf_dropout_forward(wf_tape *t, const wf_dropout_layer *layer, wf_var *x);
+
+typedef struct wf_layer_norm_options {
+    int64_t input; /* size of the last axis; required */
+    double eps;    /* 0: 1e-5, PyTorch's */
+    bool no_bias;
+    bool no_weight; /* nor a bias: nothing is learned */
+    const void *reserved[4];
+} wf_layer_norm_options;
+/* wf_layer_norm with a learned scale and shift, which begin as ones and zeros. Owned by the tree. */
+typedef struct wf_layer_norm_layer {
+    wf_module *module;
+    wf_var *weight, *bias; /* (input) each, or NULL */
+    int64_t input;
+    double eps;
+} wf_layer_norm_layer;
+WF_API wf_layer_norm_layer *wf_layer_norm_new(wf_module *parent, const char *name,
+                                              const wf_layer_norm_options *options);
+/* (..., input) to (..., input) */
+WF_API wf_var *wf_layer_norm_forward(wf_tape *t, const wf_layer_norm_layer *layer, wf_var *x);
 
 WF_END
 

@@ -19,6 +19,7 @@ typedef struct fixture {
     wf_linear *linear;
     wf_embedding *embed;
     wf_dropout_layer *dropout;
+    wf_layer_norm_layer *layer_norm;
     wf_rnn *rnn;
     wf_optim *adam;
     wf_carry *carry;
@@ -114,6 +115,7 @@ static inline void misuse_set_up(void)
     now.embed = wf_embedding_new(now.net, "embed",
                                  &(wf_embedding_options){ .input = 5, .output = 3 });
     now.dropout = wf_dropout_new(now.net, "dropout", &(wf_dropout_options){ .p = 0.5 });
+    now.layer_norm = wf_layer_norm_new(now.net, "norm", &(wf_layer_norm_options){ .input = 3 });
     now.rnn = wf_gru_new(now.net, "gru", &(wf_rnn_options){ .input = 3, .hidden = 4 });
     now.adam = wf_adam_new(now.net, NULL);
     now.carry = wf_carry_new(now.rnn, 2);

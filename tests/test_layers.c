@@ -115,3 +115,28 @@ TEST(dropout_drops_in_training_alone)
     for (int64_t i = 0; i < 10000; i++) ck_assert(wf_at(y, i) == 3);
 }
 
+/* ---- layer normalisation ---- */
+
+static bool normed(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n_out)
+{
+    *n_out = 1;
+    return (out[0] = wf_layer_norm_forward(t, context, in[0])) != NULL;
+}
+
+TEST_EACH(layer_norm_learns_what_it_is_told_to_and_has_its_derivatives, 3)
+{
+    OWN(wf_module) *net = wf_module_new("net", &(wf_module_options){ .dtype = WF_F64 });
+    wf_layer_norm_layer *layer = wf_layer_norm_new(
+        net, "norm",
+        &(wf_layer_norm_options){
+            .input = 5, .eps = 0.1, .no_bias = _i == 1, .no_weight = _i == 2 });
+    ck_assert(wf_module_ok(net, NULL));
+    ck_assert_int_eq(wf_module_param_count(net), 2 - _i);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    wf_var *x = drawn(t, WF_F64, WF_SHAPE(2, 3, 5), 1, -2, 2),
+           *y = wf_layer_norm_forward(t, layer, x);
+    wf_var *same = wf_layer_norm(t, x, NULL, NULL, 0.1); /* it begins with ones and zeros */
+    for (int64_t i = 0; i < 30; i++) ck_assert_double_eq(wf_at(y, i), wf_at(same, i));
+    assert_proved(
+        wf_gradcheck(normed, layer, 1, wf_value(x), &(wf_check_options){ .module = net }));
+}
