@@ -6,6 +6,7 @@
 #include "tensor/sum.h"
 #include "tensor/walk.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -68,17 +69,15 @@ static void norm_forward(const wf_call *c)
     const wf_tensor *y = c->out[0], like = reduction_beside(y, c->in[0], c->attr);
     const double *sums = c->scratch;
     const int64_t n = wf_tensor_count(y);
+    const wf_dtype_info *dtype = wf_dtype_describe(y->dtype);
     bool large = false, small = false;
     squares_into(c->scratch, &like, c->in[0], 1, c->threads);
     for (int64_t i = 0; i < n; i++) {
-        if (y->dtype == WF_F32) {
-            ((float *)y->data)[i] = (float)sqrt(sums[i]);
-            continue;
-        }
         large = large || isinf(sums[i]);
         small = small || sums[i] < 0x1p-900;
-        ((double *)y->data)[i] = sqrt(sums[i]);
+        dtype->store(y->data, i, sqrt(sums[i]));
     }
+    if (dtype->digits < DBL_MANT_DIG) return; /* the squares of its numbers are doubles */
     if (large) norms_anew(c, &like, 0x1p-600);
     if (small) norms_anew(c, &like, 0x1p600);
 }

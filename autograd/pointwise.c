@@ -84,6 +84,7 @@ typedef struct evaluation {
     wf_tile_fn *kernel;
     double number;
     int operands, slot[WF_AT], bytes[WF_AT];
+    wf_dtype dtype; /* of the last operand */
     char *base[WF_AT];
     bool slope; /* the last operand is a gradient */
     bool add;   /* to what is there */
@@ -96,6 +97,7 @@ static void take(evaluation *j, const wf_tensor *operand[], int slot, const wf_t
     operand[j->operands] = x;
     j->slot[j->operands] = slot;
     j->bytes[j->operands] = (int)bytes_of(x);
+    j->dtype = x->dtype;
     j->base[j->operands++] = x->data;
 }
 
@@ -115,21 +117,25 @@ static void contiguous_part(void *context, int64_t begin, int64_t end)
     j->kernel(1, end - begin, p, one_row, j->number, j->add);
 }
 
-/* n elements of 4 or 8 bytes between a strided place and a dense one. */
+/* n elements between a strided place and a dense one. */
 static void gather(char *to, const char *from, int64_t stride, int64_t n, int bytes)
 {
     if (bytes == 4)
         for (int64_t i = 0; i < n; i++) memcpy(to + 4 * i, from + i * stride, 4);
-    else
+    else if (bytes == 8)
         for (int64_t i = 0; i < n; i++) memcpy(to + 8 * i, from + i * stride, 8);
+    else
+        for (int64_t i = 0; i < n; i++) memcpy(to + bytes * i, from + i * stride, (size_t)bytes);
 }
 
 static void scatter(char *to, int64_t stride, const char *from, int64_t n, int bytes)
 {
     if (bytes == 4)
         for (int64_t i = 0; i < n; i++) memcpy(to + i * stride, from + 4 * i, 4);
-    else
+    else if (bytes == 8)
         for (int64_t i = 0; i < n; i++) memcpy(to + i * stride, from + 8 * i, 8);
+    else
+        for (int64_t i = 0; i < n; i++) memcpy(to + i * stride, from + bytes * i, (size_t)bytes);
 }
 
 /* What passes through a dense copy: a block of each operand, so that one form of each kernel serves
@@ -214,7 +220,7 @@ static void sum_run(const evaluation *j, const wf_sum_tile *t, wf_dtype dtype,
 static void sum_tile(void *context, const wf_sum_tile *t)
 {
     const evaluation *j = context;
-    const wf_dtype dtype = j->bytes[j->operands - 1] == 8 ? WF_F64 : WF_F32;
+    const wf_dtype dtype = j->dtype;
     if (t->run == 1) {
         sum_columns(j, t, dtype);
         return;

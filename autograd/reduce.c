@@ -205,9 +205,11 @@ static void max_forward(const wf_call *c)
 
 /* Runs of one dtype. Operands of count: how many share it (doubles), y, x; of share: gx, how many
  * share it, y, x, g. Along axes that went, all but x and gx stand still. */
-#define CHOICE(T)                                                                                  \
-    static void count_##T(char *const pointer[], const int64_t stride[], int64_t n)                \
+#define CHOICE(dtype, suffix, T, ...)                                                              \
+    static void count_##suffix(void *context, char *const pointer[], const int64_t stride[],       \
+                               int64_t n)                                                          \
     {                                                                                              \
+        (void)context;                                                                             \
         int64_t i = 0, found = 0;                                                                  \
         const T y = NTH(T, 1);                                                                     \
         if (stride[0] == 0 && stride[1] == 0) {                                                    \
@@ -219,8 +221,10 @@ static void max_forward(const wf_call *c)
         for (; i < n; i++)                                                                         \
             if (IS_IT(NTH(T, 1), NTH(T, 2))) NTH(double, 0) += 1;                                  \
     }                                                                                              \
-    static void share_##T(char *const pointer[], const int64_t stride[], int64_t n)                \
+    static void share_##suffix(void *context, char *const pointer[], const int64_t stride[],       \
+                               int64_t n)                                                          \
     {                                                                                              \
+        (void)context;                                                                             \
         int64_t i = 0;                                                                             \
         const T y = NTH(T, 2), all = NTH(T, 4) / (T)NTH(double, 1);                                \
         if (y == y && stride[1] == 0 && stride[2] == 0 && stride[4] == 0)                          \
@@ -229,35 +233,27 @@ static void max_forward(const wf_call *c)
         for (; i < n; i++)                                                                         \
             if (IS_IT(NTH(T, 2), NTH(T, 3))) NTH(T, 0) += NTH(T, 4) / (T)NTH(double, 1);           \
     }
-CHOICE(float)
-CHOICE(double)
-
-static void count_run(void *context, char *const pointer[], const int64_t stride[], int64_t n)
-{
-    (*(const int64_t *)context == 4 ? count_float : count_double)(pointer, stride, n);
-}
-
-static void share_run(void *context, char *const pointer[], const int64_t stride[], int64_t n)
-{
-    (*(const int64_t *)context == 4 ? share_float : share_double)(pointer, stride, n);
-}
+WF_FLOATS(CHOICE)
 
 static void max_backward(const wf_call *c)
 {
+#define COUNT(dtype, suffix, ...) [dtype] = count_##suffix,
+#define SHARE(dtype, suffix, ...) [dtype] = share_##suffix,
+    static wf_walk_fn *const count[] = { WF_FLOATS(COUNT) }, *const share_out[] = { WF_FLOATS(
+                                                                 SHARE) };
     if (!c->gin[0] || !c->gout[0]) return;
     const wf_tensor *x = c->in[0];
     const wf_tensor y = reduction_beside(c->out[0], x, c->attr),
                     g = reduction_beside(c->gout[0], x, c->attr);
     const wf_tensor share = wf_tensor_of(WF_F64, wf_tensor_shape(&y), c->scratch);
-    int64_t bytes = bytes_of(x);
     wf_walk loop;
     wf_tensor_fill(&share, 0);
     if (!wf_walk_plan(&loop, wf_tensor_shape(x), 3, (const wf_tensor *[]){ &share, &y, x })) return;
-    wf_walk_run(&loop, c->threads, 1, count_run, &bytes);
+    wf_walk_run(&loop, c->threads, 1, count[x->dtype], NULL);
     if (!wf_walk_plan(&loop, wf_tensor_shape(x), 5,
                       (const wf_tensor *[]){ c->gin[0], &share, &y, x, &g }))
         return;
-    wf_walk_run(&loop, c->threads, 1, share_run, &bytes);
+    wf_walk_run(&loop, c->threads, 1, share_out[x->dtype], NULL);
 }
 
 static void max_gradient(wf_tape *t, const wf_gradient *g)

@@ -155,6 +155,11 @@ static void prepare(void)
     wf_par_team(wf_threads(), warm, (void *)zero);
 }
 
+bool wf_blis_takes(wf_dtype dtype)
+{
+    return dtype == WF_F32 || dtype == WF_F64;
+}
+
 void wf_blis_units(wf_dtype dtype, bool c_by_rows, int64_t *m, int64_t *n)
 {
     pthread_once(&once, prepare);

@@ -75,70 +75,59 @@ static void load(wf_stored stored, const char *from, int64_t n, chunk *c)
 #undef EACH
 }
 
-static int bytes_each(wf_stored stored)
-{
-    static const int8_t bytes[] = {
-        [WF_STORED_F32] = 4,  [WF_STORED_F64] = 8,  [WF_STORED_I32] = 4, [WF_STORED_F16] = 2,
-        [WF_STORED_BF16] = 2, [WF_STORED_BOOL] = 1, [WF_STORED_U8] = 1,  [WF_STORED_I8] = 1,
-        [WF_STORED_U16] = 2,  [WF_STORED_I16] = 2,  [WF_STORED_U32] = 4, [WF_STORED_U64] = 8,
-        [WF_STORED_I64] = 8
-    };
-    return bytes[stored];
-}
+/* Bytes of a number, and the bits of the whole numbers that it holds exactly. */
+static const struct {
+    int8_t bytes, digits;
+} kinds[] = {
+    [WF_STORED_F32] = { 4, 24 }, [WF_STORED_F64] = { 8, 53 },  [WF_STORED_I32] = { 4, 31 },
+    [WF_STORED_F16] = { 2, 24 }, [WF_STORED_BF16] = { 2, 24 }, [WF_STORED_BOOL] = { 1, 1 },
+    [WF_STORED_U8] = { 1, 8 },   [WF_STORED_I8] = { 1, 7 },    [WF_STORED_U16] = { 2, 16 },
+    [WF_STORED_I16] = { 2, 15 }, [WF_STORED_U32] = { 4, 32 },  [WF_STORED_U64] = { 8, 64 },
+    [WF_STORED_I64] = { 8, 63 },
+}; /* a half fits where a float does */
 
 /* ---- what is lost ---- */
 
 /* Could any number of this kind be more than the dtype holds? */
 static bool may_lose(wf_stored from, wf_dtype to)
 {
-    switch (from) {
-    case WF_STORED_F16:
-    case WF_STORED_BF16:
-    case WF_STORED_F32: return to == WF_I32;
-    case WF_STORED_F64: return to != WF_F64;
-    case WF_STORED_BOOL:
-    case WF_STORED_U8:
-    case WF_STORED_I8:
-    case WF_STORED_U16:
-    case WF_STORED_I16: return false;
-    case WF_STORED_I32: return to == WF_F32;
-    case WF_STORED_U32: return to != WF_F64;
-    default: return true;
-    }
+    const wf_dtype_info *dtype = wf_dtype_describe(to);
+    return dtype->digits < kinds[from].digits || (is_float(from) && !dtype->is_float);
 }
 
-/* What is wrong with number k for the dtype, or NULL; its text into number. */
-static const char *lost(wf_stored stored, const chunk *c, int64_t k, wf_dtype to, char number[40])
+/* What is wrong with number k for the dtype, into why: "0.5, which is not a whole number". */
+static bool lost(wf_stored stored, const chunk *c, int64_t k, wf_dtype to, char why[80])
 {
+    const wf_dtype_info *dtype = wf_dtype_describe(to);
     if (is_float(stored)) {
-        double x = c->d[k];
-        const char *why = NULL;
-        if (to == WF_F32 && isfinite(x) && isinf(wf_dtype_round(to, x)))
-            why = "which is beyond the range of f32";
-        else if (to == WF_I32 && !(floor(x) == x))
-            why = "which is not a whole number";
-        else if (to == WF_I32 && !(x >= INT32_MIN && x <= INT32_MAX))
-            why = "which is beyond the range of i32";
-        if (why) wf_format(number, 40, "%.9g", x);
-        return why;
+        const double x = c->d[k];
+        const bool whole = floor(x) == x;
+        if (dtype->is_float ? !isfinite(x) || isfinite(wf_dtype_round(to, x))
+                            : whole && x >= INT32_MIN && x <= INT32_MAX)
+            return false;
+        if (dtype->is_float || whole)
+            wf_format(why, 80, "%.9g, which is beyond the range of %s", x, dtype->name);
+        else
+            wf_format(why, 80, "%.9g, which is not a whole number", x);
+        return true;
     }
     bool huge = stored == WF_STORED_U64 && c->u[k] > INT64_MAX, holds;
     int64_t x = c->i[k];
-    if (to == WF_I32) {
+    if (!dtype->is_float) {
         holds = !huge && x >= INT32_MIN && x <= INT32_MAX;
     } else { /* the digits between the highest and the lowest one that is set */
         uint64_t size = huge || x >= 0 ? c->u[k] : 0 - c->u[k];
         int digits = size ? 64 - __builtin_clzll(size) - __builtin_ctzll(size) : 0;
-        holds = digits <= wf_dtype_describe(to)->digits;
+        holds = digits <= dtype->digits;
     }
-    if (holds) return NULL;
-    if (huge)
-        wf_format(number, 40, "%llu", (unsigned long long)c->u[k]);
-    else
-        wf_format(number, 40, "%lld", (long long)x);
-    return to == WF_I32   ? "which is beyond the range of i32"
-           : to == WF_F32 ? "which f32 cannot hold exactly"
-                          : "which f64 cannot hold exactly";
+    if (holds) return false;
+    size_t n = huge ? wf_format(why, 80, "%llu", (unsigned long long)c->u[k])
+                    : wf_format(why, 80, "%lld", (long long)x);
+    wf_format(why + n, 80 - n,
+              dtype->is_float ? ", which %s cannot hold exactly"
+                              : ", which is beyond the range of %s",
+              dtype->name);
+    return true;
 }
 
 /* ---- all of an entry ---- */
@@ -146,17 +135,15 @@ static const char *lost(wf_stored stored, const chunk *c, int64_t k, wf_dtype to
 static bool values_fit(const wf_record *x, const wf_tensor *to, char why[WF_WHAT])
 {
     chunk c;
-    char number[40], place[WF_SHOWN];
-    int64_t n = wf_tensor_count(to), size = bytes_each(x->stored);
+    char number[80], place[WF_SHOWN];
+    int64_t n = wf_tensor_count(to), size = kinds[x->stored].bytes;
     for (int64_t at = 0; at < n; at += CHUNK) {
         int64_t some = n - at < CHUNK ? n - at : CHUNK;
         load(x->stored, (const char *)x->entry.bytes + at * size, some, &c);
         for (int64_t k = 0; k < some; k++) {
-            const char *reason = lost(x->stored, &c, k, to->dtype, number);
-            if (!reason) continue;
-            wf_format(why, WF_WHAT, "element %s is %s, %s",
-                      wf_index_text(place, sizeof place, to->rank, to->dim, at + k), number,
-                      reason);
+            if (!lost(x->stored, &c, k, to->dtype, number)) continue;
+            wf_format(why, WF_WHAT, "element %s is %s",
+                      wf_index_text(place, sizeof place, to->rank, to->dim, at + k), number);
             return false;
         }
     }
@@ -208,7 +195,7 @@ static void copy_values(const wf_record *x, const wf_tensor *to)
 {
     chunk c;
     bool same = (int)x->stored == (int)to->dtype, rows = wf_tensor_is_contiguous(to);
-    int64_t index[WF_RANK] = { 0 }, n = wf_tensor_count(to), size = bytes_each(x->stored),
+    int64_t index[WF_RANK] = { 0 }, n = wf_tensor_count(to), size = kinds[x->stored].bytes,
             each = wf_dtype_size(to->dtype);
     for (int64_t at = 0; at < n; at += CHUNK) {
         const char *from = (const char *)x->entry.bytes + at * size;

@@ -41,7 +41,7 @@ static wf_gemm_call turned(const wf_gemm_call *g)
  * but read A in place, which costs most when its columns lie apart. */
 static bool is_large(wf_dtype dtype, const wf_gemm_call *g)
 {
-    if (g->m <= CUT) return false;
+    if (g->m <= CUT || !wf_blis_takes(dtype)) return false;
     const double m = (double)g->m, n = (double)g->n, k = (double)g->k;
     const double bytes = m * k * (double)wf_dtype_size(dtype);
     if (g->a_col != 1 && bytes >= 4 << 20) return n > CUT / 4;

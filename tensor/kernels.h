@@ -77,6 +77,7 @@ wf_cpu wf_cpu_id(void);
  * either function chooses BLIS's kernels and warms its pools, for all threads when it comes from
  * outside parallel regions: ask for the units before. A product may be cut at multiples of a unit
  * of rows or of columns without changing a bit. */
+bool wf_blis_takes(wf_dtype dtype);
 void wf_blis_units(wf_dtype dtype, bool c_by_rows, int64_t *m, int64_t *n);
 void wf_blis_gemm(wf_dtype dtype, const wf_gemm_call *call);
 
