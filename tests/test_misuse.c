@@ -1,8 +1,9 @@
 /* Misuse of every public function, as the compiler lists them. What makes a var on a tape, or
  * anything else of values alone, is called with all values of its types in all combinations, the
  * others with NULL for each pointer: each call is taken, or refused in one sentence that changes
- * nothing. What they say is held against tests/sentences.txt, word for word; of a function that
- * stands there nowhere, what no other says is reported as not reviewed. */
+ * nothing. What they say, and that they say nothing, is held against tests/sentences.txt, word for
+ * word; of a new function, which stands there nowhere, what no other says is reported as not
+ * reviewed. */
 #include "tests/misuse_values.inc"
 
 typedef struct public_function {
