@@ -172,10 +172,12 @@ TEST(a_carry_ends_the_history)
 
 /* ---- what is not finite ---- */
 
-/* Rows of sequence s of every permanent state, one behind the other; the caller frees them. */
+/* Rows of sequence s of every permanent state, one behind the other. */
 static double *rows_of(const fixture *b, const wf_carry *carry, int64_t s, int64_t *n)
 {
-    double *rows = zeros(b->on.stacked * b->on.states * HIDDEN);
+    int64_t width = 0;
+    for (int k = 0; k < b->on.states; k++) width += b->on.width[k];
+    double *rows = zeros(b->on.stacked * width);
     *n = 0;
     for (int64_t layer = 0; layer < b->on.stacked; layer++)
         for (int k = 0; k < b->on.states; k++)
@@ -190,8 +192,7 @@ static bool unseen_step(wf_tape *t, const fixture *b)
 {
     wf_var *w = wf_module_param_at(b->net, 0);
     bool ok = wf_backward(t, wf_mean(t, wf_square(t, w), NULL));
-    for (int64_t i = 0; i < wf_module_param_count(b->net); i++)
-        wf_param_clear_grad(wf_module_param_at(b->net, i));
+    wf_module_clear_grads(b->net);
     return ok;
 }
 

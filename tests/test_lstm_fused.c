@@ -149,49 +149,33 @@ TEST_EACH(a_nan_in_one_sequence_stays_in_it, 2)
 
 TEST(inputs_that_do_not_fit_are_told_what_does)
 {
-    enum { T = 4, B = 3, I = 5, H = 6 };
-    static const struct {
+    enum { T = 4, B = 3, I = 5, H = 6, INPUTS = 8 };
+    const struct {
         int input;
         wf_dtype dtype;
         wf_shape shape;
         const char *text;
     } wrong[] = {
-        { 0, WF_F32, { 2, { B, I } }, "lstm_sequence: x is (3, 5); expected (time, batch, input)" },
-        { 0,
-          WF_F32,
-          { 3, { 0, B, I } },
-          "lstm_sequence: x has 0 time steps; there must be from 1 to 2147483647" },
-        { 1, WF_F32, { 2, { 2, H } }, "lstm_sequence: h0 is (2, 6); expected (batch, hidden)" },
-        { 2,
-          WF_F32,
-          { 2, { B, 7 } },
-          "lstm_sequence: c0 is (3, 7); expected (batch, hidden), as h0" },
-        { 3,
-          WF_F32,
-          { 2, { 24, 4 } },
-          "lstm_sequence: weight_ih is (24, 4); expected (4 * hidden, input)" },
-        { 4, WF_F64, { 2, { 24, H } }, "lstm_sequence: weight_hh is f64; expected f32" },
-        { 5, WF_F32, { 1, { 23 } }, "lstm_sequence: bias_ih is (23); expected (4 * hidden)" },
-        { 7, WF_F32, { 1, { B } }, "lstm_sequence: lengths is f32; expected i32" },
-        { 7, WF_I32, { 1, { 4 } }, "lstm_sequence: lengths is (4); expected (batch)" },
+        { 0, WF_F32, WF_SHAPE(B, I), "x is (3, 5); expected (time, batch, input)" },
+        { 0, WF_F32, WF_SHAPE(0, B, I), "x has 0 time steps; there must be from 1 to 2147483647" },
+        { 1, WF_F32, WF_SHAPE(2, H), "h0 is (2, 6); expected (batch, hidden)" },
+        { 2, WF_F32, WF_SHAPE(B, 7), "c0 is (3, 7); expected (batch, hidden), as h0" },
+        { 3, WF_F32, WF_SHAPE(24, 4), "weight_ih is (24, 4); expected (4 * hidden, input)" },
+        { 4, WF_F64, WF_SHAPE(24, H), "weight_hh is f64; expected f32" },
+        { 5, WF_F32, WF_SHAPE(23), "bias_ih is (23); expected (4 * hidden)" },
+        { 7, WF_F32, WF_SHAPE(B), "lengths is f32; expected i32" },
+        { 7, WF_I32, WF_SHAPE(4), "lengths is (4); expected (batch)" },
     };
-    const wf_shape right[8] = { { 3, { T, B, I } },  { 2, { B, H } },     { 2, { B, H } },
-                                { 2, { 4 * H, I } }, { 2, { 4 * H, H } }, { 1, { 4 * H } },
-                                { 1, { 4 * H } },    { 1, { B } } };
+    const wf_shape right[INPUTS] = { WF_SHAPE(T, B, I),  WF_SHAPE(B, H),     WF_SHAPE(B, H),
+                                     WF_SHAPE(4 * H, I), WF_SHAPE(4 * H, H), WF_SHAPE(4 * H),
+                                     WF_SHAPE(4 * H),    WF_SHAPE(B) };
     OWN(wf_tape) *t = wf_tape_new(NULL);
     for (size_t k = 0; k < sizeof wrong / sizeof wrong[0]; k++) {
-        wf_var *in[8], *out[3];
-        wf_tape_reset(t);
-        for (int i = 0; i < 8; i++) {
-            bool bad = i == wrong[k].input;
-            in[i] = wf_zeros(t,
-                             bad      ? wrong[k].dtype
-                             : i == 7 ? WF_I32
-                                      : WF_F32,
-                             bad ? wrong[k].shape : right[i]);
-        }
-        ck_assert(!wf_apply(t, wf_lstm_sequence_op(), 8, in, &(lstm_attr){ 0 }, out));
-        ck_assert_str_eq(wf_tape_error(t), wrong[k].text);
+        wf_var *in[INPUTS], *out[3];
+        for (int i = 0; i < INPUTS; i++) in[i] = wf_zeros(t, i < 7 ? WF_F32 : WF_I32, right[i]);
+        in[wrong[k].input] = wf_zeros(t, wrong[k].dtype, wrong[k].shape);
+        ck_assert(!wf_apply(t, wf_lstm_sequence_op(), INPUTS, in, &(lstm_attr){ 0 }, out));
+        assert_fails(t, worded("lstm_sequence: %s", wrong[k].text));
     }
 }
 

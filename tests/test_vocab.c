@@ -64,21 +64,19 @@ TEST(the_order_of_the_texts_changes_nothing)
     ck_assert_str_eq(wf_vocab_text(v), wf_vocab_text(w));
 }
 
-TEST(rare_words_are_left_out_and_a_size_is_kept)
+TEST_EACH(rare_words_are_left_out_and_a_size_is_kept, 4)
 {
-    static const char text[] = "a a a b b c c d";
-    wf_vocab *v = counted(text, &(wf_vocab_options){ .min_count = 2 });
-    assert_words(v, "a\nb\nc\n");
-    wf_vocab_free(v);
-    v = counted(text, &(wf_vocab_options){ .max_size = 6 });
-    assert_words(v, "a\nb\n");
-    wf_vocab_free(v);
-    v = counted(text, &(wf_vocab_options){ .max_size = 4 });
-    assert_words(v, "");
-    wf_vocab_free(v);
-    v = counted("", NULL);
-    assert_words(v, "");
-    wf_vocab_free(v);
+    static const struct {
+        const char *text, *words;
+        wf_vocab_options options;
+    } cases[] = {
+        { "a a a b b c c d", "a\nb\nc\n", { .min_count = 2 } },
+        { "a a a b b c c d", "a\nb\n", { .max_size = 6 } },
+        { "a a a b b c c d", "", { .max_size = 4 } },
+        { "", "", { .min_count = 0 } },
+    };
+    OWN(wf_vocab) *v = counted(cases[_i].text, &cases[_i].options);
+    assert_words(v, cases[_i].words);
 }
 
 TEST(special_words_in_a_text_are_the_special_ids)
