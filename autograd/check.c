@@ -10,85 +10,13 @@
 
 #include <float.h>
 #include <math.h>
-#include <stdarg.h>
 #include <string.h>
 
 enum { SAMPLES = 256 };
 
-/* ---- what all checkers share ---- */
-
-bool check_fail(wf_report *report, const char *format, ...)
+bool check_no_memory(op_check *k)
 {
-    if (report->ok) {
-        va_list values;
-        va_start(values, format);
-        wf_vformat(report->text, sizeof report->text, format, values);
-        va_end(values);
-    }
-    report->ok = false;
-    return false;
-}
-
-double check_largest(int64_t n, const double *x)
-{
-    double largest = 0;
-    for (int64_t j = 0; j < n; j++)
-        if (fabs(x[j]) > largest) largest = fabs(x[j]);
-    return largest;
-}
-
-const char *check_where(char text[CHECK_WHERE], const wf_shape *form, int64_t at)
-{
-    return form ? wf_index_text(text, CHECK_WHERE, form->rank, form->dim, at)
-                : wf_shape_text(text, CHECK_WHERE, 1, &at);
-}
-
-bool check_near(wf_report *report, const check_comparison *comparison, int64_t n, const double *got,
-                const double *want, double relative, double floor)
-{
-    double largest = check_largest(n, want), allowed = relative * largest + floor, worst = 0;
-    int64_t at = -1;
-    for (int64_t j = 0; j < n; j++) {
-        double error = fabs(got[j] - want[j]);
-        if (isfinite(error) ? error > worst : at < 0 || isfinite(worst)) {
-            worst = isfinite(error) ? error : (double)INFINITY;
-            at = j;
-        }
-    }
-    report->checked += n;
-    /* Where the floor rules, an error relative to what is there would only tell of rounding. */
-    if (floor < relative * largest && worst / largest > report->worst)
-        report->worst = worst / largest;
-    if (worst <= allowed) return true;
-    char place[CHECK_WHERE], row[CHECK_WHERE], of[CHECK_WHERE + 24] = "";
-    int64_t width = comparison->width;
-    if (width)
-        wf_format(of, sizeof of, " for the output's %s",
-                  check_where(row, comparison->of, at / width));
-    return check_fail(
-        report,
-        "%s: %s: %s %d%s%s at %s%s: %s %.17g, %s %.17g; apart by %.3g, "
-        "allowed are %.3g (the largest is %.3g)",
-        comparison->who, comparison->check, comparison->role, comparison->index,
-        comparison->name ? " " : "", comparison->name ? comparison->name : "",
-        check_where(place, comparison->form, comparison->first + (width ? at % width : at)), of,
-        comparison->got, got[at], comparison->want, want[at], worst, allowed, largest);
-}
-
-double check_difference(const double f[4], double step)
-{
-    return (8 * (f[2] - f[1]) - (f[3] - f[0])) / (12 * step);
-}
-
-void check_sides(const double f[4], double f0, double step, double side[2])
-{
-    side[0] = (3 * f0 - 4 * f[1] + f[0]) / (2 * step);
-    side[1] = (4 * f[2] - 3 * f0 - f[3]) / (2 * step);
-}
-
-double check_kink(double step)
-{
-    return fmax(1e-4, 1e6 * step * step * step);
+    return check_fail(k->report, "%s: no memory for the check", k->c.who);
 }
 
 double check_noise(const op_check *k, double largest_y)
@@ -96,47 +24,7 @@ double check_noise(const op_check *k, double largest_y)
     return 64 * DBL_EPSILON * largest_y / k->step;
 }
 
-bool check_no_memory(op_check *k)
-{
-    return check_fail(k->report, "%s: no memory for the check", k->c.who);
-}
-
-double check_step(double step, double x)
-{
-    return step * fmax(1, fabs(x));
-}
-
 /* ---- the case: a sample with its inputs drawn ---- */
-
-bool columns_near(op_check *k, const char *check, const double *got, const char *got_name,
-                  const double *want, const char *want_name, double relative, double floor)
-{
-    const check_case *c = &k->c;
-    for (int i = 0; i < c->n_in; i++) {
-        check_comparison s = { c->who,    check, "input",
-                               NULL,      i,     got_name,
-                               want_name, 0,     .form = &c->in_shape[i] };
-        if (c->differs[i] && !check_near(k->report, &s, c->in_count[i], got + c->column[i],
-                                         want + c->column[i], relative, floor))
-            return false;
-    }
-    return true;
-}
-
-bool rows_near(op_check *k, const char *check, const double *got, const char *got_name,
-               const double *want, const char *want_name, double relative, double floor)
-{
-    const check_case *c = &k->c;
-    for (int o = 0; o < c->n_out; o++) {
-        check_comparison s = { c->who,    check, "output",
-                               NULL,      o,     got_name,
-                               want_name, 0,     .form = &c->out_shape[o] };
-        if (c->active[o] && !check_near(k->report, &s, c->out_count[o], got + c->row[o],
-                                        want + c->row[o], relative, floor))
-            return false;
-    }
-    return true;
-}
 
 /* Draws an input's values: apart from each other (so that max has one answer) as far as there is
  * room. */
@@ -147,9 +35,9 @@ static void draw(op_check *k, int input, int64_t total)
     double gap = k->c.sample->in[input].gap;
     uint64_t key = wf_key_with(k->key, (uint64_t)input), counter = 0;
     double apart = (high - low) / (double)(8 * (total + 1));
-    for (int64_t j = 0; j < c->in_count[input]; j++) {
+    for (int64_t j = 0; j < c->in.count[input]; j++) {
         double x = low;
-        if (!c->differs[input]) {
+        if (!c->in.floats[input]) {
             x = low + (double)wf_random_below(key, counter++, (int64_t)(high - low) + 1);
         } else {
             double distance = apart;
@@ -158,7 +46,7 @@ static void draw(op_check *k, int input, int64_t total)
                 bool fine = fabs(x) >= gap;
                 for (int i = 0; fine && i <= input; i++)
                     for (int64_t e = 0;
-                         c->differs[i] && fine && e < (i < input ? c->in_count[i] : j); e++)
+                         c->in.floats[i] && fine && e < (i < input ? c->in.count[i] : j); e++)
                         fine = fabs(x - c->value[i][e]) >= distance;
                 if (fine) break;
                 if (tries % 64 == 63) distance /= 4;
@@ -208,17 +96,17 @@ static bool case_inputs(op_check *k, wf_tensor in[], const wf_tensor *in_at[])
         if (!input_sound(k, i)) return false;
         c->given[i] = sample->in[i].shape.rank >= 0;
         if (!c->given[i]) continue;
-        c->differs[i] = sample->in[i].dtype != WF_I32;
-        wf_dtype dtype = c->differs[i] ? WF_F64 : WF_I32;
-        c->in_shape[i] = sample->in[i].shape;
-        c->in_count[i] = wf_shape_count(&c->in_shape[i]);
-        c->value[i] = check_take(&k->pool, c->in_count[i] * (int64_t)sizeof(double));
+        c->in.floats[i] = sample->in[i].dtype != WF_I32;
+        wf_dtype dtype = c->in.floats[i] ? WF_F64 : WF_I32;
+        c->in.shape[i] = sample->in[i].shape;
+        c->in.count[i] = wf_shape_count(&c->in.shape[i]);
+        c->value[i] = check_take(&k->pool, c->in.count[i] * (int64_t)sizeof(double));
         if (!c->value[i]) return check_no_memory(k);
-        in[i] = wf_tensor_of(dtype, c->in_shape[i], NULL);
+        in[i] = wf_tensor_of(dtype, c->in.shape[i], NULL);
         in_at[i] = &in[i];
-        if (!c->differs[i]) continue;
-        c->column[i] = c->columns;
-        c->columns += c->in_count[i];
+        if (!c->in.floats[i]) continue;
+        c->in.at[i] = c->in.all;
+        c->in.all += c->in.count[i];
     }
     return true;
 }
@@ -232,15 +120,15 @@ static bool case_outputs(op_check *k, const wf_tensor out[])
         for (int a = 0; a < WF_RANK; a++) shape.dim[a] = out[o].dim[a];
         wf_error error = { "" };
         c->out_dtype[o] = out[o].dtype;
-        c->out_shape[o] = shape;
-        c->out_count[o] = wf_shape_check(&shape, out[o].dtype, &error);
-        if (c->out_count[o] < 0)
+        c->out.shape[o] = shape;
+        c->out.count[o] = wf_shape_check(&shape, out[o].dtype, &error);
+        if (c->out.count[o] < 0)
             return check_fail(k->report, "%s: output %d has no shape that can be: %s", c->who, o,
                               error.text);
-        c->active[o] = o < c->visible && out[o].dtype != WF_I32;
-        if (!c->active[o]) continue;
-        c->row[o] = c->rows;
-        c->rows += c->out_count[o];
+        c->out.floats[o] = o < c->visible && out[o].dtype != WF_I32;
+        if (!c->out.floats[o]) continue;
+        c->out.at[o] = c->out.all;
+        c->out.all += c->out.count[o];
     }
     return (c->scratch[0] >= 0 && c->scratch[1] >= 0) ||
            check_fail(k->report, "%s: its shape asked for %lld bytes of scratch", c->who,
@@ -259,6 +147,13 @@ static bool case_make(op_check *k, const wf_sample *sample)
     c->n_out = op->outputs + op->hidden;
     c->visible = op->outputs;
     c->threads = 1;
+    c->report = c->in.report = c->out.report = k->report;
+    c->pool = &k->pool;
+    c->in.who = c->out.who = c->who;
+    c->in.role = "input";
+    c->out.role = "output";
+    c->in.n = c->n_in;
+    c->out.n = c->n_out;
     wf_format(c->who, sizeof c->who, "%s, sample '%s'%s", op->name,
               sample->label ? sample->label : "", k->guess ? " with sizes put to 0" : "");
     wf_tensor *in = k->form[0], *out = k->form[1];
@@ -266,24 +161,13 @@ static bool case_make(op_check *k, const wf_sample *sample)
     const wf_tensor *in_at[CHECK_VARS] = { 0 };
     if (!case_inputs(k, in, in_at)) return false;
     wf_error error = { "" };
-    wf_shaping s = { .op = op,
-                     .n_in = c->n_in,
-                     .n_out = c->n_out,
-                     .in = in_at,
-                     .attr = sample->attr.bytes,
-                     .threads = 1,
-                     .out = out,
-                     .error = &error };
-    for (int o = 0; o < c->n_out; o++) out[o].rank = -1; /* what shape does not fill is refused */
-    if (!op->shape(&s)) {
+    if (!check_shape(c, in_at, out, &error, 1, c->scratch)) {
         if (!error.text[0]) return check_fail(k->report, "%s: refused without a sentence", c->who);
         return k->guess ? false : check_fail(k->report, "%s: refused: %s", c->who, error.text);
     }
-    c->scratch[0] = s.scratch_forward;
-    c->scratch[1] = s.scratch_backward;
     if (!case_outputs(k, out)) return false;
     for (int i = 0; i < c->n_in; i++)
-        if (c->given[i] && !sample->large) draw(k, i, c->columns);
+        if (c->given[i] && !sample->large) draw(k, i, c->in.all);
     return true;
 }
 
@@ -294,32 +178,28 @@ static bool workspace(op_check *k)
     const check_case *c = &k->c;
     int64_t size = (int64_t)sizeof(double), cells;
     /* What is counted by rows or by columns alone lies in memory already. */
-    if (!wf_size_mul(c->rows, c->columns, &cells) || !wf_size_mul(cells, size, &cells))
+    if (!wf_size_mul(c->out.all, c->in.all, &cells) || !wf_size_mul(cells, size, &cells))
         return check_no_memory(k);
     k->jacobian = check_take(&k->pool, cells);
-    k->cotangent = check_take(&k->pool, c->rows * size);
-    k->gradient = check_take(&k->pool, c->columns * size);
+    k->cotangent = check_take(&k->pool, c->out.all * size);
+    k->gradient = check_take(&k->pool, c->in.all * size);
     for (int w = 0; w < (int)(sizeof k->work / sizeof k->work[0]); w++)
-        k->work[w] = check_take(&k->pool, (c->rows + c->columns) * size);
+        k->work[w] = check_take(&k->pool, (c->out.all + c->in.all) * size);
     if (k->pool.failed) return check_no_memory(k);
-    for (int64_t r = 0; r < c->rows; r++)
-        k->cotangent[r] = wf_random_normal(wf_key_named(k->key, "cotangent"), (uint64_t)r);
+    check_draw(k->key, "cotangent", c->out.all, k->cotangent);
     return true;
 }
 
 /* Is there anything to differentiate? Without it, backward may be missing. */
 static bool differentiable(const check_case *c)
 {
-    bool in = false, out = false;
-    for (int i = 0; i < c->n_in; i++) in |= c->differs[i];
-    for (int o = 0; o < c->n_out; o++) out |= c->active[o];
-    return in && out;
+    return floats_mask(&c->in) && floats_mask(&c->out);
 }
 
 static bool outputs_finite(op_check *k)
 {
     harness_outputs(&k->harness, k->work[0]);
-    for (int64_t r = 0; r < k->c.rows; r++)
+    for (int64_t r = 0; r < k->c.out.all; r++)
         if (!isfinite(k->work[0][r])) return false;
     return true;
 }
@@ -337,13 +217,11 @@ static bool check_sample(op_check *k, const wf_sample *sample)
     if (!case_make(k, sample)) return k->report->ok;
     k->sweeps = differentiable(&k->c) && k->op->backward;
     if (sample->large) return check_large(k, sample);
-    if (!workspace(k) || !harness_set(&k->harness, &k->c, WF_F64, NULL, NULL, &k->pool, k->report))
-        return false;
+    if (!workspace(k) || !harness_set(&k->harness, &k->c, WF_F64, NULL, NULL)) return false;
     if (values_refused(k)) return true;
     /* On the harness first: there, writing too far is caught before it does harm. Then with the
      * tape's key. */
-    if (!harness_forward(&k->harness, k->report) || !check_tape_first(k) ||
-        !harness_forward(&k->harness, k->report))
+    if (!harness_forward(&k->harness) || !check_tape_first(k) || !harness_forward(&k->harness))
         return false;
     k->sweeps = differentiable(&k->c);
     if (!k->sweeps)

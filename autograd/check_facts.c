@@ -43,7 +43,7 @@ static void cut_copied(wf_tensor *to, const wf_tensor *x, int axis, int64_t n, v
 }
 
 static void part_of_harness(part *p, const check_harness *d, const cutting *how, int64_t from,
-                         int64_t n)
+                            int64_t n)
 {
     const check_case *c = d->c;
     p->call = d->call;
@@ -53,15 +53,15 @@ static void part_of_harness(part *p, const check_harness *d, const cutting *how,
     p->call.gin = p->gin_at;
     for (int i = 0; i < c->n_in; i++) {
         if (c->given[i]) cut(&p->in[i], &d->in[i].tensor, how->of[i], from, n);
-        if (c->differs[i]) cut(&p->gin[i], &d->gin[i].tensor, how->of[i], from, n);
+        if (c->in.floats[i]) cut(&p->gin[i], &d->gin[i].tensor, how->of[i], from, n);
         p->in_at[i] = c->given[i] ? &p->in[i] : NULL;
-        p->gin_at[i] = c->differs[i] ? &p->gin[i] : NULL;
+        p->gin_at[i] = c->in.floats[i] ? &p->gin[i] : NULL;
     }
     for (int o = 0; o < c->n_out; o++) {
         cut_copied(&p->out[o], &d->out[o].tensor, how->axis, n, p->memory[0][o]);
         p->out_at[o] = &p->out[o];
-        p->gout_at[o] = c->active[o] ? &p->gout[o] : NULL;
-        if (!c->active[o]) continue;
+        p->gout_at[o] = c->out.floats[o] ? &p->gout[o] : NULL;
+        if (!c->out.floats[o]) continue;
         wf_tensor here;
         cut(&here, &d->gout[o].tensor, how->axis, from, n);
         cut_copied(&p->gout[o], &here, how->axis, n, p->memory[1][o]);
@@ -84,8 +84,8 @@ static bool apart_by(op_check *k, const cutting *how, int64_t step, check_harnes
     double *want = k->work[0], *got = k->work[1];
     for (int o = 0; o < c->n_out; o++) memset(d->out[o].memory, 0xff, (size_t)d->out[o].bytes);
     for (int i = 0; k->sweeps && i < c->n_in; i++)
-        if (c->differs[i])
-            memset(d->gin[i].tensor.data, 0, (size_t)c->in_count[i] * sizeof(double));
+        if (c->in.floats[i])
+            memset(d->gin[i].tensor.data, 0, (size_t)c->in.count[i] * sizeof(double));
     for (int64_t at = 0; at < all; at += step) {
         part_of_harness(p, d, how, at, all - at < step ? all - at : step);
         p->call.scratch = d->scratch[0].tensor.data;
@@ -100,45 +100,43 @@ static bool apart_by(op_check *k, const cutting *how, int64_t step, check_harnes
     }
     const bool elements = k->op->flags & WF_OP_ELEMENTWISE;
     for (int o = 0; o < c->n_out; o++)
-        if ((elements || (o < c->visible && !c->active[o])) &&
+        if ((elements || (o < c->visible && !c->out.floats[o])) &&
             memcmp(d->out[o].tensor.data, k->harness.out[o].tensor.data,
-                   (size_t)(c->out_count[o] * wf_dtype_size(c->out_dtype[o]))))
+                   (size_t)(c->out.count[o] * wf_dtype_size(c->out_dtype[o]))))
             return told(k, how, step, "output", o);
     harness_outputs(&k->harness, want);
     harness_outputs(d, got);
-    if (!rows_near(k, how->claim, got, "in parts", want, "whole", 1e-12, 1e-14)) return false;
+    if (!floats_equal(&c->out, how->claim, got, "in parts", want, "whole")) return false;
     if (!k->sweeps) return true;
     harness_backward_fast(&k->harness, want);
     for (int i = 0; i < c->n_in; i++) {
-        const size_t bytes = (size_t)c->in_count[i] * sizeof(double);
-        if (!c->differs[i]) continue;
-        memcpy(got + c->column[i], d->gin[i].tensor.data, bytes);
-        if (elements && c->in_count[i] == c->out_count[0] &&
-            memcmp(got + c->column[i], want + c->column[i], bytes))
+        const size_t bytes = (size_t)c->in.count[i] * sizeof(double);
+        if (!c->in.floats[i]) continue;
+        memcpy(got + c->in.at[i], d->gin[i].tensor.data, bytes);
+        if (elements && c->in.count[i] == c->out.count[0] &&
+            memcmp(got + c->in.at[i], want + c->in.at[i], bytes))
             return told(k, how, step, "the gradient of input", i);
     }
-    return columns_near(k, how->claim, got, "in parts", want, "whole", 1e-12, 1e-14);
+    return floats_equal(&c->in, how->claim, got, "in parts", want, "whole");
 }
 
 static bool apart(op_check *k, const cutting *how)
 {
-    const int64_t all = k->c.out_shape[0].dim[how->axis];
+    const int64_t all = k->c.out.shape[0].dim[how->axis];
     struct check_block *until = k->pool.last;
-    check_harness *d = harness_new(&k->pool);
+    check_harness *d = harness_new(&k->c, WF_F64, NULL, NULL);
     part *p = check_take(&k->pool, (int64_t)sizeof *p);
     double *unused = k->work[2];
-    if (!d || !p) return check_no_memory(k);
+    if (!d) return false;
+    if (!p) return check_no_memory(k);
     for (int o = 0; o < k->c.n_out; o++)
         for (int g = 0; g < 2; g++)
-            p->memory[g][o] = check_take(&k->pool, k->c.out_count[o] * (int64_t)sizeof(double));
+            p->memory[g][o] = check_take(&k->pool, k->c.out.count[o] * (int64_t)sizeof(double));
     if (k->pool.failed) return check_no_memory(k);
     /* Leaves the cotangents in place on both harnesses. */
-    bool ok =
-        harness_set(d, &k->c, WF_F64, NULL, NULL, &k->pool, k->report) &&
-        harness_forward(&k->harness, k->report) &&
-        (!k->sweeps ||
-         (harness_backward(d, k->cotangent, UINT32_MAX, UINT32_MAX, unused, k->report) &&
-          harness_backward(&k->harness, k->cotangent, UINT32_MAX, UINT32_MAX, unused, k->report)));
+    bool ok = harness_forward(&k->harness) &&
+              (!k->sweeps || (harness_sweep(d, k->cotangent, unused) &&
+                              harness_sweep(&k->harness, k->cotangent, unused)));
     for (int64_t step = 1; ok && step < all; step += (all + 1) / 2)
         ok = apart_by(k, how, step, d, p);
     check_let_go(&k->pool, until);
@@ -148,18 +146,18 @@ static bool apart(op_check *k, const cutting *how)
 static bool check_elementwise(op_check *k)
 {
     const check_case *c = &k->c;
-    const wf_shape *y = &c->out_shape[0];
+    const wf_shape *y = &c->out.shape[0];
     if (!(k->op->flags & WF_OP_ELEMENTWISE)) return true;
     k->shown |= SHOWN_ELEMENTWISE;
     for (int o = 1; o < c->n_out; o++)
-        if (!wf_shape_equal(&c->out_shape[o], y))
+        if (!wf_shape_equal(&c->out.shape[o], y))
             return check_fail(k->report, "%s: it is said to be elementwise, but its outputs differ",
                               c->who);
     for (int axis = 0; axis < y->rank; axis++) {
         cutting how = { .axis = axis, .claim = "it is said to be elementwise" };
         for (int i = 0; i < c->n_in; i++) {
-            const int own = axis - y->rank + c->in_shape[i].rank;
-            how.of[i] = own >= 0 && c->in_shape[i].dim[own] == y->dim[axis] ? own : -1;
+            const int own = axis - y->rank + c->in.shape[i].rank;
+            how.of[i] = own >= 0 && c->in.shape[i].dim[own] == y->dim[axis] ? own : -1;
         }
         if (!apart(k, &how)) return false;
     }
@@ -173,16 +171,16 @@ static bool check_varying(op_check *k)
     if (!mask) return true;
     k->shown |= SHOWN_VARYING;
     cutting how = { .axis = 0, .claim = "its rows are said to be computed apart" };
-    const int64_t rows = c->out_shape[0].rank > 0 ? c->out_shape[0].dim[0] : -1;
+    const int64_t rows = c->out.shape[0].rank > 0 ? c->out.shape[0].dim[0] : -1;
     for (int o = 0; o < c->n_out; o++)
-        if (c->out_shape[o].rank < 1 || c->out_shape[o].dim[0] != rows)
+        if (c->out.shape[o].rank < 1 || c->out.shape[o].dim[0] != rows)
             return check_fail(k->report, "%s: %s, but output %d has no such rows", c->who,
                               how.claim, o);
     for (int i = 0; i < 32; i++) {
         const bool varies = mask >> i & 1;
         if (i < c->n_in) how.of[i] = varies ? 0 : -1;
-        if (varies && (i >= c->n_in || !c->given[i] || c->in_shape[i].rank < 1 ||
-                       c->in_shape[i].dim[0] != rows))
+        if (varies && (i >= c->n_in || !c->given[i] || c->in.shape[i].rank < 1 ||
+                       c->in.shape[i].dim[0] != rows))
             return check_fail(k->report, "%s: %s, but input %d has no such rows", c->who, how.claim,
                               i);
     }
@@ -201,14 +199,14 @@ static bool check_product(op_check *k)
         return check_fail(k->report, "%s: its product has a weight %d and a bias %d of %d inputs",
                           c->who, w, b, c->n_in);
     const bool transposed = k->op->product.transposed;
-    const wf_shape *x = &c->in_shape[0], *weight = &c->in_shape[w];
+    const wf_shape *x = &c->in.shape[0], *weight = &c->in.shape[w];
     if (weight->rank != 2) return true;
     const int64_t inner = weight->dim[transposed], outer = weight->dim[!transposed];
     int64_t rows = 1;
     for (int a = 0; a < x->rank - 1; a++) rows *= x->dim[a];
     double *want = k->work[0], *got = k->work[1];
-    if (!x->rank || x->dim[x->rank - 1] != inner || c->rows != rows * outer ||
-        (b && c->given[b] && c->in_count[b] != outer))
+    if (!x->rank || x->dim[x->rank - 1] != inner || c->out.all != rows * outer ||
+        (b && c->given[b] && c->in.count[b] != outer))
         return check_fail(k->report, "%s: it is said to be a product, but its shapes are not",
                           c->who);
     for (int64_t r = 0; r < rows * outer; r++) {
@@ -220,7 +218,7 @@ static bool check_product(op_check *k)
     }
     k->shown |= SHOWN_PRODUCT;
     harness_outputs(&k->harness, got);
-    return rows_near(k, "it is said to be a product", got, "it", want, "the product", 1e-12, 1e-14);
+    return floats_equal(&c->out, "it is said to be a product", got, "it", want, "the product");
 }
 
 /* ---- random numbers ---- */
@@ -233,12 +231,11 @@ static bool check_random(op_check *k)
         const check_case *c = &k->c;
         bool differs = false;
         struct check_block *until = k->pool.last;
-        check_harness *d = harness_new(&k->pool);
-        if (!d) return check_no_memory(k);
-        bool ok = harness_set(d, c, WF_F64, NULL, NULL, &k->pool, k->report);
+        check_harness *d = harness_new(c, WF_F64, NULL, NULL);
+        if (!d) return false;
         d->call.key = before.key + (which == 0 ? UINT64_C(0x9E3779B97F4A7C15) : 0);
         d->call.counter = before.counter + (which == 1 ? UINT64_C(1) << 32 : 0);
-        ok = ok && harness_forward(d, k->report);
+        const bool ok = harness_forward(d);
         for (int o = 0; ok && o < c->n_out; o++)
             differs |= memcmp(d->out[o].memory, k->harness.out[o].memory,
                               (size_t)d->out[o].bytes) != 0;
@@ -261,24 +258,22 @@ static bool answers(op_check *k, int i, double planted, bool *otherwise)
 {
     const check_case *c = &k->c;
     struct check_block *until = k->pool.last;
-    check_harness *d = harness_new(&k->pool);
+    check_harness *d = harness_new(c, WF_F64, NULL, NULL);
     wf_error error = { "" };
-    if (!d) return check_no_memory(k);
-    bool ok = harness_set(d, c, WF_F64, NULL, NULL, &k->pool, k->report);
-    if (ok) {
+    if (d) {
         harness_plant(d, i, planted);
         *otherwise = !k->op->check(&d->call, &error);
     }
     check_let_go(&k->pool, until);
-    return ok;
+    return d != NULL;
 }
 
 static bool check_reads_check(op_check *k)
 {
     const check_case *c = &k->c;
     for (int i = 0; k->op->check && i < c->n_in; i++) {
-        const double planted[2] = { c->differs[i] ? (double)NAN : INT32_MIN,
-                                    c->differs[i] ? (double)INFINITY : INT32_MAX };
+        const double planted[2] = { c->in.floats[i] ? (double)NAN : INT32_MIN,
+                                    c->in.floats[i] ? (double)INFINITY : INT32_MAX };
         for (int p = 0; c->given[i] && p < 2; p++) {
             bool otherwise = false;
             if (!answers(k, i, planted[p], &otherwise)) return false;
@@ -305,21 +300,18 @@ static bool note_reads(op_check *k)
                    : !(k->op->reads_out >> o & 1) || k->read_out >> o & 1)
             continue;
         struct check_block *until = k->pool.last;
-        check_harness *d = harness_new(&k->pool);
-        if (!d) return check_no_memory(k);
-        bool ok = harness_set(d, c, WF_F64, NULL, NULL, &k->pool, k->report) &&
-                  harness_forward(d, k->report) &&
-                  harness_backward(d, k->cotangent, UINT32_MAX, UINT32_MAX, want, k->report);
+        check_harness *d = harness_new(c, WF_F64, NULL, NULL);
+        bool ok = d && harness_forward(d) && harness_sweep(d, k->cotangent, want);
         for (int p = 0; ok && p < 2; p++) {
             if (i >= 0)
                 harness_plant(d, i,
-                              c->differs[i] ? (double)NAN
-                              : p           ? c->sample->in[i].high
-                                            : c->sample->in[i].low);
+                              c->in.floats[i] ? (double)NAN
+                              : p             ? c->sample->in[i].high
+                                              : c->sample->in[i].low);
             else
                 harness_plant_out(d, o, c->out_dtype[o] != WF_I32 ? (double)NAN : p);
-            ok = harness_backward(d, k->cotangent, UINT32_MAX, UINT32_MAX, got, k->report);
-            const bool reads = memcmp(got, want, (size_t)c->columns * sizeof *got) != 0;
+            ok = harness_sweep(d, k->cotangent, got);
+            const bool reads = memcmp(got, want, (size_t)c->in.all * sizeof *got) != 0;
             if (i >= 0)
                 k->read_in |= (uint32_t)reads << i;
             else
@@ -335,7 +327,7 @@ bool check_facts(op_check *k)
 {
     if (k->skip & LAW_FACTS) return true;
     return check_elementwise(k) && check_varying(k) && check_product(k) && check_random(k) &&
-           check_reads_check(k) && note_reads(k) && harness_forward(&k->harness, k->report);
+           check_reads_check(k) && note_reads(k) && harness_forward(&k->harness);
 }
 
 /* ---- what no sample shows ---- */

@@ -91,7 +91,8 @@ static bool place_make(check_place *p, wf_dtype dtype, wf_shape shape, check_lay
     fits = fits && wf_size_add(last, 1, &span) && wf_size_mul(span, size, &p->bytes) &&
            wf_size_add(p->bytes, first + GUARD, &p->bytes);
     p->dense = fits && last + 1 == wf_shape_count(&shape);
-    p->memory = check_take(pool, fits ? p->bytes : -1);
+    fits = fits && wf_size_mul(2, p->bytes, &span);
+    p->memory = check_take(pool, fits ? span : -1);
     if (!p->memory) return false;
     memset(p->memory, FILL, (size_t)p->bytes);
     x->data = p->memory + first;
@@ -99,48 +100,22 @@ static bool place_make(check_place *p, wf_dtype dtype, wf_shape shape, check_lay
     return true;
 }
 
-/* Is all that belongs to no element as it was? */
+/* Is all that belongs to no element as it was? Behind the place lies another, which receives the
+ * elements alone. */
 static bool place_intact(const check_place *p)
 {
     if (!p->given) return true;
     const wf_tensor *x = &p->tensor;
-    int64_t size = wf_dtype_size(x->dtype), n = wf_tensor_count(x);
-    int64_t first = (const unsigned char *)x->data - p->memory, next = 0;
-    if (wf_tensor_is_contiguous(x) || n == 0 || p->dense) {
-        int64_t end = first + n * size;
-        for (int64_t b = 0; b < p->bytes; b++)
-            if ((b < first || b >= end) && p->memory[b] != FILL) return false;
-        return true;
+    const int64_t size = wf_dtype_size(x->dtype), n = wf_tensor_count(x);
+    const int64_t first = (const unsigned char *)x->data - p->memory;
+    unsigned char *alone = p->memory + p->bytes;
+    memset(alone, FILL, (size_t)p->bytes);
+    if (p->dense && n > 0) memcpy(alone + first, x->data, (size_t)(n * size));
+    for (int64_t j = 0; !p->dense && j < n; j++) {
+        int64_t at = first + wf_tensor_offset(x, x->rank, j) * size;
+        memcpy(alone + at, p->memory + at, (size_t)size);
     }
-    /* The elements are put aside one after another in the order of memory: what lies between
-     * must be untouched. */
-    while (next < p->bytes) {
-        int64_t at = next < first || (next - first) % size ? -1 : (next - first) / size;
-        bool used = false;
-        if (at >= 0) {
-            wf_tensor axes = *x; /* is there an index whose offset is `at`? */
-            int64_t rest = at;
-            for (int k = 0; k < axes.rank; k++) {
-                int widest = -1;
-                for (int a = 0; a < axes.rank; a++)
-                    if (axes.dim[a] > 0 && (widest < 0 || axes.stride[a] > axes.stride[widest]))
-                        widest = a;
-                if (axes.stride[widest] > 0 && axes.dim[widest] > 1) {
-                    int64_t index = rest / axes.stride[widest];
-                    if (index > axes.dim[widest] - 1) index = axes.dim[widest] - 1;
-                    rest -= index * axes.stride[widest];
-                }
-                axes.dim[widest] = 0;
-            }
-            used = rest == 0;
-        }
-        if (used) {
-            next += size;
-        } else if (p->memory[next++] != FILL) {
-            return false;
-        }
-    }
-    return true;
+    return !memcmp(alone, p->memory, (size_t)p->bytes);
 }
 
 /* FNV-1a over all words, guards and gaps included: says whether anything was written. */
@@ -157,9 +132,9 @@ static uint64_t place_hash(const check_place *p)
 
 /* ---- the harness ---- */
 
-static bool no_memory(wf_report *report)
+static bool no_memory(const check_case *c)
 {
-    return check_fail(report, "no memory for the check");
+    return check_fail(c->report, "no memory for the check");
 }
 
 static bool scratch_make(check_place *p, int64_t bytes, check_pool *pool)
@@ -168,9 +143,23 @@ static bool scratch_make(check_place *p, int64_t bytes, check_pool *pool)
            place_make(p, WF_I32, WF_SHAPE(bytes / 4 + (bytes % 4 != 0)), LAYOUT_PLAIN, 0, pool);
 }
 
-check_harness *harness_new(check_pool *pool)
+bool check_shape(const check_case *c, const wf_tensor *const in[], wf_tensor *out, wf_error *error,
+                 int threads, int64_t scratch[2])
 {
-    return check_take(pool, (int64_t)sizeof(check_harness));
+    wf_shaping s = { .op = c->op,
+                     .n_in = c->n_in,
+                     .n_out = c->n_out,
+                     .in = in,
+                     .attr = c->sample->attr.bytes,
+                     .threads = threads,
+                     .out = out,
+                     .error = error };
+    memset(out, 0, (size_t)c->n_out * sizeof *out);
+    for (int o = 0; o < c->n_out; o++) out[o].rank = -1; /* what shape does not fill is refused */
+    bool taken = c->op->shape(&s);
+    scratch[0] = s.scratch_forward;
+    scratch[1] = s.scratch_backward;
+    return taken;
 }
 
 static bool inputs_make(check_harness *d, wf_dtype dtype, const check_layouts *layouts,
@@ -179,28 +168,26 @@ static bool inputs_make(check_harness *d, wf_dtype dtype, const check_layouts *l
     const check_case *c = d->c;
     for (int i = 0; i < c->n_in; i++) {
         if (!c->given[i]) continue;
-        wf_dtype kind = c->differs[i] ? dtype : WF_I32;
-        if (!place_make(&d->in[i], kind, c->in_shape[i], layouts->in[i], layouts->axis[i], pool))
+        wf_dtype kind = c->in.floats[i] ? dtype : WF_I32;
+        if (!place_make(&d->in[i], kind, c->in.shape[i], layouts->in[i], layouts->axis[i], pool))
             return false;
         place_put_all(&d->in[i], value && value[i] ? value[i] : c->value[i]);
         d->in_at[i] = &d->in[i].tensor;
-        if (c->differs[i] &&
-            !place_make(&d->gin[i], kind, c->in_shape[i], layouts->gin[i], 0, pool))
+        if (c->in.floats[i] &&
+            !place_make(&d->gin[i], kind, c->in.shape[i], layouts->gin[i], 0, pool))
             return false;
     }
     return true;
 }
 
 bool harness_set(check_harness *d, const check_case *c, wf_dtype dtype,
-                 const check_layouts *layouts, double *const value[], check_pool *pool,
-                 wf_report *report)
+                 const check_layouts *layouts, double *const value[])
 {
     static const check_layouts plain; /* zero is plain */
     memset(d, 0, sizeof *d);
     d->c = c;
-    const wf_op *op = c->op;
-    bool ok = inputs_make(d, dtype, layouts ? layouts : &plain, value, pool);
-    if (!ok) return no_memory(report);
+    bool ok = inputs_make(d, dtype, layouts ? layouts : &plain, value, c->pool);
+    if (!ok) return no_memory(c);
 
     /* Shape sees no data: that it does not read any is part of the contract. */
     wf_tensor *form = d->form[0], *out = d->form[1];
@@ -212,31 +199,24 @@ bool harness_set(check_harness *d, const check_case *c, wf_dtype dtype,
         form_at[i] = &form[i];
     }
     wf_error error = { "" };
-    wf_shaping s = { .op = op,
-                     .n_in = c->n_in,
-                     .n_out = c->n_out,
-                     .in = form_at,
-                     .attr = c->sample->attr.bytes,
-                     .threads = c->threads,
-                     .out = out,
-                     .error = &error };
-    if (!op->shape(&s))
-        return check_fail(report, "%s: refused in %s: %s", c->who, wf_dtype_name(dtype),
+    int64_t scratch[2];
+    if (!check_shape(c, form_at, out, &error, c->threads, scratch))
+        return check_fail(c->report, "%s: refused in %s: %s", c->who, wf_dtype_name(dtype),
                           error.text);
     for (int k = 0; ok && k < c->n_out; k++) {
         wf_shape shape = wf_tensor_shape(&out[k]);
-        if (!wf_shape_equal(&shape, &c->out_shape[k]))
-            return check_fail(report, "%s: output %d has another shape in %s", c->who, k,
+        if (!wf_shape_equal(&shape, &c->out.shape[k]))
+            return check_fail(c->report, "%s: output %d has another shape in %s", c->who, k,
                               wf_dtype_name(dtype));
-        ok = place_make(&d->out[k], out[k].dtype, shape, LAYOUT_PLAIN, 0, pool);
-        if (ok && c->active[k])
-            ok = place_make(&d->gout[k], out[k].dtype, shape, LAYOUT_PLAIN, 0, pool);
+        ok = place_make(&d->out[k], out[k].dtype, shape, LAYOUT_PLAIN, 0, c->pool);
+        if (ok && c->out.floats[k])
+            ok = place_make(&d->gout[k], out[k].dtype, shape, LAYOUT_PLAIN, 0, c->pool);
         d->out_at[k] = &d->out[k].tensor;
     }
-    ok = ok && scratch_make(&d->scratch[0], s.scratch_forward, pool) &&
-         scratch_make(&d->scratch[1], s.scratch_backward, pool);
-    if (!ok) return no_memory(report);
-    d->call = (wf_call){ .op = op,
+    ok = ok && scratch_make(&d->scratch[0], scratch[0], c->pool) &&
+         scratch_make(&d->scratch[1], scratch[1], c->pool);
+    if (!ok) return no_memory(c);
+    d->call = (wf_call){ .op = c->op,
                          .n_in = c->n_in,
                          .n_out = c->n_out,
                          .in = d->in_at,
@@ -250,18 +230,26 @@ bool harness_set(check_harness *d, const check_case *c, wf_dtype dtype,
     return true;
 }
 
+check_harness *harness_new(const check_case *c, wf_dtype dtype, const check_layouts *layouts,
+                           double *const value[])
+{
+    check_harness *d = check_take(c->pool, (int64_t)sizeof *d);
+    if (!d) no_memory(c);
+    return d && harness_set(d, c, dtype, layouts, value) ? d : NULL;
+}
+
 void harness_forward_fast(check_harness *d)
 {
     d->call.scratch = d->scratch[0].tensor.data;
     d->c->op->forward(&d->call);
 }
 
-bool harness_forward(check_harness *d, wf_report *report)
+bool harness_forward(check_harness *d)
 {
     const check_case *c = d->c;
     wf_error error = { "" };
     if (c->op->check && !c->op->check(&d->call, &error))
-        return check_fail(report, "%s: the row's check refuses it: %s", c->who, error.text);
+        return check_fail(c->report, "%s: the row's check refuses it: %s", c->who, error.text);
     for (int k = 0; k < c->n_out; k++) memset(d->out[k].memory, FILL, (size_t)d->out[k].bytes);
     if (d->scratch[0].given) memset(d->scratch[0].memory, FILL, (size_t)d->scratch[0].bytes);
     uint64_t before[CHECK_VARS];
@@ -269,12 +257,12 @@ bool harness_forward(check_harness *d, wf_report *report)
     harness_forward_fast(d);
     for (int i = 0; i < c->n_in; i++)
         if (place_hash(&d->in[i]) != before[i])
-            return check_fail(report, "%s: forward wrote into input %d or around it", c->who, i);
+            return check_fail(c->report, "%s: forward wrote into input %d or around it", c->who, i);
     for (int k = 0; k < c->n_out; k++)
         if (!place_intact(&d->out[k]))
-            return check_fail(report, "%s: forward wrote around output %d", c->who, k);
+            return check_fail(c->report, "%s: forward wrote around output %d", c->who, k);
     return place_intact(&d->scratch[0]) ||
-           check_fail(report, "%s: forward used more scratch than its shape asked for", c->who);
+           check_fail(c->report, "%s: forward used more scratch than its shape asked for", c->who);
 }
 
 /* What the gradients hold before backward adds to them. */
@@ -284,18 +272,18 @@ static double prefilled(int input, int64_t index)
 }
 
 bool harness_backward(check_harness *d, const double *cotangent, uint32_t present, uint32_t wanted,
-                      double *gradient, wf_report *report)
+                      double *gradient)
 {
     const check_case *c = d->c;
     for (int k = 0; k < c->n_out; k++) {
-        bool here = c->active[k] && present >> k & 1;
+        bool here = c->out.floats[k] && present >> k & 1;
         d->gout_at[k] = here ? &d->gout[k].tensor : NULL;
-        if (here) place_put_all(&d->gout[k], cotangent + c->row[k]);
+        if (here) place_put_all(&d->gout[k], cotangent + c->out.at[k]);
     }
     for (int i = 0; i < c->n_in; i++) {
-        bool here = c->differs[i] && wanted >> i & 1;
+        bool here = c->in.floats[i] && wanted >> i & 1;
         d->gin_at[i] = here ? &d->gin[i].tensor : NULL;
-        for (int64_t j = 0; here && j < c->in_count[i]; j++)
+        for (int64_t j = 0; here && j < c->in.count[i]; j++)
             place_put(&d->gin[i], j, prefilled(i, j));
     }
     if (d->scratch[1].given) memset(d->scratch[1].memory, FILL, (size_t)d->scratch[1].bytes);
@@ -309,39 +297,44 @@ bool harness_backward(check_harness *d, const double *cotangent, uint32_t presen
     c->op->backward(&d->call);
 
     if (!place_intact(&d->scratch[1]))
-        return check_fail(report, "%s: backward used more scratch than its shape asked for",
+        return check_fail(c->report, "%s: backward used more scratch than its shape asked for",
                           c->who);
     for (int k = 0; k < c->n_out; k++)
         if (place_hash(&d->out[k]) != out[k] || place_hash(&d->gout[k]) != gout[k])
-            return check_fail(report, "%s: backward wrote into output %d or its gradient", c->who,
-                              k);
+            return check_fail(c->report, "%s: backward wrote into output %d or its gradient",
+                              c->who, k);
     for (int i = 0; i < c->n_in; i++) {
         if (place_hash(&d->in[i]) != in[i])
-            return check_fail(report, "%s: backward wrote into input %d", c->who, i);
+            return check_fail(c->report, "%s: backward wrote into input %d", c->who, i);
         if (!place_intact(&d->gin[i]))
-            return check_fail(report, "%s: backward wrote around the gradient of input %d", c->who,
-                              i);
-        for (int64_t j = 0; c->differs[i] && j < c->in_count[i]; j++)
-            gradient[c->column[i] + j] = d->gin_at[i] ? place_get(&d->gin[i], j) - prefilled(i, j)
-                                                      : 0;
+            return check_fail(c->report, "%s: backward wrote around the gradient of input %d",
+                              c->who, i);
+        for (int64_t j = 0; c->in.floats[i] && j < c->in.count[i]; j++)
+            gradient[c->in.at[i] + j] = d->gin_at[i] ? place_get(&d->gin[i], j) - prefilled(i, j)
+                                                     : 0;
     }
     return true;
+}
+
+bool harness_sweep(check_harness *d, const double *cotangent, double *gradient)
+{
+    return harness_backward(d, cotangent, UINT32_MAX, UINT32_MAX, gradient);
 }
 
 void harness_backward_fast(check_harness *d, double *gradient)
 {
     const check_case *c = d->c;
     for (int i = 0; i < c->n_in; i++)
-        if (c->differs[i]) {
+        if (c->in.floats[i]) {
             d->gin_at[i] = &d->gin[i].tensor;
-            memset(d->gin[i].tensor.data, 0, (size_t)c->in_count[i] * sizeof(double));
+            memset(d->gin[i].tensor.data, 0, (size_t)c->in.count[i] * sizeof(double));
         }
     d->call.scratch = d->scratch[1].tensor.data;
     c->op->backward(&d->call);
     for (int i = 0; i < c->n_in; i++)
-        if (c->differs[i])
-            memcpy(gradient + c->column[i], d->gin[i].tensor.data,
-                   (size_t)c->in_count[i] * sizeof(double));
+        if (c->in.floats[i])
+            memcpy(gradient + c->in.at[i], d->gin[i].tensor.data,
+                   (size_t)c->in.count[i] * sizeof(double));
 }
 
 static void plant(check_place *p, int64_t n, double x)
@@ -351,12 +344,12 @@ static void plant(check_place *p, int64_t n, double x)
 
 void harness_plant(check_harness *d, int input, double x)
 {
-    plant(&d->in[input], d->c->in_count[input], x);
+    plant(&d->in[input], d->c->in.count[input], x);
 }
 
 void harness_plant_out(check_harness *d, int output, double x)
 {
-    plant(&d->out[output], d->c->out_count[output], x);
+    plant(&d->out[output], d->c->out.count[output], x);
 }
 
 void harness_hide_undeclared(check_harness *d)
@@ -364,7 +357,7 @@ void harness_hide_undeclared(check_harness *d)
     const check_case *c = d->c;
     for (int i = 0; i < c->n_in; i++)
         if (c->given[i] && !(c->op->reads_in >> i & 1))
-            harness_plant(d, i, c->differs[i] ? (double)NAN : c->sample->in[i].low);
+            harness_plant(d, i, c->in.floats[i] ? (double)NAN : c->sample->in[i].low);
     for (int k = 0; k < c->n_out; k++)
         if (!(c->op->reads_out >> k & 1))
             harness_plant_out(d, k, d->out[k].tensor.dtype == WF_I32 ? 0 : (double)NAN);
@@ -380,6 +373,6 @@ void harness_outputs(const check_harness *d, double *y)
 {
     const check_case *c = d->c;
     for (int k = 0; k < c->n_out; k++)
-        for (int64_t j = 0; c->active[k] && j < c->out_count[k]; j++)
-            y[c->row[k] + j] = place_get(&d->out[k], j);
+        for (int64_t j = 0; c->out.floats[k] && j < c->out.count[k]; j++)
+            y[c->out.at[k] + j] = place_get(&d->out[k], j);
 }

@@ -8,6 +8,7 @@
 
 #include "tensor/text.h"
 
+enum { FEW = 6 };
 static const char *const by_differences = "differences", *const by_backward = "backward";
 
 /* ---- kernels against differences ---- */
@@ -32,17 +33,16 @@ typedef struct kink {
 static void difference_column(op_check *k, int input, int64_t index, double h, const double *y0,
                               double *column, kink *worst)
 {
-    static const int offset[4] = { -2, -1, 1, 2 };
     const check_case *c = &k->c;
     double *x = harness_element(&k->harness, input, index), at = *x;
     double *y[4] = { k->work[1], k->work[2], k->work[3], k->work[4] };
     for (int p = 0; p < 4; p++) {
-        *x = at + offset[p] * h;
+        *x = check_point(at, h, p);
         harness_forward_fast(&k->harness);
         harness_outputs(&k->harness, y[p]);
     }
     *x = at;
-    for (int64_t r = 0; r < c->rows; r++) {
+    for (int64_t r = 0; r < c->out.all; r++) {
         double f[4] = { y[0][r], y[1][r], y[2][r], y[3][r] }, side[2];
         column[r] = check_difference(f, h);
         check_sides(f, y0[r], h, side);
@@ -59,27 +59,27 @@ static bool difference_all(op_check *k)
     kink worst = { 0 };
     harness_outputs(&k->harness, y0);
     for (int i = 0; i < c->n_in; i++)
-        for (int64_t j = 0; c->differs[i] && j < c->in_count[i]; j++) {
+        for (int64_t j = 0; c->in.floats[i] && j < c->in.count[i]; j++) {
             difference_column(k, i, j, check_step(k->step, c->value[i][j]), y0, k->work[0], &worst);
-            for (int64_t r = 0; r < c->rows; r++)
-                k->jacobian[r * c->columns + c->column[i] + j] = k->work[0][r];
+            for (int64_t r = 0; r < c->out.all; r++)
+                k->jacobian[r * c->in.all + c->in.at[i] + j] = k->work[0][r];
         }
-    double largest = check_largest(c->rows * c->columns, k->jacobian);
-    double noise = check_noise(k, check_largest(c->rows, y0));
+    double largest = check_largest(c->out.all * c->in.all, k->jacobian);
+    double noise = check_noise(k, check_largest(c->out.all, y0));
     if (worst.apart > check_kink(k->step) * largest + noise) {
         char place[CHECK_WHERE], row[CHECK_WHERE];
         int o = c->n_out - 1;
-        while (o > 0 && c->row[o] > worst.row) o--;
+        while (o > 0 && c->out.at[o] > worst.row) o--;
         return check_fail(
             k->report,
             "%s: input %d at %s = %.9g lies within two steps of a kink of output %d "
             "at %s: its derivative is %.6g from the left, %.6g from the right\n"
             "  hint: give the sample a gap, or other limits",
-            c->who, worst.input, check_where(place, &c->in_shape[worst.input], worst.index),
+            c->who, worst.input, check_where(place, &c->in.shape[worst.input], worst.index),
             c->value[worst.input][worst.index], o,
-            check_where(row, &c->out_shape[o], worst.row - c->row[o]), worst.left, worst.right);
+            check_where(row, &c->out.shape[o], worst.row - c->out.at[o]), worst.left, worst.right);
     }
-    return harness_forward(&k->harness, k->report);
+    return harness_forward(&k->harness);
 }
 
 /* Each block of the Jacobian, one output element at a time, from backward called directly. */
@@ -87,43 +87,42 @@ static bool jacobian_near(op_check *k)
 {
     const check_case *c = &k->c;
     double *one = k->work[0], *got = k->work[1], *y = k->work[2];
-    double *swept = check_take(&k->pool, c->rows * c->columns * (int64_t)sizeof(double));
-    double *block = check_take(&k->pool, 2 * c->rows * c->columns * (int64_t)sizeof(double));
+    double *swept = check_take(&k->pool, c->out.all * c->in.all * (int64_t)sizeof(double));
+    double *block = check_take(&k->pool, 2 * c->out.all * c->in.all * (int64_t)sizeof(double));
     if (!swept || !block) return check_no_memory(k);
-    memset(one, 0, (size_t)c->rows * sizeof *one);
+    memset(one, 0, (size_t)c->out.all * sizeof *one);
     for (int o = 0; o < c->visible; o++)
-        for (int64_t r = 0; c->active[o] && r < c->out_count[o]; r++) {
-            one[c->row[o] + r] = 1;
-            if (!harness_backward(&k->harness, one, UINT32_C(1) << o, UINT32_MAX, got, k->report))
+        for (int64_t r = 0; c->out.floats[o] && r < c->out.count[o]; r++) {
+            one[c->out.at[o] + r] = 1;
+            if (!harness_backward(&k->harness, one, UINT32_C(1) << o, UINT32_MAX, got))
                 return false;
-            one[c->row[o] + r] = 0;
-            memcpy(swept + (c->row[o] + r) * c->columns, got, (size_t)c->columns * sizeof *got);
+            one[c->out.at[o] + r] = 0;
+            memcpy(swept + (c->out.at[o] + r) * c->in.all, got, (size_t)c->in.all * sizeof *got);
         }
     harness_outputs(&k->harness, y);
     for (int o = 0; o < c->visible; o++)
-        for (int i = 0; c->active[o] && i < c->n_in; i++) {
-            if (!c->differs[i]) continue;
-            int64_t n = c->out_count[o] * c->in_count[i];
+        for (int i = 0; c->out.floats[o] && i < c->n_in; i++) {
+            if (!c->in.floats[i]) continue;
+            int64_t n = c->out.count[o] * c->in.count[i];
             double *want = block, *have = block + n;
             for (int64_t e = 0; e < n; e++) {
-                int64_t at = (c->row[o] + e / c->in_count[i]) * c->columns + c->column[i] +
-                             e % c->in_count[i];
+                int64_t at = (c->out.at[o] + e / c->in.count[i]) * c->in.all + c->in.at[i] +
+                             e % c->in.count[i];
                 want[e] = k->jacobian[at];
                 have[e] = swept[at];
             }
             char check[64];
             wf_format(check, sizeof check, "Jacobian of output %d", o);
-            check_comparison s = { c->who,
-                                   check,
-                                   "input",
-                                   NULL,
-                                   i,
-                                   by_backward,
-                                   by_differences,
-                                   c->in_count[i],
-                                   .form = &c->in_shape[i],
-                                   .of = &c->out_shape[o] };
-            double floor = check_noise(k, check_largest(c->out_count[o], y + c->row[o])) +
+            check_comparison s = { .who = c->who,
+                                   .check = check,
+                                   .role = "input",
+                                   .index = i,
+                                   .got = by_backward,
+                                   .want = by_differences,
+                                   .width = c->in.count[i],
+                                   .form = &c->in.shape[i],
+                                   .of = &c->out.shape[o] };
+            double floor = check_noise(k, check_largest(c->out.count[o], y + c->out.at[o])) +
                            8 * DBL_EPSILON;
             if (!check_near(k->report, &s, n, have, want, k->tolerance, floor)) return false;
         }
@@ -135,71 +134,55 @@ static bool check_random_cotangent(op_check *k)
 {
     const check_case *c = &k->c;
     double *want = k->work[0], *y = k->work[1], weight = 0;
-    if (!harness_backward(&k->harness, k->cotangent, UINT32_MAX, UINT32_MAX, k->gradient,
-                          k->report))
-        return false;
-    for (int64_t j = 0; j < c->columns; j++) {
+    if (!harness_sweep(&k->harness, k->cotangent, k->gradient)) return false;
+    for (int64_t j = 0; j < c->in.all; j++) {
         want[j] = 0;
-        for (int64_t r = 0; r < c->rows; r++)
-            want[j] += k->cotangent[r] * k->jacobian[r * c->columns + j];
+        for (int64_t r = 0; r < c->out.all; r++)
+            want[j] += k->cotangent[r] * k->jacobian[r * c->in.all + j];
     }
     harness_outputs(&k->harness, y);
-    for (int64_t r = 0; r < c->rows; r++) weight += fabs(k->cotangent[r]) * fabs(y[r]);
-    return columns_near(k, "backward of random cotangents", k->gradient, by_backward, want,
-                        by_differences, k->tolerance, check_noise(k, weight) + 8 * DBL_EPSILON);
+    for (int64_t r = 0; r < c->out.all; r++) weight += fabs(k->cotangent[r]) * fabs(y[r]);
+    return floats_near(&c->in, "backward of random cotangents", k->gradient, by_backward, want,
+                       by_differences, k->tolerance, check_noise(k, weight) + 8 * DBL_EPSILON);
 }
 
 bool check_jacobian(op_check *k)
 {
-    check_harness *again = harness_new(&k->pool);
-    if (!again) return check_no_memory(k);
-    if (!harness_set(again, &k->c, WF_F64, NULL, NULL, &k->pool, k->report) ||
-        !harness_forward(again, k->report) ||
-        !same_bits(k, "forward once more", again, &k->harness) || !difference_all(k))
-        return false;
-    return jacobian_near(k) && check_random_cotangent(k);
+    check_harness *again = harness_new(&k->c, WF_F64, NULL, NULL);
+    return again && harness_forward(again) &&
+           same_bits(k, "forward once more", again, &k->harness) && difference_all(k) &&
+           jacobian_near(k) && check_random_cotangent(k);
 }
 
 /* ---- the same kernels otherwise handed over ---- */
 
 /* What a subset of gradients wanted, or of cotangents present, must leave of the whole. */
-static bool check_subset(op_check *k, uint32_t present, uint32_t wanted)
+static bool check_handed(op_check *k, uint32_t present, uint32_t wanted)
 {
     const check_case *c = &k->c;
     double *zeroed = k->work[0], *want = k->work[1], *got = k->work[2];
-    for (int o = 0; o < c->visible; o++)
-        for (int64_t r = 0; c->active[o] && r < c->out_count[o]; r++)
-            zeroed[c->row[o] + r] = present >> o & 1 ? k->cotangent[c->row[o] + r] : 0;
-    if (!harness_backward(&k->harness, zeroed, UINT32_MAX, UINT32_MAX, want, k->report) ||
-        !harness_backward(&k->harness, k->cotangent, present, wanted, got, k->report))
+    floats_only(&c->out, present, k->cotangent, zeroed);
+    if (!harness_sweep(&k->harness, zeroed, want) ||
+        !harness_backward(&k->harness, k->cotangent, present, wanted, got))
         return false;
-    for (int i = 0; i < c->n_in; i++)
-        for (int64_t j = 0; c->differs[i] && !(wanted >> i & 1) && j < c->in_count[i]; j++)
-            want[c->column[i] + j] = 0;
+    floats_only(&c->in, wanted, want, want);
     char check[128];
     wf_format(check, sizeof check, "gradients wanted 0x%x, cotangents present 0x%x",
               (unsigned)wanted, (unsigned)present);
-    return columns_near(k, check, got, "subset", want, "whole", 1e-12, 1e-14);
+    return floats_equal(&c->in, check, got, "subset", want, "whole");
 }
 
-/* Every subset where they are few, otherwise each alone, each missing, and one in two. */
+/* Subsets of the inputs, and one in two of them; all subsets of the outputs. */
 static bool check_subsets(op_check *k)
 {
-    const check_case *c = &k->c;
-    uint32_t inputs = 0, outputs = 0;
-    for (int i = 0; i < c->n_in; i++) inputs |= (uint32_t)c->differs[i] << i;
-    for (int o = 0; o < c->visible; o++) outputs |= (uint32_t)c->active[o] << o;
-    int n = __builtin_popcount(inputs);
-    for (uint32_t s = 1; s <= inputs; s++) {
-        uint32_t wanted = s & inputs;
-        int size = __builtin_popcount(wanted);
-        if (wanted != s || (n > 6 && size > 1 && size < n - 1 && wanted != (inputs & 0x5555)))
-            continue;
-        if (!check_subset(k, outputs, wanted)) return false;
-    }
+    const uint32_t inputs = floats_mask(&k->c.in), outputs = floats_mask(&k->c.out);
+    for (uint32_t wanted = 1; wanted <= inputs; wanted++)
+        if ((check_subset(wanted, inputs, FEW) || wanted == (inputs & 0x5555)) &&
+            !check_handed(k, outputs, wanted))
+            return false;
     for (uint32_t present = 1; present < outputs; present++)
         if ((present & outputs) == present &&
-            (!check_subset(k, present, inputs) || !check_subset(k, present, inputs & 0x5555)))
+            (!check_handed(k, present, inputs) || !check_handed(k, present, inputs & 0x5555)))
             return false;
     return true;
 }
@@ -207,36 +190,30 @@ static bool check_subsets(op_check *k)
 static bool check_threads(op_check *k)
 {
     const check_case *c = &k->c;
-    check_harness *many = harness_new(&k->pool);
     double *one = k->work[0], *three = k->work[1];
-    if (!many) return check_no_memory(k);
     k->c.threads = 3;
-    bool set = harness_set(many, c, WF_F64, NULL, NULL, &k->pool, k->report);
+    check_harness *many = harness_new(c, WF_F64, NULL, NULL);
     k->c.threads = 1;
-    if (!set || !harness_forward(many, k->report) ||
+    if (!many || !harness_forward(many) ||
         !same_bits(k, "forward with three threads", many, &k->harness))
         return false;
     if (!k->sweeps) return true;
-    if (!harness_backward(&k->harness, k->cotangent, UINT32_MAX, UINT32_MAX, one, k->report) ||
-        !harness_backward(many, k->cotangent, UINT32_MAX, UINT32_MAX, three, k->report))
+    if (!harness_sweep(&k->harness, k->cotangent, one) || !harness_sweep(many, k->cotangent, three))
         return false;
-    return !memcmp(one, three, (size_t)c->columns * sizeof *one) ||
+    return !memcmp(one, three, (size_t)c->in.all * sizeof *one) ||
            check_fail(k->report, "%s: backward with three threads gives other bits", c->who);
 }
 
 static bool check_declared_reads(op_check *k)
 {
     const check_case *c = &k->c;
-    check_harness *blind = harness_new(&k->pool);
+    check_harness *blind = harness_new(c, WF_F64, NULL, NULL);
     double *got = k->work[0];
-    if (!blind) return check_no_memory(k);
-    if (!harness_set(blind, c, WF_F64, NULL, NULL, &k->pool, k->report) ||
-        !harness_forward(blind, k->report))
-        return false;
+    if (!blind || !harness_forward(blind)) return false;
     harness_hide_undeclared(blind);
-    return harness_backward(blind, k->cotangent, UINT32_MAX, UINT32_MAX, got, k->report) &&
-           columns_near(k, "backward while all that is not in reads_in and reads_out is NaN", got,
-                        "blind", k->gradient, by_backward, 1e-15, 0);
+    return harness_sweep(blind, k->cotangent, got) &&
+           floats_near(&c->in, "backward while all that is not in reads_in and reads_out is NaN",
+                       got, "blind", k->gradient, by_backward, 1e-15, 0);
 }
 
 /* Outputs that are ids or masks are equal. */
@@ -245,10 +222,10 @@ static bool same_whole_numbers(op_check *k, const char *check, const check_harne
 {
     char text[CHECK_WHERE];
     for (int o = 0; o < k->c.visible; o++)
-        for (int64_t j = 0; !k->c.active[o] && j < k->c.out_count[o]; j++, k->report->checked++)
+        for (int64_t j = 0; !k->c.out.floats[o] && j < k->c.out.count[o]; j++, k->report->checked++)
             if (place_get(&a->out[o], j) != place_get(&b->out[o], j))
                 return check_fail(k->report, "%s: %s: output %d at %s: this layout %g, plain %g",
-                                  k->c.who, check, o, check_where(text, &k->c.out_shape[o], j),
+                                  k->c.who, check, o, check_where(text, &k->c.out.shape[o], j),
                                   place_get(&a->out[o], j), place_get(&b->out[o], j));
     return true;
 }
@@ -261,21 +238,18 @@ static bool check_layout_on(op_check *k, const char *check, const check_layouts 
     const check_case *c = &k->c;
     double *want = k->work[0], *got = k->work[1];
     struct check_block *until = k->pool.last;
-    check_harness *plain = harness_new(&k->pool), *laid = harness_new(&k->pool);
-    if (!plain || !laid) return check_no_memory(k);
-    bool ok = harness_set(plain, c, WF_F64, NULL, value, &k->pool, k->report) &&
-              harness_set(laid, c, WF_F64, layouts, value, &k->pool, k->report) &&
-              harness_forward(plain, k->report) && harness_forward(laid, k->report);
+    check_harness *plain = harness_new(c, WF_F64, NULL, value);
+    check_harness *laid = plain ? harness_new(c, WF_F64, layouts, value) : NULL;
+    bool ok = laid && harness_forward(plain) && harness_forward(laid);
     if (ok) {
         harness_outputs(plain, want);
         harness_outputs(laid, got);
-        ok = rows_near(k, check, got, "this layout", want, "plain", 1e-12, 1e-14) &&
+        ok = floats_equal(&c->out, check, got, "this layout", want, "plain") &&
              same_whole_numbers(k, check, laid, plain);
     }
     if (ok && k->sweeps)
-        ok = harness_backward(plain, k->cotangent, UINT32_MAX, UINT32_MAX, want, k->report) &&
-             harness_backward(laid, k->cotangent, UINT32_MAX, UINT32_MAX, got, k->report) &&
-             columns_near(k, check, got, "this layout", want, "plain", 1e-12, 1e-14);
+        ok = harness_sweep(plain, k->cotangent, want) && harness_sweep(laid, k->cotangent, got) &&
+             floats_equal(&c->in, check, got, "this layout", want, "plain");
     check_let_go(&k->pool, until);
     return ok;
 }
@@ -283,9 +257,9 @@ static bool check_layout_on(op_check *k, const char *check, const check_layouts 
 /* The values of an input whose axis repeats its first index. */
 static void repeat_axis(const check_case *c, int input, int axis, double *value)
 {
-    wf_tensor x = wf_tensor_of(WF_F64, c->in_shape[input], NULL);
+    wf_tensor x = wf_tensor_of(WF_F64, c->in.shape[input], NULL);
     x.stride[axis] = 0;
-    for (int64_t j = 0; j < c->in_count[input]; j++)
+    for (int64_t j = 0; j < c->in.count[input]; j++)
         value[j] = c->value[input][wf_tensor_offset(&x, x.rank, j)];
 }
 
@@ -315,11 +289,11 @@ static bool check_layouts_all(op_check *k)
                       name[3 - kind]);
             if (!check_layout_on(k, check, &one, NULL)) return false;
         }
-        for (int axis = 0; axis < c->in_shape[i].rank; axis++) {
-            if (c->in_shape[i].dim[axis] < 2) continue;
+        for (int axis = 0; axis < c->in.shape[i].rank; axis++) {
+            if (c->in.shape[i].dim[axis] < 2) continue;
             check_layouts repeated = { 0 };
             double *value[CHECK_VARS] = { 0 };
-            value[i] = check_take(&k->pool, c->in_count[i] * (int64_t)sizeof(double));
+            value[i] = check_take(&k->pool, c->in.count[i] * (int64_t)sizeof(double));
             if (!value[i]) return check_no_memory(k);
             repeat_axis(c, i, axis, value[i]);
             repeated.in[i] = LAYOUT_EXPANDED;
@@ -340,57 +314,52 @@ static bool check_single(op_check *k)
 {
     const check_case *c = &k->c;
     const double unit = (double)FLT_EPSILON;
-    check_harness *single = harness_new(&k->pool), *twice = harness_new(&k->pool);
-    if (!single || !twice) return check_no_memory(k);
     double *value[CHECK_VARS] = { 0 }, *want = k->work[0], *got = k->work[1],
            *cotangent = k->work[2];
     for (int i = 0; i < c->n_in; i++) {
-        if (!c->differs[i]) continue;
-        value[i] = check_take(&k->pool, c->in_count[i] * (int64_t)sizeof(double));
+        if (!c->in.floats[i]) continue;
+        value[i] = check_take(&k->pool, c->in.count[i] * (int64_t)sizeof(double));
         if (!value[i]) return check_no_memory(k);
-        for (int64_t j = 0; j < c->in_count[i]; j++) value[i][j] = (double)(float)c->value[i][j];
+        for (int64_t j = 0; j < c->in.count[i]; j++) value[i][j] = (double)(float)c->value[i][j];
     }
-    if (!harness_set(single, c, WF_F32, NULL, value, &k->pool, k->report) ||
-        !harness_set(twice, c, WF_F64, NULL, value, &k->pool, k->report) ||
-        !harness_forward(single, k->report) || !harness_forward(twice, k->report))
-        return false;
+    check_harness *single = harness_new(c, WF_F32, NULL, value);
+    check_harness *twice = single ? harness_new(c, WF_F64, NULL, value) : NULL;
+    if (!twice || !harness_forward(single) || !harness_forward(twice)) return false;
     harness_outputs(twice, want);
     harness_outputs(single, got);
     for (int o = 0; o < c->visible; o++)
-        for (int64_t r = c->row[o]; c->active[o] && r < c->row[o] + c->out_count[o]; r++) {
+        for (int64_t r = c->out.at[o]; c->out.floats[o] && r < c->out.at[o] + c->out.count[o];
+             r++) {
             double reach = fabs(want[r]);
             for (int i = 0; i < c->n_in; i++)
-                for (int64_t j = 0; c->differs[i] && j < c->in_count[i]; j++)
-                    reach += fabs(k->jacobian[r * c->columns + c->column[i] + j] * value[i][j]);
-            check_comparison s = { c->who,
-                                   "single precision",
-                                   "output",
-                                   NULL,
-                                   o,
-                                   "f32",
-                                   "f64",
-                                   0,
-                                   .form = &c->out_shape[o],
-                                   .first = r - c->row[o] };
+                for (int64_t j = 0; c->in.floats[i] && j < c->in.count[i]; j++)
+                    reach += fabs(k->jacobian[r * c->in.all + c->in.at[i] + j] * value[i][j]);
+            check_comparison s = { .who = c->who,
+                                   .check = "single precision",
+                                   .role = "output",
+                                   .index = o,
+                                   .got = "f32",
+                                   .want = "f64",
+                                   .form = &c->out.shape[o],
+                                   .first = r - c->out.at[o] };
             if (!check_near(k->report, &s, 1, got + r, want + r, 0, 64 * unit * (reach + 1e-30)))
                 return false;
         }
     if (!k->sweeps) return true;
     double sum = 0;
-    for (int64_t r = 0; r < c->rows; r++) {
+    for (int64_t r = 0; r < c->out.all; r++) {
         cotangent[r] = (double)(float)k->cotangent[r];
-        double largest = check_largest(c->columns, k->jacobian + r * c->columns);
+        double largest = check_largest(c->in.all, k->jacobian + r * c->in.all);
         sum += fabs(cotangent[r]) * largest;
     }
-    return harness_backward(twice, cotangent, UINT32_MAX, UINT32_MAX, want, k->report) &&
-           harness_backward(single, cotangent, UINT32_MAX, UINT32_MAX, got, k->report) &&
-           columns_near(k, "single precision, backward", got, "f32", want, "f64", 512 * unit,
-                        16 * unit * (sum + 2));
+    return harness_sweep(twice, cotangent, want) && harness_sweep(single, cotangent, got) &&
+           floats_near(&c->in, "single precision, backward", got, "f32", want, "f64", 512 * unit,
+                       16 * unit * (sum + 2));
 }
 
 static bool is_named(const check_case *c, int64_t row)
 {
-    for (int64_t j = 0; j < c->in_count[1]; j++)
+    for (int64_t j = 0; j < c->in.count[1]; j++)
         if ((int64_t)c->value[1][j] == row) return true;
     return false;
 }
@@ -400,13 +369,13 @@ static bool check_named_rows(op_check *k)
 {
     const check_case *c = &k->c;
     if (!(c->op->flags & WF_OP_SPARSE)) return true;
-    if (c->n_in < 2 || !c->given[1] || c->differs[1] || c->in_shape[0].rank < 1)
+    if (c->n_in < 2 || !c->given[1] || c->in.floats[1] || c->in.shape[0].rank < 1)
         return check_fail(k->report,
                           "%s: WF_OP_SPARSE says that ids, input 1, name rows of input 0", c->who);
-    int64_t rows = c->in_shape[0].dim[0];
-    for (int64_t i = 0; i < c->in_count[0]; i++) {
-        int64_t row = i / (c->in_count[0] / rows);
-        if (k->gradient[c->column[0] + i] != 0 && !is_named(c, row))
+    int64_t rows = c->in.shape[0].dim[0];
+    for (int64_t i = 0; i < c->in.count[0]; i++) {
+        int64_t row = i / (c->in.count[0] / rows);
+        if (k->gradient[c->in.at[0] + i] != 0 && !is_named(c, row))
             return check_fail(k->report,
                               "%s: backward adds to row %lld of input 0, which no id of input 1 "
                               "names, against WF_OP_SPARSE",

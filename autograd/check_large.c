@@ -53,7 +53,7 @@ static int64_t measure(large *l)
         const wf_shape *shape = &l->sample.in[i].shape;
         l->in_at[i] = NULL;
         if (shape->rank < 0) continue;
-        wf_dtype dtype = k->c.differs[i] ? WF_F64 : WF_I32;
+        wf_dtype dtype = k->c.in.floats[i] ? WF_F64 : WF_I32;
         int64_t n = wf_shape_check(shape, dtype, NULL);
         if (n < 0) return -1;
         if (n > most) most = n;
@@ -61,18 +61,11 @@ static int64_t measure(large *l)
         l->in_at[i] = &l->in[i];
     }
     wf_error error = { "" };
-    wf_shaping s = { .op = k->op,
-                     .n_in = l->sample.n_in,
-                     .n_out = l->n_out,
-                     .in = l->in_at,
-                     .attr = l->sample.attr.bytes,
-                     .threads = wf_threads(),
-                     .out = l->out,
-                     .error = &error };
-    memset(l->out, 0, sizeof l->out);
-    if (!k->op->shape(&s) || s.scratch_forward < 0 || s.scratch_backward < 0) return -1;
-    l->scratch[0] = s.scratch_forward;
-    l->scratch[1] = s.scratch_backward;
+    check_case scaled = k->c;
+    scaled.sample = &l->sample;
+    if (!check_shape(&scaled, l->in_at, l->out, &error, wf_threads(), l->scratch) ||
+        l->scratch[0] < 0 || l->scratch[1] < 0)
+        return -1;
     for (int o = 0; o < l->n_out; o++) {
         wf_shape shape = { .rank = l->out[o].rank };
         memcpy(shape.dim, l->out[o].dim, sizeof shape.dim);
@@ -147,7 +140,7 @@ static bool prepare(large *l)
         if (!hold(k, &l->in[i])) return check_no_memory(k);
         fill(&l->in[i], wf_key_with(k->key, (uint64_t)i), l->sample.in[i].low, l->sample.in[i].high,
              l->sample.in[i].gap);
-        if (!k->sweeps || !c->differs[i]) continue;
+        if (!k->sweeps || !c->in.floats[i]) continue;
         l->gin[i] = l->in[i];
         l->gin_at[i] = &l->gin[i];
         l->bytes[1][i] = wf_tensor_count(&l->gin[i]) * 8;
@@ -160,7 +153,7 @@ static bool prepare(large *l)
         l->bytes[0][o] = wf_tensor_count(&l->out[o]) * wf_dtype_size(l->out[o].dtype);
         l->one[0][o] = check_take(&k->pool, l->bytes[0][o] + 1);
         if (!l->one[0][o] || !hold(k, &l->out[o])) return check_no_memory(k);
-        if (!k->sweeps || !c->active[o]) continue;
+        if (!k->sweeps || !c->out.floats[o]) continue;
         l->gout[o] = l->out[o];
         l->gout_at[o] = &l->gout[o];
         if (!hold(k, &l->gout[o])) return check_no_memory(k);

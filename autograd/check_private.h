@@ -1,6 +1,6 @@
-/* What the checkers share: memory that is let go as a whole, comparisons that say what differs,
- * and a harness on which a kernel is called outside any tape, with guards around all that it is
- * handed. */
+/* What the checkers share: memory that is let go as a whole, lists of numbers and comparisons that
+ * say what differs, and a harness on which a kernel is called outside any tape, with guards around
+ * all that it is handed. */
 #ifndef WEFT_AUTOGRAD_CHECK_PRIVATE_H
 #define WEFT_AUTOGRAD_CHECK_PRIVATE_H
 
@@ -20,7 +20,9 @@ void *check_take(check_pool *pool, int64_t bytes);
 /* Lets go of all that was taken after `until` (a former value of last; NULL: everything). */
 void check_let_go(check_pool *pool, struct check_block *until);
 
-/* Central differences with five points: f at x + k step for k = -2, -1, 1, 2, in this order. */
+/* Central differences with five points: f at the four places around x, `step` apart, that
+ * check_point gives for p = 0 .. 3. */
+double check_point(double x, double step, int p);
 double check_difference(const double f[4], double step);
 /* From the same and f at x, the derivatives from the left and the right (three points each). */
 void check_sides(const double f[4], double f0, double step, double side[2]);
@@ -56,6 +58,45 @@ bool check_near(wf_report *report, const check_comparison *comparison, int64_t n
 bool check_fail(wf_report *report, const char *format, ...) WF_PRINTF(2, 3);
 
 double check_largest(int64_t n, const double *x);
+/* The gradient of a var that was kept, as row-major doubles; zeros where none arrived. */
+void check_gradient(const wf_var *x, int64_t n, double *g);
+/* Fills x with normal numbers that (key, name) names. */
+void check_draw(uint64_t key, const char *name, int64_t n, double *x);
+
+/* ---- floats among inputs or outputs ---- */
+
+/* Of n inputs or outputs those that are floats, whose numbers lie in one array of doubles: `all` of
+ * them, those of i from at[i] on. */
+typedef struct check_floats {
+    wf_report *report;
+    const char *who, *role; /* for sentences */
+    int n;
+    bool floats[CHECK_VARS]; /* inputs: and given; outputs: and visible */
+    wf_shape shape[CHECK_VARS];
+    int64_t count[CHECK_VARS], at[CHECK_VARS], all;
+} check_floats;
+
+/* Is got want, one var after another, by check_near; and to rounding? */
+bool floats_near(const check_floats *f, const char *check, const double *got, const char *got_name,
+                 const double *want, const char *want_name, double relative, double floor);
+bool floats_equal(const check_floats *f, const char *check, const double *got, const char *got_name,
+                  const double *want, const char *want_name);
+/* A bit for each of the floats. */
+uint32_t floats_mask(const check_floats *f);
+/* Is `some` one of the subsets of `of` to be tried: all of few, else each alone and each missing? */
+bool check_subset(uint32_t some, uint32_t of, int few);
+
+/* The numbers of those in `which`, 0 for the others. */
+void floats_only(const check_floats *f, uint32_t which, const double *x, double *to);
+/* Those in `which` side by side in a list, and how many: of the vars x[i], and made of the numbers
+ * x, as leaves or constants. And from such a list to numbers: 0 for the others. */
+int floats_list(const check_floats *f, uint32_t which, wf_var *const x[], wf_var *list[]);
+int floats_enter(const check_floats *f, uint32_t which, wf_tape *t, const double *x, bool leaves,
+                 wf_var *list[]);
+void floats_read(const check_floats *f, uint32_t which, wf_var *const list[], double *x);
+/* The numbers of the vars x[i], and of their gradients (none arrived: 0). */
+void floats_values(const check_floats *f, wf_var *const x[], double *y);
+void floats_gradients(const check_floats *f, wf_var *const x[], double *g);
 
 /* ---- a kernel's harness ---- */
 
@@ -74,22 +115,19 @@ typedef struct check_place {
     bool given, dense; /* dense: no gaps between its elements, in whatever order they lie */
 } check_place;
 
-/* A sample of a row with its inputs drawn, in double. */
+/* A sample of a row with its inputs drawn, in double. The floats among the inputs are the columns
+ * of its Jacobian, those among the outputs its rows. */
 typedef struct check_case {
     const wf_op *op;
     const wf_sample *sample;
+    wf_report *report;
+    check_pool *pool;
     char who[160];
     int n_in, n_out, visible, threads;
-    bool given[CHECK_VARS];   /* an optional input that was left out is not */
-    bool differs[CHECK_VARS]; /* inputs: given, of floats */
-    bool active[CHECK_VARS];  /* outputs: visible, of floats */
-    wf_shape in_shape[CHECK_VARS], out_shape[CHECK_VARS];
+    bool given[CHECK_VARS]; /* an optional input that was left out is not */
+    check_floats in, out;
     wf_dtype out_dtype[CHECK_VARS]; /* when the inputs are F64 */
-    int64_t in_count[CHECK_VARS], out_count[CHECK_VARS];
-    int64_t column[CHECK_VARS],
-        row[CHECK_VARS]; /* where the derivatives of in[i], of out[k] begin */
-    int64_t columns, rows;
-    double *value[CHECK_VARS]; /* of the inputs; whole numbers for ids */
+    double *value[CHECK_VARS];      /* of the inputs; whole numbers for ids */
     uint64_t key, counter;
     int64_t scratch[2];
 } check_case;
@@ -109,23 +147,28 @@ typedef struct check_harness {
     wf_tensor form[2][CHECK_VARS]; /* what shape sees, and fills */
 } check_harness;
 
-/* A harness is large, and a user's stack may be small. NULL: no memory. */
-check_harness *harness_new(check_pool *pool);
+/* Asks the row for the forms of its outputs, given those of its inputs, and for its scratch. False
+ * when it refuses, with why in *error. */
+bool check_shape(const check_case *c, const wf_tensor *const in[], wf_tensor *out, wf_error *error,
+                 int threads, int64_t scratch[2]);
 
 /* Lays out places for floats of dtype (layouts NULL: all plain) and puts the inputs in:
  * value[i], or the case's own where value is NULL. False when there is no memory or the row
  * refuses; the report says so. */
 bool harness_set(check_harness *d, const check_case *c, wf_dtype dtype,
-                 const check_layouts *layouts, double *const value[], check_pool *pool,
-                 wf_report *report);
+                 const check_layouts *layouts, double *const value[]);
+/* The same on a new one, which is large, and a user's stack may be small; NULL for false. */
+check_harness *harness_new(const check_case *c, wf_dtype dtype, const check_layouts *layouts,
+                           double *const value[]);
 /* Calls the row's check and forward. Outputs and scratch hold NaN before; inputs and guards must
  * be as they were. */
-bool harness_forward(check_harness *d, wf_report *report);
+bool harness_forward(check_harness *d);
 /* Calls backward with the outputs' cotangents (rows doubles; outputs that are not in `present`
  * are absent) for the inputs in `wanted`, into gradients that are not zero; gives what was added
- * (columns doubles, 0 where not wanted). */
+ * (columns doubles, 0 where not wanted). And with all of both. */
 bool harness_backward(check_harness *d, const double *cotangent, uint32_t present, uint32_t wanted,
-                      double *gradient, wf_report *report);
+                      double *gradient);
+bool harness_sweep(check_harness *d, const double *cotangent, double *gradient);
 /* The same without prefilling and guarding: for differences. */
 void harness_forward_fast(check_harness *d);
 void harness_backward_fast(check_harness *d, double *gradient);

@@ -29,11 +29,6 @@ typedef struct op_check {
     uint64_t kinds;                /* a hash of which special values the kernels gave */
 } op_check;
 
-/* Compares columns doubles input by input, and rows doubles output by output. */
-bool columns_near(op_check *k, const char *check, const double *got, const char *got_name,
-                  const double *want, const char *want_name, double relative, double floor);
-bool rows_near(op_check *k, const char *check, const double *got, const char *got_name,
-               const double *want, const char *want_name, double relative, double floor);
 bool check_no_memory(op_check *k);
 /* What rounding alone may do to a difference of y. */
 double check_noise(const op_check *k, double largest_y);
@@ -70,10 +65,22 @@ bool check_special(op_check *k, bool as_it_is);
 void check_tape_begin(op_check *k);
 bool check_tape_failed(op_check *k, const char *check);
 wf_var *check_tape_input(op_check *k, int i, const double *value, bool leaf);
-/* Applies the row to plain inputs; the gradients of those in `leaves` are kept. */
-bool check_tape_apply(op_check *k, uint32_t leaves, wf_var *in[], wf_var *out[]);
-/* Spells the row, which has a reference, in other ops. */
-bool check_tape_reference(op_check *k, wf_var *const in[], wf_var *out[]);
+
+/* The row applied on the tape, and how it is differentiated: from its outputs, with cotangents, by
+ * inputs, each of them lists side by side. */
+typedef struct check_taped {
+    wf_var *in[CHECK_VARS], *out[CHECK_VARS];
+    int outs, ins;
+    wf_var *from[CHECK_VARS], *with[CHECK_VARS], *by[2 * CHECK_VARS];
+} check_taped;
+
+/* Applies the row, or its reference, to inputs of these numbers (NULL: the case's own), all but
+ * those in `leaves` constants. False where that fails. */
+bool check_tape_apply(op_check *k, bool reference, double *const value[], uint32_t leaves,
+                      check_taped *r);
+/* Lists the outputs in `present`, and the cotangents of them as constants or leaves. */
+void check_tape_sources(op_check *k, check_taped *r, uint32_t present, const double *cotangent,
+                        bool leaves);
 
 /* wf_op_check without the laws in `skip` (so that a test can say which law it is that tells a
  * fault), and a hash of the kinds of number (NaN, infinite, finite) that the kernels gave for

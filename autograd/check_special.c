@@ -80,13 +80,13 @@ static bool same_answer(special *s, double relative)
     const check_case *c = &k->c;
     int64_t at = 0;
     for (int o = 0; o < c->visible; o++) {
-        if (!same(k, s, "output", o, &c->out_shape[o], s->got.y + at, s->want.y + at, relative))
+        if (!same(k, s, "output", o, &c->out.shape[o], s->got.y + at, s->want.y + at, relative))
             return false;
-        at += c->out_count[o];
+        at += c->out.count[o];
     }
     for (int i = 0; k->sweeps && i < c->n_in; i++)
-        if (c->differs[i] && !same(k, s, "the gradient of input", i, &c->in_shape[i],
-                                   s->got.g + c->column[i], s->want.g + c->column[i], relative))
+        if (c->in.floats[i] && !same(k, s, "the gradient of input", i, &c->in.shape[i],
+                                     s->got.g + c->in.at[i], s->want.g + c->in.at[i], relative))
             return false;
     return true;
 }
@@ -117,15 +117,14 @@ static bool in_harness(special *s, wf_dtype dtype, check_layout layout, answer *
     for (int i = 0; i < CHECK_VARS; i++) all.in[i] = all.gin[i] = layout;
     check_harness *d = &k->other;
     wf_error error = { "" };
-    bool ok = harness_set(d, c, dtype, &all, s->value, &k->pool, k->report);
+    bool ok = harness_set(d, c, dtype, &all, s->value);
     *refused = ok && k->op->check && !k->op->check(&d->call, &error);
-    if (ok && !*refused) ok = harness_forward(d, k->report);
+    if (ok && !*refused) ok = harness_forward(d);
     if (ok && !*refused) {
         double *y = a->y;
         for (int o = 0; o < c->visible; o++)
-            for (int64_t j = 0; j < c->out_count[o]; j++) *y++ = place_get(&d->out[o], j);
-        if (k->sweeps)
-            ok = harness_backward(d, s->cotangent, UINT32_MAX, UINT32_MAX, a->g, k->report);
+            for (int64_t j = 0; j < c->out.count[o]; j++) *y++ = place_get(&d->out[o], j);
+        if (k->sweeps) ok = harness_sweep(d, s->cotangent, a->g);
     }
     check_let_go(&k->pool, until);
     return ok;
@@ -136,33 +135,19 @@ static bool on_tape(special *s, bool reference, bool graph, answer *a)
 {
     op_check *k = s->k;
     const check_case *c = &k->c;
-    wf_var *in[CHECK_VARS], *out[CHECK_VARS] = { 0 }, *from[CHECK_VARS], *with[CHECK_VARS];
-    wf_var *by[CHECK_VARS], *grad[CHECK_VARS];
-    int outs = 0, ins = 0;
+    check_taped r;
+    wf_var *grad[CHECK_VARS];
     double *y = a->y;
-    check_tape_begin(k);
-    for (int i = 0; i < c->n_in; i++) {
-        in[i] = c->given[i] ? check_tape_input(k, i, s->value[i], true) : NULL;
-        if (c->differs[i]) by[ins++] = in[i];
-    }
-    if (reference ? !check_tape_reference(k, in, out)
-                  : !wf_apply(k->t, k->op, c->n_in, in, c->sample->attr.bytes, out))
+    if (!check_tape_apply(k, reference, s->value, UINT32_MAX, &r))
         return check_tape_failed(k, s->what);
-    for (int o = 0; o < c->visible; o++) {
-        for (int64_t j = 0; j < c->out_count[o]; j++) *y++ = wf_at(out[o], j);
-        if (!c->active[o]) continue;
-        from[outs] = out[o];
-        with[outs++] = wf_constant(k->t, WF_F64, c->out_shape[o], s->cotangent + c->row[o]);
-    }
+    for (int o = 0; o < c->visible; o++)
+        for (int64_t j = 0; j < c->out.count[o]; j++) *y++ = wf_at(r.out[o], j);
     if (!k->sweeps) return true;
-    if (!wf_grad(k->t, outs, from, with, ins, by, grad,
+    check_tape_sources(k, &r, UINT32_MAX, s->cotangent, false);
+    if (!wf_grad(k->t, r.outs, r.from, r.with, r.ins, r.by, grad,
                  &(wf_grad_options){ .create_graph = graph }))
         return check_tape_failed(k, s->what);
-    for (int i = 0, n = 0; i < c->n_in; i++) {
-        if (!c->differs[i]) continue;
-        for (int64_t e = 0; e < c->in_count[i]; e++) a->g[c->column[i] + e] = wf_at(grad[n], e);
-        n++;
-    }
+    floats_read(&c->in, UINT32_MAX, grad, a->g);
     return true;
 }
 
@@ -170,7 +155,7 @@ static bool on_tape(special *s, bool reference, bool graph, answer *a)
 static void note_kinds(special *s, const answer *a)
 {
     op_check *k = s->k;
-    for (int64_t j = 0; j < s->values + (k->sweeps ? k->c.columns : 0); j++) {
+    for (int64_t j = 0; j < s->values + (k->sweeps ? k->c.in.all : 0); j++) {
         double x = j < s->values ? a->y[j] : a->g[j - s->values];
         k->kinds = (k->kinds ^ (uint64_t)kind_of(x)) * UINT64_C(0x100000001b3);
     }
@@ -212,7 +197,7 @@ static bool all_spellings(special *s)
 
 static void every_cotangent(special *s, bool half)
 {
-    for (int64_t r = 0; r < s->k->c.rows; r++)
+    for (int64_t r = 0; r < s->k->c.out.all; r++)
         s->cotangent[r] = half && r % 2 == 0 ? 0 : (double)(float)s->k->cotangent[r];
 }
 
@@ -228,7 +213,7 @@ static bool planted_inputs(special *s)
 
 static void unplant(special *s, int input)
 {
-    size_t bytes = (size_t)s->k->c.in_count[input] * sizeof(double);
+    size_t bytes = (size_t)s->k->c.in.count[input] * sizeof(double);
     if (bytes) memcpy(s->value[input], s->base[input], bytes);
 }
 
@@ -237,10 +222,10 @@ enum { ELEMENT = -1, EVERYWHERE = -2 };
 static void plant(const special *s, int input, int axis, int64_t element, double x)
 {
     const check_case *c = &s->k->c;
-    wf_tensor form = wf_tensor_of(WF_F64, c->in_shape[input], NULL);
+    wf_tensor form = wf_tensor_of(WF_F64, c->in.shape[input], NULL);
     if (axis == ELEMENT) s->value[input][element] = x;
     if (axis == EVERYWHERE)
-        for (int64_t j = 0; j < c->in_count[input]; j++) s->value[input][j] = x;
+        for (int64_t j = 0; j < c->in.count[input]; j++) s->value[input][j] = x;
     if (axis < 0) return;
     int64_t step = form.stride[axis], n = form.dim[axis], first = element / step % n;
     for (int64_t j = 0; j < n; j++) s->value[input][element + (j - first) * step] = x;
@@ -249,7 +234,7 @@ static void plant(const special *s, int input, int axis, int64_t element, double
 static void name_place(special *s, const char *what, int input, int axis, int64_t element)
 {
     char text[CHECK_WHERE];
-    check_where(text, &s->k->c.in_shape[input], element);
+    check_where(text, &s->k->c.in.shape[input], element);
     if (axis == EVERYWHERE)
         wf_format(s->what, sizeof s->what, "%s in all of input %d", what, input);
     else if (axis == ELEMENT)
@@ -263,10 +248,10 @@ static void name_place(special *s, const char *what, int input, int axis, int64_
 static bool one_input(special *s, int input)
 {
     const check_case *c = &s->k->c;
-    int64_t n = c->in_count[input];
+    int64_t n = c->in.count[input];
     uint64_t key = wf_key_with(wf_key_named(s->k->key, "special"), (uint64_t)input), draws = 0;
-    for (int axis = n > 1 ? EVERYWHERE : ELEMENT; axis < c->in_shape[input].rank; axis++) {
-        if (axis >= 0 && (c->in_shape[input].dim[axis] < 2 || s->floats > FEW)) continue;
+    for (int axis = n > 1 ? EVERYWHERE : ELEMENT; axis < c->in.shape[input].rank; axis++) {
+        if (axis >= 0 && (c->in.shape[input].dim[axis] < 2 || s->floats > FEW)) continue;
         for (int v = 0; v <= VALUES; v++) {
             int64_t element = wf_random_below(key, draws++, n);
             bool tie = v == VALUES;
@@ -297,9 +282,9 @@ static bool two_inputs(special *s, int a, int b)
         unplant(s, a);
         unplant(s, b);
     }
-    if (!ok || !wf_shape_equal(&c->in_shape[a], &c->in_shape[b])) return ok;
+    if (!ok || !wf_shape_equal(&c->in.shape[a], &c->in.shape[b])) return ok;
     wf_format(s->what, sizeof s->what, "ties between inputs %d and %d", a, b);
-    memcpy(s->value[b], s->base[a], (size_t)c->in_count[a] * sizeof(double));
+    memcpy(s->value[b], s->base[a], (size_t)c->in.count[a] * sizeof(double));
     ok = planted_inputs(s);
     unplant(s, b);
     return ok;
@@ -311,9 +296,9 @@ static bool cotangents(special *s)
     uint64_t key = wf_key_named(s->k->key, "special cotangents");
     for (int all = 0; all < 2; all++)
         for (int v = 0; v < VALUES; v++) {
-            int64_t at = wf_random_below(key, (uint64_t)v, c->rows);
+            int64_t at = wf_random_below(key, (uint64_t)v, c->out.all);
             every_cotangent(s, false);
-            for (int64_t r = 0; r < c->rows; r++)
+            for (int64_t r = 0; r < c->out.all; r++)
                 if (all || r == at) s->cotangent[r] = planted[v].value;
             wf_format(s->what, sizeof s->what, "%s in %s", planted[v].name,
                       all ? "all cotangents" : "one cotangent");
@@ -325,13 +310,13 @@ static bool cotangents(special *s)
 static bool plant_all(special *s)
 {
     const check_case *c = &s->k->c;
-    for (int i = 0; i < c->n_in; i++) s->floats += c->differs[i];
+    for (int i = 0; i < c->n_in; i++) s->floats += c->in.floats[i];
     for (int i = 0; i < c->n_in; i++)
-        if (c->differs[i] && c->in_count[i] > 0 && !one_input(s, i)) return false;
-    if (s->k->sweeps && c->rows > 0 && !cotangents(s)) return false;
+        if (c->in.floats[i] && c->in.count[i] > 0 && !one_input(s, i)) return false;
+    if (s->k->sweeps && c->out.all > 0 && !cotangents(s)) return false;
     for (int a = 0; s->floats <= FEW && a < c->n_in; a++)
         for (int b = a + 1; b < c->n_in; b++)
-            if (c->differs[a] && c->differs[b] && c->in_count[a] && c->in_count[b] &&
+            if (c->in.floats[a] && c->in.floats[b] && c->in.count[a] && c->in.count[b] &&
                 !two_inputs(s, a, b))
                 return false;
     return true;
@@ -343,21 +328,21 @@ bool check_special(op_check *k, bool as_it_is)
     const check_case *c = &k->c;
     special s = { .k = k };
     int64_t size = (int64_t)sizeof(double);
-    for (int o = 0; o < c->visible; o++) s.values += c->out_count[o];
+    for (int o = 0; o < c->visible; o++) s.values += c->out.count[o];
     for (int i = 0; i < c->n_in; i++) {
         if (!c->given[i]) continue;
-        s.base[i] = check_take(&k->pool, c->in_count[i] * size);
-        s.value[i] = check_take(&k->pool, c->in_count[i] * size);
-        for (int64_t j = 0; s.base[i] && j < c->in_count[i]; j++)
-            s.base[i][j] = c->differs[i] ? (double)(float)c->value[i][j] : c->value[i][j];
+        s.base[i] = check_take(&k->pool, c->in.count[i] * size);
+        s.value[i] = check_take(&k->pool, c->in.count[i] * size);
+        for (int64_t j = 0; s.base[i] && j < c->in.count[i]; j++)
+            s.base[i][j] = c->in.floats[i] ? (double)(float)c->value[i][j] : c->value[i][j];
         if (!k->pool.failed) unplant(&s, i);
     }
     answer *both[2] = { &s.want, &s.got };
     for (int a = 0; a < 2; a++) {
         both[a]->y = check_take(&k->pool, s.values * size);
-        both[a]->g = check_take(&k->pool, c->columns * size);
+        both[a]->g = check_take(&k->pool, c->in.all * size);
     }
-    s.cotangent = check_take(&k->pool, c->rows * size);
+    s.cotangent = check_take(&k->pool, c->out.all * size);
     if (k->pool.failed) return check_no_memory(k);
     double worst = k->report->worst;
     wf_format(s.what, sizeof s.what, "nothing planted");

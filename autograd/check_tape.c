@@ -26,20 +26,6 @@ bool check_tape_failed(op_check *k, const char *check)
                       *wf_tape_error(k->t) ? wf_tape_error(k->t) : "it failed without a sentence");
 }
 
-/* A gradient as row-major doubles; zeros where none arrived. */
-static void gradient_of(const wf_var *x, int64_t n, double *out)
-{
-    const wf_tensor *g = wf_grad_of(x);
-    for (int64_t j = 0; j < n; j++) out[j] = g ? wf_tensor_at(g, j) : 0;
-}
-
-static void values_of(const op_check *k, wf_var *const out[], double *y)
-{
-    for (int o = 0; o < k->c.visible; o++)
-        for (int64_t j = 0; k->c.active[o] && j < k->c.out_count[o]; j++)
-            y[k->c.row[o] + j] = wf_at(out[o], j);
-}
-
 /* Puts numbers where a var sees them. The memory is the tape's; only a var just made is written. */
 static void write_values(wf_var *x, const double *value)
 {
@@ -57,58 +43,67 @@ static void write_values(wf_var *x, const double *value)
 wf_var *check_tape_input(op_check *k, int i, const double *value, bool leaf)
 {
     const check_case *c = &k->c;
-    wf_dtype dtype = c->differs[i] ? WF_F64 : WF_I32;
-    wf_var *x = (c->differs[i] && leaf ? wf_leaf : wf_constant)(k->t, dtype, c->in_shape[i], NULL);
+    wf_dtype dtype = c->in.floats[i] ? WF_F64 : WF_I32;
+    wf_var *x = (c->in.floats[i] && leaf ? wf_leaf : wf_constant)(k->t, dtype, c->in.shape[i],
+                                                                  NULL);
     write_values(x, value);
     return x;
 }
 
-bool check_tape_apply(op_check *k, uint32_t leaves, wf_var *in[], wf_var *out[])
+static void check_tape_enter(op_check *k, double *const value[], uint32_t leaves, check_taped *r)
 {
     const check_case *c = &k->c;
     check_tape_begin(k);
     for (int i = 0; i < c->n_in; i++) {
-        bool leaf = leaves >> i & 1;
-        in[i] = c->given[i] ? check_tape_input(k, i, c->value[i], leaf) : NULL;
-        if (c->differs[i] && leaf) wf_keep_grad(k->t, in[i]);
+        const bool leaf = leaves >> i & 1;
+        r->in[i] = c->given[i] ? check_tape_input(k, i, value ? value[i] : c->value[i], leaf)
+                               : NULL;
+        if (c->in.floats[i] && leaf) wf_keep_grad(k->t, r->in[i]);
     }
-    return wf_apply(k->t, k->op, c->n_in, in, c->sample->attr.bytes, out);
+    r->ins = floats_list(&c->in, leaves, r->in, r->by);
 }
 
-bool check_tape_reference(op_check *k, wf_var *const in[], wf_var *out[])
-{
-    return k->op->reference(k->t, &(wf_reference){ .op = k->op,
-                                                   .n_in = k->c.n_in,
-                                                   .n_out = k->c.visible,
-                                                   .in = in,
-                                                   .attr = k->c.sample->attr.bytes,
-                                                   .out = out });
-}
-
-/* Sweeps from all active outputs with the case's cotangents, and from n sums. */
-static bool sweep(op_check *k, wf_var *const out[], int n, wf_var *const sum[])
+static bool check_tape_run(op_check *k, bool reference, check_taped *r)
 {
     const check_case *c = &k->c;
-    wf_var *from[3 * CHECK_VARS], *with[3 * CHECK_VARS];
-    int all = 0;
-    for (int o = 0; o < c->visible; o++) {
-        if (!c->active[o]) continue;
-        from[all] = out[o];
-        with[all++] = wf_constant(k->t, WF_F64, c->out_shape[o], k->cotangent + c->row[o]);
-    }
-    for (int i = 0; i < n; i++) {
-        from[all] = sum[i];
-        with[all++] = NULL;
-    }
-    return wf_backward_from(k->t, all, from, with);
+    const void *attr = c->sample->attr.bytes;
+    memset(r->out, 0, sizeof r->out);
+    if (!reference) return wf_apply(k->t, k->op, c->n_in, r->in, attr, r->out);
+    return k->op->reference(k->t, &(wf_reference){ .op = k->op,
+                                                   .n_in = c->n_in,
+                                                   .n_out = c->visible,
+                                                   .in = r->in,
+                                                   .attr = attr,
+                                                   .out = r->out });
+}
+
+bool check_tape_apply(op_check *k, bool reference, double *const value[], uint32_t leaves,
+                      check_taped *r)
+{
+    check_tape_enter(k, value, leaves, r);
+    return check_tape_run(k, reference, r);
+}
+
+void check_tape_sources(op_check *k, check_taped *r, uint32_t present, const double *cotangent,
+                        bool leaves)
+{
+    r->outs = floats_list(&k->c.out, present, r->out, r->from);
+    floats_enter(&k->c.out, present, k->t, cotangent, leaves, r->with);
+}
+
+/* Sweeps from all outputs with the case's cotangents. */
+static bool sweep(op_check *k, check_taped *r)
+{
+    check_tape_sources(k, r, ALL, k->cotangent, false);
+    return wf_backward_from(k->t, r->outs, r->from, r->with);
 }
 
 bool check_tape_first(op_check *k)
 {
-    wf_var *in[CHECK_VARS], *out[CHECK_VARS];
-    if (!check_tape_apply(k, ALL, in, out)) return check_tape_failed(k, "on a tape");
+    check_taped r;
+    if (!check_tape_apply(k, false, NULL, ALL, &r)) return check_tape_failed(k, "on a tape");
     if (!(k->op->flags & WF_OP_RANDOM)) return true;
-    const node *n = out[0]->producer;
+    const node *n = r.out[0]->producer;
     if (!n) return check_fail(k->report, "%s: a random row takes an input of floats", k->c.who);
     k->c.key = k->harness.call.key = n->key;
     k->c.counter = k->harness.call.counter = n->counter;
@@ -118,24 +113,21 @@ bool check_tape_first(op_check *k)
 /* ---- the sweep ---- */
 
 /* Each input as the only one that is differentiable. */
-static bool check_alone(op_check *k, double *got)
+static bool check_alone(op_check *k)
 {
     const check_case *c = &k->c;
-    wf_var *in[CHECK_VARS], *out[CHECK_VARS];
-    int floats = 0;
-    for (int i = 0; i < c->n_in; i++) floats += c->differs[i];
-    for (int i = 0; floats > 1 && i < c->n_in; i++) {
-        if (!c->differs[i]) continue;
-        const char *check = "on a tape, the other inputs constant";
-        if (!check_tape_apply(k, UINT32_C(1) << i, in, out) || !sweep(k, out, 0, NULL))
+    const char *check = "on a tape, the other inputs constant";
+    double *got = k->work[0];
+    const uint32_t inputs = floats_mask(&c->in);
+    check_taped r;
+    for (int i = 0; i < c->n_in; i++) {
+        check_floats one = c->in;
+        for (int j = 0; j < c->n_in; j++) one.floats[j] &= j == i;
+        if (!c->in.floats[i] || inputs == floats_mask(&one)) continue;
+        if (!check_tape_apply(k, false, NULL, floats_mask(&one), &r) || !sweep(k, &r))
             return check_tape_failed(k, check);
-        gradient_of(in[i], c->in_count[i], got);
-        check_comparison s = { c->who,   check, "input",
-                               NULL,     i,     "swept",
-                               "kernel", 0,     .form = &c->in_shape[i] };
-        if (!check_near(k->report, &s, c->in_count[i], got, k->gradient + c->column[i], 1e-12,
-                        1e-14))
-            return false;
+        floats_gradients(&one, r.in, got);
+        if (!floats_equal(&one, check, got, "swept", k->gradient, "kernel")) return false;
     }
     return true;
 }
@@ -153,11 +145,11 @@ typedef struct route {
 static wf_var *view_input(op_check *k, int i, approach by, const double *value, wf_var **base)
 {
     const check_case *c = &k->c;
-    wf_shape shape = c->in_shape[i];
+    wf_shape shape = c->in.shape[i];
     int last = shape.rank - 1;
     if (by == TRANSPOSED) {
-        shape.dim[last] = c->in_shape[i].dim[last - 1];
-        shape.dim[last - 1] = c->in_shape[i].dim[last];
+        shape.dim[last] = c->in.shape[i].dim[last - 1];
+        shape.dim[last - 1] = c->in.shape[i].dim[last];
     } else if (by == STEPPED) {
         shape.dim[last] = 2 * shape.dim[last] + 1;
         if (last > 0) shape.dim[0] = 3 * shape.dim[0] + 2;
@@ -165,19 +157,19 @@ static wf_var *view_input(op_check *k, int i, approach by, const double *value, 
         shape.dim[last - 1] += shape.dim[last] - 1;
         shape.rank--;
     }
-    wf_dtype dtype = c->differs[i] ? WF_F64 : WF_I32;
-    wf_var *x = *base = (c->differs[i] ? wf_leaf : wf_constant)(k->t, dtype, shape, NULL);
+    wf_dtype dtype = c->in.floats[i] ? WF_F64 : WF_I32;
+    wf_var *x = *base = (c->in.floats[i] ? wf_leaf : wf_constant)(k->t, dtype, shape, NULL);
     if (!x) return NULL;
     /* All ones is NaN, and no id: what the view does not show must not be read. */
     memset(wf_value(x)->data, 0xff, (size_t)(wf_count(x) * wf_dtype_size(dtype)));
-    if (c->differs[i]) wf_keep_grad(k->t, x);
+    if (c->in.floats[i]) wf_keep_grad(k->t, x);
     if (by == TRANSPOSED) {
         x = wf_transpose(k->t, x, -1, -2);
     } else if (by == STEPPED) {
         x = wf_slice(k->t, x, -1, 1, WF_LAST, 2);
         if (last > 0) x = wf_slice(k->t, x, 0, 1, -1, 3);
     } else if (by == WINDOW) {
-        x = wf_window(k->t, x, last - 1, c->in_shape[i].dim[last], 1);
+        x = wf_window(k->t, x, last - 1, c->in.shape[i].dim[last], 1);
     }
     write_values(x, value);
     return x;
@@ -189,14 +181,12 @@ static bool check_route(op_check *k, const char *check, const route *r)
 {
     const check_case *c = &k->c;
     double *want = k->work[0], *got = k->work[1], *y = k->work[2];
-    wf_var *in[CHECK_VARS], *base[CHECK_VARS], *out[CHECK_VARS];
+    check_taped made;
+    wf_var **in = made.in, *base[CHECK_VARS];
     struct check_block *until = k->pool.last;
-    check_harness *plain = harness_new(&k->pool);
-    if (!plain) return check_no_memory(k);
-    bool ok = harness_set(plain, c, WF_F64, NULL, r->value, &k->pool, k->report) &&
-              harness_forward(plain, k->report) &&
-              harness_backward(plain, k->cotangent, ALL, ALL, want, k->report);
-    if (!ok) return false;
+    check_harness *plain = harness_new(c, WF_F64, NULL, r->value);
+    if (!plain || !harness_forward(plain) || !harness_sweep(plain, k->cotangent, want))
+        return false;
     harness_outputs(plain, y);
     check_tape_begin(k);
     for (int i = 0; i < c->n_in; i++) {
@@ -207,13 +197,12 @@ static bool check_route(op_check *k, const char *check, const route *r)
         else
             in[i] = view_input(k, i, r->by[i], r->value[i] ? r->value[i] : c->value[i], &base[i]);
     }
-    if (!wf_apply(k->t, k->op, c->n_in, in, c->sample->attr.bytes, out) || !sweep(k, out, 0, NULL))
-        return check_tape_failed(k, check);
-    values_of(k, out, got);
-    ok = rows_near(k, check, got, "on the tape", y, "kernel", 1e-12, 1e-14);
+    if (!check_tape_run(k, false, &made) || !sweep(k, &made)) return check_tape_failed(k, check);
+    floats_values(&c->out, made.out, got);
+    bool ok = floats_equal(&c->out, check, got, "on the tape", y, "kernel");
 
     for (int i = 0; ok && i < c->n_in; i++) {
-        if (!c->differs[i] || r->by[i] == SAME) continue;
+        if (!c->in.floats[i] || r->by[i] == SAME) continue;
         int64_t n = wf_count(base[i]);
         double *whole = check_take(&k->pool, 2 * n * (int64_t)sizeof(double));
         if (!whole) return check_no_memory(k);
@@ -222,13 +211,18 @@ static bool check_route(op_check *k, const char *check, const route *r)
             if (j != i && (r->by[j] != SAME || r->same_as[j] != i)) continue;
             const wf_tensor *v = wf_value(in[i]);
             int64_t first = (const double *)v->data - (const double *)wf_data(base[i]);
-            for (int64_t e = 0; e < c->in_count[i]; e++)
-                whole[first + wf_tensor_offset(v, v->rank, e)] += want[c->column[j] + e];
+            for (int64_t e = 0; e < c->in.count[i]; e++)
+                whole[first + wf_tensor_offset(v, v->rank, e)] += want[c->in.at[j] + e];
         }
-        gradient_of(base[i], n, whole + n);
+        check_gradient(base[i], n, whole + n);
         const wf_shape form = wf_shape_of(base[i]);
-        check_comparison s = { c->who,   check, "leaf of input", NULL, i, "swept",
-                               "kernel", 0,     .form = &form };
+        check_comparison s = { .who = c->who,
+                               .check = check,
+                               .role = "leaf of input",
+                               .index = i,
+                               .got = "swept",
+                               .want = "kernel",
+                               .form = &form };
         ok = check_near(k->report, &s, n, whole + n, whole, 1e-12, 1e-14);
     }
     check_let_go(&k->pool, until);
@@ -239,14 +233,14 @@ static bool check_route(op_check *k, const char *check, const route *r)
 static bool check_window(op_check *k, int i)
 {
     const check_case *c = &k->c;
-    const wf_shape *shape = &c->in_shape[i];
-    if (!c->differs[i] || shape->rank < 2 || c->in_count[i] == 0) return true;
+    const wf_shape *shape = &c->in.shape[i];
+    if (!c->in.floats[i] || shape->rank < 2 || c->in.count[i] == 0) return true;
     int64_t size = shape->dim[shape->rank - 1], positions = shape->dim[shape->rank - 2];
     route r = { .by = { PLAIN } };
     r.by[i] = WINDOW;
-    r.value[i] = check_take(&k->pool, c->in_count[i] * (int64_t)sizeof(double));
+    r.value[i] = check_take(&k->pool, c->in.count[i] * (int64_t)sizeof(double));
     if (!r.value[i]) return check_no_memory(k);
-    for (int64_t e = 0; e < c->in_count[i]; e++) {
+    for (int64_t e = 0; e < c->in.count[i]; e++) {
         int64_t at = e / size % positions + e % size;
         r.value[i][e] = c->value[i][e / (size * positions) * size * positions + at];
     }
@@ -260,7 +254,7 @@ static bool check_window(op_check *k, int i)
 static bool check_same(op_check *k, int i, int j)
 {
     const check_case *c = &k->c;
-    if (!c->differs[i] || !c->differs[j] || !wf_shape_equal(&c->in_shape[i], &c->in_shape[j]))
+    if (!c->in.floats[i] || !c->in.floats[j] || !wf_shape_equal(&c->in.shape[i], &c->in.shape[j]))
         return true;
     bool second = c->sample->in[j].gap > c->sample->in[i].gap ||
                   c->sample->in[j].low > c->sample->in[i].low;
@@ -278,27 +272,25 @@ static bool check_company(op_check *k)
 {
     const check_case *c = &k->c;
     const char *check = "on a tape, inputs used before and after";
-    wf_var *in[CHECK_VARS], *out[CHECK_VARS], *sum[2 * CHECK_VARS];
+    check_taped r;
+    wf_var *w[CHECK_VARS], *from[3 * CHECK_VARS], *with[3 * CHECK_VARS] = { 0 };
     double *weight[2] = { k->work[0], k->work[1] }, *got = k->work[2];
-    for (int64_t j = 0; j < 2 * c->columns; j++)
-        weight[j % 2][j / 2] = wf_random_normal(wf_key_named(k->key, "company"), (uint64_t)j);
-    check_tape_begin(k);
     int n = 0;
+    check_draw(k->key, "company, before", c->in.all, weight[0]);
+    check_draw(k->key, "company, after", c->in.all, weight[1]);
+    check_tape_enter(k, NULL, ALL, &r);
     for (int turn = 0; turn < 2; turn++) {
-        for (int i = 0; i < c->n_in; i++) {
-            if (turn == 0) in[i] = c->given[i] ? check_tape_input(k, i, c->value[i], true) : NULL;
-            if (!c->differs[i]) continue;
-            if (turn == 0) wf_keep_grad(k->t, in[i]);
-            wf_var *w = wf_constant(k->t, WF_F64, c->in_shape[i], weight[turn] + c->column[i]);
-            sum[n++] = wf_sum(k->t, wf_mul(k->t, in[i], w), NULL);
-        }
-        if (turn == 0) wf_apply(k->t, k->op, c->n_in, in, c->sample->attr.bytes, out);
+        floats_enter(&c->in, ALL, k->t, weight[turn], false, w);
+        for (int i = 0; i < r.ins; i++) from[n++] = wf_sum(k->t, wf_mul(k->t, r.by[i], w[i]), NULL);
+        if (turn == 0) check_tape_run(k, false, &r);
     }
-    if (!sweep(k, out, n, sum)) return check_tape_failed(k, check);
-    for (int i = 0; i < c->n_in; i++)
-        if (c->differs[i]) gradient_of(in[i], c->in_count[i], got + c->column[i]);
-    for (int64_t j = 0; j < c->columns; j++) weight[0][j] += weight[1][j] + k->gradient[j];
-    return columns_near(k, check, got, "swept", weight[0], "sum of three", 1e-12, 1e-14);
+    check_tape_sources(k, &r, ALL, k->cotangent, false);
+    memcpy(from + n, r.from, (size_t)r.outs * sizeof *from);
+    memcpy(with + n, r.with, (size_t)r.outs * sizeof *with);
+    if (!wf_backward_from(k->t, n + r.outs, from, with)) return check_tape_failed(k, check);
+    floats_gradients(&c->in, r.in, got);
+    for (int64_t j = 0; j < c->in.all; j++) weight[0][j] += weight[1][j] + k->gradient[j];
+    return floats_equal(&c->in, check, got, "swept", weight[0], "sum of three");
 }
 
 bool check_tape(op_check *k)
@@ -311,13 +303,13 @@ bool check_tape(op_check *k)
         route r = { .by = { PLAIN } };
         int viewed = 0;
         for (int i = 0; i < c->n_in; i++) {
-            if (c->in_shape[i].rank < (kind == TRANSPOSED ? 2 : 1)) continue;
+            if (c->in.shape[i].rank < (kind == TRANSPOSED ? 2 : 1)) continue;
             r.by[i] = (approach)kind;
             viewed++;
         }
         if ((kind == PLAIN || viewed) && !check_route(k, name[kind], &r)) return false;
     }
-    if (!check_alone(k, k->work[0]) || !check_company(k)) return false;
+    if (!check_alone(k) || !check_company(k)) return false;
     for (int i = 0; i < c->n_in; i++) {
         if (!check_window(k, i)) return false;
         for (int j = i + 1; j < c->n_in; j++)
@@ -334,35 +326,33 @@ static double slope(op_check *k, const double *direction, double *gradient)
     harness_forward_fast(&k->harness);
     harness_backward_fast(&k->harness, gradient);
     double sum = 0;
-    for (int64_t j = 0; j < k->c.columns; j++) sum += direction[j] * gradient[j];
+    for (int64_t j = 0; j < k->c.in.all; j++) sum += direction[j] * gradient[j];
     return sum;
 }
 
 /* Second derivatives of <backward, direction> by the inputs, from the tape, against differences. */
 static bool second_near(op_check *k, const double *direction, const double *got)
 {
-    static const int offset[4] = { -2, -1, 1, 2 };
     const check_case *c = &k->c;
     double *want = k->work[4], *gradient = k->work[5], weight = 0;
     /* Leaves all cotangents in place for the harness's fast calls. */
-    if (!harness_forward(&k->harness, k->report) ||
-        !harness_backward(&k->harness, k->cotangent, ALL, ALL, gradient, k->report))
+    if (!harness_forward(&k->harness) || !harness_sweep(&k->harness, k->cotangent, gradient))
         return false;
-    for (int64_t j = 0; j < c->columns; j++) weight += fabs(direction[j] * gradient[j]);
+    for (int64_t j = 0; j < c->in.all; j++) weight += fabs(direction[j] * gradient[j]);
     for (int i = 0; i < c->n_in; i++)
-        for (int64_t e = 0; c->differs[i] && e < c->in_count[i]; e++) {
+        for (int64_t e = 0; c->in.floats[i] && e < c->in.count[i]; e++) {
             double *x = harness_element(&k->harness, i, e), at = *x, f[4];
             double h = check_step(k->step, at);
             for (int p = 0; p < 4; p++) {
-                *x = at + offset[p] * h;
+                *x = check_point(at, h, p);
                 f[p] = slope(k, direction, gradient);
             }
             *x = at;
-            want[c->column[i] + e] = check_difference(f, h);
+            want[c->in.at[i] + e] = check_difference(f, h);
         }
     harness_forward_fast(&k->harness);
-    return columns_near(k, "second derivative by the inputs", got, "tape", want, "differences",
-                        k->tolerance, check_noise(k, weight) + 8 * DBL_EPSILON);
+    return floats_near(&c->in, "second derivative by the inputs", got, "tape", want, "differences",
+                       k->tolerance, check_noise(k, weight) + 8 * DBL_EPSILON);
 }
 
 /* By the cotangents it is the Jacobian times the direction. */
@@ -370,15 +360,15 @@ static bool mixed_near(op_check *k, const double *direction, const double *got)
 {
     const check_case *c = &k->c;
     double *want = k->work[4], *y = k->work[5];
-    for (int64_t r = 0; r < c->rows; r++) {
+    for (int64_t r = 0; r < c->out.all; r++) {
         want[r] = 0;
-        for (int64_t j = 0; j < c->columns; j++)
-            want[r] += k->jacobian[r * c->columns + j] * direction[j];
+        for (int64_t j = 0; j < c->in.all; j++)
+            want[r] += k->jacobian[r * c->in.all + j] * direction[j];
     }
     harness_outputs(&k->harness, y);
-    double weight = check_largest(c->rows, y) * (double)c->columns;
-    return rows_near(k, "derivative of the gradient by the cotangents", got, "tape", want,
-                     "differences", k->tolerance, check_noise(k, weight) + 8 * DBL_EPSILON);
+    double weight = check_largest(c->out.all, y) * (double)c->in.all;
+    return floats_near(&c->out, "derivative of the gradient by the cotangents", got, "tape", want,
+                       "differences", k->tolerance, check_noise(k, weight) + 8 * DBL_EPSILON);
 }
 
 static bool check_graph(op_check *k)
@@ -386,53 +376,27 @@ static bool check_graph(op_check *k)
     const check_case *c = &k->c;
     const char *check = "gradient";
     double *got = k->work[0], *direction = k->work[1], *second = k->work[2], *mixed = k->work[3];
-    wf_var *in[CHECK_VARS], *out[CHECK_VARS], *from[CHECK_VARS], *by[2 * CHECK_VARS];
-    wf_var *with[CHECK_VARS], *grad[CHECK_VARS], *swept[CHECK_VARS], *toward[CHECK_VARS];
-    wf_var *twice[2 * CHECK_VARS];
-    int outs = 0, ins = 0;
-    if (!check_tape_apply(k, ALL, in, out)) return check_tape_failed(k, check);
-    for (int i = 0; i < c->n_in; i++)
-        if (c->differs[i]) by[ins++] = in[i];
-    for (int o = 0; o < c->visible; o++) {
-        if (!c->active[o]) continue;
-        from[outs] = out[o];
-        with[outs] = wf_leaf(k->t, WF_F64, c->out_shape[o], k->cotangent + c->row[o]);
-        by[ins + outs] = with[outs];
-        outs++;
-    }
-    if (!wf_grad(k->t, outs, from, with, ins, by, grad,
+    check_taped r;
+    wf_var *grad[CHECK_VARS], *swept[CHECK_VARS], *toward[CHECK_VARS], *twice[2 * CHECK_VARS];
+    if (!check_tape_apply(k, false, NULL, ALL, &r)) return check_tape_failed(k, check);
+    check_tape_sources(k, &r, ALL, k->cotangent, true);
+    if (!wf_grad(k->t, r.outs, r.from, r.with, r.ins, r.by, grad,
                  &(wf_grad_options){ .create_graph = true }) ||
-        !wf_grad(k->t, outs, from, with, ins, by, swept, NULL))
+        !wf_grad(k->t, r.outs, r.from, r.with, r.ins, r.by, swept, NULL))
         return check_tape_failed(k, check);
-    /* Once what is built, once what is swept: the inputs' columns lie in their order. */
-    for (int turn = 0; turn < 2; turn++) {
-        for (int i = 0, n = 0; i < c->n_in; i++) {
-            if (!c->differs[i]) continue;
-            for (int64_t e = 0; e < c->in_count[i]; e++)
-                got[c->column[i] + e] = wf_at(turn ? grad[n] : swept[n], e);
-            n++;
-        }
-        if (!columns_near(k, turn ? "gradient by value" : "wf_grad by value", got,
-                          turn ? "gradient" : "wf_grad", k->gradient, "backward", 1e-12, 1e-14))
-            return false;
-    }
-    for (int64_t j = 0; j < c->columns; j++)
-        direction[j] = wf_random_normal(wf_key_named(k->key, "direction"), (uint64_t)j);
-    for (int i = 0, n = 0; i < c->n_in; i++)
-        if (c->differs[i])
-            toward[n++] = wf_constant(k->t, WF_F64, c->in_shape[i], direction + c->column[i]);
-    if (!wf_grad(k->t, ins, grad, toward, ins + outs, by, twice, NULL))
+    floats_read(&c->in, ALL, swept, got);
+    if (!floats_equal(&c->in, "wf_grad by value", got, "wf_grad", k->gradient, "backward"))
+        return false;
+    floats_read(&c->in, ALL, grad, got);
+    if (!floats_equal(&c->in, "gradient by value", got, "gradient", k->gradient, "backward"))
+        return false;
+    check_draw(k->key, "direction", c->in.all, direction);
+    floats_enter(&c->in, ALL, k->t, direction, false, toward);
+    memcpy(r.by + r.ins, r.with, (size_t)r.outs * sizeof *r.by);
+    if (!wf_grad(k->t, r.ins, grad, toward, r.ins + r.outs, r.by, twice, NULL))
         return check_tape_failed(k, "second derivative");
-    for (int i = 0, n = 0; i < c->n_in; i++) {
-        if (!c->differs[i]) continue;
-        for (int64_t e = 0; e < c->in_count[i]; e++) second[c->column[i] + e] = wf_at(twice[n], e);
-        n++;
-    }
-    for (int o = 0, n = ins; o < c->visible; o++) {
-        if (!c->active[o]) continue;
-        for (int64_t e = 0; e < c->out_count[o]; e++) mixed[c->row[o] + e] = wf_at(twice[n], e);
-        n++;
-    }
+    floats_read(&c->in, ALL, twice, second);
+    floats_read(&c->out, ALL, twice + r.ins, mixed);
     return second_near(k, direction, second) && mixed_near(k, direction, mixed);
 }
 
@@ -442,28 +406,22 @@ static bool check_reference(op_check *k)
     const check_case *c = &k->c;
     const char *check = "reference";
     double *want = k->work[0], *got = k->work[1];
-    wf_var *in[CHECK_VARS], *out[CHECK_VARS] = { 0 };
-    check_tape_begin(k);
-    for (int i = 0; i < c->n_in; i++) {
-        in[i] = c->given[i] ? check_tape_input(k, i, c->value[i], true) : NULL;
-        if (c->differs[i]) wf_keep_grad(k->t, in[i]);
-    }
-    if (!check_tape_reference(k, in, out)) return check_tape_failed(k, check);
+    check_taped r;
+    if (!check_tape_apply(k, true, NULL, ALL, &r)) return check_tape_failed(k, check);
     for (int o = 0; o < c->visible; o++) {
-        wf_shape shape = wf_shape_of(out[o]);
-        if (!out[o] || !wf_shape_equal(&shape, &c->out_shape[o]))
+        wf_shape shape = wf_shape_of(r.out[o]);
+        if (!r.out[o] || !wf_shape_equal(&shape, &c->out.shape[o]))
             return check_fail(k->report, "%s: the reference gives output %d another shape", c->who,
                               o);
     }
     harness_outputs(&k->harness, want);
-    values_of(k, out, got);
-    if (!rows_near(k, check, got, "reference", want, "forward", 1e-12, 1e-14)) return false;
+    floats_values(&c->out, r.out, got);
+    if (!floats_equal(&c->out, check, got, "reference", want, "forward")) return false;
     if (!k->sweeps) return true;
-    if (!sweep(k, out, 0, NULL)) return check_tape_failed(k, check);
-    for (int i = 0; i < c->n_in; i++)
-        if (c->differs[i]) gradient_of(in[i], c->in_count[i], got + c->column[i]);
-    return columns_near(k, "reference differentiated", got, "reference", k->gradient, "backward",
-                        1e-12, 1e-14);
+    if (!sweep(k, &r)) return check_tape_failed(k, check);
+    floats_gradients(&c->in, r.in, got);
+    return floats_equal(&c->in, "reference differentiated", got, "reference", k->gradient,
+                        "backward");
 }
 
 bool check_orders(op_check *k)
