@@ -221,53 +221,32 @@ static bool check_product(op_check *k)
     return floats_equal(&c->out, "it is said to be a product", got, "it", want, "the product");
 }
 
-/* ---- random numbers ---- */
+/* ---- what is drawn, and what is read: on another harness than the others' ---- */
 
 static bool check_random(op_check *k)
 {
-    const bool said = k->op->flags & WF_OP_RANDOM;
+    check_harness *d = &k->other;
+    const wf_call before = d->call;
     for (int which = 0; which < 2; which++) {
-        const wf_call before = k->harness.call;
-        const check_case *c = &k->c;
         bool differs = false;
-        struct check_block *until = k->pool.last;
-        check_harness *d = harness_new(c, WF_F64, NULL, NULL);
-        if (!d) return false;
         d->call.key = before.key + (which == 0 ? UINT64_C(0x9E3779B97F4A7C15) : 0);
         d->call.counter = before.counter + (which == 1 ? UINT64_C(1) << 32 : 0);
-        const bool ok = harness_forward(d);
-        for (int o = 0; ok && o < c->n_out; o++)
+        if (!harness_forward(d)) return false;
+        for (int o = 0; o < k->c.n_out; o++)
             differs |= memcmp(d->out[o].memory, k->harness.out[o].memory,
                               (size_t)d->out[o].bytes) != 0;
-        check_let_go(&k->pool, until);
-        if (!ok) return false;
-        if (differs && !said)
+        if (differs && !(k->op->flags & WF_OP_RANDOM))
             return check_fail(k->report,
                               "%s: it is not said to be random, but another %s gives "
                               "other numbers",
-                              c->who, which ? "counter" : "key");
+                              k->c.who, which ? "counter" : "key");
         if (differs) k->shown |= which ? SHOWN_COUNTER : SHOWN_KEY;
     }
+    d->call = before;
     return true;
 }
 
-/* ---- what is read ---- */
-
-/* Does check answer otherwise when this input holds such numbers? */
-static bool answers(op_check *k, int i, double planted, bool *otherwise)
-{
-    const check_case *c = &k->c;
-    struct check_block *until = k->pool.last;
-    check_harness *d = harness_new(c, WF_F64, NULL, NULL);
-    wf_error error = { "" };
-    if (d) {
-        harness_plant(d, i, planted);
-        *otherwise = !k->op->check(&d->call, &error);
-    }
-    check_let_go(&k->pool, until);
-    return d != NULL;
-}
-
+/* Does check answer otherwise when an input holds such numbers? */
 static bool check_reads_check(op_check *k)
 {
     const check_case *c = &k->c;
@@ -275,8 +254,10 @@ static bool check_reads_check(op_check *k)
         const double planted[2] = { c->in.floats[i] ? (double)NAN : INT32_MIN,
                                     c->in.floats[i] ? (double)INFINITY : INT32_MAX };
         for (int p = 0; c->given[i] && p < 2; p++) {
-            bool otherwise = false;
-            if (!answers(k, i, planted[p], &otherwise)) return false;
+            wf_error error = { "" };
+            harness_plant(&k->other, i, planted[p]);
+            const bool otherwise = !k->op->check(&k->other.call, &error);
+            harness_unplant(&k->other, i);
             if (otherwise && !(k->op->reads_check >> i & 1))
                 return check_fail(k->report,
                                   "%s: check refuses %g in input %d, which is not in "
@@ -292,17 +273,15 @@ static bool check_reads_check(op_check *k)
 static bool note_reads(op_check *k)
 {
     const check_case *c = &k->c;
+    check_harness *d = &k->other;
     double *want = k->work[0], *got = k->work[1];
-    if (!k->sweeps) return true;
-    for (int at = 0; at < c->n_in + c->n_out; at++) {
+    for (int at = 0; k->sweeps && at < c->n_in + c->n_out; at++) {
         const int i = at < c->n_in ? at : -1, o = i < 0 ? at - c->n_in : -1;
         if (i >= 0 ? !c->given[i] || !(k->op->reads_in >> i & 1) || k->read_in >> i & 1
                    : !(k->op->reads_out >> o & 1) || k->read_out >> o & 1)
             continue;
-        struct check_block *until = k->pool.last;
-        check_harness *d = harness_new(c, WF_F64, NULL, NULL);
-        bool ok = d && harness_forward(d) && harness_sweep(d, k->cotangent, want);
-        for (int p = 0; ok && p < 2; p++) {
+        if (!harness_forward(d) || !harness_sweep(d, k->cotangent, want)) return false;
+        for (int p = 0; p < 2; p++) {
             if (i >= 0)
                 harness_plant(d, i,
                               c->in.floats[i] ? (double)NAN
@@ -310,15 +289,14 @@ static bool note_reads(op_check *k)
                                               : c->sample->in[i].low);
             else
                 harness_plant_out(d, o, c->out_dtype[o] != WF_I32 ? (double)NAN : p);
-            ok = harness_sweep(d, k->cotangent, got);
+            if (!harness_sweep(d, k->cotangent, got)) return false;
             const bool reads = memcmp(got, want, (size_t)c->in.all * sizeof *got) != 0;
             if (i >= 0)
                 k->read_in |= (uint32_t)reads << i;
             else
                 k->read_out |= (uint32_t)reads << o;
         }
-        check_let_go(&k->pool, until);
-        if (!ok) return false;
+        if (i >= 0) harness_unplant(d, i);
     }
     return true;
 }
@@ -326,8 +304,12 @@ static bool note_reads(op_check *k)
 bool check_facts(op_check *k)
 {
     if (k->skip & LAW_FACTS) return true;
-    return check_elementwise(k) && check_varying(k) && check_product(k) && check_random(k) &&
-           check_reads_check(k) && note_reads(k) && harness_forward(&k->harness);
+    if (!check_elementwise(k) || !check_varying(k) || !check_product(k)) return false;
+    struct check_block *until = k->pool.last;
+    bool ok = harness_set(&k->other, &k->c, WF_F64, NULL, NULL) && check_random(k) &&
+              check_reads_check(k) && note_reads(k) && harness_forward(&k->harness);
+    check_let_go(&k->pool, until);
+    return ok;
 }
 
 /* ---- what no sample shows ---- */

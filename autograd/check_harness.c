@@ -171,7 +171,8 @@ static bool inputs_make(check_harness *d, wf_dtype dtype, const check_layouts *l
         wf_dtype kind = c->in.floats[i] ? dtype : WF_I32;
         if (!place_make(&d->in[i], kind, c->in.shape[i], layouts->in[i], layouts->axis[i], pool))
             return false;
-        place_put_all(&d->in[i], value && value[i] ? value[i] : c->value[i]);
+        const double *x = value && value[i] ? value[i] : c->value[i];
+        if (x) place_put_all(&d->in[i], x);
         d->in_at[i] = &d->in[i].tensor;
         if (c->in.floats[i] &&
             !place_make(&d->gin[i], kind, c->in.shape[i], layouts->gin[i], 0, pool))
@@ -345,6 +346,11 @@ static void plant(check_place *p, int64_t n, double x)
 void harness_plant(check_harness *d, int input, double x)
 {
     plant(&d->in[input], d->c->in.count[input], x);
+}
+
+void harness_unplant(check_harness *d, int input)
+{
+    place_put_all(&d->in[input], d->c->value[input]);
 }
 
 void harness_plant_out(check_harness *d, int output, double x)

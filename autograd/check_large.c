@@ -15,18 +15,15 @@
  * of every loop. */
 enum { ELEMENTS = 1 << 16, MOST = 1 << 20, FACTOR = 1 << 17, REPEATS = 4 };
 
-/* Everything a call needs, twice: what one thread gave, and what is held against it. */
+/* A case of the scaled sample, on a harness, and what one thread gave there. */
 typedef struct large {
     op_check *k;
+    check_case c;
     wf_sample sample;
-    int n_out;
-    wf_tensor in[CHECK_VARS], out[CHECK_VARS], gout[CHECK_VARS], gin[CHECK_VARS];
-    const wf_tensor *in_at[CHECK_VARS], *out_at[CHECK_VARS], *gout_at[CHECK_VARS],
-        *gin_at[CHECK_VARS];
-    int64_t bytes[2][CHECK_VARS]; /* of outputs, of gradients */
-    void *one[2][CHECK_VARS];     /* what one thread gave */
-    wf_call call;
-    int64_t scratch[2];
+    const wf_tensor *in_at[CHECK_VARS];
+    wf_tensor in[CHECK_VARS], out[CHECK_VARS];
+    check_harness harness;
+    void *one[2][CHECK_VARS]; /* outputs, gradients */
 } large;
 
 /* ---- how large ---- */
@@ -47,32 +44,28 @@ static bool scale(wf_sample *s, const wf_sample *from, int64_t only, int64_t fac
 /* The elements of the sample's largest tensor, and all forms; -1: the row does not take it so. */
 static int64_t measure(large *l)
 {
-    const op_check *k = l->k;
+    check_case *c = &l->c;
     int64_t most = 0;
-    for (int i = 0; i < l->sample.n_in; i++) {
-        const wf_shape *shape = &l->sample.in[i].shape;
-        l->in_at[i] = NULL;
-        if (shape->rank < 0) continue;
-        wf_dtype dtype = k->c.in.floats[i] ? WF_F64 : WF_I32;
-        int64_t n = wf_shape_check(shape, dtype, NULL);
-        if (n < 0) return -1;
-        if (n > most) most = n;
-        l->in[i] = wf_tensor_of(dtype, *shape, NULL);
-        l->in_at[i] = &l->in[i];
+    for (int i = 0; i < c->n_in; i++) {
+        c->in.shape[i] = l->sample.in[i].shape;
+        l->in_at[i] = c->given[i] ? &l->in[i] : NULL;
+        if (!c->given[i]) continue;
+        wf_dtype dtype = c->in.floats[i] ? WF_F64 : WF_I32;
+        c->in.count[i] = wf_shape_check(&c->in.shape[i], dtype, NULL);
+        if (c->in.count[i] < 0) return -1;
+        if (c->in.count[i] > most) most = c->in.count[i];
+        l->in[i] = wf_tensor_of(dtype, c->in.shape[i], NULL);
     }
     wf_error error = { "" };
-    check_case scaled = k->c;
-    scaled.sample = &l->sample;
-    if (!check_shape(&scaled, l->in_at, l->out, &error, wf_threads(), l->scratch) ||
-        l->scratch[0] < 0 || l->scratch[1] < 0)
+    if (!check_shape(c, l->in_at, l->out, &error, wf_threads(), c->scratch) || c->scratch[0] < 0 ||
+        c->scratch[1] < 0)
         return -1;
-    for (int o = 0; o < l->n_out; o++) {
-        wf_shape shape = { .rank = l->out[o].rank };
-        memcpy(shape.dim, l->out[o].dim, sizeof shape.dim);
-        int64_t n = wf_shape_check(&shape, l->out[o].dtype, NULL);
-        if (n < 0) return -1;
-        if (n > most) most = n;
-        l->out[o] = wf_tensor_of(l->out[o].dtype, shape, NULL);
+    for (int o = 0; o < c->n_out; o++) {
+        c->out.shape[o].rank = l->out[o].rank;
+        memcpy(c->out.shape[o].dim, l->out[o].dim, sizeof l->out[o].dim);
+        c->out.count[o] = wf_shape_check(&c->out.shape[o], l->out[o].dtype, NULL);
+        if (c->out.count[o] < 0) return -1;
+        if (c->out.count[o] > most) most = c->out.count[o];
     }
     return most;
 }
@@ -107,12 +100,6 @@ static bool find(large *l, const wf_sample *from)
 
 /* ---- what is in it ---- */
 
-static bool hold(op_check *k, wf_tensor *x)
-{
-    x->data = check_take(&k->pool, wf_tensor_count(x) * wf_dtype_size(x->dtype) + 1);
-    return x->data != NULL;
-}
-
 static void fill(const wf_tensor *x, uint64_t key, double low, double high, double gap)
 {
     int64_t n = wf_tensor_count(x);
@@ -130,81 +117,66 @@ static void fill(const wf_tensor *x, uint64_t key, double low, double high, doub
     }
 }
 
+/* What was there before backward adds to it. */
+static void prefill(const wf_tensor *x)
+{
+    const int64_t n = wf_tensor_count(x);
+    for (int64_t j = 0; j < n; j++) ((double *)x->data)[j] = 0.75 + 0.0625 * (double)(j % 9);
+}
+
 static bool prepare(large *l)
 {
-    op_check *k = l->k;
-    const check_case *c = &k->c;
-    for (int i = 0; i < l->sample.n_in; i++) {
-        l->gin_at[i] = NULL;
-        if (!l->in_at[i]) continue;
-        if (!hold(k, &l->in[i])) return check_no_memory(k);
-        fill(&l->in[i], wf_key_with(k->key, (uint64_t)i), l->sample.in[i].low, l->sample.in[i].high,
-             l->sample.in[i].gap);
-        if (!k->sweeps || !c->in.floats[i]) continue;
-        l->gin[i] = l->in[i];
-        l->gin_at[i] = &l->gin[i];
-        l->bytes[1][i] = wf_tensor_count(&l->gin[i]) * 8;
-        l->one[1][i] = check_take(&k->pool, l->bytes[1][i] + 1);
-        if (!l->one[1][i] || !hold(k, &l->gin[i])) return check_no_memory(k);
+    const check_case *c = &l->c;
+    check_harness *d = &l->harness;
+    if (!harness_set(d, c, WF_F64, NULL, NULL)) return false;
+    for (int i = 0; i < c->n_in; i++) {
+        if (!c->given[i]) continue;
+        fill(&d->in[i].tensor, wf_key_with(l->k->key, (uint64_t)i), l->sample.in[i].low,
+             l->sample.in[i].high, l->sample.in[i].gap);
+        if (!l->k->sweeps || !c->in.floats[i]) continue;
+        d->gin_at[i] = &d->gin[i].tensor;
+        l->one[1][i] = check_take(c->pool, d->gin[i].bytes);
     }
-    for (int o = 0; o < l->n_out; o++) {
-        l->out_at[o] = &l->out[o];
-        l->gout_at[o] = NULL;
-        l->bytes[0][o] = wf_tensor_count(&l->out[o]) * wf_dtype_size(l->out[o].dtype);
-        l->one[0][o] = check_take(&k->pool, l->bytes[0][o] + 1);
-        if (!l->one[0][o] || !hold(k, &l->out[o])) return check_no_memory(k);
-        if (!k->sweeps || !c->out.floats[o]) continue;
-        l->gout[o] = l->out[o];
-        l->gout_at[o] = &l->gout[o];
-        if (!hold(k, &l->gout[o])) return check_no_memory(k);
-        fill(&l->gout[o], wf_key_with(k->key, (uint64_t)(100 + o)), -1, 1, 0);
+    for (int o = 0; o < c->n_out; o++) {
+        l->one[0][o] = check_take(c->pool, d->out[o].bytes);
+        if (!l->k->sweeps || !c->out.floats[o]) continue;
+        d->gout_at[o] = &d->gout[o].tensor;
+        fill(&d->gout[o].tensor, wf_key_with(l->k->key, (uint64_t)(100 + o)), -1, 1, 0);
     }
-    int64_t most = l->scratch[0] > l->scratch[1] ? l->scratch[0] : l->scratch[1];
-    l->call = (wf_call){ .op = k->op,
-                         .n_in = l->sample.n_in,
-                         .n_out = l->n_out,
-                         .in = l->in_at,
-                         .out = l->out_at,
-                         .gout = l->gout_at,
-                         .gin = l->gin_at,
-                         .attr = l->sample.attr.bytes,
-                         .key = c->key,
-                         .counter = c->counter,
-                         .scratch = check_take(&k->pool, most + 1) };
-    return l->call.scratch || check_no_memory(k);
+    return !c->pool->failed || check_no_memory(l->k);
 }
 
 /* ---- running it ---- */
 
 static void run(large *l, int threads)
 {
-    l->call.threads = threads;
-    for (int o = 0; o < l->n_out; o++) memset(l->out[o].data, 0xff, (size_t)l->bytes[0][o]);
-    for (int i = 0; i < l->sample.n_in; i++) {
-        double *g = l->gin_at[i] ? l->gin[i].data : NULL;
-        for (int64_t j = 0; j < l->bytes[1][i] / 8; j++) g[j] = 0.75 + 0.0625 * (double)(j % 9);
-    }
+    check_harness *d = &l->harness;
+    d->call.threads = threads;
+    for (int o = 0; o < l->c.n_out; o++) memset(d->out[o].memory, 0xff, (size_t)d->out[o].bytes);
+    for (int i = 0; i < l->c.n_in; i++)
+        if (d->gin_at[i]) prefill(d->gin_at[i]);
     uint32_t state = wf_fp_enter();
-    l->k->op->forward(&l->call);
-    if (l->k->sweeps) l->k->op->backward(&l->call);
+    harness_forward_fast(d);
+    d->call.scratch = d->scratch[1].tensor.data;
+    if (l->k->sweeps) l->k->op->backward(&d->call);
     wf_fp_leave(state);
 }
 
 static bool same_as_one(large *l, const char *how)
 {
-    op_check *k = l->k;
-    for (int o = 0; o < l->n_out; o++)
-        if (memcmp(l->out[o].data, l->one[0][o], (size_t)l->bytes[0][o]))
-            return check_fail(k->report,
-                              "%s: made large, %s: output %d has other bits than on "
-                              "one thread",
-                              k->c.who, how, o);
-    for (int i = 0; i < l->sample.n_in; i++)
-        if (l->gin_at[i] && memcmp(l->gin[i].data, l->one[1][i], (size_t)l->bytes[1][i]))
-            return check_fail(k->report,
-                              "%s: made large, %s: the gradient of input %d has other "
-                              "bits than on one thread",
-                              k->c.who, how, i);
+    const check_case *c = &l->c;
+    const check_harness *d = &l->harness;
+    for (int o = 0; o < c->n_out; o++)
+        if (memcmp(d->out[o].memory, l->one[0][o], (size_t)d->out[o].bytes))
+            return check_fail(c->report,
+                              "%s: made large, %s: output %d has other bits than on one thread",
+                              c->who, how, o);
+    for (int i = 0; i < c->n_in; i++)
+        if (d->gin_at[i] && memcmp(d->gin[i].memory, l->one[1][i], (size_t)d->gin[i].bytes))
+            return check_fail(c->report,
+                              "%s: made large, %s: the gradient of input %d has other bits than "
+                              "on one thread",
+                              c->who, how, i);
     return true;
 }
 
@@ -212,11 +184,13 @@ static bool run_all(large *l)
 {
     op_check *k = l->k;
     wf_error error = { "" };
-    if (k->op->check && !k->op->check(&l->call, &error)) return true;
+    const check_harness *d = &l->harness;
+    if (k->op->check && !k->op->check(&d->call, &error)) return true;
     run(l, 1);
-    for (int o = 0; o < l->n_out; o++) memcpy(l->one[0][o], l->out[o].data, (size_t)l->bytes[0][o]);
-    for (int i = 0; i < l->sample.n_in; i++)
-        if (l->gin_at[i]) memcpy(l->one[1][i], l->gin[i].data, (size_t)l->bytes[1][i]);
+    for (int o = 0; o < l->c.n_out; o++)
+        memcpy(l->one[0][o], d->out[o].memory, (size_t)d->out[o].bytes);
+    for (int i = 0; i < l->c.n_in; i++)
+        if (d->gin_at[i]) memcpy(l->one[1][i], d->gin[i].memory, (size_t)d->gin[i].bytes);
     int most = wf_threads();
     for (int r = 0; most > 1 && r < REPEATS; r++) {
         char how[48];
@@ -239,7 +213,10 @@ bool check_large(op_check *k, const wf_sample *sample)
     large *l = check_take(&k->pool, (int64_t)sizeof *l);
     if (!l) return check_no_memory(k);
     l->k = k;
-    l->n_out = k->c.n_out;
+    l->c = k->c;
+    l->c.sample = &l->sample;
+    l->c.threads = wf_threads();
+    memset(l->c.value, 0, sizeof l->c.value);
     bool ok = !find(l, sample) || (prepare(l) && run_all(l));
     check_let_go(&k->pool, until);
     return ok;

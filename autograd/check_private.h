@@ -83,7 +83,7 @@ bool floats_equal(const check_floats *f, const char *check, const double *got, c
                   const double *want, const char *want_name);
 /* A bit for each of the floats. */
 uint32_t floats_mask(const check_floats *f);
-/* Is `some` one of the subsets of `of` to be tried: all of few, else each alone and each missing? */
+/* Is `some` a subset of `of` that is tried: any of few, else each alone and each missing? */
 bool check_subset(uint32_t some, uint32_t of, int few);
 
 /* The numbers of those in `which`, 0 for the others. */
@@ -153,7 +153,7 @@ bool check_shape(const check_case *c, const wf_tensor *const in[], wf_tensor *ou
                  int threads, int64_t scratch[2]);
 
 /* Lays out places for floats of dtype (layouts NULL: all plain) and puts the inputs in:
- * value[i], or the case's own where value is NULL. False when there is no memory or the row
+ * value[i], or the case's own where value is NULL (NULL, too: none). False when there is no memory or the row
  * refuses; the report says so. */
 bool harness_set(check_harness *d, const check_case *c, wf_dtype dtype,
                  const check_layouts *layouts, double *const value[]);
@@ -175,8 +175,9 @@ void harness_backward_fast(check_harness *d, double *gradient);
 /* Overwrites with NaN (ids: with their lowest) all that the row does not say it reads in
  * backward. */
 void harness_hide_undeclared(check_harness *d);
-/* Puts one number everywhere in an input, or in an output. */
+/* Puts one number everywhere in an input, or its own numbers again; or in an output. */
 void harness_plant(check_harness *d, int input, double x);
+void harness_unplant(check_harness *d, int input);
 void harness_plant_out(check_harness *d, int output, double x);
 /* One element of an input, to read and move; the visible float outputs, as rows doubles. */
 double *harness_element(check_harness *d, int input, int64_t index);

@@ -3,7 +3,6 @@
 #include "autograd/check_private.h"
 
 #include "tensor/par.h"
-#include "tensor/rng.h"
 #include "tensor/runtime.h"
 #include "tensor/text.h"
 
@@ -11,13 +10,16 @@
 #include <math.h>
 #include <string.h>
 
+enum { ALL = 0xff };
+_Static_assert((int)WF_CHECK_OUTPUTS <= (int)CHECK_VARS, "outputs are in a list");
+
 /* A value that is moved: an input of floats, or a parameter. */
 typedef struct moved {
     wf_var *param; /* NULL: an input */
     int index;     /* of the input, or of the parameter in its module */
     wf_shape shape;
     int64_t count;
-    double *value;
+    double *value; /* in those of all */
 } moved;
 
 typedef struct grad_check {
@@ -30,18 +32,16 @@ typedef struct grad_check {
     check_pool pool;
     double tolerance, step;
     uint64_t key;
-    int64_t n_moved, columns, rows;
-    int n_out;
+    int64_t n_moved, columns;
     moved *moved;
-    wf_shape out_shape[WF_CHECK_OUTPUTS];
-    bool active[WF_CHECK_OUTPUTS];
+    check_floats y;                           /* the outputs; none before the first run */
     wf_var **in_var;                          /* n_in of them, as fn gets them */
     wf_var **leaf, **grad, **toward, **twice; /* n_moved of them */
     wf_var *out[WF_CHECK_OUTPUTS];
-    double *cotangent;                                /* rows */
-    double *first, *second, *direction, *want, *work; /* columns */
-    double *along[4];                                 /* rows */
-    char kink[160];                                   /* where the first one was */
+    double *cotangent;                                        /* rows */
+    double *value, *first, *second, *direction, *want, *work; /* columns */
+    double *along[4];                                         /* rows */
+    char kink[160];                                           /* where the first one was */
 } grad_check;
 
 static bool failed(grad_check *g, const char *what)
@@ -83,11 +83,12 @@ static bool run(grad_check *g)
     if (n < 1 || n > WF_CHECK_OUTPUTS)
         return check_fail(g->report, "gradcheck: the function gave %d outputs; 1 to %d can be", n,
                           WF_CHECK_OUTPUTS);
+    check_floats first = { .report = g->report, .who = "gradcheck", .role = "output", .n = n };
     for (int o = 0; o < n; o++) {
         wf_shape shape = wf_shape_of(g->out[o]);
         if (!g->out[o])
             return check_fail(g->report, "gradcheck: output %d was never made (NULL)", o);
-        if (g->n_out && (n != g->n_out || !wf_shape_equal(&shape, &g->out_shape[o])))
+        if (g->y.n && (n != g->y.n || !wf_shape_equal(&shape, &g->y.shape[o])))
             return check_fail(g->report,
                               "gradcheck: the function is not deterministic: output %d "
                               "had another shape before",
@@ -97,34 +98,27 @@ static bool run(grad_check *g)
                               "gradcheck: output %d is f32; the function must compute in "
                               "the dtype of its inputs",
                               o);
-        g->out_shape[o] = shape;
-        g->active[o] = wf_dtype_of(g->out[o]) == WF_F64;
+        if (g->y.n) continue;
+        first.shape[o] = shape;
+        first.floats[o] = wf_dtype_of(g->out[o]) == WF_F64;
+        first.count[o] = wf_count(g->out[o]);
+        first.at[o] = first.all;
+        first.all += first.floats[o] ? first.count[o] : 0;
     }
-    g->n_out = n;
+    if (!g->y.n) g->y = first;
     return true;
 }
 
 static void outputs(const grad_check *g, double *y)
 {
-    for (int o = 0; o < g->n_out; o++)
-        for (int64_t j = 0; g->active[o] && j < wf_count(g->out[o]); j++)
-            *y++ = wf_at(g->out[o], j);
+    floats_values(&g->y, g->out, y);
 }
 
 /* The float outputs and their cotangents, as constants or as leaves. */
 static int active_outputs(grad_check *g, bool leaves, wf_var *from[], wf_var *with[])
 {
-    int n = 0;
-    int64_t row = 0;
-    for (int o = 0; o < g->n_out; o++) {
-        if (!g->active[o]) continue;
-        from[n] = g->out[o];
-        with[n] = (leaves ? wf_leaf : wf_constant)(g->t, WF_F64, g->out_shape[o],
-                                                   g->cotangent + row);
-        row += wf_count(g->out[o]);
-        n++;
-    }
-    return n;
+    floats_enter(&g->y, ALL, g->t, g->cotangent, leaves, with);
+    return floats_list(&g->y, ALL, g->out, from);
 }
 
 /* The gradient of <cotangent, outputs> by one sweep. Runs fn. */
@@ -135,10 +129,8 @@ static bool gradient(grad_check *g, double *out)
     for (int64_t m = 0; m < g->n_moved; m++) wf_keep_grad(g->t, g->leaf[m]);
     int n = active_outputs(g, false, from, with);
     if (!wf_backward_from(g->t, n, from, with)) return failed(g, "the sweep");
-    for (int64_t m = 0; m < g->n_moved; m++) {
-        const wf_tensor *kept = wf_grad_of(g->leaf[m]);
-        for (int64_t e = 0; e < g->moved[m].count; e++) *out++ = kept ? wf_tensor_at(kept, e) : 0;
-    }
+    for (int64_t m = 0; m < g->n_moved; out += g->moved[m++].count)
+        check_gradient(g->leaf[m], g->moved[m].count, out);
     return true;
 }
 
@@ -155,7 +147,7 @@ static bool measure(grad_check *g, bool of_gradient, double *sum, double *weight
         outputs(g, x);
     }
     *sum = *weight = 0;
-    for (int64_t j = 0; j < (of_gradient ? g->columns : g->rows); j++) {
+    for (int64_t j = 0; j < (of_gradient ? g->columns : g->y.all); j++) {
         *sum += by[j] * x[j];
         *weight += fabs(by[j] * x[j]);
     }
@@ -185,13 +177,12 @@ typedef struct standard {
 static bool difference(grad_check *g, const standard *s, moved *v, int64_t e, double have,
                        double *want, double *rounding)
 {
-    static const int offset[4] = { -2, -1, 1, 2 };
     double at = v->value[e], step = g->step, side[2];
     bool kink = false, met = false;
     for (int tries = 0; tries < 3; tries++, step /= 16) {
         double f[4], h = check_step(step, at), unused;
         for (int p = 0; p < 4; p++) {
-            v->value[e] = at + offset[p] * h;
+            v->value[e] = check_point(at, h, p);
             bool ok = measure(g, s->of_gradient, &f[p], &unused);
             v->value[e] = at;
             if (!ok) return false;
@@ -246,21 +237,15 @@ static bool near_differences(grad_check *g, bool of_gradient, const double *got)
 /* The outputs at four places along the direction, h apart, into `along`. */
 static bool run_along(grad_check *g, double h)
 {
-    static const int offset[4] = { -2, -1, 1, 2 };
+    size_t bytes = (size_t)g->columns * sizeof *g->value;
+    memcpy(g->work, g->value, bytes);
     for (int p = 0; p < 4; p++) {
-        const double *d = g->direction;
-        double *kept = g->work;
-        for (int64_t m = 0; m < g->n_moved; m++)
-            for (int64_t e = 0; e < g->moved[m].count; e++) {
-                *kept++ = g->moved[m].value[e];
-                g->moved[m].value[e] += offset[p] * h * *d++;
-            }
+        for (int64_t j = 0; j < g->columns; j++)
+            g->value[j] = check_point(g->work[j], h * g->direction[j], p);
         if (!run(g)) return false;
         outputs(g, g->along[p]);
-        kept = g->work;
-        for (int64_t m = 0; m < g->n_moved; m++)
-            for (int64_t e = 0; e < g->moved[m].count; e++) g->moved[m].value[e] = *kept++;
     }
+    memcpy(g->value, g->work, bytes);
     return true;
 }
 
@@ -268,50 +253,25 @@ static bool run_along(grad_check *g, double h)
  * direction. */
 static bool cotangents_near(grad_check *g, wf_var *const by_cotangent[])
 {
-    double largest = 0, h = g->step;
-    for (int64_t m = 0; m < g->n_moved; m++)
-        for (int64_t e = 0; e < g->moved[m].count; e++)
-            largest = fmax(largest, fabs(g->moved[m].value[e]));
-    double *mixed = check_take(&g->pool, 2 * g->rows * (int64_t)sizeof(double));
+    double largest = check_largest(g->columns, g->value), h = g->step;
+    double *mixed = check_take(&g->pool, 2 * g->y.all * (int64_t)sizeof(double));
     if (!mixed) return no_memory(g);
-    double *want = mixed + g->rows;
-    int64_t at = 0, row = 0;
-    for (int o = 0, n = 0; o < g->n_out; o++) {
-        if (!g->active[o]) continue;
-        for (int64_t e = 0; e < wf_shape_count(&g->out_shape[o]); e++)
-            mixed[at++] = wf_at(by_cotangent[n], e);
-        n++;
-    }
+    double *want = mixed + g->y.all;
+    floats_read(&g->y, ALL, by_cotangent, mixed);
     for (int tries = 0; tries < 3; tries++, h /= 16) {
         if (!run_along(g, h)) return false;
         bool near = true;
-        for (int64_t r = 0; r < g->rows; r++) {
+        for (int64_t r = 0; r < g->y.all; r++) {
             double f[4] = { g->along[0][r], g->along[1][r], g->along[2][r], g->along[3][r] };
             want[r] = check_difference(f, h);
             near = near &&
-                   fabs(want[r] - mixed[r]) <= 0.1 * g->tolerance * check_largest(g->rows, mixed);
+                   fabs(want[r] - mixed[r]) <= 0.1 * g->tolerance * check_largest(g->y.all, mixed);
         }
         if (near) break;
     }
-    double size = fmax(largest, check_largest(g->rows, g->along[0]));
-    for (int o = 0; o < g->n_out; o++) {
-        if (!g->active[o]) continue;
-        int64_t n = wf_shape_count(&g->out_shape[o]);
-        check_comparison s = { "gradcheck",
-                               "derivative of the gradient by the cotangents",
-                               "output",
-                               NULL,
-                               o,
-                               "tape",
-                               "differences",
-                               0,
-                               .form = &g->out_shape[o] };
-        if (!check_near(g->report, &s, n, mixed + row, want + row, g->tolerance,
-                        256 * 64 * DBL_EPSILON * size / g->step))
-            return false;
-        row += n;
-    }
-    return true;
+    double size = fmax(largest, check_largest(g->y.all, g->along[0]));
+    return floats_near(&g->y, "derivative of the gradient by the cotangents", mixed, "tape", want,
+                       "differences", g->tolerance, 256 * 64 * DBL_EPSILON * size / g->step);
 }
 
 /* The gradient as a graph: equal by value to the sweep's, and differentiable in turn. */
@@ -327,14 +287,13 @@ static bool check_second(grad_check *g)
     for (int64_t m = 0; m < g->n_moved; m++) {
         moved *v = &g->moved[m];
         for (int64_t e = 0; e < v->count; e++) g->want[e] = wf_at(g->grad[m], e);
-        check_comparison s = { "gradcheck",
-                               "gradient by value",
-                               v->param ? "parameter" : "input",
-                               v->param ? wf_param_path(v->param) : NULL,
-                               v->index,
-                               "create_graph",
-                               "swept",
-                               0,
+        check_comparison s = { .who = "gradcheck",
+                               .check = "gradient by value",
+                               .role = v->param ? "parameter" : "input",
+                               .name = v->param ? wf_param_path(v->param) : NULL,
+                               .index = v->index,
+                               .got = "create_graph",
+                               .want = "swept",
                                .form = &v->shape };
         if (!check_near(g->report, &s, v->count, g->want, g->first + column, 1e-10, 1e-13))
             return false;
@@ -375,9 +334,6 @@ static bool prepare(grad_check *g, wf_module *module)
         m->index = (int)(param ? i - g->n_in : i);
         m->shape = wf_tensor_shape(x);
         m->count = wf_tensor_count(x);
-        m->value = check_take(&g->pool, m->count * (int64_t)sizeof(double));
-        if (!m->value) return no_memory(g);
-        for (int64_t e = 0; e < m->count; e++) m->value[e] = wf_tensor_at(x, e);
         g->columns += m->count;
     }
     if (!g->columns)
@@ -385,10 +341,17 @@ static bool prepare(grad_check *g, wf_module *module)
     int64_t list = (g->n_moved + WF_CHECK_OUTPUTS) * (int64_t)sizeof(wf_var *);
     wf_var ***lists[] = { &g->leaf, &g->grad, &g->toward, &g->twice };
     for (int i = 0; i < 4; i++) *lists[i] = check_take(&g->pool, list);
-    double **columns[] = { &g->first, &g->second, &g->direction, &g->want, &g->work };
-    for (int i = 0; i < 5; i++)
+    double **columns[] = { &g->value, &g->first, &g->second, &g->direction, &g->want, &g->work };
+    for (int i = 0; i < 6; i++)
         *columns[i] = check_take(&g->pool, g->columns * (int64_t)sizeof(double));
-    return !g->pool.failed || no_memory(g);
+    if (g->pool.failed) return no_memory(g);
+    double *at = g->value;
+    for (moved *m = g->moved; m < g->moved + g->n_moved; m++) {
+        const wf_tensor *x = m->param ? wf_param_value(m->param) : &g->in[m->index];
+        m->value = at;
+        for (int64_t e = 0; e < m->count; e++) *at++ = wf_tensor_at(x, e);
+    }
+    return true;
 }
 
 /* The outputs while recording are those without. A function that differentiates itself cannot run
@@ -409,43 +372,30 @@ static bool check_infer(grad_check *g)
         outputs(g, g->along[infer]);
     }
     wf_report values = *g->report; /* no derivatives: not counted */
-    int64_t row = 0;
-    for (int o = 0; o < g->n_out; o++) {
-        if (!g->active[o]) continue;
-        int64_t n = wf_shape_count(&g->out_shape[o]);
-        check_comparison s = {
-            "gradcheck", "value by mode",         "output", NULL, o, "infer", "eval",
-            0,           .form = &g->out_shape[o]
-        };
-        if (!check_near(&values, &s, n, g->along[1] + row, g->along[0] + row, 1e-12, 1e-14))
-            return check_fail(g->report, "%s", values.text);
-        row += n;
-    }
-    return true;
+    check_floats y = g->y;
+    y.report = &values;
+    return floats_equal(&y, "value by mode", g->along[1], "infer", g->along[0], "eval") ||
+           check_fail(g->report, "%s", values.text);
 }
 
 static bool check_function(grad_check *g, const wf_check_options *options)
 {
     if (!prepare(g, options->module) || !run(g)) return false;
-    for (int o = 0; o < g->n_out; o++)
-        if (g->active[o]) g->rows += wf_shape_count(&g->out_shape[o]);
-    if (!g->rows)
+    if (!g->y.all)
         return check_fail(g->report, "gradcheck: the function gives no numbers to differentiate");
-    g->cotangent = check_take(&g->pool, g->rows * (int64_t)sizeof(double));
+    g->cotangent = check_take(&g->pool, g->y.all * (int64_t)sizeof(double));
     for (int p = 0; p < 4; p++)
-        g->along[p] = check_take(&g->pool, g->rows * (int64_t)sizeof(double));
+        g->along[p] = check_take(&g->pool, g->y.all * (int64_t)sizeof(double));
     if (g->pool.failed) return no_memory(g);
-    for (int64_t r = 0; r < g->rows; r++)
-        g->cotangent[r] = wf_random_normal(wf_key_named(g->key, "cotangent"), (uint64_t)r);
-    for (int64_t j = 0; j < g->columns; j++)
-        g->direction[j] = wf_random_normal(wf_key_named(g->key, "direction"), (uint64_t)j);
+    check_draw(g->key, "cotangent", g->y.all, g->cotangent);
+    check_draw(g->key, "direction", g->columns, g->direction);
     outputs(g, g->along[0]);
-    for (int64_t r = 0; r < g->rows; r++)
+    for (int64_t r = 0; r < g->y.all; r++)
         if (!isfinite(g->along[0][r]))
             return check_fail(g->report, "gradcheck: an output is not finite");
     if (!run(g)) return false;
     outputs(g, g->along[1]);
-    if (memcmp(g->along[0], g->along[1], (size_t)g->rows * sizeof(double)))
+    if (memcmp(g->along[0], g->along[1], (size_t)g->y.all * sizeof(double)))
         return check_fail(g->report,
                           "gradcheck: the function is not deterministic: called twice, it "
                           "gave other values");
