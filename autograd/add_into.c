@@ -74,7 +74,7 @@ static bool sample(int k, wf_sample *s)
         { "transposed", { .offset = 0, .rank = 2, .dim = { 2, 5 }, .stride = { 1, 3 } } },
         { "window", { .offset = 0, .rank = 3, .dim = { 3, 3, 3 }, .stride = { 3, 1, 3 } } },
     };
-    if (k >= (int)(sizeof all / sizeof all[0])) return false;
+    if (k >= COUNT_OF(all)) return false;
     s->label = all[k].label;
     wf_shape part = { .rank = all[k].a.rank };
     memcpy(part.dim, all[k].a.dim, sizeof all[k].a.dim);

@@ -1,11 +1,8 @@
 /* argmax and argmin along an axis: places, which have no derivative. */
 #include "autograd/kernels.h"
 #include "autograd/ops_private.h"
-#include "tensor/par.h"
 
 #include <string.h>
-
-enum { ELEMENTS = 8192 };
 
 typedef struct extreme {
     int32_t axis;
@@ -16,33 +13,30 @@ static bool argmax_shape(wf_shaping *s)
 {
     const wf_tensor *x = s->in[0];
     const extreme *e = s->attr;
-    const int axis = wf_axis(x->rank, e->axis);
-    char text[WF_SHAPE_TEXT];
-    if (axis < 0)
-        return wf_refuse(s->error, "axis %d is out of range for %s", e->axis, shape_text(text, x));
+    const int axis = takes_axis(s, e->axis);
+    if (axis < 0) return false;
     wf_tensor *y = &s->out[0];
     y->dtype = WF_I32;
     y->rank = 0;
     for (int i = 0; i < x->rank; i++)
         if (i != axis) y->dim[y->rank++] = x->dim[i];
     if (x->dim[axis] == 0 && wf_tensor_count(y) > 0)
-        return wf_refuse(s->error, "%s has nothing to choose from", shape_text(text, x));
+        return wf_refuse(s->error, "%s has nothing to choose from", SHAPE_TEXT(x));
     if (x->dim[axis] > INT32_MAX)
-        return wf_refuse(s->error, "axis %d of %s is longer than i32 can say", axis,
-                         shape_text(text, x));
+        return wf_refuse(s->error, "axis %d of %s is longer than i32 can say", axis, SHAPE_TEXT(x));
     return true;
 }
 
 /* The first place of the largest (smallest) of n >= 1 elements; the first NaN if there is one. */
-typedef int32_t scan_fn(const void *data, int64_t at, int64_t n, int64_t stride, bool smallest);
+typedef int32_t scan_fn(const void *data, int64_t n, int64_t step, bool smallest);
 #define SCAN(name, type, is_nan)                                                                   \
-    static int32_t name(const void *data, int64_t at, int64_t n, int64_t stride, bool smallest)    \
+    static int32_t name(const void *data, int64_t n, int64_t step, bool smallest)                  \
     {                                                                                              \
-        const type *x = (const type *)data + at;                                                   \
+        const type *x = data;                                                                      \
         type best = x[0];                                                                          \
         int64_t found = 0;                                                                         \
         for (int64_t i = 1; i < n && !is_nan(best); i++) {                                         \
-            const type v = x[i * stride];                                                          \
+            const type v = x[i * step];                                                            \
             if ((smallest ? v < best : v > best) || is_nan(v)) best = v, found = i;                \
         }                                                                                          \
         return (int32_t)found;                                                                     \
@@ -53,20 +47,16 @@ SCAN(scan_f32, float, IS_NAN)
 SCAN(scan_f64, double, IS_NAN)
 SCAN(scan_i32, int32_t, NEVER)
 
-static void each_place(void *context, int64_t begin, int64_t end)
+static void some_places(void *context, int64_t begin, int64_t end)
 {
     const wf_call *c = context;
     const wf_tensor *x = c->in[0];
     const extreme *e = c->attr;
-    const int axis = wf_axis(x->rank, e->axis);
     static scan_fn *const scan[WF_DTYPES] = { scan_f32, scan_f64, scan_i32 };
+    const op_rows rows = rows_along(x, wf_axis(x->rank, e->axis));
     int32_t *y = c->out[0]->data;
-    wf_tensor first;
-    if (!wf_view_select(x, axis, 0, &first)) return;
-    for (int64_t i = begin; i < end; i++) {
-        const int64_t at = wf_tensor_offset(&first, first.rank, i);
-        y[i] = scan[x->dtype](x->data, at, x->dim[axis], x->stride[axis], e->smallest);
-    }
+    for (int64_t i = begin; i < end; i++)
+        y[i] = scan[x->dtype](row_at(&rows, i), rows.n, rows.step, e->smallest);
 }
 
 static uint32_t argmax_varying(const wf_call *c)
@@ -78,18 +68,7 @@ static void argmax_forward(const wf_call *c)
 {
     const extreme *e = c->attr;
     const int64_t n = c->in[0]->dim[wf_axis(c->in[0]->rank, e->axis)];
-    wf_par_for(c->threads, wf_tensor_count(c->out[0]), ELEMENTS / (n + 1) + 1, each_place,
-               (void *)c);
-}
-
-static void argmax_backward(const wf_call *c)
-{
-    (void)c;
-}
-
-static void argmax_gradient(wf_tape *t, const wf_gradient *g)
-{
-    (void)t, (void)g;
+    each_row(c->threads, wf_tensor_count(c->out[0]), n, some_places, (void *)c);
 }
 
 static bool argmax_sample(int k, wf_sample *s)
@@ -106,9 +85,8 @@ static bool argmax_sample(int k, wf_sample *s)
         { "of ids, with ties", WF_I32, { 2, { 3, 7 } }, { .axis = 1 } },
         { "of no rows", WF_F64, { 2, { 0, 3 } }, { .axis = 1 } },
     };
-    if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
-    return sample_one(s, tried[k].label, tried[k].dtype, tried[k].shape, 2, &tried[k].e,
-                      sizeof tried[k].e);
+    return k < COUNT_OF(tried) && sample_one(s, tried[k].label, tried[k].dtype, tried[k].shape, 2,
+                                             &tried[k].e, sizeof tried[k].e);
 }
 
 const wf_op op_argmax = {
@@ -119,8 +97,8 @@ const wf_op op_argmax = {
     .varying = argmax_varying,
     .shape = argmax_shape,
     .forward = argmax_forward,
-    .backward = argmax_backward,
-    .gradient = argmax_gradient,
+    .backward = no_backward,
+    .gradient = no_gradient,
     .sample = argmax_sample,
 };
 

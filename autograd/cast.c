@@ -2,7 +2,6 @@
 #include "autograd/kernels.h"
 #include "autograd/ops_private.h"
 #include "autograd/private.h"
-#include "tensor/walk.h"
 
 #include <string.h>
 
@@ -43,15 +42,12 @@ static bool cast_check(const wf_call *c, wf_error *error)
 {
     const wf_tensor *x = c->in[0];
     holding h = { wf_dtype_describe(x->dtype), true };
-    wf_walk loop;
     if (target_of(c->attr) != WF_I32 || x->dtype == WF_I32 || wf_tensor_count(x) == 0) return true;
-    if (wf_walk_plan(&loop, wf_tensor_shape(x), 1, &x)) wf_walk_run(&loop, 1, 0, holding_run, &h);
+    walk_over(x, 1, 1, &x, holding_run, &h);
     for (int64_t i = 0; !h.all; i++) {
         const double v = wf_tensor_at(x, i);
-        char text[WF_SHAPE_TEXT];
-        if (i32_holds(v)) continue;
-        return wf_refuse(error, "%g at %s is beyond what i32 can hold", v,
-                         wf_index_text(text, sizeof text, x->rank, x->dim, i));
+        if (!i32_holds(v))
+            return wf_refuse(error, "%g at %s is beyond what i32 can hold", v, INDEX_TEXT(x, i));
     }
     return true;
 }
@@ -68,7 +64,7 @@ static void cast_backward(const wf_call *c)
 
 static void cast_gradient(wf_tape *t, const wf_gradient *g)
 {
-    if (g->gout[0] && g->wanted[0]) g->gin[0] = wf_cast(t, g->gout[0], wf_dtype_of(g->in[0]));
+    g->gin[0] = wf_cast(t, g->gout[0], wf_dtype_of(g->in[0]));
 }
 
 /* From F64: differences of what F32 rounded would say nothing. */
@@ -86,9 +82,8 @@ static bool cast_sample(int k, wf_sample *s)
         { "to ids", WF_F64, { 2, { 3, 5 } }, WF_I32 },
         { "of ids", WF_I32, { 2, { 3, 5 } }, WF_F32 },
     };
-    if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
-    return sample_one(s, tried[k].label, tried[k].from, tried[k].shape, 9, &tried[k].to,
-                      sizeof tried[k].to);
+    return k < COUNT_OF(tried) && sample_one(s, tried[k].label, tried[k].from, tried[k].shape, 9,
+                                             &tried[k].to, sizeof tried[k].to);
 }
 
 const wf_op op_cast = {
@@ -109,7 +104,7 @@ const wf_op op_cast = {
 wf_var *wf_cast(wf_tape *t, wf_var *x, wf_dtype dtype)
 {
     const int32_t to = (int32_t)dtype;
-    if (!wf_tape_ok(t) || !(x = var_enter(t, x, "cast", 0))) return NULL;
+    if (!wf_tape_ok(t) || !(x = var_enter(t, x, op_cast.name, 0))) return NULL;
     if (wf_dtype_of(x) == dtype) return x;
     return wf_apply_one(t, &op_cast, 1, &x, &to);
 }

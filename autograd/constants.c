@@ -1,7 +1,6 @@
 /* Constants that are computed: by whoever asks, numbers in even steps, and masks from lengths. */
 #include "autograd/ops_private.h"
 #include "autograd/private.h"
-#include "tensor/par.h"
 
 #include <math.h>
 
@@ -46,21 +45,18 @@ wf_var *wf_arange(wf_tape *t, wf_dtype dtype, double start, double stop, double 
 
 wf_var *wf_length_mask(wf_tape *t, wf_var *lengths, int64_t time)
 {
-    char text[WF_SHAPE_TEXT];
     if (!wf_tape_ok(t) || !(lengths = var_enter(t, lengths, "length_mask", 0))) return NULL;
     if (wf_dtype_of(lengths) != WF_I32 || wf_rank(lengths) != 1)
         return wf_fail(t, "length_mask: lengths are %s %s; expected i32 (sequences)",
-                       wf_dtype_name(wf_dtype_of(lengths)), shape_text(text, &lengths->value));
+                       wf_dtype_name(wf_dtype_of(lengths)), SHAPE_TEXT(&lengths->value));
     if (time < 0)
         return wf_fail(t, "length_mask: time is %lld; expected 0 or more", (long long)time);
     const int64_t batch = wf_dim(lengths, 0);
     for (int64_t b = 0; b < batch; b++) {
         const int64_t length = (int64_t)wf_at(lengths, b);
         if (length < 0 || length > time)
-            return wf_fail(
-                t, "length_mask: the length at %s is %lld; expected 0 to %lld",
-                wf_index_text(text, sizeof text, lengths->value.rank, lengths->value.dim, b),
-                (long long)length, (long long)time);
+            return wf_fail(t, "length_mask: the length at %s is %lld; expected 0 to %lld",
+                           INDEX_TEXT(&lengths->value, b), (long long)length, (long long)time);
     }
     wf_var *mask = enter_values(t, "length_mask", WF_I32, WF_SHAPE(time, batch), NULL, NULL, false);
     for (int64_t b = 0; mask && b < batch; b++) {

@@ -16,7 +16,6 @@ static bool expand_shape(wf_shaping *s)
 {
     const wf_tensor *x = s->in[0];
     const wf_shape *to = s->attr;
-    char text[2][WF_SHAPE_TEXT];
     if (wf_shape_check(to, x->dtype, s->error) < 0) return false;
     bool fits = to->rank >= x->rank;
     for (int i = 1; fits && i <= x->rank; i++) {
@@ -24,11 +23,8 @@ static bool expand_shape(wf_shaping *s)
         fits = n == 1 || n == to->dim[to->rank - i];
     }
     if (!fits)
-        return wf_refuse(s->error, "%s does not broadcast to %s", shape_text(text[0], x),
-                         wf_shape_text(text[1], WF_SHAPE_TEXT, to->rank, to->dim));
-    s->out[0].dtype = x->dtype;
-    s->out[0].rank = to->rank;
-    for (int i = 0; i < to->rank; i++) s->out[0].dim[i] = to->dim[i];
+        return wf_refuse(s->error, "%s does not broadcast to %s", SHAPE_TEXT(x), SHAPE_TEXT(to));
+    form_out(&s->out[0], x->dtype, *to);
     return true;
 }
 
@@ -45,12 +41,12 @@ static void backward(const wf_call *c)
 static void copy_gradient(wf_tape *t, const wf_gradient *g)
 {
     (void)t;
-    if (g->wanted[0]) g->gin[0] = g->gout[0];
+    g->gin[0] = g->gout[0];
 }
 
 static void expand_gradient(wf_tape *t, const wf_gradient *g)
 {
-    if (g->gout[0] && g->wanted[0]) g->gin[0] = wf_sum_to(t, g->gout[0], wf_shape_of(g->in[0]));
+    g->gin[0] = wf_sum_to(t, g->gout[0], wf_shape_of(g->in[0]));
 }
 
 static bool copy_sample(int k, wf_sample *s)
@@ -81,7 +77,7 @@ static bool expand_sample(int k, wf_sample *s)
         { "large, a column", WF_F64, { 2, { 263, 1 } }, { 2, { 263, 257 } } },
         { "large, a scalar", WF_F64, { 0, { 0 } }, { 1, { 70001 } } },
     };
-    if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
+    if (k >= COUNT_OF(tried)) return false;
     s->large = wf_shape_count(&tried[k].to) > 1000;
     return sample_one(s, tried[k].label, tried[k].dtype, tried[k].from, 2, &tried[k].to,
                       sizeof tried[k].to);
@@ -131,7 +127,7 @@ wf_var *wf_copy(wf_tape *t, wf_var *x)
 
 wf_var *wf_expand(wf_tape *t, wf_var *x, wf_shape shape)
 {
-    if (!wf_tape_ok(t) || !(x = var_enter(t, x, "expand", 0))) return NULL;
+    if (!wf_tape_ok(t) || !(x = var_enter(t, x, op_expand.name, 0))) return NULL;
     wf_shape now = wf_shape_of(x);
     return wf_shape_equal(&now, &shape) ? x : wf_apply_one(t, &op_expand, 1, &x, &shape);
 }

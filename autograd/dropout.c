@@ -3,8 +3,6 @@
 #include "autograd/kernels.h"
 #include "autograd/ops_private.h"
 #include "autograd/private.h"
-#include "tensor/par.h"
-#include "tensor/walk.h"
 
 #include <math.h>
 #include <string.h>
@@ -17,7 +15,7 @@ static bool shape(wf_shaping *s)
     if (!isgreaterequal(p, 0) ||
         !isless(p, 1)) /* raise nothing for NaN: a shape runs in any state */
         return wf_refuse(s->error, "p is %g; expected 0 <= p < 1", p);
-    if (!is_float(s->in[0])) return wf_refuse(s->error, "takes f32 or f64, not i32");
+    if (!takes_floats(s, 0)) return false;
     s->out[0] = s->out[1] = *s->in[0];
     s->out[1].dtype = WF_I32; /* what is kept */
     return true;
@@ -59,22 +57,19 @@ static void back_run(void *context, char *const pointer[], const int64_t stride[
     const wf_call *c = context;
     const int64_t bytes = bytes_of(c->out[0]);
     op_kernels_of(c->out[0]->dtype)
-        ->dropout_back(n, (const int32_t *)(const void *)pointer[0], stride[0] / 4, pointer[1],
-                       stride[1] / bytes, pointer[2], stride[2] / bytes, p_of(c));
+        ->dropout_back(n, (const int32_t *)(const void *)pointer[1], stride[1] / 4, pointer[2],
+                       stride[2] / bytes, pointer[0], stride[0] / bytes, p_of(c));
 }
 
 static void backward(const wf_call *c)
 {
     if (!c->gin[0] || !c->gout[0]) return;
-    wf_walk loop;
-    if (wf_walk_plan(&loop, wf_tensor_shape(c->out[0]), 3,
-                     (const wf_tensor *[]){ c->out[1], c->gout[0], c->gin[0] }))
-        wf_walk_run(&loop, c->threads, 4, back_run, (void *)c);
+    walk_over(c->out[0], c->threads, OPERANDS(c->gin[0], c->out[1], c->gout[0]), back_run,
+              (void *)c);
 }
 
 static void gradient(wf_tape *t, const wf_gradient *g)
 {
-    if (!g->gout[0] || !g->wanted[0]) return;
     wf_var *kept = wf_mul_scalar(t, g->gout[0], 1 / (1 - *(const double *)g->attr));
     g->gin[0] = wf_where(t, g->out[1], kept, wf_zeros(t, wf_dtype_of(kept), WF_SCALAR));
 }
@@ -90,8 +85,8 @@ static bool sample(int k, wf_sample *s)
         { "none", { 2, { 3, 5 } }, 0 },     { "a scalar", { 0, { 0 } }, 0.3 },
         { "empty", { 2, { 0, 3 } }, 0.3 },
     };
-    if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
-    return sample_one(s, tried[k].label, WF_F64, tried[k].shape, 2, &tried[k].p, sizeof tried[k].p);
+    return k < COUNT_OF(tried) &&
+           sample_one(s, tried[k].label, WF_F64, tried[k].shape, 2, &tried[k].p, sizeof tried[k].p);
 }
 
 const wf_op op_dropout = {
@@ -114,5 +109,5 @@ wf_var *wf_dropout(wf_tape *t, wf_var *x, double p)
     WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     bool idle = p == 0 || (p > 0 && p < 1 && wf_tape_mode(t) != WF_TRAIN);
     if (!idle) return wf_apply_one(t, &op_dropout, 1, &x, &p);
-    return wf_tape_ok(t) ? var_enter(t, x, "dropout", 0) : NULL;
+    return wf_tape_ok(t) ? var_enter(t, x, op_dropout.name, 0) : NULL;
 }

@@ -14,27 +14,26 @@ static bool one_dtype(const wf_shaping *s)
     return true;
 }
 
+/* Have they the same shape, whatever their sizes along `axis` (-1: no axis)? */
+static bool same_beside(const wf_tensor *a, const wf_tensor *b, int axis)
+{
+    bool same = a->rank == b->rank;
+    for (int k = 0; same && k < a->rank; k++) same = k == axis || a->dim[k] == b->dim[k];
+    return same;
+}
+
 static bool concat_shape(wf_shaping *s)
 {
     const wf_tensor *first = s->in[0];
-    const int32_t wanted = *(const int32_t *)s->attr;
-    const int axis = wf_axis(first->rank, wanted);
-    char text[2][WF_SHAPE_TEXT];
-    if (axis < 0)
-        return wf_refuse(s->error, "axis %d is out of range for %s", wanted,
-                         shape_text(text[0], first));
-    if (!one_dtype(s)) return false;
+    const int axis = takes_axis(s, *(const int32_t *)s->attr);
+    if (axis < 0 || !one_dtype(s)) return false;
     wf_tensor *y = &s->out[0];
-    y->dtype = first->dtype;
-    y->rank = first->rank;
-    for (int k = 0; k < y->rank; k++) y->dim[k] = first->dim[k];
+    *y = *first;
     for (int i = 1; i < s->n_in; i++) {
         const wf_tensor *x = s->in[i];
-        bool fits = x->rank == first->rank;
-        for (int k = 0; fits && k < x->rank; k++) fits = k == axis || x->dim[k] == first->dim[k];
-        if (!fits)
+        if (!same_beside(x, first, axis))
             return wf_refuse(s->error, "sizes differ beside axis %d: %s and %s (input %d)", axis,
-                             shape_text(text[0], first), shape_text(text[1], x), i);
+                             SHAPE_TEXT(first), SHAPE_TEXT(x), i);
         if (__builtin_add_overflow(y->dim[axis], x->dim[axis], &y->dim[axis]))
             return wf_refuse(s->error, "axis %d becomes too long", axis);
     }
@@ -46,21 +45,16 @@ static bool stack_shape(wf_shaping *s)
     const wf_tensor *first = s->in[0];
     const int32_t wanted = *(const int32_t *)s->attr;
     const int axis = wf_axis(first->rank + 1, wanted);
-    char text[2][WF_SHAPE_TEXT];
     if (first->rank == WF_RANK)
-        return wf_refuse(s->error, "%s has no room for an axis", shape_text(text[0], first));
+        return wf_refuse(s->error, "%s has no room for an axis", SHAPE_TEXT(first));
     if (axis < 0)
         return wf_refuse(s->error, "a new axis %d is out of range for %s", wanted,
-                         shape_text(text[0], first));
+                         SHAPE_TEXT(first));
     if (!one_dtype(s)) return false;
-    for (int i = 1; i < s->n_in; i++) {
-        const wf_tensor *x = s->in[i];
-        bool fits = x->rank == first->rank;
-        for (int k = 0; fits && k < x->rank; k++) fits = x->dim[k] == first->dim[k];
-        if (!fits)
-            return wf_refuse(s->error, "shapes differ: %s and %s (input %d)",
-                             shape_text(text[0], first), shape_text(text[1], x), i);
-    }
+    for (int i = 1; i < s->n_in; i++)
+        if (!same_beside(s->in[i], first, -1))
+            return wf_refuse(s->error, "shapes differ: %s and %s (input %d)", SHAPE_TEXT(first),
+                             SHAPE_TEXT(s->in[i]), i);
     wf_tensor *y = &s->out[0];
     y->dtype = first->dtype;
     y->rank = first->rank + 1;
@@ -119,7 +113,6 @@ static void backward(const wf_call *c)
 
 static void concat_gradient(wf_tape *t, const wf_gradient *g)
 {
-    if (!g->gout[0]) return;
     const int axis = *(const int32_t *)g->attr;
     int64_t at = 0;
     for (int i = 0; i < g->n_in; i++) {
@@ -131,7 +124,6 @@ static void concat_gradient(wf_tape *t, const wf_gradient *g)
 
 static void stack_gradient(wf_tape *t, const wf_gradient *g)
 {
-    if (!g->gout[0]) return;
     const int axis = *(const int32_t *)g->attr;
     for (int i = 0; i < g->n_in; i++)
         if (g->wanted[i]) g->gin[i] = wf_select(t, g->gout[0], axis, i);
@@ -166,7 +158,7 @@ static bool concat_sample(int k, wf_sample *s)
         { "empty", WF_F64, 0, 2, { { 2, { 3, 0 } }, { 2, { 5, 0 } } } },
         { "ids", WF_I32, 0, 2, { { 1, { 3 } }, { 1, { 5 } } } },
     };
-    return k < (int)(sizeof tried / sizeof tried[0]) && sample_joined(&tried[k], s);
+    return k < COUNT_OF(tried) && sample_joined(&tried[k], s);
 }
 
 static bool stack_sample(int k, wf_sample *s)
@@ -179,7 +171,7 @@ static bool stack_sample(int k, wf_sample *s)
         { "empty", WF_F64, 0, 2, { { 2, { 3, 0 } }, { 2, { 3, 0 } } } },
         { "ids", WF_I32, 0, 2, { { 1, { 3 } }, { 1, { 3 } } } },
     };
-    return k < (int)(sizeof tried / sizeof tried[0]) && sample_joined(&tried[k], s);
+    return k < COUNT_OF(tried) && sample_joined(&tried[k], s);
 }
 
 const wf_op op_concat = {
@@ -210,12 +202,10 @@ const wf_op op_stack = {
 
 wf_var *wf_concat(wf_tape *t, int axis, wf_vars x)
 {
-    int32_t along = axis;
-    return wf_apply_one(t, &op_concat, x.n, x.at, &along);
+    return wf_apply_one(t, &op_concat, x.n, x.at, &(int32_t){ axis });
 }
 
 wf_var *wf_stack(wf_tape *t, int axis, wf_vars x)
 {
-    int32_t along = axis;
-    return wf_apply_one(t, &op_stack, x.n, x.at, &along);
+    return wf_apply_one(t, &op_stack, x.n, x.at, &(int32_t){ axis });
 }

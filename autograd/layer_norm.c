@@ -1,13 +1,10 @@
 /* Layer normalisation over the last axis. A row's mean and deviation are kept in double. */
 #include "autograd/kernels.h"
 #include "autograd/ops_private.h"
-#include "tensor/par.h"
 #include "tensor/sum.h"
-#include "tensor/walk.h"
 
 #include <math.h>
 
-enum { ELEMENTS = 8192 };
 enum { X, SCALE, SHIFT };       /* inputs */
 enum { Y, MEAN, FACTOR, MADE }; /* outputs; the factor is 1 / the deviation */
 
@@ -18,8 +15,7 @@ static bool shape(wf_shaping *s)
     static const char *const names[] = { "x", "scale", "shift" };
     const wf_tensor *x = s->in[X];
     const double eps = *(const double *)s->attr;
-    char text[WF_SHAPE_TEXT];
-    if (!is_float(x)) return wf_refuse(s->error, "takes f32 or f64, not i32");
+    if (!takes_floats(s, X)) return false;
     if (x->rank < 1) return wf_refuse(s->error, "x is (); expected (..., features)");
     if (!(eps > 0 && eps < (double)INFINITY))
         return wf_refuse(s->error, "eps is %g; it must be above 0 and finite, or 0 for %g", eps,
@@ -29,12 +25,10 @@ static bool shape(wf_shaping *s)
         if (!same_dtype(s, i, X, names)) return false;
         if (s->in[i]->rank != 1 || s->in[i]->dim[0] != x->dim[x->rank - 1])
             return wf_refuse(s->error, "%s is %s; expected (%lld), as x's last axis is", names[i],
-                             shape_text(text, s->in[i]), (long long)x->dim[x->rank - 1]);
+                             SHAPE_TEXT(s->in[i]), (long long)x->dim[x->rank - 1]);
     }
     for (int i = 0; i < MADE; i++) {
-        s->out[i].dtype = i == Y ? x->dtype : WF_F64;
-        s->out[i].rank = x->rank;
-        for (int k = 0; k < x->rank; k++) s->out[i].dim[k] = x->dim[k];
+        form_out(&s->out[i], i == Y ? x->dtype : WF_F64, wf_tensor_shape(x));
         if (i != Y) s->out[i].dim[x->rank - 1] = 1;
     }
     return true;
@@ -45,69 +39,66 @@ static uint32_t varying(const wf_call *c)
     return c->in[X]->rank > 1 ? 1 : 0;
 }
 
-/* The rows of x and of what goes with them. */
-typedef struct rows {
+/* The rows of x and of what goes with them: y, or the gradient of x, and the cotangent. */
+typedef struct norm_rows {
     const op_kernels *kernels;
-    const wf_tensor *x, *y, *scale, *shift;
+    const wf_tensor *scale, *shift;
+    op_rows x, y, g;
     double eps, *mean, *factor;
-} rows;
+} norm_rows;
 
-static char *row_at(const wf_tensor *x, int64_t index)
+static void *data(const wf_tensor *x)
 {
-    return (char *)x->data + wf_tensor_offset(x, x->rank - 1, index) * bytes_of(x);
+    return x ? x->data : NULL;
 }
 
 static int64_t step(const wf_tensor *x)
 {
-    return x ? x->stride[x->rank - 1] : 0;
+    return x ? x->stride[0] : 0;
 }
 
 static void forward_rows(void *context, int64_t begin, int64_t end)
 {
-    const rows *r = context;
+    const norm_rows *r = context;
     for (int64_t i = begin; i < end; i++)
-        r->kernels->layer_norm(r->x->dim[r->x->rank - 1], row_at(r->x, i), step(r->x),
-                               r->scale ? r->scale->data : NULL, step(r->scale),
-                               r->shift ? r->shift->data : NULL, step(r->shift), row_at(r->y, i),
-                               step(r->y), r->eps, &r->mean[i], &r->factor[i]);
+        r->kernels->layer_norm(r->x.n, row_at(&r->x, i), r->x.step, data(r->scale), step(r->scale),
+                               data(r->shift), step(r->shift), row_at(&r->y, i), r->y.step, r->eps,
+                               &r->mean[i], &r->factor[i]);
 }
 
-/* y is the gradient of x, shift the cotangent. */
 static void backward_rows(void *context, int64_t begin, int64_t end)
 {
-    const rows *r = context;
+    const norm_rows *r = context;
     for (int64_t i = begin; i < end; i++)
-        r->kernels->layer_norm_back(r->x->dim[r->x->rank - 1], row_at(r->x, i), step(r->x),
-                                    r->scale ? r->scale->data : NULL, step(r->scale),
-                                    row_at(r->shift, i), step(r->shift), r->mean[i], r->factor[i],
-                                    row_at(r->y, i), step(r->y));
+        r->kernels->layer_norm_back(r->x.n, row_at(&r->x, i), r->x.step, data(r->scale),
+                                    step(r->scale), row_at(&r->g, i), r->g.step, r->mean[i],
+                                    r->factor[i], row_at(&r->y, i), r->y.step);
 }
 
-static void each_row(const wf_call *c, rows r, wf_par_fn *fn)
+static norm_rows rows_of(const wf_call *c, const wf_tensor *y)
 {
-    const int64_t count = wf_tensor_count(r.x), n = r.x->dim[r.x->rank - 1];
-    r.kernels = op_kernels_of(r.x->dtype);
-    r.mean = c->out[MEAN]->data;
-    r.factor = c->out[FACTOR]->data;
-    if (count > 0) wf_par_for(c->threads, count / n, ELEMENTS / n + 1, fn, &r);
+    const wf_tensor *x = c->in[X];
+    return (norm_rows){ .kernels = op_kernels_of(x->dtype),
+                        .scale = c->in[SCALE],
+                        .shift = c->in[SHIFT],
+                        .x = rows_along(x, x->rank - 1),
+                        .y = rows_along(y, x->rank - 1),
+                        .eps = *(const double *)c->attr,
+                        .mean = c->out[MEAN]->data,
+                        .factor = c->out[FACTOR]->data };
 }
 
 static void forward(const wf_call *c)
 {
-    each_row(c,
-             (rows){ .x = c->in[X],
-                     .y = c->out[Y],
-                     .scale = c->in[SCALE],
-                     .shift = c->in[SHIFT],
-                     .eps = *(const double *)c->attr },
-             forward_rows);
+    norm_rows r = rows_of(c, c->out[Y]);
+    if (r.x.n > 0) each_row(c->threads, wf_tensor_count(c->in[X]) / r.x.n, r.x.n, forward_rows, &r);
 }
 
 /* Adds up g times the normalised x: operands are the sums, x, g, and the mean and the factor. */
 static void scale_tile(void *context, const wf_sum_tile *t)
 {
-    const rows *r = context;
-    const int64_t bytes = bytes_of(r->x);
+    const norm_rows *r = context;
+    const int64_t bytes = r->x.bytes;
     const bool columns = t->run == 1;
     const int64_t n = columns ? t->columns : t->run, times = columns ? 1 : t->columns;
     const int64_t *along = columns ? t->column_stride : t->run_stride;
@@ -126,12 +117,12 @@ static void backward(const wf_call *c)
 {
     const wf_tensor *x = c->in[X], *g = c->gout[Y];
     if (!g) return;
-    if (c->gin[X])
-        each_row(c, (rows){ .x = x, .y = c->gin[X], .scale = c->in[SCALE], .shift = g },
-                 backward_rows);
+    norm_rows r = rows_of(c, c->gin[X] ? c->gin[X] : x);
+    r.g = rows_along(g, g->rank - 1);
+    if (c->gin[X] && r.x.n > 0)
+        each_row(c->threads, wf_tensor_count(x) / r.x.n, r.x.n, backward_rows, &r);
     if (c->gin[SHIFT]) wf_sum_tensor(g, c->gin[SHIFT], 1, 1, c->threads);
     if (!c->gin[SCALE]) return;
-    rows r = { .kernels = op_kernels_of(x->dtype), .x = x };
     wf_walk walk;
     if (wf_walk_plan(&walk, wf_tensor_shape(x), 5,
                      (const wf_tensor *[]){ c->gin[SCALE], x, g, c->out[MEAN], c->out[FACTOR] }))
@@ -167,7 +158,7 @@ static bool sample(int k, wf_sample *s)
         { "no rows", { 2, { 0, 5 } }, true, true },
         { "no features", { 2, { 3, 0 } }, true, true },
     };
-    if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
+    if (k >= COUNT_OF(tried)) return false;
     const wf_shape features = WF_SHAPE(tried[k].x.dim[tried[k].x.rank - 1]), none = { .rank = -1 };
     s->label = tried[k].label;
     sample_input(s, WF_F64, tried[k].x, -2, 2);

@@ -4,15 +4,10 @@
 #include "autograd/ops_private.h"
 #include "autograd/private.h"
 #include "autograd/views.h"
-#include "tensor/par.h"
-#include "tensor/size.h"
 #include "tensor/sum.h"
-#include "tensor/walk.h"
 
 #include <math.h>
 #include <string.h>
-
-enum { ELEMENTS = 8192 };
 
 /* ---- cross entropy: outputs are the loss and, hidden, (..., 2): what the rows' derivatives
  * need ---- */
@@ -28,7 +23,6 @@ static bool entropy_shape(wf_shaping *s)
 {
     const wf_tensor *z = s->in[0], *target = s->in[1];
     const entropy *e = s->attr;
-    char text[2][WF_SHAPE_TEXT];
     if (!is_float(z)) return wf_refuse(s->error, "logits are i32; expected f32 or f64");
     if (target->dtype != WF_I32)
         return wf_refuse(s->error, "the target is %s; expected i32 ids",
@@ -38,7 +32,7 @@ static bool entropy_shape(wf_shaping *s)
     if (!fits)
         return wf_refuse(s->error,
                          "logits are %s and the target is %s; expected (..., classes) and (...)",
-                         shape_text(text[0], z), shape_text(text[1], target));
+                         SHAPE_TEXT(z), SHAPE_TEXT(target));
     if (!isgreaterequal(e->smoothing, 0) || !isless(e->smoothing, 1))
         return wf_refuse(s->error, "label_smoothing is %g; expected 0 <= label_smoothing < 1",
                          e->smoothing);
@@ -46,19 +40,10 @@ static bool entropy_shape(wf_shaping *s)
         return wf_refuse(s->error, "reduction is %d; expected mean, sum or none",
                          (int)e->reduction);
     wf_tensor *loss = &s->out[0], *normal = &s->out[1];
-    loss->dtype = normal->dtype = z->dtype;
+    *loss = *normal = *z;
     loss->rank = e->reduction == WF_REDUCE_NONE ? target->rank : 0;
-    normal->rank = z->rank;
-    for (int i = 0; i < target->rank; i++) loss->dim[i] = normal->dim[i] = target->dim[i];
     normal->dim[target->rank] = 2;
-    if (!wf_size_mul(wf_tensor_count(target), sizeof(double), &s->scratch_forward))
-        return wf_refuse(s->error, "its work is more than memory can hold");
-    return true;
-}
-
-static int32_t id_at(const wf_tensor *target, int64_t i)
-{
-    return ((const int32_t *)target->data)[wf_tensor_offset(target, target->rank, i)];
+    return takes_scratch(s, &s->scratch_forward, wf_tensor_count(target), sizeof(double));
 }
 
 static bool counts(const entropy *e, int32_t id)
@@ -69,55 +54,68 @@ static bool counts(const entropy *e, int32_t id)
 static bool entropy_check(const wf_call *c, wf_error *error)
 {
     const wf_tensor *target = c->in[1];
+    const op_rows ids = rows_along(target, target->rank);
     const int64_t n = wf_tensor_count(target), classes = c->in[0]->dim[target->rank];
     for (int64_t i = 0; i < n; i++) {
-        const int32_t id = id_at(target, i);
+        const int32_t id = id_at(&ids, i);
         if ((id >= 0 && id < classes) || !counts(c->attr, id)) continue;
-        char text[WF_SHAPE_TEXT];
         return wf_refuse(error, "target %d at %s is out of range: there are %lld classes", id,
-                         wf_index_text(text, sizeof text, target->rank, target->dim, i),
-                         (long long)classes);
+                         INDEX_TEXT(target, i), (long long)classes);
     }
     return true;
 }
 
-static double divisor(const wf_call *c)
+/* The rows of a call: logits, ids, and in backward the gradient of logits and what the mean divides
+ * by. */
+typedef struct entropy_rows {
+    const wf_call *call;
+    const op_kernels *kernels;
+    op_rows z, ids, gz;
+    double divisor;
+} entropy_rows;
+
+static entropy_rows rows_of(const wf_call *c)
 {
-    const entropy *e = c->attr;
-    if (e->reduction != WF_REDUCE_MEAN) return 1;
-    const int64_t n = wf_tensor_count(c->in[1]);
+    const wf_tensor *z = c->in[0], *target = c->in[1];
+    entropy_rows r;
+    r.call = c;
+    r.kernels = op_kernels_of(z->dtype);
+    r.z = rows_along(z, target->rank);
+    r.ids = rows_along(target, target->rank);
+    r.divisor = 1;
+    return r;
+}
+
+static void entropy_divisor(entropy_rows *r)
+{
+    const entropy *e = r->call->attr;
+    const int64_t n = wf_tensor_count(r->call->in[1]);
     int64_t counted = n;
-    for (int64_t i = 0; e->has_ignore && i < n; i++) counted -= !counts(e, id_at(c->in[1], i));
-    return counted > 0 ? (double)counted : 1; /* the mean over nothing is 0 */
+    if (e->reduction != WF_REDUCE_MEAN) return;
+    for (int64_t i = 0; e->has_ignore && i < n; i++) counted -= !counts(e, id_at(&r->ids, i));
+    r->divisor = counted > 0 ? (double)counted : 1; /* the mean over nothing is 0 */
+}
+
+static void *normal_of(const entropy_rows *r, int64_t i)
+{
+    return (char *)r->call->out[1]->data + 2 * i * r->z.bytes;
 }
 
 static void forward_rows(void *context, int64_t begin, int64_t end)
 {
-    const wf_call *c = context;
-    const wf_tensor *z = c->in[0];
-    const entropy *e = c->attr;
-    const op_kernels *kernels = op_kernels_of(z->dtype);
-    const int axes = z->rank - 1;
-    const int64_t bytes = bytes_of(z), stride = z->dim[axes] == 1 ? 1 : z->stride[axes];
-    double *loss = c->scratch;
+    const entropy_rows *r = context;
+    const entropy *e = r->call->attr;
+    double *loss = r->call->scratch;
     for (int64_t i = begin; i < end; i++) {
-        const int32_t id = id_at(c->in[1], i);
-        char *normal = (char *)c->out[1]->data + 2 * i * bytes;
+        const int32_t id = id_at(&r->ids, i);
         if (counts(e, id)) {
-            loss[i] = kernels->entropy(z->dim[axes],
-                                       (char *)z->data + wf_tensor_offset(z, axes, i) * bytes,
-                                       stride, id, e->smoothing, normal);
+            loss[i] = r->kernels->entropy(r->z.n, row_at(&r->z, i), r->z.step, id, e->smoothing,
+                                          normal_of(r, i));
         } else {
             loss[i] = 0;
-            memset(normal, 0, (size_t)(2 * bytes));
+            memset(normal_of(r, i), 0, (size_t)(2 * r->z.bytes));
         }
     }
-}
-
-static void each_row(const wf_call *c, wf_par_fn *fn, void *context)
-{
-    const int64_t classes = c->in[0]->dim[c->in[1]->rank];
-    wf_par_for(c->threads, wf_tensor_count(c->in[1]), ELEMENTS / (classes + 1) + 1, fn, context);
 }
 
 static void entropy_forward(const wf_call *c)
@@ -127,54 +125,45 @@ static void entropy_forward(const wf_call *c)
     const double *loss = c->scratch;
     const int64_t n = wf_tensor_count(c->in[1]);
     const wf_dtype_info *dtype = wf_dtype_describe(y->dtype);
-    each_row(c, forward_rows, (void *)c);
+    entropy_rows r = rows_of(c);
+    each_row(c->threads, n, r.z.n, forward_rows, &r);
     if (e->reduction == WF_REDUCE_NONE) {
         for (int64_t i = 0; i < n; i++) dtype->store(y->data, i, loss[i]);
         return;
     }
     double high = 0, low = 0;
     wf_sum_run(WF_F64, n, loss, 1, &high, &low);
-    dtype->store(y->data, 0, wf_sum_value(high, low) / divisor(c));
+    entropy_divisor(&r);
+    dtype->store(y->data, 0, wf_sum_value(high, low) / r.divisor);
 }
 
+/* Of row-major numbers, as the kernels see them. */
 static double number_at(const wf_tensor *x, int64_t at)
 {
     return wf_dtype_describe(x->dtype)->load(x->data, at);
 }
 
-/* With the mean's divisor. */
-typedef struct back {
-    const wf_call *call;
-    double divisor;
-} back;
-
 static void backward_rows(void *context, int64_t begin, int64_t end)
 {
-    const back *b = context;
-    const wf_call *c = b->call;
-    const wf_tensor *z = c->in[0], *g = c->gout[0], *gz = c->gin[0];
-    const entropy *e = c->attr;
-    const op_kernels *kernels = op_kernels_of(z->dtype);
-    const int axes = z->rank - 1;
-    const int64_t bytes = bytes_of(z), n = z->dim[axes];
-    const bool each = e->reduction == WF_REDUCE_NONE;
+    const entropy_rows *r = context;
+    const entropy *e = r->call->attr;
+    const wf_tensor *g = r->call->gout[0];
     for (int64_t i = begin; i < end; i++) {
-        const int32_t id = id_at(c->in[1], i);
+        const int32_t id = id_at(&r->ids, i);
         if (!counts(e, id)) continue;
-        kernels->entropy_back(n, (char *)z->data + wf_tensor_offset(z, axes, i) * bytes,
-                              n == 1 ? 1 : z->stride[axes], id, e->smoothing,
-                              (char *)c->out[1]->data + 2 * i * bytes,
-                              number_at(g, each ? wf_tensor_offset(g, axes, i) : 0) / b->divisor,
-                              (char *)gz->data + wf_tensor_offset(gz, axes, i) * bytes,
-                              n == 1 ? 1 : gz->stride[axes]);
+        const double scale = number_at(g, e->reduction == WF_REDUCE_NONE ? i : 0) / r->divisor;
+        r->kernels->entropy_back(r->z.n, row_at(&r->z, i), r->z.step, id, e->smoothing,
+                                 normal_of(r, i), scale, row_at(&r->gz, i), r->gz.step);
     }
 }
 
 static void entropy_backward(const wf_call *c)
 {
     if (!c->gin[0] || !c->gout[0]) return;
-    back b = { c, divisor(c) };
-    each_row(c, backward_rows, &b);
+    entropy_rows r = rows_of(c);
+    r.gz = rows_along(c->gin[0], c->in[1]->rank);
+    entropy_divisor(&r);
+    each_row(c->threads, wf_tensor_count(c->in[1]), r.z.n, backward_rows, &r);
 }
 
 static bool entropy_reference(wf_tape *t, const wf_reference *r)
@@ -234,7 +223,7 @@ static bool entropy_sample(int k, wf_sample *s)
           0 },
         { "no positions", { 2, { 0, 3 } }, { 1, { 0 } }, { .ignore = 0 }, 0 },
     };
-    if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
+    if (k >= COUNT_OF(tried)) return false;
     s->label = tried[k].label;
     sample_input(s, WF_F64, tried[k].logits, -2, 2);
     sample_input(s, WF_I32, tried[k].target, tried[k].low,
@@ -265,15 +254,11 @@ const wf_op op_cross_entropy = {
 static bool mse_shape(wf_shaping *s)
 {
     const wf_tensor *a = s->in[0], *b = s->in[1];
-    char text[2][WF_SHAPE_TEXT];
-    if (!same_dtype(s, 1, 0, NULL)) return false;
-    if (!is_float(a)) return wf_refuse(s->error, "takes f32 or f64, not i32");
+    if (!same_dtype(s, 1, 0, NULL) || !takes_floats(s, 0)) return false;
     wf_shape one = wf_tensor_shape(a), other = wf_tensor_shape(b);
     if (!wf_shape_equal(&one, &other)) /* broadcasting here has hidden many a mistake */
-        return wf_refuse(s->error, "shapes differ: %s and %s", shape_text(text[0], a),
-                         shape_text(text[1], b));
-    s->out[0].dtype = a->dtype;
-    s->out[0].rank = 0;
+        return wf_refuse(s->error, "shapes differ: %s and %s", SHAPE_TEXT(a), SHAPE_TEXT(b));
+    form_out(&s->out[0], a->dtype, WF_SCALAR);
     return true;
 }
 
@@ -318,12 +303,10 @@ static void mse_backward(const wf_call *c)
     const int64_t n = wf_tensor_count(in[0]);
     squares q = { op_kernels_of(in[0]->dtype), bytes_of(in[0]),
                   2 * number_at(c->gout[0], 0) / (double)n };
-    for (int i = 0; i < 2; i++) { /* the derivative to b is that to a with a and b exchanged */
-        wf_walk loop;
-        if (c->gin[i] && wf_walk_plan(&loop, wf_tensor_shape(in[0]), 3,
-                                      (const wf_tensor *[]){ c->gin[i], in[i], in[1 - i] }))
-            wf_walk_run(&loop, c->threads, 1, squares_back_run, &q);
-    }
+    for (int i = 0; i < 2; i++) /* the derivative to b is that to a with a and b exchanged */
+        if (c->gin[i])
+            walk_over(in[0], c->threads, OPERANDS(c->gin[i], in[i], in[1 - i]), squares_back_run,
+                      &q);
 }
 
 static bool mse_reference(wf_tape *t, const wf_reference *r)
@@ -342,7 +325,7 @@ static bool mse_sample(int k, wf_sample *s)
         { "scalars", { 0, { 0 } } },
         { "three axes", { 3, { 2, 3, 7 } } },
     };
-    if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
+    if (k >= COUNT_OF(tried)) return false;
     s->label = tried[k].label;
     for (int i = 0; i < 2; i++) sample_input(s, WF_F64, tried[k].shape, -2, 2);
     return true;
@@ -376,8 +359,8 @@ wf_var *wf_cross_entropy_with(wf_tape *t, wf_var *logits, wf_var *target,
     WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     entropy e;
     memset(&e, 0, sizeof e); /* the padding too: attributes are compared bytewise */
-    if (!wf_tape_ok(t) || !(logits = var_enter(t, logits, "cross_entropy", 0)) ||
-        !(target = var_enter(t, target, "cross_entropy", 1)))
+    if (!wf_tape_ok(t) || !(logits = var_enter(t, logits, op_cross_entropy.name, 0)) ||
+        !(target = var_enter(t, target, op_cross_entropy.name, 1)))
         return NULL;
     if (options && options->weight) return cross_entropy_spelled(t, logits, target, options);
     if (is_soft(logits, target))

@@ -3,12 +3,6 @@
 #include "autograd/ops_private.h"
 #include "autograd/private.h"
 #include "autograd/views.h"
-#include "tensor/par.h"
-
-static const char *shape_of(const wf_var *x, char text[WF_SHAPE_TEXT])
-{
-    return shape_text(text, &x->value);
-}
 
 static bool same_shape(const wf_var *a, const wf_var *b)
 {
@@ -27,14 +21,13 @@ static bool sound_reduction(wf_tape *t, const char *who, wf_reduction how)
 static bool sound_factor(wf_tape *t, const char *who, const char *name, const wf_var *x,
                          const wf_var *logits, wf_shape shape)
 {
-    char text[2][WF_SHAPE_TEXT];
     wf_shape own = wf_shape_of(x), both;
     if (wf_dtype_of(x) != wf_dtype_of(logits))
         wf_fail(t, "%s: %s is %s; expected %s, as the logits are", who, name,
                 wf_dtype_name(wf_dtype_of(x)), wf_dtype_name(wf_dtype_of(logits)));
     else if (!wf_shape_broadcast(&own, &shape, &both) || !wf_shape_equal(&both, &shape))
-        wf_fail(t, "%s: %s is %s; expected what broadcasts to %s", who, name, shape_of(x, text[0]),
-                wf_shape_text(text[1], WF_SHAPE_TEXT, shape.rank, shape.dim));
+        wf_fail(t, "%s: %s is %s; expected what broadcasts to %s", who, name, SHAPE_TEXT(&x->value),
+                SHAPE_TEXT(&shape));
     return wf_tape_ok(t);
 }
 
@@ -50,7 +43,6 @@ static wf_var *reduced(wf_tape *t, wf_var *loss, wf_reduction how)
 static bool sound_binary(wf_tape *t, const wf_var *logits, const wf_var *target)
 {
     static const char who[] = "binary_cross_entropy";
-    char text[2][WF_SHAPE_TEXT];
     if (wf_dtype_of(logits) == WF_I32)
         wf_fail(t, "%s: logits are i32; expected f32 or f64", who);
     else if (wf_dtype_of(target) != wf_dtype_of(logits))
@@ -59,7 +51,7 @@ static bool sound_binary(wf_tape *t, const wf_var *logits, const wf_var *target)
                 wf_dtype_of(target) == WF_I32 ? "\n  hint: wf_cast makes floats of 0 and 1" : "");
     else if (!same_shape(logits, target)) /* broadcasting here would hide mistakes */
         wf_fail(t, "%s: logits are %s and the target is %s; expected one shape", who,
-                shape_of(logits, text[0]), shape_of(target, text[1]));
+                SHAPE_TEXT(&logits->value), SHAPE_TEXT(&target->value));
     return wf_tape_ok(t);
 }
 
@@ -98,11 +90,10 @@ wf_var *wf_binary_cross_entropy(wf_tape *t, wf_var *logits, const wf_tensor *tar
 static bool sound_weight(wf_tape *t, const wf_var *weight, const wf_var *logits)
 {
     if (!weight) return true;
-    char text[WF_SHAPE_TEXT];
     const int64_t classes = wf_dim(logits, -1);
     if (wf_rank(weight) != 1 || wf_dim(weight, 0) != classes) {
         wf_fail(t, "cross_entropy: .weight is %s; expected (%lld), one for each class",
-                shape_of(weight, text), (long long)classes);
+                SHAPE_TEXT(&weight->value), (long long)classes);
         return false;
     }
     return sound_factor(t, "cross_entropy", ".weight", weight, logits, wf_shape_of(weight));
@@ -172,7 +163,7 @@ static wf_var *soft_entropy(wf_tape *t, wf_var *logits, wf_var *target, wf_var *
 wf_var *cross_entropy_spelled(wf_tape *t, wf_var *logits, wf_var *target,
                               const wf_cross_entropy_options *o)
 {
-    static const char who[] = "cross_entropy";
+    const char *const who = op_cross_entropy.name;
     wf_var *weight = o->weight;
     if (!wf_tape_ok(t)) return NULL;
     if (!(logits = var_enter(t, logits, who, 0)) || !(target = var_enter(t, target, who, 1)) ||
@@ -180,8 +171,7 @@ wf_var *cross_entropy_spelled(wf_tape *t, wf_var *logits, wf_var *target,
         return NULL;
     if (wf_dtype_of(logits) == WF_I32 || wf_rank(logits) == 0)
         return wf_fail(t, "cross_entropy: logits are %s %s; expected f32 or f64 (..., classes)",
-                       wf_dtype_name(wf_dtype_of(logits)),
-                       shape_of(logits, (char[WF_SHAPE_TEXT]){ 0 }));
+                       wf_dtype_name(wf_dtype_of(logits)), SHAPE_TEXT(&logits->value));
     if (!sound_weight(t, weight, logits)) return NULL;
     if (wf_dtype_of(target) == WF_I32)
         return sound_smoothing(t, o->label_smoothing) && sound_reduction(t, who, o->reduction)

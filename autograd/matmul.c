@@ -5,15 +5,13 @@
 #include "autograd/ops_private.h"
 #include "autograd/views.h"
 #include "tensor/gemm.h"
-#include "tensor/par.h"
 #include "tensor/size.h"
 
 #include <string.h>
 
 static bool two_floats(const wf_shaping *s, int i, int as, const char *const names[])
 {
-    if (!same_dtype(s, i, as, names)) return false;
-    return is_float(s->in[as]) || wf_refuse(s->error, "takes f32 or f64, not i32");
+    return same_dtype(s, i, as, names) && takes_floats(s, as);
 }
 
 /* ---- many products ---- */
@@ -219,14 +217,6 @@ static int64_t uses(const wf_tensor *x, const wf_tensor *y)
     return n > 0 ? n : 1;
 }
 
-/* Takes the larger one; false, with a sentence, when it was too much. */
-static bool take_scratch(wf_shaping *s, int64_t *scratch, int64_t bytes)
-{
-    if (bytes < 0) return wf_refuse(s->error, "its work is more than memory can hold");
-    if (bytes > *scratch) *scratch = bytes;
-    return true;
-}
-
 static bool matmul_scratch(wf_shaping *s)
 {
     const wf_tensor *a = s->in[0], *b = s->in[1], *y = &s->out[0];
@@ -234,39 +224,34 @@ static bool matmul_scratch(wf_shaping *s)
     const wf_shape shape = wf_tensor_shape(y);
     const int64_t count = wf_shape_check(&shape, y->dtype, NULL);
     if (count < 0) return true; /* the tape says it of every op's result */
-    return take_scratch(s, &s->scratch_forward, scratch_for(y->dtype, 1, k, count)) &&
-           take_scratch(s, &s->scratch_backward,
-                        scratch_for(y->dtype, uses(a, y), n, wf_tensor_count(a))) &&
-           take_scratch(s, &s->scratch_backward,
-                        scratch_for(y->dtype, uses(b, y), m, wf_tensor_count(b)));
+    return takes_scratch(s, &s->scratch_forward, scratch_for(y->dtype, 1, k, count), 1) &&
+           takes_scratch(s, &s->scratch_backward,
+                         scratch_for(y->dtype, uses(a, y), n, wf_tensor_count(a)), 1) &&
+           takes_scratch(s, &s->scratch_backward,
+                         scratch_for(y->dtype, uses(b, y), m, wf_tensor_count(b)), 1);
 }
 
 static bool matmul_shape(wf_shaping *s)
 {
     const wf_tensor *a = s->in[0], *b = s->in[1];
-    char text[2][WF_SHAPE_TEXT];
     if (!two_floats(s, 1, 0, NULL)) return false;
     if (a->rank < 2 || b->rank < 2)
         return wf_refuse(
             s->error,
             "%s times %s: both need two axes or more\n  hint: unsqueeze makes a vector a row or "
             "a column",
-            shape_text(text[0], a), shape_text(text[1], b));
+            SHAPE_TEXT(a), SHAPE_TEXT(b));
     if (a->dim[a->rank - 1] != b->dim[b->rank - 2])
-        return wf_refuse(s->error, "inner sizes differ: %s times %s", shape_text(text[0], a),
-                         shape_text(text[1], b));
+        return wf_refuse(s->error, "inner sizes differ: %s times %s", SHAPE_TEXT(a), SHAPE_TEXT(b));
     wf_shape lead_a = wf_tensor_shape(a), lead_b = wf_tensor_shape(b), lead;
     lead_a.rank -= 2;
     lead_b.rank -= 2;
     if (!wf_shape_broadcast(&lead_a, &lead_b, &lead))
-        return wf_refuse(s->error, "leading axes do not broadcast: %s times %s",
-                         shape_text(text[0], a), shape_text(text[1], b));
-    wf_tensor *y = &s->out[0];
-    y->dtype = a->dtype;
-    y->rank = lead.rank + 2;
-    for (int i = 0; i < lead.rank; i++) y->dim[i] = lead.dim[i];
-    y->dim[lead.rank] = a->dim[a->rank - 2];
-    y->dim[lead.rank + 1] = b->dim[b->rank - 1];
+        return wf_refuse(s->error, "leading axes do not broadcast: %s times %s", SHAPE_TEXT(a),
+                         SHAPE_TEXT(b));
+    lead.dim[lead.rank++] = a->dim[a->rank - 2];
+    lead.dim[lead.rank++] = b->dim[b->rank - 1];
+    form_out(&s->out[0], a->dtype, lead);
     return matmul_scratch(s);
 }
 
@@ -317,7 +302,6 @@ static void matmul_backward(const wf_call *c)
 static void matmul_gradient(wf_tape *t, const wf_gradient *g)
 {
     wf_var *a = g->in[0], *b = g->in[1], *gy = g->gout[0];
-    if (!gy) return;
     if (g->wanted[0])
         g->gin[0] = wf_sum_to(t, wf_matmul(t, gy, wf_transpose(t, b, -1, -2)), wf_shape_of(a));
     if (g->wanted[1])
@@ -335,35 +319,30 @@ static bool affine_scratch(wf_shaping *s)
     if (count < 0) return true; /* the tape says it of every op's result */
     for (int i = 0; i + 1 < x->rank; i++)
         if (!wf_size_mul(rows, x->dim[i], &rows)) rows = INT64_MAX;
-    return take_scratch(s, &s->scratch_forward, scratch_for(x->dtype, 1, w->dim[1], count)) &&
-           take_scratch(s, &s->scratch_backward,
-                        scratch_for(x->dtype, 1, w->dim[0], wf_tensor_count(x))) &&
-           take_scratch(s, &s->scratch_backward,
-                        scratch_for(x->dtype, rows, 1, wf_tensor_count(w)));
+    return takes_scratch(s, &s->scratch_forward, scratch_for(x->dtype, 1, w->dim[1], count), 1) &&
+           takes_scratch(s, &s->scratch_backward,
+                         scratch_for(x->dtype, 1, w->dim[0], wf_tensor_count(x)), 1) &&
+           takes_scratch(s, &s->scratch_backward,
+                         scratch_for(x->dtype, rows, 1, wf_tensor_count(w)), 1);
 }
 
 static bool affine_shape(wf_shaping *s)
 {
     const wf_tensor *x = s->in[0], *w = s->in[1], *b = s->in[2];
-    char text[2][WF_SHAPE_TEXT];
     static const char *const names[] = { "x", "w", "b" };
     if (!two_floats(s, 1, 0, names) || (b && !two_floats(s, 2, 0, names))) return false;
     if (w->rank != 2)
-        return wf_refuse(s->error, "w is %s; expected (outputs, inputs)", shape_text(text[0], w));
+        return wf_refuse(s->error, "w is %s; expected (outputs, inputs)", SHAPE_TEXT(w));
     if (x->rank < 1)
-        return wf_refuse(s->error, "x is %s; expected (..., %lld)", shape_text(text[0], x),
+        return wf_refuse(s->error, "x is %s; expected (..., %lld)", SHAPE_TEXT(x),
                          (long long)w->dim[1]);
     if (x->dim[x->rank - 1] != w->dim[1])
-        return wf_refuse(s->error, "x is %s, w is %s; expected x (..., %lld)",
-                         shape_text(text[0], x), shape_text(text[1], w), (long long)w->dim[1]);
+        return wf_refuse(s->error, "x is %s, w is %s; expected x (..., %lld)", SHAPE_TEXT(x),
+                         SHAPE_TEXT(w), (long long)w->dim[1]);
     if (b && (b->rank != 1 || b->dim[0] != w->dim[0]))
-        return wf_refuse(s->error, "b is %s; expected (%lld)", shape_text(text[0], b),
-                         (long long)w->dim[0]);
-    wf_tensor *y = &s->out[0];
-    y->dtype = x->dtype;
-    y->rank = x->rank;
-    for (int i = 0; i + 1 < x->rank; i++) y->dim[i] = x->dim[i];
-    y->dim[x->rank - 1] = w->dim[0];
+        return wf_refuse(s->error, "b is %s; expected (%lld)", SHAPE_TEXT(b), (long long)w->dim[0]);
+    s->out[0] = *x;
+    s->out[0].dim[x->rank - 1] = w->dim[0];
     return affine_scratch(s);
 }
 
@@ -432,7 +411,6 @@ static void affine_backward(const wf_call *c)
 static void affine_gradient(wf_tape *t, const wf_gradient *g)
 {
     wf_var *x = g->in[0], *w = g->in[1], *gy = g->gout[0];
-    if (!gy) return;
     int64_t n = 1;
     for (int i = 0; i + 1 < wf_rank(x); i++) n *= wf_dim(x, i);
     wf_var *rows = wf_reshape(t, gy, WF_SHAPE(n, wf_dim(w, 0)));
@@ -461,7 +439,7 @@ static bool matmul_sample(int k, wf_sample *s)
         { "no inner size", { 2, { 3, 0 } }, { 2, { 0, 5 } } },
         { "no batches", { 3, { 0, 3, 5 } }, { 2, { 5, 7 } } },
     };
-    if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
+    if (k >= COUNT_OF(tried)) return false;
     s->label = tried[k].label;
     sample_input(s, WF_F64, tried[k].a, -2, 2);
     sample_input(s, WF_F64, tried[k].b, -2, 2);
@@ -481,7 +459,7 @@ static bool affine_sample(int k, wf_sample *s)
         { "no rows", { 2, { 0, 5 } }, { 2, { 3, 5 } }, { 1, { 3 } } },
         { "no inputs", { 2, { 3, 0 } }, { 2, { 5, 0 } }, { 1, { 5 } } },
     };
-    if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
+    if (k >= COUNT_OF(tried)) return false;
     s->label = tried[k].label;
     sample_input(s, WF_F64, tried[k].x, -2, 2);
     sample_input(s, WF_F64, tried[k].w, -2, 2);

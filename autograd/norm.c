@@ -2,9 +2,7 @@
  * the range; those of doubles are scaled and summed anew where they do. */
 #include "autograd/kernels.h"
 #include "autograd/ops_private.h"
-#include "tensor/size.h"
 #include "tensor/sum.h"
-#include "tensor/walk.h"
 
 #include <float.h>
 #include <math.h>
@@ -17,8 +15,7 @@ static bool norm_shape(wf_shaping *s)
     const wf_shape shape = wf_tensor_shape(&s->out[0]);
     const int64_t count = wf_shape_check(&shape, s->out[0].dtype, NULL);
     if (count < 0) return true; /* the tape says it of every op's result */
-    if (wf_size_mul(count, sizeof(double), &s->scratch_forward)) return true;
-    return wf_refuse(s->error, "its work is more than memory can hold");
+    return takes_scratch(s, &s->scratch_forward, count, sizeof(double));
 }
 
 typedef struct squaring {
@@ -96,14 +93,11 @@ static void norm_backward(const wf_call *c)
     const wf_tensor *x = c->in[0], y = reduction_beside(c->out[0], x, c->attr),
                     g = reduction_beside(c->gout[0], x, c->attr);
     squaring q = { .kernels = op_kernels_of(x->dtype), .bytes = bytes_of(x) };
-    wf_walk loop;
-    if (wf_walk_plan(&loop, wf_tensor_shape(x), 4, (const wf_tensor *[]){ c->gin[0], x, &y, &g }))
-        wf_walk_run(&loop, c->threads, 1, back_run, &q);
+    walk_over(x, c->threads, OPERANDS(c->gin[0], x, &y, &g), back_run, &q);
 }
 
 static void norm_gradient(wf_tape *t, const wf_gradient *g)
 {
-    if (!g->gout[0] || !g->wanted[0]) return;
     wf_var *x = g->in[0], *y = g->out[0];
     const wf_dtype dtype = wf_dtype_of(x);
     wf_var *none = wf_zeros(t, dtype, WF_SCALAR), *zero = wf_equal(t, y, none);
@@ -129,7 +123,7 @@ static bool norm_sample(int k, wf_sample *s)
         { "of empty rows", { 2, { 3, 0 } }, { .n = 1, .axis = { 1 } } },
         { "of no rows", { 2, { 0, 3 } }, { .n = 1, .axis = { 1 } } },
     };
-    if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
+    if (k >= COUNT_OF(tried)) return false;
     s->in[0].gap = 0.1; /* of single elements it is |x|, with its corner at 0 */
     return sample_one(s, tried[k].label, WF_F64, tried[k].shape, 2, &tried[k].r, sizeof tried[k].r);
 }
@@ -148,15 +142,3 @@ const wf_op op_norm = {
     .gradient = norm_gradient,
     .sample = norm_sample,
 };
-
-wf_var *wf_norm(wf_tape *t, wf_var *x, const wf_axes *axes)
-{
-    reduction r = reduction_of(axes, false);
-    return wf_apply_one(t, &op_norm, 1, &x, &r);
-}
-
-wf_var *wf_norm_keep(wf_tape *t, wf_var *x, const wf_axes *axes)
-{
-    reduction r = reduction_of(axes, true);
-    return wf_apply_one(t, &op_norm, 1, &x, &r);
-}

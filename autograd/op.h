@@ -48,7 +48,8 @@ typedef struct wf_shaping {
  * false. */
 WF_API bool wf_refuse(wf_error *error, const char *format, ...) WF_PRINTF(2, 3);
 
-/* What gradient sees: the derivative is built out of public ops on vars. */
+/* What gradient sees: the derivative is built out of public ops on vars. Called only where a
+ * gradient arrived and one is wanted: an only output has gout[0], an only input is wanted. */
 typedef struct wf_gradient {
     const wf_op *op;
     int32_t n_in, n_out;

@@ -1,9 +1,13 @@
-/* The kernels of the dispatch level, and what several op families ask of their inputs. */
+/* The kernels of the dispatch level, and what several op families ask of their inputs or do with
+ * them. */
 #include "autograd/kernels.h"
 #include "autograd/ops_private.h"
+#include "tensor/size.h"
 #include "tensor/text.h"
 
 #include <string.h>
+
+enum { ROW_GRAIN = 8192 }; /* elements that are worth another thread */
 
 const op_kernels *op_kernels_of(wf_dtype dtype)
 {
@@ -40,11 +44,88 @@ bool same_dtype(const wf_shaping *s, int i, int as, const char *const names[])
 {
     const wf_tensor *x = s->in[i], *y = s->in[as];
     if (x->dtype == y->dtype) return true;
-    char text[WF_SHAPE_TEXT], number[2][24] = { "", "" };
+    char number[2][24] = { "", "" };
     for (int k = 0; k < 2; k++) wf_format(number[k], sizeof number[k], "input %d", k ? as : i);
     return wf_refuse(s->error, "%s is %s %s; expected %s, as %s is\n  hint: cast changes a dtype",
-                     names ? names[i] : number[0], wf_dtype_name(x->dtype), shape_text(text, x),
+                     names ? names[i] : number[0], wf_dtype_name(x->dtype), SHAPE_TEXT(x),
                      wf_dtype_name(y->dtype), names ? names[as] : number[1]);
+}
+
+bool takes_floats(const wf_shaping *s, int i)
+{
+    return is_float(s->in[i]) || wf_refuse(s->error, "takes f32 or f64, not i32");
+}
+
+bool takes_ids(const wf_shaping *s, int i)
+{
+    const wf_dtype dtype = s->in[i]->dtype;
+    return dtype == WF_I32 || wf_refuse(s->error, "ids are %s; expected i32", wf_dtype_name(dtype));
+}
+
+int takes_axis(const wf_shaping *s, int axis)
+{
+    const wf_tensor *x = s->in[0];
+    const int found = wf_axis(x->rank, axis);
+    if (found < 0) wf_refuse(s->error, "axis %d is out of range for %s", axis, SHAPE_TEXT(x));
+    return found;
+}
+
+bool takes_scratch(const wf_shaping *s, int64_t *scratch, int64_t count, int64_t bytes)
+{
+    int64_t all;
+    if (!wf_size_mul(count, bytes, &all))
+        return wf_refuse(s->error, "its work is more than memory can hold");
+    if (all > *scratch) *scratch = all;
+    return true;
+}
+
+void no_backward(const wf_call *c)
+{
+    (void)c;
+}
+
+void no_gradient(wf_tape *t, const wf_gradient *g)
+{
+    (void)t, (void)g;
+}
+
+op_rows rows_along(const wf_tensor *x, int axis)
+{
+    const bool whole = axis >= x->rank;
+    op_rows r = { .of = x, .axis = axis, .n = whole ? 1 : x->dim[axis], .bytes = bytes_of(x) };
+    r.step = r.n == 1 ? 1 : x->stride[axis]; /* of one element it may be anything */
+    for (int k = x->rank - 1, inner = -1; k >= 0; k--) {
+        if (k == axis) continue;
+        if (inner < 0) r.apart = x->stride[k];
+        if (inner >= 0 && x->stride[k] != x->stride[inner] * x->dim[inner]) r.apart = 0;
+        inner = k;
+    }
+    return r;
+}
+
+int64_t row_offset(const op_rows *r, int64_t i)
+{
+    const wf_tensor *x = r->of;
+    int64_t at = 0;
+    for (int k = x->rank - 1; k >= 0; k--) {
+        if (k == r->axis || x->dim[k] == 1) continue;
+        at += i % x->dim[k] * x->stride[k];
+        i /= x->dim[k];
+    }
+    return at;
+}
+
+void each_row(int threads, int64_t count, int64_t n, wf_par_fn *fn, void *context)
+{
+    if (count > 0) wf_par_for(threads, count, ROW_GRAIN / (n + 1) + 1, fn, context);
+}
+
+void walk_over(const wf_tensor *x, int threads, int operands, const wf_tensor *const operand[],
+               wf_walk_fn *fn, void *context)
+{
+    wf_walk loop;
+    if (wf_walk_plan(&loop, wf_tensor_shape(x), operands, operand))
+        wf_walk_run(&loop, threads, 1, fn, context);
 }
 
 bool sample_one(wf_sample *s, const char *label, wf_dtype dtype, wf_shape shape, double reach,

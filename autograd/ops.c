@@ -13,10 +13,9 @@ const wf_op *wf_op_at(int index)
 #define WF_HIDDEN_OP(name, meaning) &op_##name,
 #include "autograd/ops.def"
     };
-    const int others = (int)(sizeof rows / sizeof rows[0]);
     int count;
     const wf_op *const *pointwise = pointwise_rows(&count);
     if (index < 0) return NULL;
     if (index < count) return pointwise[index];
-    return index - count < others ? rows[index - count] : NULL;
+    return index - count < COUNT_OF(rows) ? rows[index - count] : NULL;
 }

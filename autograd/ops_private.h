@@ -4,10 +4,15 @@
 #define WEFT_AUTOGRAD_OPS_PRIVATE_H
 
 #include "autograd/ops.h"
+#include "tensor/par.h"
+#include "tensor/private.h"
+#include "tensor/walk.h"
 
 /* Each row of autograd/ops.def, from the file of its family, and its meaning from there. */
 #define WF_OP(name, arguments, meaning) WF_HIDDEN_OP(name, meaning)
-#define WF_HIDDEN_OP(name, meaning) extern const wf_op op_##name; extern const char doc_##name[];
+#define WF_HIDDEN_OP(name, meaning)                                                                \
+    extern const wf_op op_##name;                                                                  \
+    extern const char doc_##name[];
 #include "autograd/ops.def"
 /* A row's .name, and with it its .doc. */
 #define OP_NAME(op) #op, .doc = doc_##op
@@ -47,17 +52,68 @@ uint32_t op_varying(const wf_call *c);
 bool varies(const wf_call *c, int i);
 uint32_t broadcast_varying(const wf_call *c);
 
-/* Bytes that hold any shape as text. */
+/* The shape of a tensor or a wf_shape, or the index of an element, as text for a message: good to
+ * the end of the block. */
 enum { WF_SHAPE_TEXT = 192 };
+#define SHAPE_TEXT(x) wf_shape_text((char[WF_SHAPE_TEXT]){ 0 }, WF_SHAPE_TEXT, (x)->rank, (x)->dim)
+#define INDEX_TEXT(x, i)                                                                           \
+    wf_index_text((char[WF_SHAPE_TEXT]){ 0 }, WF_SHAPE_TEXT, (x)->rank, (x)->dim, i)
 
-static inline const char *shape_text(char text[WF_SHAPE_TEXT], const wf_tensor *x)
+/* What many shapes ask, and refuse in the same words. Has input i the dtype of input `as`? It is
+ * told under its name where messages about shapes use names (NULL: by number). */
+bool same_dtype(const wf_shaping *s, int i, int as, const char *const names[]);
+/* Is input i of floats, or of ids? */
+bool takes_floats(const wf_shaping *s, int i);
+bool takes_ids(const wf_shaping *s, int i);
+/* The axis of the first input that is meant; -1 after refusing it. */
+int takes_axis(const wf_shaping *s, int axis);
+/* Raises *scratch to `count` times `bytes` bytes. */
+bool takes_scratch(const wf_shaping *s, int64_t *scratch, int64_t count, int64_t bytes);
+
+/* An output's form. The sizes may be more than memory can hold: the engine says so. */
+static inline void form_out(wf_tensor *y, wf_dtype dtype, wf_shape shape)
 {
-    return wf_shape_text(text, WF_SHAPE_TEXT, x->rank, x->dim);
+    y->dtype = dtype;
+    y->rank = shape.rank;
+    for (int i = 0; i < shape.rank; i++) y->dim[i] = shape.dim[i];
 }
 
-/* Has input i the dtype of input `as`? Otherwise refuses it, under its name where messages about
- * shapes use names (NULL: by number). */
-bool same_dtype(const wf_shaping *s, int i, int as, const char *const names[]);
+/* What a row without a derivative has for .backward and .gradient. */
+void no_backward(const wf_call *c);
+void no_gradient(wf_tape *t, const wf_gradient *g);
+
+/* The rows of x along an axis: n elements each, `step` elements from one to the next. Row i counts
+ * row-major over the other axes. An axis of x->rank: every element is a row. */
+typedef struct op_rows {
+    const wf_tensor *of;
+    int64_t n, step, bytes;
+    int64_t apart;              /* elements from row to row; 0: they are not evenly apart */
+    int axis;
+} op_rows;
+
+op_rows rows_along(const wf_tensor *x, int axis);
+int64_t row_offset(const op_rows *r, int64_t i);
+
+static inline void *row_at(const op_rows *r, int64_t i)
+{
+    return (char *)r->of->data + (r->apart ? i * r->apart : row_offset(r, i)) * r->bytes;
+}
+
+static inline int32_t id_at(const op_rows *ids, int64_t i)
+{
+    return *(const int32_t *)row_at(ids, i);
+}
+
+/* Calls fn for parts of `count` rows of n elements. */
+void each_row(int threads, int64_t count, int64_t n, wf_par_fn *fn, void *context);
+
+/* Walks over operands that broadcast to the shape of x; the first one is written. */
+void walk_over(const wf_tensor *x, int threads, int operands, const wf_tensor *const operand[],
+               wf_walk_fn *fn, void *context);
+#define OPERANDS(...)                                                                              \
+    WF_COUNT(const wf_tensor *, __VA_ARGS__), (const wf_tensor *[]){ __VA_ARGS__ }
+
+#define COUNT_OF(list) ((int)(sizeof(list) / sizeof((list)[0])))
 
 /* Numbers in [low, high] as one more input of a sample; and all of a sample of one input, in
  * [-reach, reach], with the `bytes` bytes of its attr. */
@@ -76,12 +132,12 @@ bool sample_one(wf_sample *s, const char *label, wf_dtype dtype, wf_shape shape,
 
 static inline bool is_float(const wf_tensor *x)
 {
-    return wf_dtype_is_float(x->dtype);
+    return wf_dtype_rows[x->dtype].is_float;
 }
 
 static inline int64_t bytes_of(const wf_tensor *x)
 {
-    return wf_dtype_size(x->dtype);
+    return wf_dtype_rows[x->dtype].size;
 }
 
 #endif

@@ -24,11 +24,9 @@ static bool same_shape(const wf_tensor *a, const wf_tensor *b)
 static bool broadcast_with(const wf_shaping *s, const wf_tensor *b, wf_tensor *out)
 {
     wf_shape so_far = wf_tensor_shape(out), more = wf_tensor_shape(b), both;
-    if (!wf_shape_broadcast(&so_far, &more, &both)) {
-        char text[2][WF_SHAPE_TEXT];
-        return wf_refuse(s->error, "shapes do not broadcast: %s and %s", shape_text(text[0], out),
-                         shape_text(text[1], b));
-    }
+    if (!wf_shape_broadcast(&so_far, &more, &both))
+        return wf_refuse(s->error, "shapes do not broadcast: %s and %s", SHAPE_TEXT(out),
+                         SHAPE_TEXT(b));
     out->rank = both.rank;
     memcpy(out->dim, both.dim, sizeof out->dim);
     return true;
@@ -47,11 +45,9 @@ static inline bool broadcast(const wf_shaping *s, wf_tensor *out)
 /* Inputs from `first` on have one dtype: a float, or I32 where `whole` says so. */
 static bool one_dtype(const wf_shaping *s, int first, bool whole)
 {
-    wf_dtype dtype = s->in[first]->dtype;
     for (int k = first + 1; k < s->n_in; k++)
         if (!same_dtype(s, k, first, NULL)) return false;
-    if (dtype == WF_I32 && !whole) return wf_refuse(s->error, "takes f32 or f64, not i32");
-    return true;
+    return whole || takes_floats(s, first);
 }
 
 bool wf_pointwise_shape(wf_shaping *s)
@@ -309,6 +305,27 @@ static inline double number_of(const wf_call *c)
     return c->op->attr_size ? *(const double *)c->attr : 0;
 }
 
+/* More than a tile: by threads, or along strides. In backward gin is the gradient; what is not read
+ * may be smaller than y. */
+static void run_tiles(const wf_call *c, wf_tile_fn *kernel, const wf_tensor *gin, bool dense,
+                      bool add)
+{
+    const wf_op *op = c->op;
+    const wf_tensor *operand[WF_AT], *y = c->out[0];
+    evaluation j = { .kernel = kernel, .number = number_of(c), .slope = gin, .add = add };
+    for (int i = 0; i < c->n_in; i++)
+        if (!gin || op->reads_in >> i & 1) take(&j, operand, i, c->in[i]);
+    if (!gin || op->reads_out) take(&j, operand, WF_AT_OUT, y);
+    if (gin) {
+        take(&j, operand, WF_AT_GOUT, c->gout[0]);
+        take(&j, operand, WF_AT_GIN, gin);
+    }
+    if (dense)
+        wf_par_for(c->threads, count_of(y), GRAIN, contiguous_part, &j);
+    else
+        walk(&j, operand, y, c->threads);
+}
+
 void wf_pointwise_forward(const wf_call *c)
 {
     const int inputs = c->n_in;
@@ -323,49 +340,29 @@ void wf_pointwise_forward(const wf_call *c)
     p[WF_AT_OUT] = y->data;
     const int64_t n = count_of(y);
     if (n == 0) return;
-    if (dense && n <= GRAIN) {
+    if (dense && n <= GRAIN)
         kernel(1, n, p, one_row, number_of(c), false);
-        return;
-    }
-    evaluation j = { .kernel = kernel, .number = number_of(c) };
-    const wf_tensor *operand[WF_AT];
-    for (int i = 0; i < inputs; i++) take(&j, operand, i, c->in[i]);
-    take(&j, operand, WF_AT_OUT, y);
-    if (dense)
-        wf_par_for(c->threads, n, GRAIN, contiguous_part, &j);
     else
-        walk(&j, operand, y, c->threads);
+        run_tiles(c, kernel, NULL, dense, false);
 }
 
-/* The gradient of input k. What is not read may be smaller than y. */
+/* The gradient of input k, where p points at what is read beside each other if it is dense. */
 static void backward_into(const wf_call *c, int k, bool dense, int64_t n, void *p[])
 {
-    const wf_op *op = c->op;
-    const wf_tensor *y = c->out[0], *g = c->gout[0], *gin = c->gin[k];
-    wf_tile_fn *kernel = kernels_of(c)->gradient[k][g->dtype];
+    const wf_tensor *gin = c->gin[k];
+    wf_tile_fn *kernel = kernels_of(c)->gradient[k][c->gout[0]->dtype];
     bool add = !(c->fresh >> k & 1);
-    dense = dense && alike(gin, y);
+    dense = dense && alike(gin, c->out[0]);
     if (!add && !(dense && kernel)) {
         bytes_zero(c->threads, gin->data, count_of(gin) * bytes_of(gin));
         add = true;
     }
     if (!kernel || n == 0) return;
-    if (dense && n <= GRAIN) {
-        p[WF_AT_GIN] = gin->data;
+    p[WF_AT_GIN] = gin->data;
+    if (dense && n <= GRAIN)
         kernel(1, n, p, one_row, number_of(c), add);
-        return;
-    }
-    evaluation j = { .kernel = kernel, .number = number_of(c), .slope = true, .add = add };
-    const wf_tensor *operand[WF_AT];
-    for (int i = 0; i < c->n_in; i++)
-        if (op->reads_in >> i & 1) take(&j, operand, i, c->in[i]);
-    if (op->reads_out) take(&j, operand, WF_AT_OUT, y);
-    take(&j, operand, WF_AT_GOUT, g);
-    take(&j, operand, WF_AT_GIN, gin);
-    if (dense)
-        wf_par_for(c->threads, n, GRAIN, contiguous_part, &j);
     else
-        walk(&j, operand, y, c->threads);
+        run_tiles(c, kernel, gin, dense, add);
 }
 
 void wf_pointwise_backward(const wf_call *c)
@@ -404,7 +401,7 @@ static const forms tried[] = {
     { "row and column", { { 2, { 7, 1 } }, { 3, { 3, 1, 5 } }, { 1, { 1 } } } },
     { "empty row", { { 2, { 3, 1 } }, { 2, { 1, 0 } }, { 2, { 3, 0 } } } },
 };
-enum { FORMS = (int)(sizeof tried / sizeof tried[0]), FORMS_ALONE = 3 };
+enum { FORMS = COUNT_OF(tried), FORMS_ALONE = 3 };
 
 bool wf_pointwise_sample(int k, wf_sample *s, int inputs, double low, double high, double gap,
                          double number)
@@ -526,7 +523,7 @@ const wf_op *const *pointwise_rows(int *count)
     static const wf_op *const rows[] = {
 #include "autograd/pointwise.def"
     };
-    *count = (int)(sizeof rows / sizeof rows[0]);
+    *count = COUNT_OF(rows);
     return rows;
 }
 

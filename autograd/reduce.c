@@ -3,9 +3,7 @@
 #include "autograd/ops_private.h"
 #include "autograd/private.h"
 #include "autograd/views.h"
-#include "tensor/size.h"
 #include "tensor/sum.h"
-#include "tensor/walk.h"
 
 #include <math.h>
 #include <string.h>
@@ -45,16 +43,13 @@ uint32_t reduction_axes(const reduction *r, int rank)
 bool reduction_sound(const wf_shaping *s, const reduction *r)
 {
     const wf_tensor *x = s->in[0];
-    char text[WF_SHAPE_TEXT];
     uint32_t mask = 0;
     if (r->n == INT32_MAX) return wf_refuse(s->error, "the list of axes was never made (NULL)");
     if (r->n > x->rank)
-        return wf_refuse(s->error, "%d axes named; %s has %d", r->n, shape_text(text, x), x->rank);
+        return wf_refuse(s->error, "%d axes named; %s has %d", r->n, SHAPE_TEXT(x), x->rank);
     for (int i = 0; i < r->n; i++) {
-        int axis = wf_axis(x->rank, r->axis[i]);
-        if (axis < 0)
-            return wf_refuse(s->error, "axis %d is out of range for %s", r->axis[i],
-                             shape_text(text, x));
+        const int axis = takes_axis(s, r->axis[i]);
+        if (axis < 0) return false;
         if (mask >> axis & 1) return wf_refuse(s->error, "axis %d is named twice", axis);
         mask |= 1u << axis;
     }
@@ -65,8 +60,7 @@ bool reduction_shape(wf_shaping *s)
 {
     const wf_tensor *x = s->in[0];
     const reduction *r = s->attr;
-    if (!is_float(x)) return wf_refuse(s->error, "takes f32 or f64, not i32");
-    if (!reduction_sound(s, r)) return false;
+    if (!takes_floats(s, 0) || !reduction_sound(s, r)) return false;
     const uint32_t mask = reduction_axes(r, x->rank);
     wf_tensor *y = &s->out[0];
     y->dtype = x->dtype;
@@ -94,10 +88,10 @@ wf_tensor reduction_beside(const wf_tensor *y, const wf_tensor *x, const reducti
 
 /* ---- summing ---- */
 
-/* y = the sum of x / divisor; `like` is y beside x. */
-static void sum_into(const wf_tensor *y, const wf_tensor *like, const wf_call *c, double divisor)
+/* y = the sum of x / divisor, where y stands beside x as `like`. */
+static void sum_into(const wf_call *c, const wf_tensor *like, double divisor)
 {
-    memset(y->data, 0, (size_t)(wf_tensor_count(y) * bytes_of(y)));
+    memset(like->data, 0, (size_t)(wf_tensor_count(c->out[0]) * bytes_of(like)));
     wf_sum_tensor(c->in[0], like, 1, divisor, c->threads);
 }
 
@@ -114,7 +108,7 @@ static double meeting(const wf_tensor *x, const reduction *r)
 static void sum_forward(const wf_call *c)
 {
     const wf_tensor like = reduction_beside(c->out[0], c->in[0], c->attr);
-    sum_into(c->out[0], &like, c, 1);
+    sum_into(c, &like, 1);
 }
 
 /* The mean of nothing is 0 / 0. */
@@ -125,21 +119,25 @@ static void mean_forward(const wf_call *c)
     if (n == 0)
         wf_tensor_fill(c->out[0], (double)NAN);
     else
-        sum_into(c->out[0], &like, c, n);
+        sum_into(c, &like, n);
+}
+
+/* gx += scale times g, repeated. */
+static void repeat_into(const wf_call *c, double scale)
+{
+    if (!c->gin[0] || !c->gout[0]) return;
+    const wf_tensor g = reduction_beside(c->gout[0], c->in[0], c->attr);
+    wf_tensor_accumulate(&g, c->gin[0], scale, c->threads);
 }
 
 static void sum_backward(const wf_call *c)
 {
-    if (!c->gin[0] || !c->gout[0]) return;
-    const wf_tensor g = reduction_beside(c->gout[0], c->in[0], c->attr);
-    wf_tensor_accumulate(&g, c->gin[0], 1, c->threads);
+    repeat_into(c, 1);
 }
 
 static void mean_backward(const wf_call *c)
 {
-    if (!c->gin[0] || !c->gout[0]) return;
-    const wf_tensor g = reduction_beside(c->gout[0], c->in[0], c->attr);
-    wf_tensor_accumulate(&g, c->gin[0], 1 / meeting(c->in[0], c->attr), c->threads);
+    repeat_into(c, 1 / meeting(c->in[0], c->attr));
 }
 
 wf_var *reduction_repeated(wf_tape *t, wf_var *y, wf_var *x, const reduction *r)
@@ -153,13 +151,11 @@ wf_var *reduction_repeated(wf_tape *t, wf_var *y, wf_var *x, const reduction *r)
 
 static void sum_gradient(wf_tape *t, const wf_gradient *g)
 {
-    if (g->gout[0] && g->wanted[0])
-        g->gin[0] = reduction_repeated(t, g->gout[0], g->in[0], g->attr);
+    g->gin[0] = reduction_repeated(t, g->gout[0], g->in[0], g->attr);
 }
 
 static void mean_gradient(wf_tape *t, const wf_gradient *g)
 {
-    if (!g->gout[0] || !g->wanted[0]) return;
     double n = meeting(wf_value(g->in[0]), g->attr);
     g->gin[0] = reduction_repeated(t, wf_div_scalar(t, g->gout[0], n), g->in[0], g->attr);
 }
@@ -170,12 +166,11 @@ static bool max_shape(wf_shaping *s)
 {
     if (!reduction_shape(s)) return false;
     const wf_tensor *x = s->in[0];
-    char text[WF_SHAPE_TEXT];
-    if (wf_tensor_count(&s->out[0]) != 0 && wf_tensor_count(x) == 0)
-        return wf_refuse(s->error, "%s has nothing to choose from", shape_text(text, x));
+    const int64_t count = wf_tensor_count(&s->out[0]);
+    if (count != 0 && wf_tensor_count(x) == 0)
+        return wf_refuse(s->error, "%s has nothing to choose from", SHAPE_TEXT(x));
     /* How many elements share each maximum. */
-    if (wf_size_mul(wf_tensor_count(&s->out[0]), sizeof(double), &s->scratch_backward)) return true;
-    return wf_refuse(s->error, "its work is more than memory can hold");
+    return takes_scratch(s, &s->scratch_backward, count, sizeof(double));
 }
 
 typedef struct choosing {
@@ -193,10 +188,8 @@ static void max_forward(const wf_call *c)
 {
     const wf_tensor *x = c->in[0], to = reduction_beside(c->out[0], x, c->attr);
     choosing m = { op_kernels_of(x->dtype), bytes_of(x) };
-    wf_walk loop;
     wf_tensor_fill(c->out[0], -(double)INFINITY);
-    if (wf_walk_plan(&loop, wf_tensor_shape(x), 2, (const wf_tensor *[]){ &to, x }))
-        wf_walk_run(&loop, c->threads, 1, max_run, &m);
+    walk_over(x, c->threads, OPERANDS(&to, x), max_run, &m);
 }
 
 /* Is x the maximum y? A NaN is: where one is, y is NaN. */
@@ -246,19 +239,13 @@ static void max_backward(const wf_call *c)
     const wf_tensor y = reduction_beside(c->out[0], x, c->attr),
                     g = reduction_beside(c->gout[0], x, c->attr);
     const wf_tensor share = wf_tensor_of(WF_F64, wf_tensor_shape(&y), c->scratch);
-    wf_walk loop;
     wf_tensor_fill(&share, 0);
-    if (!wf_walk_plan(&loop, wf_tensor_shape(x), 3, (const wf_tensor *[]){ &share, &y, x })) return;
-    wf_walk_run(&loop, c->threads, 1, count[x->dtype], NULL);
-    if (!wf_walk_plan(&loop, wf_tensor_shape(x), 5,
-                      (const wf_tensor *[]){ c->gin[0], &share, &y, x, &g }))
-        return;
-    wf_walk_run(&loop, c->threads, 1, share_out[x->dtype], NULL);
+    walk_over(x, c->threads, OPERANDS(&share, &y, x), count[x->dtype], NULL);
+    walk_over(x, c->threads, OPERANDS(c->gin[0], &share, &y, x, &g), share_out[x->dtype], NULL);
 }
 
 static void max_gradient(wf_tape *t, const wf_gradient *g)
 {
-    if (!g->gout[0] || !g->wanted[0]) return;
     wf_var *x = g->in[0];
     wf_dtype dtype = wf_dtype_of(x);
     reduction all = *(const reduction *)g->attr;
@@ -279,31 +266,21 @@ static bool sum_to_shape(wf_shaping *s)
 {
     const wf_tensor *x = s->in[0];
     const wf_shape *to = s->attr;
-    char text[2][WF_SHAPE_TEXT];
-    if (!is_float(x)) return wf_refuse(s->error, "takes f32 or f64, not i32");
+    if (!takes_floats(s, 0)) return false;
     bool fits = to->rank >= 0 && to->rank <= x->rank;
     for (int i = 1; fits && i <= to->rank; i++) {
         int64_t n = to->dim[to->rank - i];
         fits = n == 1 || n == x->dim[x->rank - i];
     }
     if (!fits)
-        return wf_refuse(s->error, "%s does not broadcast to %s",
-                         wf_shape_text(text[0], WF_SHAPE_TEXT, to->rank, to->dim),
-                         shape_text(text[1], x));
-    s->out[0].dtype = x->dtype;
-    s->out[0].rank = to->rank;
-    for (int i = 0; i < to->rank; i++) s->out[0].dim[i] = to->dim[i];
+        return wf_refuse(s->error, "%s does not broadcast to %s", SHAPE_TEXT(to), SHAPE_TEXT(x));
+    form_out(&s->out[0], x->dtype, *to);
     return true;
-}
-
-static uint32_t sum_to_varying(const wf_call *c)
-{
-    return varies(c, 0);
 }
 
 static void sum_to_forward(const wf_call *c)
 {
-    sum_into(c->out[0], c->out[0], c, 1);
+    sum_into(c, c->out[0], 1);
 }
 
 static void sum_to_backward(const wf_call *c)
@@ -313,7 +290,7 @@ static void sum_to_backward(const wf_call *c)
 
 static void sum_to_gradient(wf_tape *t, const wf_gradient *g)
 {
-    if (g->gout[0] && g->wanted[0]) g->gin[0] = wf_expand(t, g->gout[0], wf_shape_of(g->in[0]));
+    g->gin[0] = wf_expand(t, g->gout[0], wf_shape_of(g->in[0]));
 }
 
 /* ---- samples and rows ---- */
@@ -334,8 +311,8 @@ static bool sample_reduction(int k, wf_sample *s, bool empty)
         { "an empty result", { 2, { 0, 3 } }, { 1, { 1 }, false } },
         { "nothing", { 2, { 0, 3 } }, { 1, { 0 }, false } },
     };
-    if (k >= (int)(sizeof tried / sizeof tried[0]) - !empty) return false;
-    return sample_one(s, tried[k].label, WF_F64, tried[k].shape, 2, &tried[k].r, sizeof tried[k].r);
+    return k < COUNT_OF(tried) - !empty &&
+           sample_one(s, tried[k].label, WF_F64, tried[k].shape, 2, &tried[k].r, sizeof tried[k].r);
 }
 
 static bool sum_sample(int k, wf_sample *s)
@@ -362,9 +339,8 @@ static bool sum_to_sample(int k, wf_sample *s)
         { "ones", { 3, { 3, 1, 5 } }, { 3, { 1, 1, 5 } } },
         { "nothing", { 2, { 0, 3 } }, { 1, { 3 } } },
     };
-    if (k >= (int)(sizeof tried / sizeof tried[0])) return false;
-    return sample_one(s, tried[k].label, WF_F64, tried[k].from, 2, &tried[k].to,
-                      sizeof tried[k].to);
+    return k < COUNT_OF(tried) && sample_one(s, tried[k].label, WF_F64, tried[k].from, 2,
+                                             &tried[k].to, sizeof tried[k].to);
 }
 
 const wf_op op_sum = {
@@ -413,7 +389,7 @@ const wf_op op_sum_to = {
     .inputs = 1,
     .outputs = 1,
     .attr_size = sizeof(wf_shape),
-    .varying = sum_to_varying,
+    .varying = broadcast_varying,
     .shape = sum_to_shape,
     .forward = sum_to_forward,
     .backward = sum_to_backward,
@@ -427,39 +403,23 @@ static wf_var *reduce(wf_tape *t, const wf_op *op, wf_var *x, const wf_axes *axe
     return wf_apply_one(t, op, 1, &x, &r);
 }
 
-wf_var *wf_sum(wf_tape *t, wf_var *x, const wf_axes *axes)
-{
-    return reduce(t, &op_sum, x, axes, false);
-}
-
-wf_var *wf_mean(wf_tape *t, wf_var *x, const wf_axes *axes)
-{
-    return reduce(t, &op_mean, x, axes, false);
-}
-
-wf_var *wf_max(wf_tape *t, wf_var *x, const wf_axes *axes)
-{
-    return reduce(t, &op_max, x, axes, false);
-}
-
-wf_var *wf_sum_keep(wf_tape *t, wf_var *x, const wf_axes *axes)
-{
-    return reduce(t, &op_sum, x, axes, true);
-}
-
-wf_var *wf_mean_keep(wf_tape *t, wf_var *x, const wf_axes *axes)
-{
-    return reduce(t, &op_mean, x, axes, true);
-}
-
-wf_var *wf_max_keep(wf_tape *t, wf_var *x, const wf_axes *axes)
-{
-    return reduce(t, &op_max, x, axes, true);
-}
+#define REDUCTION(op)                                                                              \
+    wf_var *wf_##op(wf_tape *t, wf_var *x, const wf_axes *axes)                                    \
+    {                                                                                              \
+        return reduce(t, &op_##op, x, axes, false);                                                \
+    }                                                                                              \
+    wf_var *wf_##op##_keep(wf_tape *t, wf_var *x, const wf_axes *axes)                             \
+    {                                                                                              \
+        return reduce(t, &op_##op, x, axes, true);                                                 \
+    }
+REDUCTION(sum)
+REDUCTION(mean)
+REDUCTION(max)
+REDUCTION(norm)
 
 wf_var *wf_sum_to(wf_tape *t, wf_var *x, wf_shape shape)
 {
-    if (!wf_tape_ok(t) || !(x = var_enter(t, x, "sum_to", 0))) return NULL;
+    if (!wf_tape_ok(t) || !(x = var_enter(t, x, op_sum_to.name, 0))) return NULL;
     wf_shape now = wf_shape_of(x);
     return wf_shape_equal(&now, &shape) ? x : wf_apply_one(t, &op_sum_to, 1, &x, &shape);
 }
