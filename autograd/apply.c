@@ -1,6 +1,7 @@
 /* Running an op, in five parts: inputs enter the tape, shapes are inferred, memory is taken, the
  * kernel runs, and the node is recorded. A trace (autograd/trace.c) leaves out the third and the
  * fourth, and catches up on them later. */
+#include "autograd/memory_private.h"
 #include "autograd/state_private.h"
 #include "autograd/trace_private.h"
 #include "autograd/var_private.h"
@@ -80,11 +81,8 @@ INLINE bool take(wf_tape *t, application *a, int n_out, bool records)
     const int64_t outs = a->out ? 0 : n_out * (int64_t)sizeof(wf_var);
     const int64_t rest = (int64_t)sizeof(node) + a->n_in * (int64_t)sizeof(wf_var *) +
                          a->op->attr_size;
-    char *at = arena_take(&t->values, outs + (records ? rest : 0), 16);
-    if (!at) {
-        tape_fail_oom(t, a->op->name, outs + rest);
-        return false;
-    }
+    char *at = tape_take(t, a->op->name, outs + (records ? rest : 0));
+    if (!at) return false;
     if (!a->out) a->out = (wf_var *)(void *)at;
     a->node = records ? (node *)(void *)(at + outs) : NULL;
     return true;
@@ -188,12 +186,11 @@ INLINE bool allocate(wf_tape *t, const application *a, int n_out)
 {
     for (int i = 0; i < n_out; i++) {
         wf_var *v = &a->out[i];
-        if (!goes(a, i)) {
-            if (!var_memory(t, v, a->op->name)) return false;
-        } else if (!(v->value.data = pool_take(&t->grads, v->bytes))) {
-            tape_fail_oom(t, a->op->name, v->bytes);
-            return false;
-        }
+        if (!goes(a, i))
+            var_memory(t, v, a->op->name);
+        else
+            v->value.data = tape_borrow(t, a->op->name, v->bytes);
+        if (!v->value.data) return false;
     }
     return true;
 }
@@ -248,10 +245,8 @@ INLINE bool run(wf_tape *t, const application *a, int n_out)
                   .threads = t->threads };
     uint64_t epoch = t->epoch;
     if (op->check && !run_check(t, &c)) return false;
-    if (a->scratch_forward > 0 && !(c.scratch = pool_take(&t->grads, a->scratch_forward))) {
-        tape_fail_oom(t, op->name, a->scratch_forward);
+    if (a->scratch_forward > 0 && !(c.scratch = tape_borrow(t, op->name, a->scratch_forward)))
         return false;
-    }
     if (op->flags & WF_OP_RANDOM) {
         c.key = wf_key_with(t->seed, t->step);
         c.counter = t->random_ops++ << 32;
@@ -324,10 +319,7 @@ bool node_run(wf_tape *t, node *n)
     const wf_tensor *few[FEW], **value = few;
     int64_t bytes = n->n_in * (int64_t)sizeof *value;
     uint64_t epoch = t->epoch;
-    if (n->n_in > FEW && !(value = pool_take(&t->grads, bytes))) {
-        tape_fail_oom(t, n->op->name, bytes);
-        return false;
-    }
+    if (n->n_in > FEW && !(value = tape_borrow(t, n->op->name, bytes))) return false;
     for (int i = 0; i < n->n_in; i++) value[i] = n->in[i] ? &n->in[i]->value : NULL;
     application a = { .op = n->op,
                       .n_in = n->n_in,
@@ -364,10 +356,7 @@ APART wf_var *apply_many(wf_tape *t, const wf_op *op, int n_in, wf_var *const gi
     application a = { .op = op, .n_in = n_in, .attr = attr };
     uint64_t epoch = t->epoch;
     int64_t bytes = n_in * (int64_t)sizeof *a.value;
-    if (!(a.value = pool_take(&t->grads, bytes))) {
-        tape_fail_oom(t, op->name, bytes);
-        return NULL;
-    }
+    if (!(a.value = tape_borrow(t, op->name, bytes))) return NULL;
     bool ok = apply(t, &a, op->outputs + op->hidden, given);
     if (epoch_good(t, epoch)) pool_give(&t->grads, a.value, bytes);
     return ok ? a.out : NULL;

@@ -182,10 +182,7 @@ static bool backward_all(wf_tape *t, int n, wf_var *const out[], wf_var *const c
     wf_var *few[2 * FEW];
     wf_var **here = few;
     int64_t bytes = 2 * n * (int64_t)sizeof *here;
-    if (n > FEW && !(here = pool_take(&t->grads, bytes))) {
-        tape_fail_oom(t, "backward", bytes);
-        return false;
-    }
+    if (n > FEW && !(here = tape_borrow(t, "backward", bytes))) return false;
     uint64_t epoch = t->epoch;
     bool ok = backward(t, n, out, cotangent, here, here + n);
     if (here != few && epoch_good(t, epoch)) pool_give(&t->grads, here, bytes);

@@ -153,8 +153,8 @@ bool check_shape(const check_case *c, const wf_tensor *const in[], wf_tensor *ou
                  int threads, int64_t scratch[2]);
 
 /* Lays out places for floats of dtype (layouts NULL: all plain) and puts the inputs in:
- * value[i], or the case's own where value is NULL (NULL, too: none). False when there is no memory or the row
- * refuses; the report says so. */
+ * value[i], or the case's own where value is NULL (NULL, too: none). False when there is no memory
+ * or the row refuses; the report says so. */
 bool harness_set(check_harness *d, const check_case *c, wf_dtype dtype,
                  const check_layouts *layouts, double *const value[]);
 /* The same on a new one, which is large, and a user's stack may be small; NULL for false. */

@@ -50,11 +50,7 @@ struct graph_sums {
 static bool put_aside(wf_tape *t, wf_var *root, wf_var *g)
 {
     if (!root->sums) {
-        root->sums = arena_take(&t->values, sizeof *root->sums, 16);
-        if (!root->sums) {
-            tape_fail_oom(t, "grad", sizeof *root->sums);
-            return false;
-        }
+        if (!(root->sums = tape_take(t, "grad", sizeof *root->sums))) return false;
         *root->sums = (graph_sums){ { NULL } };
     }
     wf_var **level = root->sums->level;
@@ -174,12 +170,9 @@ static bool reference_gradient(wf_tape *t, const node *n, wf_var *const gout[], 
 {
     const wf_op *op = n->op;
     int64_t bytes = n->n_in * (int64_t)sizeof(wf_var *);
-    wf_var **in = arena_take(&t->values, bytes, 16), *out[WF_OP_OUTPUTS], *with[WF_OP_OUTPUTS],
-           *made[WF_OP_OUTPUTS];
-    if (!in) {
-        tape_fail_oom(t, op->name, bytes);
-        return false;
-    }
+    wf_var **in = tape_take(t, op->name, bytes);
+    wf_var *out[WF_OP_OUTPUTS], *with[WF_OP_OUTPUTS], *made[WF_OP_OUTPUTS];
+    if (!in) return false;
     for (int i = 0; i < n->n_in; i++) {
         in[i] = n->in[i];
         if (in[i] && in[i]->flags & VAR_WANTS_GRAD && !(in[i] = alias_new(t, in[i]))) return false;
@@ -243,11 +236,8 @@ static bool node_graph(wf_tape *t, const node *n)
     }
     if (!arrived) return !t->failed;
     int64_t bytes = n->n_in * (int64_t)(sizeof(wf_var *) + sizeof(bool));
-    wf_var **gin = arena_take(&t->values, bytes, 16);
-    if (!gin) {
-        tape_fail_oom(t, n->op->name, bytes);
-        return false;
-    }
+    wf_var **gin = tape_take(t, n->op->name, bytes);
+    if (!gin) return false;
     bool *wanted = (bool *)(gin + n->n_in);
     for (int i = 0; i < n->n_in; i++) {
         gin[i] = NULL;
@@ -333,11 +323,8 @@ static bool grad_all(wf_tape *t, int n_out, wf_var *const out[], wf_var *const c
 {
     WF_TAPE_SCOPE tape_scope inside = tape_enter(t);
     int64_t bytes = (2 * (int64_t)n_out + n_wrt) * (int64_t)sizeof(wf_var *);
-    wf_var **here = arena_take(&t->values, bytes, 16);
-    if (!here) {
-        tape_fail_oom(t, "grad", bytes);
-        return false;
-    }
+    wf_var **here = tape_take(t, "grad", bytes);
+    if (!here) return false;
     wf_var **with = here + n_out, **target = with + n_out;
     if (!sweep_enter(t, "grad", n_out, out, cotangent, here, with)) return false;
     for (int i = 0; i < n_wrt; i++) {

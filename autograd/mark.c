@@ -1,4 +1,5 @@
 /* Marks: places on a tape to come back to, and what is stale once the tape has come back. */
+#include "autograd/memory_private.h"
 #include "autograd/trace_private.h"
 
 bool epoch_good(const wf_tape *t, uint64_t epoch)
@@ -22,11 +23,8 @@ wf_mark wf_tape_mark(wf_tape *t)
 {
     wf_mark m = { 0 };
     if (!t) return m;
-    uint64_t *epoch = list_add(&t->marks, sizeof *epoch);
-    if (!epoch) {
-        tape_fail_oom(t, "mark", 2 * t->marks.room * (int64_t)sizeof *epoch);
-        return m;
-    }
+    uint64_t *epoch = tape_list_add(t, "mark", &t->marks, sizeof *epoch);
+    if (!epoch) return m;
     epoch_begin(t);
     *epoch = m.epoch = t->epoch;
     m.depth = (uint64_t)t->marks.n;
@@ -89,11 +87,8 @@ static bool forget_epochs(wf_tape *t, const wf_mark *mark)
 {
     const span *gone = t->gone.at;
     while (t->gone.n && gone[t->gone.n - 1].from >= mark->epoch) t->gone.n--;
-    span *s = list_add(&t->gone, sizeof *s);
-    if (!s) {
-        tape_fail_oom(t, "rewind", 2 * t->gone.room * (int64_t)sizeof *s);
-        return false;
-    }
+    span *s = tape_list_add(t, "rewind", &t->gone, sizeof *s);
+    if (!s) return false;
     *s = (span){ mark->epoch, t->epoch };
     epoch_begin(t);
     t->fresh = t->epoch;
@@ -124,11 +119,8 @@ static bool put_aside(wf_tape *t, const wf_tensor *x, wf_tensor *copy)
 {
     int64_t bytes;
     *copy = *x;
-    if (!tensor_settle(copy, &bytes)) return false;
-    if (!(copy->data = pool_take(&t->grads, bytes))) {
-        tape_fail_oom(t, "rewind", bytes);
+    if (!tensor_settle(copy, &bytes) || !(copy->data = tape_borrow(t, "rewind", bytes)))
         return false;
-    }
     wf_tensor_copy(x, copy);
     return true;
 }
@@ -145,11 +137,8 @@ bool wf_tape_rewind(wf_tape *t, wf_mark mark, int n, wf_var *keep[])
 {
     if (!wf_tape_ok(t) || !may_rewind(t, &mark, n, keep)) return false;
     const int64_t room = n > 0 ? n * (int64_t)sizeof(wf_tensor) : 0;
-    wf_tensor *copy = room ? pool_take(&t->grads, room) : NULL;
-    if (room && !copy) {
-        tape_fail_oom(t, "rewind", room);
-        return false;
-    }
+    wf_tensor *copy = room ? tape_borrow(t, "rewind", room) : NULL;
+    if (room && !copy) return false;
     for (int i = 0; i < n; i++) {
         const wf_var *v = wf_enter(t, keep[i], "rewind: keep %d", i);
         if (!v || !var_readable(v) || !put_aside(t, &v->value, &copy[i])) return false;

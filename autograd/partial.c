@@ -29,7 +29,7 @@ void bytes_zero(int threads, void *at, int64_t bytes)
 
 void *grad_new(wf_tape *t, int64_t bytes)
 {
-    void *g = grad_take(t, bytes);
+    void *g = tape_borrow(t, "backward", bytes);
     if (g) bytes_zero(t->threads, g, bytes);
     return g;
 }

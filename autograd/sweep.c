@@ -183,7 +183,8 @@ static bool gradients_in(wf_tape *t, node *n, lists *d, bool *apart)
         if (!v || !(v->flags & VAR_WANTS_GRAD) || !(v->root->flags & VAR_NEEDED)) continue;
         d->wanted[i] = &d->gin[i];
         if (begins(n, v)) {
-            if (!(v->grad = grad_take(t, v->bytes)) || !grad_view(t, v, &d->gin[i])) return false;
+            if (!(v->grad = tape_borrow(t, "backward", v->bytes)) || !grad_view(t, v, &d->gin[i]))
+                return false;
             v->gathered = GRAD_UNIT;
             d->fresh |= UINT32_C(1) << i;
             continue;
@@ -258,10 +259,8 @@ static inline __attribute__((always_inline)) bool node_backward(wf_tape *t, node
                   .counter = n->counter,
                   .threads = t->threads,
                   .fresh = d->fresh };
-    if (n->scratch_backward > 0 && !(c.scratch = pool_take(&t->grads, n->scratch_backward))) {
-        tape_fail_oom(t, n->op->name, n->scratch_backward);
+    if (n->scratch_backward > 0 && !(c.scratch = tape_borrow(t, n->op->name, n->scratch_backward)))
         return false;
-    }
     uint64_t epoch = t->epoch;
     const wf_op *op = n->op; /* which outlives the node */
     op->backward(&c);
@@ -294,10 +293,7 @@ static bool node_of_many(wf_tape *t, node *n, const node **culprit)
     lists d = { .mask = slots - 1 };
     int64_t each = (int64_t)(sizeof *d.gin + 2 * sizeof *d.in + sizeof *d.previous);
     int64_t bytes = (int64_t)(slots * sizeof *d.table) + n->n_in * each;
-    if (!(d.table = pool_take(&t->grads, bytes))) {
-        tape_fail_oom(t, "backward", bytes);
-        return false;
-    }
+    if (!(d.table = tape_borrow(t, "backward", bytes))) return false;
     memset(d.table, 0, slots * sizeof *d.table);
     d.gin = (wf_tensor *)(d.table + slots);
     d.in = (const wf_tensor **)(d.gin + n->n_in);

@@ -2,6 +2,7 @@
 #ifndef WEFT_AUTOGRAD_SWEEP_PRIVATE_H
 #define WEFT_AUTOGRAD_SWEEP_PRIVATE_H
 
+#include "autograd/memory_private.h"
 #include "autograd/param_grad_private.h"
 
 /* A sweep or a commit begins, and ends with the block of `WF_SWEEP calling before = sweep_begin(t,
@@ -23,14 +24,7 @@ bool sweep_run(wf_tape *t, const char *who, int n, wf_var *const out[], wf_var *
 
 /* ---- gradients (autograd/partial.c) ---- */
 
-/* Memory from the gradient pool, and zeroed; NULL after failing the tape. */
-static inline void *grad_take(wf_tape *t, int64_t bytes)
-{
-    void *g = pool_take(&t->grads, bytes);
-    if (!g) tape_fail_oom(t, "backward", bytes);
-    return g;
-}
-
+/* Zeroed memory from the gradient pool; NULL after failing the tape. */
 void *grad_new(wf_tape *t, int64_t bytes);
 /* A root's gradient begins at zero, a parameter's where it will be read. False after failing the
  * tape. */

@@ -1,4 +1,5 @@
 /* The tape's life: making, resetting, failing, values that enter, parameters on it. */
+#include "autograd/memory_private.h"
 #include "autograd/ops_private.h"
 #include "autograd/param_grad_private.h"
 #include "autograd/state_private.h"
@@ -227,11 +228,8 @@ void wf_scope_push(wf_tape *t, const char *name)
     if (!t || t->failed) return;
     if (!name) name = "(unnamed)";
     size_t bytes = strlen(name) + 1;
-    scope *s = arena_take(&t->values, (int64_t)(sizeof *s + bytes), 16);
-    if (!s) {
-        tape_fail_oom(t, name, (int64_t)(sizeof *s + bytes));
-        return;
-    }
+    scope *s = tape_take(t, name, (int64_t)(sizeof *s + bytes));
+    if (!s) return;
     char *copy = (char *)(s + 1);
     memcpy(copy, name, bytes);
     *s = (scope){ .outer = t->where, .name = copy };
@@ -272,11 +270,8 @@ static bool var_begin(wf_tape *t, wf_var *v, const char *who)
 
 wf_var *var_new(wf_tape *t, const char *who, const wf_tensor *value)
 {
-    wf_var *v = arena_take(&t->values, sizeof *v, 16);
-    if (!v) {
-        tape_fail_oom(t, who, sizeof *v);
-        return NULL;
-    }
+    wf_var *v = tape_take(t, who, sizeof *v);
+    if (!v) return NULL;
     v->value = *value;
     return var_begin(t, v, who) ? v : NULL;
 }
@@ -457,11 +452,8 @@ static import *import_add(wf_tape *t, param *p, wf_var *var, bool bound)
         tape_fail_oom(t, "import", 2 * t->slots.n * (int64_t)sizeof(int32_t));
         return NULL;
     }
-    import *i = list_add(&t->imports, sizeof *i);
-    if (!i) {
-        tape_fail_oom(t, "import", 2 * t->imports.room * (int64_t)sizeof *i);
-        return NULL;
-    }
+    import *i = tape_list_add(t, "import", &t->imports, sizeof *i);
+    if (!i) return NULL;
     *i = (import){
         .param = p, .var = var, .bound = bound, .frozen = p->frozen, .version = p->version
     };
@@ -481,11 +473,8 @@ static wf_var *import_param(wf_tape *t, param *p)
             found->var->flags |= VAR_WANTS_GRAD;
         return found->var;
     }
-    imported *of = arena_take(&t->values, sizeof *of, 16);
-    if (!of) {
-        tape_fail_oom(t, "import", sizeof *of);
-        return NULL;
-    }
+    imported *of = tape_take(t, "import", sizeof *of);
+    if (!of) return NULL;
     *of = (imported){ .var = { .value = p->var.value }, .param = p };
     wf_var *v = &of->var;
     var_begin(t, v, "import");
@@ -562,11 +551,8 @@ bool wf_tape_on_commit(wf_tape *t, void (*fn)(void *context), void *context)
     }
     /* On a rehearsal nothing is committed; that it waits tells wf_tape_rewind what it would
      * undo. */
-    hook *h = list_add(&t->hooks, sizeof *h);
-    if (!h) {
-        tape_fail_oom(t, "on_commit", 2 * t->hooks.room * (int64_t)sizeof *h);
-        return false;
-    }
+    hook *h = tape_list_add(t, "on_commit", &t->hooks, sizeof *h);
+    if (!h) return false;
     *h = (hook){ fn, context };
     t->hooked++;
     return true;

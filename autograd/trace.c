@@ -1,4 +1,5 @@
 /* Recording without running: addresses in place of memory, and running what was recorded. */
+#include "autograd/memory_private.h"
 #include "autograd/trace_private.h"
 
 #include "tensor/runtime.h"
@@ -47,11 +48,8 @@ bool trace_outputs(wf_tape *t, const char *who, int n, wf_var out[])
 bool trace_view(wf_tape *t, wf_var *v)
 {
     if (!(v->root->flags & VAR_TRACED)) return true;
-    wf_var **slot = list_add(&t->tracing->views, sizeof(wf_var *));
-    if (!slot) {
-        tape_fail_oom(t, "trace", 2 * t->tracing->views.room * (int64_t)sizeof(wf_var *));
-        return false;
-    }
+    wf_var **slot = tape_list_add(t, "trace", &t->tracing->views, sizeof(wf_var *));
+    if (!slot) return false;
     *slot = v;
     v->flags |= VAR_TRACED;
     return true;

@@ -1,4 +1,5 @@
 /* Reading vars: what they are and what they hold. Every function takes NULL quietly. */
+#include "autograd/memory_private.h"
 #include "autograd/trace_private.h"
 
 #include <math.h>
@@ -98,12 +99,9 @@ bool wf_keep_grad(wf_tape *t, wf_var *x)
         return false;
     }
     if (x->kept || x->flags & VAR_IMPORT) return true;
-    wf_tensor *kept = arena_take(&t->values, sizeof *kept, 16);
-    wf_var **slot = kept ? list_add(&t->kept, sizeof(wf_var *)) : NULL;
-    if (!slot) {
-        tape_fail_oom(t, "keep_grad", sizeof *kept);
-        return false;
-    }
+    wf_tensor *kept = tape_take(t, "keep_grad", sizeof *kept);
+    wf_var **slot = kept ? tape_list_add(t, "keep_grad", &t->kept, sizeof(wf_var *)) : NULL;
+    if (!slot) return false;
     *kept = x->value;
     kept->data = NULL;
     x->kept = kept;
