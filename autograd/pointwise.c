@@ -465,7 +465,7 @@ static wf_var *chosen(wf_tape *t, wf_var *derivative, wf_var *share)
     }
 LERP_OF(float)
 LERP_OF(double)
-#define LERP(a, b, c) _Generic((a), float : lerp_float, double : lerp_double)(a, b, c)
+#define LERP(a, b, c) _Generic((a), float : lerp_float, default : lerp_double)(a, b, c)
 
 #undef WF_POINTWISE_1
 #undef WF_POINTWISE_S

@@ -21,7 +21,7 @@ typedef void wf_tile_fn(int64_t rows, int64_t n, void *const at[], const int64_t
 /* An op's kernels at one dispatch level, by the dtype of the last input. NULL: it does not take
  * that; the derivative is zero. */
 struct wf_pointwise {
-    wf_tile_fn *forward[3], *gradient[3][2];       /* of each input */
+    wf_tile_fn *forward[WF_DTYPES], *gradient[3][WF_DTYPES]; /* by dtype; of each input */
 };
 
 /* What the functions of a pointwise row are. */
