@@ -20,7 +20,8 @@ typedef union chunk {
 
 static bool is_float(wf_stored s)
 {
-    return s == WF_STORED_F32 || s == WF_STORED_F64 || s == WF_STORED_F16 || s == WF_STORED_BF16;
+    if (wf_stored_is_dtype(s)) return wf_dtype_is_float((wf_dtype)s);
+    return s == WF_STORED_F16 || s == WF_STORED_BF16;
 }
 
 /* IEEE 754 binary16: sign, 5 bits of exponent, 10 of fraction. */
@@ -56,15 +57,22 @@ static void load(wf_stored stored, const char *from, int64_t n, chunk *c)
         c->slot[k] = expression;                                                                   \
     }                                                                                              \
     break
-    switch (stored) {
-    case WF_STORED_F64: EACH(double, d, x);
-    case WF_STORED_F32: EACH(float, d, (double)x);
+    if (is_float(stored) && wf_stored_is_dtype(stored)) {
+        const wf_dtype_info *dtype = wf_dtype_describe((wf_dtype)stored);
+        double one;
+        for (int64_t k = 0; k < n; k++) {
+            memcpy(&one, from + k * dtype->size, (size_t)dtype->size);
+            c->d[k] = dtype->load(&one, 0);
+        }
+        return;
+    }
+    switch ((int)stored) {
     case WF_STORED_F16: EACH(uint16_t, d, from_f16(x));
     case WF_STORED_BF16: EACH(uint16_t, d, from_bf16(x));
     case WF_STORED_U64: EACH(uint64_t, u, x);
     case WF_STORED_I64: EACH(int64_t, i, x);
     case WF_STORED_U32: EACH(uint32_t, i, x);
-    case WF_STORED_I32: EACH(int32_t, i, x);
+    case WF_I32: EACH(int32_t, i, x);
     case WF_STORED_U16: EACH(uint16_t, i, x);
     case WF_STORED_I16: EACH(int16_t, i, x);
     case WF_STORED_U8: EACH(uint8_t, i, x);
@@ -75,16 +83,26 @@ static void load(wf_stored stored, const char *from, int64_t n, chunk *c)
 #undef EACH
 }
 
-/* Bytes of a number, and the bits of the whole numbers that it holds exactly. */
+/* Of what is no dtype: bytes of a number, and the bits of the whole numbers that it holds exactly
+ * (of a half those of a float, into which it fits). */
 static const struct {
     int8_t bytes, digits;
-} kinds[] = {
-    [WF_STORED_F32] = { 4, 24 }, [WF_STORED_F64] = { 8, 53 },  [WF_STORED_I32] = { 4, 31 },
+} others[] = {
     [WF_STORED_F16] = { 2, 24 }, [WF_STORED_BF16] = { 2, 24 }, [WF_STORED_BOOL] = { 1, 1 },
     [WF_STORED_U8] = { 1, 8 },   [WF_STORED_I8] = { 1, 7 },    [WF_STORED_U16] = { 2, 16 },
     [WF_STORED_I16] = { 2, 15 }, [WF_STORED_U32] = { 4, 32 },  [WF_STORED_U64] = { 8, 64 },
     [WF_STORED_I64] = { 8, 63 },
-}; /* a half fits where a float does */
+};
+
+static int64_t bytes_each(wf_stored s)
+{
+    return wf_stored_is_dtype(s) ? wf_dtype_size((wf_dtype)s) : others[s].bytes;
+}
+
+static int digits_of(wf_stored s)
+{
+    return wf_stored_is_dtype(s) ? wf_dtype_describe((wf_dtype)s)->digits : others[s].digits;
+}
 
 /* ---- what is lost ---- */
 
@@ -92,7 +110,7 @@ static const struct {
 static bool may_lose(wf_stored from, wf_dtype to)
 {
     const wf_dtype_info *dtype = wf_dtype_describe(to);
-    return dtype->digits < kinds[from].digits || (is_float(from) && !dtype->is_float);
+    return dtype->digits < digits_of(from) || (is_float(from) && !dtype->is_float);
 }
 
 /* What is wrong with number k for the dtype, into why: "0.5, which is not a whole number". */
@@ -136,7 +154,7 @@ static bool values_fit(const wf_record *x, const wf_tensor *to, char why[WF_WHAT
 {
     chunk c;
     char number[80], place[WF_SHOWN];
-    int64_t n = wf_tensor_count(to), size = kinds[x->stored].bytes;
+    int64_t n = wf_tensor_count(to), size = bytes_each(x->stored);
     for (int64_t at = 0; at < n; at += CHUNK) {
         int64_t some = n - at < CHUNK ? n - at : CHUNK;
         load(x->stored, (const char *)x->entry.bytes + at * size, some, &c);
@@ -195,7 +213,7 @@ static void copy_values(const wf_record *x, const wf_tensor *to)
 {
     chunk c;
     bool same = (int)x->stored == (int)to->dtype, rows = wf_tensor_is_contiguous(to);
-    int64_t index[WF_RANK] = { 0 }, n = wf_tensor_count(to), size = kinds[x->stored].bytes,
+    int64_t index[WF_RANK] = { 0 }, n = wf_tensor_count(to), size = bytes_each(x->stored),
             each = wf_dtype_size(to->dtype);
     for (int64_t at = 0; at < n; at += CHUNK) {
         const char *from = (const char *)x->entry.bytes + at * size;

@@ -193,7 +193,7 @@ static bool read_tensor(wf_json *j, wf_archive *a, const char *full_name)
                       .stored = stored,
                       .tensor = -1 };
     memcpy(x->entry.dim, f.shape.dim, sizeof f.shape.dim);
-    if (stored <= WF_STORED_I32 && f.shape.rank <= WF_RANK) x->tensor = a->n_tensors++;
+    if (wf_stored_is_dtype(stored) && f.shape.rank <= WF_RANK) x->tensor = a->n_tensors++;
     return true;
 }
 

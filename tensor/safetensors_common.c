@@ -14,9 +14,9 @@ static const struct {
     int bits;
     wf_stored stored;
 } kinds[] = {
-    { "F32", 32, WF_STORED_F32 },
-    { "F64", 64, WF_STORED_F64 },
-    { "I32", 32, WF_STORED_I32 },
+    { "F32", 32, (wf_stored)WF_F32 }, /* dtypes in their order */
+    { "F64", 64, (wf_stored)WF_F64 },
+    { "I32", 32, (wf_stored)WF_I32 },
     { "F16", 16, WF_STORED_F16 },
     { "BF16", 16, WF_STORED_BF16 },
     { "BOOL", 8, WF_STORED_BOOL },
@@ -48,7 +48,7 @@ wf_stored wf_stored_named(const char *name, int *bits)
 
 bool wf_stored_is_integer(wf_stored stored)
 {
-    return stored == WF_STORED_I32 || (stored >= WF_STORED_BOOL && stored < WF_STORED_KNOWN);
+    return (int)stored == WF_I32 || (stored >= WF_STORED_BOOL && stored < WF_STORED_KNOWN);
 }
 
 const char *wf_stored_name(wf_dtype dtype)

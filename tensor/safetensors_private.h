@@ -16,12 +16,9 @@ enum {
 #define WF_FORMAT_NOW "1"
 #define WF_ZEROS "0000000000000000" /* what stands for the digits in a checksum */
 
-/* The kinds of numbers that files have; the first three are those of tensors. */
+/* The kinds of numbers that files have: those of tensors, and then others. */
 typedef enum wf_stored {
-    WF_STORED_F32 = WF_F32,
-    WF_STORED_F64 = WF_F64,
-    WF_STORED_I32 = WF_I32,
-    WF_STORED_F16,
+    WF_STORED_F16 = WF_DTYPES,
     WF_STORED_BF16,
     WF_STORED_BOOL,
     WF_STORED_U8,
@@ -37,6 +34,11 @@ typedef enum wf_stored {
 
 /* By the name in a file, "BF16"; its bits per number, 0 for unknown ones. */
 wf_stored wf_stored_named(const char *name, int *bits);
+/* Is it a dtype of tensors? */
+static inline bool wf_stored_is_dtype(wf_stored stored)
+{
+    return (int)stored < WF_DTYPES;
+}
 bool wf_stored_is_integer(wf_stored stored);
 /* The name of a tensor's dtype in a file. */
 const char *wf_stored_name(wf_dtype dtype);
