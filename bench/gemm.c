@@ -1,14 +1,7 @@
 /* What the library's own matrix products reach here, in GFLOP/s: the general one (row-major x
  * times the transpose of row-major weights, as a layer asks for it) and the one over weights
  * packed once, best of several runs. */
-#include "tensor/gemm.h"
-#include "tensor/isa.h"
-#include "tensor/par.h"
-#include "tensor/runtime.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
+#include "bench/timing.h"
 
 enum { RUNS = 8 };
 
@@ -17,13 +10,6 @@ typedef struct product {
     int threads;
     float *x, *w, *packed, *y;
 } product;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void general(product *p)
 {
@@ -66,17 +52,6 @@ static double rate(product *p, void (*run)(product *p), double work)
     return best;
 }
 
-static float *random_floats(int64_t n)
-{
-    float *x = wf_alloc((size_t)n * sizeof *x);
-    uint32_t state = 1;
-    for (int64_t i = 0; x && i < n; i++) {
-        state = state * 1664525u + 1013904223u;
-        x[i] = (float)(state >> 8) * 0x1p-23f - 1.0f;
-    }
-    return x;
-}
-
 int main(void)
 {
     static const int64_t shapes[][3] = {
@@ -90,11 +65,10 @@ int main(void)
            "all", "pack GB/s");
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         product p = { .m = shapes[i][0], .n = shapes[i][1], .k = shapes[i][2] };
-        p.x = random_floats(p.m * p.k);
-        p.w = random_floats(p.n * p.k);
-        p.y = random_floats(p.m * p.n);
-        p.packed = random_floats(wf_pack_count(WF_F32, p.k, p.n));
-        if (!p.x || !p.w || !p.y || !p.packed) return 1;
+        p.x = random_floats(p.m * p.k, 1);
+        p.w = random_floats(p.n * p.k, 1);
+        p.y = random_floats(p.m * p.n, 1);
+        p.packed = random_floats(wf_pack_count(WF_F32, p.k, p.n), 1);
         double flops = 2.0 * (double)p.m * (double)p.n * (double)p.k, found[5];
         for (int all = 0; all < 2; all++) {
             p.threads = all ? wf_threads() : 1;

@@ -7,12 +7,9 @@
  * rows. Training is forward and backward with a random cotangent on all of y, the gradients of x
  * and of every parameter included, no optimiser; GF/s counts 6 G H (I + H) B T operations (G
  * gates). */
-#include <weft.h>
+#include "bench/timing.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { MOST_RUNS = 99 };
 
@@ -28,33 +25,6 @@ static const shape shapes[] = {
 };
 enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *v, int n)
-{
-    qsort(v, (size_t)n, sizeof *v, ascending);
-    return v[n / 2];
-}
-
-static float *random_floats(int64_t n, uint64_t key)
-{
-    float *x = malloc((size_t)n * sizeof *x);
-    if (!x) exit((fprintf(stderr, "rnn: out of memory\n"), 1));
-    for (int64_t i = 0; i < n; i++) x[i] = (float)wf_random_normal(key, (uint64_t)i);
-    return x;
-}
-
 /* The rate of a large product through the library's own entry, GFLOP/s. */
 static double sgemm_rate(int threads)
 {
@@ -68,9 +38,9 @@ static double sgemm_rate(int threads)
         double rate = 2.0 * N * N * N / (now() - begun) / 1e9;
         if (rate > best) best = rate;
     }
-    free(a);
-    free(b);
-    free(c);
+    wf_release(a);
+    wf_release(b);
+    wf_release(c);
     return best;
 }
 
@@ -98,8 +68,8 @@ static model model_new(shape s)
 static void model_free(model *m)
 {
     wf_module_free(m->net);
-    free(m->x);
-    free(m->g);
+    wf_release(m->x);
+    wf_release(m->g);
 }
 
 static void step(wf_tape *t, const model *m)

@@ -1,28 +1,12 @@
 /* What a training step costs of a large table that few ids look up: lookup, backward pass, clipping
  * and update of (200000, 256) with 512 ids, beside a table that has no other rows.
  * usage: rows */
-#include <weft.h>
+#include "bench/timing.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { IDS = 512, WIDTH = 256, STEPS = 31 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    const double *x = a, *y = b;
-    return (*x > *y) - (*x < *y);
-}
 
 /* The median of a step's seconds, after three in which memory is asked for; NaN after a failure. */
 static double step_time(int64_t rows, const char *rule, bool lazy)
@@ -50,8 +34,7 @@ static double step_time(int64_t rows, const char *rule, bool lazy)
     wf_tape_free(t);
     wf_optim_free(optim);
     wf_module_free(net);
-    qsort(seconds, STEPS, sizeof *seconds, ascending);
-    return ok ? seconds[STEPS / 2] : (double)NAN;
+    return ok ? median(seconds, STEPS) : (double)NAN;
 }
 
 int main(void)

@@ -2,21 +2,11 @@
  * sequence, that of building, saving, loading and stepping with the number of parameters; and how
  * exact a gradient is that very many rows share. usage: scale [FOLDER], the folder for a file of
  * 20,000 parameters (default: the current one). */
-#include <weft.h>
+#include "bench/timing.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static int failed(const char *what)
 {
