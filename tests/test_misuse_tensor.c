@@ -251,22 +251,21 @@ TEST(any_number_of_threads_is_taken)
     QUIET(true);
 }
 
-/* (2, 3) times (3, 2) into (2, 2), spoilt: no floats, a negative or no size, no memory. */
+/* (2, k) times (k, 2) into (2, 2), as it should be or spoilt in one of these ways. */
+enum { NO_FLOATS, NEGATIVE_ROWS, NO_COLUMNS, NO_A, NO_B, NO_C, SPOILT, GOOD };
 static double a6[6] = { 1, 2, 3, 4, 5, 6 };
 
 typedef struct operands {
     wf_matrix a, b, c;
 } operands;
 
-enum { SPOILT = 6 };
-
-static operands spoilt(int way, int64_t k, double c4[4])
+static operands operands_of(int way, int64_t k, double c4[4])
 {
-    const wf_dtype dtype = way == 0 ? WF_I32 : WF_F64;
-    const int64_t rows = way == 1 ? -2 : 2, columns = way == 2 ? 0 : 2;
-    return (operands){ wf_matrix_strided(dtype, way == 3 ? NULL : a6, rows, k, 3, 1),
-                       wf_matrix_strided(dtype, way == 4 ? NULL : a6, k, columns, 2, 1),
-                       wf_matrix_strided(dtype, way == 5 ? NULL : c4, rows, columns, 2, 1) };
+    const wf_dtype dtype = way == NO_FLOATS ? WF_I32 : WF_F64;
+    const int64_t rows = way == NEGATIVE_ROWS ? -2 : 2, columns = way == NO_COLUMNS ? 0 : 2;
+    return (operands){ wf_matrix_strided(dtype, way == NO_A ? NULL : a6, rows, k, 3, 1),
+                       wf_matrix_strided(dtype, way == NO_B ? NULL : a6, k, columns, 2, 1),
+                       wf_matrix_strided(dtype, way == NO_C ? NULL : c4, rows, columns, 2, 1) };
 }
 
 static void is_the_product(const double c[4])
@@ -285,18 +284,18 @@ TEST(products_without_a_size_do_nothing)
     QUIET(wf_gemm_scratch(WF_F64, 2, 0, 17000) == 0 && wf_gemm_scratch(WF_F64, 2, 2, -1) == 0);
     QUIET(wf_gemm_scratch(WF_F32, INT64_MAX, INT64_MAX, 17000) == -1);
     double *packed = wf_alloc_zero((size_t)wf_pack_count(WF_F64, 3, 2) * sizeof *packed);
-    const operands good = spoilt(-1, 3, c);
+    const operands good = operands_of(GOOD, 3, c);
     ck_assert_ptr_nonnull(packed);
     wf_pack(1, wf_matrix_of(WF_F64, a6, -3, 2), packed);
     wf_pack(1, good.b, NULL);
     for (int way = 0; way < SPOILT; way++) {
-        operands x = spoilt(way, 3, c);
+        operands x = operands_of(way, 3, c);
         wf_gemm(1, 1, x.a, x.b, 0, x.c);
-        wf_gemm_packed(x.a, way == 4 ? NULL : packed, 0, 1, false, x.c);
-        if (way == 0 || way == 4) wf_pack(1, x.b, packed);
-        if (way != 4) wf_gemm_settle(1, way == 3 ? NULL : a6, x.c);
-        if (way != 4) wf_gemm_fold(1, way == 3 ? NULL : a6, work, x.c);
-        x = spoilt(way, 17000, c);
+        wf_gemm_packed(x.a, way == NO_B ? NULL : packed, 0, 1, false, x.c);
+        if (way == NO_FLOATS || way == NO_B) wf_pack(1, x.b, packed);
+        if (way != NO_B) wf_gemm_settle(1, way == NO_A ? NULL : a6, x.c);
+        if (way != NO_B) wf_gemm_fold(1, way == NO_A ? NULL : a6, work, x.c);
+        x = operands_of(way, 17000, c);
         wf_gemm_long(1, 1, x.a, x.b, 0, x.c, work);
     }
     QUIET(packed[0] == 0);
