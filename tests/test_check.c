@@ -474,14 +474,6 @@ TEST(a_function_that_cannot_be_proved_is_refused_with_a_sentence)
 
 FUNCTION(with_dropout, wf_square(t, wf_dropout(t, in[0], 0.5)))
 
-TEST(dropout_draws_the_same_mask_in_every_evaluation)
-{
-    double x[40];
-    draw(8, 40, x);
-    wf_tensor in = wf_tensor_of(WF_F64, WF_SHAPE(40), x);
-    assert_proved(wf_gradcheck(with_dropout, NULL, 1, &in, NULL));
-}
-
 /* ---- on a small stack ---- */
 
 static void *check_on_it(void *context)

@@ -303,49 +303,6 @@ TEST(an_error_may_be_made_of_itself)
     ck_assert_str_eq(e.text, "<>");
 }
 
-/* Is text whole UTF-8? */
-static bool is_utf8(const char *text)
-{
-    for (const unsigned char *p = (const unsigned char *)text; *p;) {
-        int follow = *p < 0x80 ? 0 : *p < 0xC0 ? -1 : *p < 0xE0 ? 1 : *p < 0xF0 ? 2 : 3;
-        if (follow < 0) return false;
-        for (p++; follow > 0; follow--, p++)
-            if ((*p & 0xC0) != 0x80) return false;
-    }
-    return true;
-}
-
-TEST(a_long_text_is_cut_between_characters_at_every_offset)
-{
-    /* One, two, three and four bytes. */
-    static const char *const letters[] = { "k", "\xC3\xB6", "\xE2\x82\xAC", "\xF0\x9D\x84\x9E" };
-    for (int kind = 0; kind < 4; kind++) {
-        size_t width = strlen(letters[kind]);
-        for (size_t lead = 0; lead < 8; lead++) {
-            char text[4096] = { 0 };
-            wf_error e = { 0 };
-            memset(text, '.', lead);
-            while (strlen(text) < 2000) strcat(text, letters[kind]);
-            wf_error_set(&e, "%s", text);
-            size_t length = strlen(e.text), most = sizeof e.text - 1;
-            ck_assert_msg(is_utf8(e.text), "%zu dots, letters of %zu bytes", lead, width);
-            ck_assert_int_eq(strncmp(e.text, text, length), 0);
-            ck_assert_uint_eq(length, lead + (most - lead) / width *
-                                                 width); /* nothing is lost that had room */
-        }
-    }
-}
-
-TEST(a_text_that_fits_exactly_is_whole)
-{
-    char text[1024] = { 0 };
-    wf_error e = { 0 };
-    memset(text, 'x', 1021);
-    strcat(text, "\xC3\xB6");
-    wf_error_set(&e, "%s", text);
-    ck_assert_str_eq(e.text, text);
-}
-
 TEST(the_version_is_that_of_the_headers)
 {
     char text[40];
