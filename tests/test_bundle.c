@@ -1,6 +1,5 @@
 /* Bundles: what several parts of a program put into one file is found again under its names, in
  * every locale, whatever fails on the way. */
-#define _GNU_SOURCE
 #include <weft.h>
 
 #include "tests/fixture.h"

@@ -1,8 +1,5 @@
 /* Optimisers: what they refuse, what they leave alone, and that neither threads, blocks nor a
  * restart change a bit. Their formulas are held against PyTorch's in test_parity.c. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "tests/rules.h"
 
 #include <float.h>

@@ -1,8 +1,5 @@
 /* Who moves, and how: frozen parameters and modules, two optimisers on one tree, and groups with
  * options of their own under one optimiser and one clip. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "tests/rules.h"
 
 #include <math.h>

@@ -1,8 +1,5 @@
 /* Optimisers where numbers are hardest: variances that vanish, squares that over- or underflow,
  * an eps of zero, counts without end, and gradients that are no numbers. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "tests/rules.h"
 
 #include <fenv.h>

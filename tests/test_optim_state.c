@@ -1,8 +1,5 @@
 /* What an optimiser is outlives it: a run that was saved goes on with the same bits, and what does
  * not fit is said in one sentence and changes nothing. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "tests/rules.h"
 
 #include <math.h>

@@ -1,9 +1,6 @@
 /* The same numbers as PyTorch: recurrent layers, optimisers, clipping and fifty steps of
  * training against the committed results of tests/fixtures/make_fixtures.py, and files that
  * either side reads from the other. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "tests/rules.h"
 
 #include <math.h>
