@@ -130,8 +130,7 @@ static bool apart(op_check *k, const cutting *how)
     if (!d) return false;
     if (!p) return check_no_memory(k);
     for (int o = 0; o < k->c.n_out; o++)
-        for (int g = 0; g < 2; g++)
-            p->memory[g][o] = check_take(&k->pool, k->c.out.count[o] * (int64_t)sizeof(double));
+        for (int g = 0; g < 2; g++) p->memory[g][o] = check_doubles(&k->pool, k->c.out.count[o]);
     if (k->pool.failed) return check_no_memory(k);
     /* Leaves the cotangents in place on both harnesses. */
     bool ok = harness_forward(&k->harness) &&

@@ -34,6 +34,12 @@ void *check_take(check_pool *pool, int64_t bytes)
     return b + 1;
 }
 
+double *check_doubles(check_pool *pool, int64_t n)
+{
+    int64_t bytes;
+    return check_take(pool, wf_size_mul(n, (int64_t)sizeof(double), &bytes) ? bytes : -1);
+}
+
 void check_let_go(check_pool *pool, struct check_block *until)
 {
     while (pool->last && pool->last != until) {

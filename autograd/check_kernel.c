@@ -87,8 +87,8 @@ static bool jacobian_near(op_check *k)
 {
     const check_case *c = &k->c;
     double *one = k->work[0], *got = k->work[1], *y = k->work[2];
-    double *swept = check_take(&k->pool, c->out.all * c->in.all * (int64_t)sizeof(double));
-    double *block = check_take(&k->pool, 2 * c->out.all * c->in.all * (int64_t)sizeof(double));
+    double *swept = check_doubles(&k->pool, c->out.all * c->in.all);
+    double *block = check_doubles(&k->pool, 2 * c->out.all * c->in.all);
     if (!swept || !block) return check_no_memory(k);
     memset(one, 0, (size_t)c->out.all * sizeof *one);
     for (int o = 0; o < c->visible; o++)
@@ -293,7 +293,7 @@ static bool check_layouts_all(op_check *k)
             if (c->in.shape[i].dim[axis] < 2) continue;
             check_layouts repeated = { 0 };
             double *value[CHECK_VARS] = { 0 };
-            value[i] = check_take(&k->pool, c->in.count[i] * (int64_t)sizeof(double));
+            value[i] = check_doubles(&k->pool, c->in.count[i]);
             if (!value[i]) return check_no_memory(k);
             repeat_axis(c, i, axis, value[i]);
             repeated.in[i] = LAYOUT_EXPANDED;
@@ -318,9 +318,7 @@ static bool check_single(op_check *k)
            *cotangent = k->work[2];
     for (int i = 0; i < c->n_in; i++) {
         if (!c->in.floats[i]) continue;
-        value[i] = check_take(&k->pool, c->in.count[i] * (int64_t)sizeof(double));
-        if (!value[i]) return check_no_memory(k);
-        for (int64_t j = 0; j < c->in.count[i]; j++) value[i][j] = (double)(float)c->value[i][j];
+        if (!(value[i] = check_rounded(k, i))) return check_no_memory(k);
     }
     check_harness *single = harness_new(c, WF_F32, NULL, value);
     check_harness *twice = single ? harness_new(c, WF_F64, NULL, value) : NULL;

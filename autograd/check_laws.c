@@ -75,16 +75,11 @@ static bool check_infer(op_check *k)
 static bool graph_of(op_check *k, const char *check, uint32_t wanted, uint32_t present,
                      const double *cotangent, double *got)
 {
-    const check_case *c = &k->c;
     check_taped r;
     wf_var *grad[CHECK_VARS];
     if (!check_tape_apply(k, false, NULL, wanted, &r)) return check_tape_failed(k, check);
     check_tape_sources(k, &r, present, cotangent, false);
-    if (!wf_grad(k->t, r.outs, r.from, r.with, r.ins, r.by, grad,
-                 &(wf_grad_options){ .create_graph = true }))
-        return check_tape_failed(k, check);
-    floats_read(&c->in, wanted, grad, got);
-    return true;
+    return check_tape_grad(k, check, wanted, true, &r, grad, got);
 }
 
 /* A graph of some gradients is a part of the graph of all; outputs without a cotangent are as those
@@ -125,9 +120,7 @@ static bool check_symmetric(op_check *k)
     double sum[2] = { 0, 0 }, weight = 0;
     if (!check_tape_apply(k, false, NULL, ALL, &r)) return check_tape_failed(k, check);
     check_tape_sources(k, &r, ALL, k->cotangent, false);
-    if (!wf_grad(k->t, r.outs, r.from, r.with, r.ins, r.by, grad,
-                 &(wf_grad_options){ .create_graph = true }))
-        return check_tape_failed(k, check);
+    if (!check_tape_grad(k, check, ALL, true, &r, grad, product)) return false;
     check_draw(k->key, "symmetric, one", c->in.all, along[0]);
     check_draw(k->key, "symmetric, other", c->in.all, along[1]);
     for (int turn = 0; turn < 2; turn++) {

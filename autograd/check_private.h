@@ -17,6 +17,7 @@ typedef struct check_pool {
 } check_pool;
 
 void *check_take(check_pool *pool, int64_t bytes);
+double *check_doubles(check_pool *pool, int64_t n);
 /* Lets go of all that was taken after `until` (a former value of last; NULL: everything). */
 void check_let_go(check_pool *pool, struct check_block *until);
 

@@ -30,6 +30,8 @@ typedef struct op_check {
 } op_check;
 
 bool check_no_memory(op_check *k);
+/* Memory for the numbers of input i, and they rounded to floats in it; NULL: there is none. */
+double *check_rounded(op_check *k, int i);
 /* What rounding alone may do to a difference of y. */
 double check_noise(const op_check *k, double largest_y);
 
@@ -78,6 +80,10 @@ typedef struct check_taped {
  * those in `leaves` constants. False where that fails. */
 bool check_tape_apply(op_check *k, bool reference, double *const value[], uint32_t leaves,
                       check_taped *r);
+/* Differentiates the sources by the inputs in `wanted`, whose gradients' numbers go to `got`. False
+ * after failing the report. */
+bool check_tape_grad(op_check *k, const char *check, uint32_t wanted, bool graph, check_taped *r,
+                     wf_var *grad[], double *got);
 /* Lists the outputs in `present`, and the cotangents of them as constants or leaves. */
 void check_tape_sources(op_check *k, check_taped *r, uint32_t present, const double *cotangent,
                         bool leaves);

@@ -144,11 +144,7 @@ static bool on_tape(special *s, bool reference, bool graph, answer *a)
         for (int64_t j = 0; j < c->out.count[o]; j++) *y++ = wf_at(r.out[o], j);
     if (!k->sweeps) return true;
     check_tape_sources(k, &r, UINT32_MAX, s->cotangent, false);
-    if (!wf_grad(k->t, r.outs, r.from, r.with, r.ins, r.by, grad,
-                 &(wf_grad_options){ .create_graph = graph }))
-        return check_tape_failed(k, s->what);
-    floats_read(&c->in, UINT32_MAX, grad, a->g);
-    return true;
+    return check_tape_grad(k, s->what, UINT32_MAX, graph, &r, grad, a->g);
 }
 
 /* FNV-1a over what kinds the kernels' answer holds: the same at every dispatch level. */
@@ -327,22 +323,18 @@ bool check_special(op_check *k, bool as_it_is)
     if (k->skip & LAW_SPECIAL) return true;
     const check_case *c = &k->c;
     special s = { .k = k };
-    int64_t size = (int64_t)sizeof(double);
     for (int o = 0; o < c->visible; o++) s.values += c->out.count[o];
     for (int i = 0; i < c->n_in; i++) {
         if (!c->given[i]) continue;
-        s.base[i] = check_take(&k->pool, c->in.count[i] * size);
-        s.value[i] = check_take(&k->pool, c->in.count[i] * size);
-        for (int64_t j = 0; s.base[i] && j < c->in.count[i]; j++)
-            s.base[i][j] = c->in.floats[i] ? (double)(float)c->value[i][j] : c->value[i][j];
-        if (!k->pool.failed) unplant(&s, i);
+        s.base[i] = check_rounded(k, i);
+        s.value[i] = check_rounded(k, i);
     }
     answer *both[2] = { &s.want, &s.got };
     for (int a = 0; a < 2; a++) {
-        both[a]->y = check_take(&k->pool, s.values * size);
-        both[a]->g = check_take(&k->pool, c->in.all * size);
+        both[a]->y = check_doubles(&k->pool, s.values);
+        both[a]->g = check_doubles(&k->pool, c->in.all);
     }
-    s.cotangent = check_take(&k->pool, c->out.all * size);
+    s.cotangent = check_doubles(&k->pool, c->out.all);
     if (k->pool.failed) return check_no_memory(k);
     double worst = k->report->worst;
     wf_format(s.what, sizeof s.what, "nothing planted");

@@ -91,6 +91,16 @@ void check_tape_sources(op_check *k, check_taped *r, uint32_t present, const dou
     floats_enter(&k->c.out, present, k->t, cotangent, leaves, r->with);
 }
 
+bool check_tape_grad(op_check *k, const char *check, uint32_t wanted, bool graph, check_taped *r,
+                     wf_var *grad[], double *got)
+{
+    if (!wf_grad(k->t, r->outs, r->from, r->with, r->ins, r->by, grad,
+                 &(wf_grad_options){ .create_graph = graph }))
+        return check_tape_failed(k, check);
+    floats_read(&k->c.in, wanted, grad, got);
+    return true;
+}
+
 /* Sweeps from all outputs with the case's cotangents. */
 static bool sweep(op_check *k, check_taped *r)
 {
@@ -204,7 +214,7 @@ static bool check_route(op_check *k, const char *check, const route *r)
     for (int i = 0; ok && i < c->n_in; i++) {
         if (!c->in.floats[i] || r->by[i] == SAME) continue;
         int64_t n = wf_count(base[i]);
-        double *whole = check_take(&k->pool, 2 * n * (int64_t)sizeof(double));
+        double *whole = check_doubles(&k->pool, 2 * n);
         if (!whole) return check_no_memory(k);
         /* Every element of the view adds to the element of the leaf that it shows. */
         for (int j = i; j < c->n_in; j++) {
@@ -238,7 +248,7 @@ static bool check_window(op_check *k, int i)
     int64_t size = shape->dim[shape->rank - 1], positions = shape->dim[shape->rank - 2];
     route r = { .by = { PLAIN } };
     r.by[i] = WINDOW;
-    r.value[i] = check_take(&k->pool, c->in.count[i] * (int64_t)sizeof(double));
+    r.value[i] = check_doubles(&k->pool, c->in.count[i]);
     if (!r.value[i]) return check_no_memory(k);
     for (int64_t e = 0; e < c->in.count[i]; e++) {
         int64_t at = e / size % positions + e % size;
@@ -376,19 +386,15 @@ static bool check_graph(op_check *k)
     const check_case *c = &k->c;
     const char *check = "gradient";
     double *got = k->work[0], *direction = k->work[1], *second = k->work[2], *mixed = k->work[3];
+    double *built = k->work[4];
     check_taped r;
     wf_var *grad[CHECK_VARS], *swept[CHECK_VARS], *toward[CHECK_VARS], *twice[2 * CHECK_VARS];
     if (!check_tape_apply(k, false, NULL, ALL, &r)) return check_tape_failed(k, check);
     check_tape_sources(k, &r, ALL, k->cotangent, true);
-    if (!wf_grad(k->t, r.outs, r.from, r.with, r.ins, r.by, grad,
-                 &(wf_grad_options){ .create_graph = true }) ||
-        !wf_grad(k->t, r.outs, r.from, r.with, r.ins, r.by, swept, NULL))
-        return check_tape_failed(k, check);
-    floats_read(&c->in, ALL, swept, got);
-    if (!floats_equal(&c->in, "wf_grad by value", got, "wf_grad", k->gradient, "backward"))
-        return false;
-    floats_read(&c->in, ALL, grad, got);
-    if (!floats_equal(&c->in, "gradient by value", got, "gradient", k->gradient, "backward"))
+    if (!check_tape_grad(k, check, ALL, true, &r, grad, built) ||
+        !check_tape_grad(k, check, ALL, false, &r, swept, got) ||
+        !floats_equal(&c->in, "wf_grad by value", got, "wf_grad", k->gradient, "backward") ||
+        !floats_equal(&c->in, "gradient by value", built, "gradient", k->gradient, "backward"))
         return false;
     check_draw(k->key, "direction", c->in.all, direction);
     floats_enter(&c->in, ALL, k->t, direction, false, toward);

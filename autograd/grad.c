@@ -6,11 +6,6 @@
 
 #include <string.h>
 
-static wf_shape shape_of(const wf_var *v)
-{
-    return wf_tensor_shape(&v->value);
-}
-
 /* A place of a view in its root, as add_into wants it. */
 static add_into_attr layout_of(const wf_var *v)
 {
@@ -105,7 +100,7 @@ static bool gather(wf_tape *t, wf_var *v, wf_var *g)
     wf_var *root = v->root;
     if (v == root) return gather_whole(t, root, g);
     if (!root->graph_grad) {
-        root->graph_grad = wf_zeros(t, root->value.dtype, shape_of(root));
+        root->graph_grad = wf_zeros(t, root->value.dtype, wf_shape_of(root));
         root->flags |= VAR_OWNED;
         if (!root->graph_grad) return false;
     }
@@ -117,9 +112,8 @@ static bool gather(wf_tape *t, wf_var *v, wf_var *g)
     root->flags |= VAR_OWNED;
     if (!root->graph_grad) return false;
     /* A view counts for as much as it covers. */
-    const double share = (double)wf_tensor_count(&v->value) /
-                         (double)wf_tensor_count(&root->value);
-    root->gathered += share < 1 ? (uint32_t)(share * GRAD_UNIT) + 1 : GRAD_UNIT;
+    root->gathered += grad_units((double)wf_tensor_count(&v->value) /
+                                 (double)wf_tensor_count(&root->value));
     return root->gathered < GRAD_RUN * GRAD_UNIT || put_all_aside(t, root);
 }
 
@@ -132,7 +126,7 @@ static wf_var *judged(wf_tape *t, const wf_op *op, wf_var *made, const wf_var *l
                       const char *what, int i, const char *made_by)
 {
     if (!(made = wf_enter(t, made, "%s: %s of %s %d", op->name, made_by, what, i))) return NULL;
-    wf_shape a = shape_of(like), b = shape_of(made);
+    wf_shape a = wf_shape_of(like), b = wf_shape_of(made);
     if (wf_shape_equal(&a, &b) && made->value.dtype == like->value.dtype) return made;
     char ta[128], tb[128];
     return wf_fail(t, "%s: %s %d is %s %s; %s of it is %s %s", op->name, what, i,
@@ -241,8 +235,7 @@ static bool node_graph(wf_tape *t, const node *n)
     bool *wanted = (bool *)(gin + n->n_in);
     for (int i = 0; i < n->n_in; i++) {
         gin[i] = NULL;
-        wanted[i] = n->in[i] && n->in[i]->flags & VAR_WANTS_GRAD &&
-                    n->in[i]->root->flags & VAR_NEEDED;
+        wanted[i] = n->in[i] && grad_wanted(n->in[i]);
     }
     const scope *where = t->where;
     t->where = n->where;
@@ -269,8 +262,8 @@ static bool graph_sweep(wf_tape *t, node *low, int n, wf_var *const out[],
     sweep_mark(t, low);
     for (int i = 0; i < n; i++) {
         wf_var *g = cotangent[i];
-        if (!(out[i]->root->flags & VAR_NEEDED) || !(out[i]->flags & VAR_WANTS_GRAD)) continue;
-        if (!g && !(g = wf_full(t, out[i]->value.dtype, shape_of(out[i]), 1.0))) return false;
+        if (!grad_wanted(out[i])) continue;
+        if (!g && !(g = wf_full(t, out[i]->value.dtype, wf_shape_of(out[i]), 1.0))) return false;
         if (!gather(t, out[i], g)) return false;
     }
     for (node *at = high; at && at != low; at = at->prev)
@@ -293,11 +286,10 @@ static wf_var *result(wf_tape *t, wf_var *v, bool graph)
         return view_new(t, g, &view);
     }
     if (!graph && root->grad) {
-        wf_tensor view = v->value;
-        view.data = (char *)root->grad + ((char *)v->value.data - (char *)root->value.data);
-        return wf_constant_tensor(t, &view);
+        wf_tensor view;
+        return grad_view(t, v, &view) ? wf_constant_tensor(t, &view) : NULL;
     }
-    return wf_zeros(t, v->value.dtype, shape_of(v));
+    return wf_zeros(t, v->value.dtype, wf_shape_of(v));
 }
 
 /* The targets' gradients are read off, and nothing of the sweep is left. */

@@ -254,7 +254,7 @@ static bool run_along(grad_check *g, double h)
 static bool cotangents_near(grad_check *g, wf_var *const by_cotangent[])
 {
     double largest = check_largest(g->columns, g->value), h = g->step;
-    double *mixed = check_take(&g->pool, 2 * g->y.all * (int64_t)sizeof(double));
+    double *mixed = check_doubles(&g->pool, 2 * g->y.all);
     if (!mixed) return no_memory(g);
     double *want = mixed + g->y.all;
     floats_read(&g->y, ALL, by_cotangent, mixed);
@@ -342,8 +342,7 @@ static bool prepare(grad_check *g, wf_module *module)
     wf_var ***lists[] = { &g->leaf, &g->grad, &g->toward, &g->twice };
     for (int i = 0; i < 4; i++) *lists[i] = check_take(&g->pool, list);
     double **columns[] = { &g->value, &g->first, &g->second, &g->direction, &g->want, &g->work };
-    for (int i = 0; i < 6; i++)
-        *columns[i] = check_take(&g->pool, g->columns * (int64_t)sizeof(double));
+    for (int i = 0; i < 6; i++) *columns[i] = check_doubles(&g->pool, g->columns);
     if (g->pool.failed) return no_memory(g);
     double *at = g->value;
     for (moved *m = g->moved; m < g->moved + g->n_moved; m++) {
@@ -383,9 +382,8 @@ static bool check_function(grad_check *g, const wf_check_options *options)
     if (!prepare(g, options->module) || !run(g)) return false;
     if (!g->y.all)
         return check_fail(g->report, "gradcheck: the function gives no numbers to differentiate");
-    g->cotangent = check_take(&g->pool, g->y.all * (int64_t)sizeof(double));
-    for (int p = 0; p < 4; p++)
-        g->along[p] = check_take(&g->pool, g->y.all * (int64_t)sizeof(double));
+    g->cotangent = check_doubles(&g->pool, g->y.all);
+    for (int p = 0; p < 4; p++) g->along[p] = check_doubles(&g->pool, g->y.all);
     if (g->pool.failed) return no_memory(g);
     check_draw(g->key, "cotangent", g->y.all, g->cotangent);
     check_draw(g->key, "direction", g->columns, g->direction);

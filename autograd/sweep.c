@@ -30,9 +30,7 @@ void sweep_mark(wf_tape *t, node *low)
 {
     for (node *n = low ? low->next : t->first; n; n = n->next) {
         bool needed = false;
-        for (int i = 0; i < n->n_in && !needed; i++)
-            needed = n->in[i] && n->in[i]->root->flags & VAR_NEEDED &&
-                     n->in[i]->flags & VAR_WANTS_GRAD;
+        for (int i = 0; i < n->n_in && !needed; i++) needed = n->in[i] && grad_wanted(n->in[i]);
         n->needed = needed;
         for (int i = 0; i < n->n_out; i++) {
             wf_var *v = &n->out[i];
@@ -130,7 +128,7 @@ static uint32_t part_of(const node *n, const wf_var *v)
     double share = (double)wf_tensor_count(&v->value) / whole;
     for (int i = 0; i < n->op->outputs; i++) given += (double)wf_tensor_count(&n->out[i].value);
     if (n->op->flags & WF_OP_SPARSE && share > given / (8 * whole)) share = given / (8 * whole);
-    return share < 1 ? (uint32_t)(share * GRAD_UNIT) + 1 : GRAD_UNIT;
+    return grad_units(share);
 }
 
 /* Counts what the kernel is about to add to a gradient; true once it is time to put that aside. An
@@ -180,7 +178,7 @@ static bool gradients_in(wf_tape *t, node *n, lists *d, bool *apart)
         wf_var *v = n->in[i];
         d->in[i] = v ? &v->value : NULL;
         d->wanted[i] = NULL;
-        if (!v || !(v->flags & VAR_WANTS_GRAD) || !(v->root->flags & VAR_NEEDED)) continue;
+        if (!v || !grad_wanted(v)) continue;
         d->wanted[i] = &d->gin[i];
         if (begins(n, v)) {
             if (!(v->grad = tape_borrow(t, "backward", v->bytes)) || !grad_view(t, v, &d->gin[i]))
@@ -327,7 +325,7 @@ static bool seed(wf_tape *t, int n, wf_var *const out[], wf_var *const cotangent
 {
     for (int i = 0; i < n; i++) {
         wf_tensor g;
-        if (!(out[i]->root->flags & VAR_NEEDED) || !(out[i]->flags & VAR_WANTS_GRAD)) continue;
+        if (!grad_wanted(out[i])) continue;
         if (!grad_view(t, out[i], &g) || !grad_named(t, out[i]->root, NULL)) return false;
         if (cotangent[i]) {
             wf_tensor_accumulate(&cotangent[i]->value, &g, 1, t->threads);
@@ -379,8 +377,7 @@ bool sweep_run(wf_tape *t, const char *who, int n, wf_var *const out[], wf_var *
 {
     sweep_mark(t, NULL);
     bool leads = false;
-    for (int i = 0; i < n; i++)
-        leads |= (out[i]->root->flags & VAR_NEEDED) && (out[i]->flags & VAR_WANTS_GRAD);
+    for (int i = 0; i < n; i++) leads |= grad_wanted(out[i]);
     if (!leads && who) {
         wf_fail(t, "%s: no parameter led here, and no var that wf_keep_grad named", who);
         return false;

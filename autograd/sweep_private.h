@@ -32,8 +32,19 @@ bool grad_begin(wf_tape *t, wf_var *root);
 /* Puts aside what a root has gathered, if it is enough; and adds up what was put aside. */
 bool grad_fold(wf_tape *t, wf_var *root);
 void grad_join(wf_tape *t, wf_var *root);
-/* A contribution to the whole of a gradient counts as a unit; a run of so many is put aside. */
+/* A contribution to the whole of a gradient counts as a unit, one to a share of it as much less; a
+ * run of so many is put aside. */
 enum { GRAD_UNIT = 1 << 16, GRAD_RUN = 64 };
+static inline uint32_t grad_units(double share)
+{
+    return share < 1 ? (uint32_t)(share * GRAD_UNIT) + 1 : GRAD_UNIT;
+}
+
+/* Does the gradient of v lead to a target? */
+static inline bool grad_wanted(const wf_var *v)
+{
+    return v->flags & VAR_WANTS_GRAD && v->root->flags & VAR_NEEDED;
+}
 
 static inline bool grad_arrived(const wf_var *root)
 {

@@ -399,15 +399,20 @@ static uint64_t param_hash(const param *p)
     return ((uint64_t)(uintptr_t)p >> 6) * UINT64_C(0x9E3779B97F4A7C15) >> 20;
 }
 
+/* The place of a parameter in the hash, or the free one where it would be. */
+static int32_t *slot_of(const wf_tape *t, const param *p)
+{
+    int32_t *slot = t->slots.at;
+    const import *all = t->imports.at;
+    uint64_t mask = (uint64_t)t->slots.n - 1, at = param_hash(p) & mask;
+    while (slot[at] && all[slot[at] - 1].param != p) at = (at + 1) & mask;
+    return &slot[at];
+}
+
 static import *import_find(wf_tape *t, const param *p)
 {
-    if (!t->slots.n) return NULL;
-    const int32_t *slot = t->slots.at;
-    import *all = t->imports.at;
-    uint64_t mask = (uint64_t)t->slots.n - 1;
-    for (uint64_t at = param_hash(p) & mask; slot[at]; at = (at + 1) & mask)
-        if (all[slot[at] - 1].param == p) return &all[slot[at] - 1];
-    return NULL;
+    const int32_t at = t->slots.n ? *slot_of(t, p) : 0;
+    return at ? (import *)t->imports.at + at - 1 : NULL;
 }
 
 /* Builds the hash anew over the imports there are, with room for `room` slots at least. */
@@ -420,15 +425,9 @@ static bool imports_rehash(wf_tape *t, int64_t room)
         t->slots.at = more;
         t->slots.n = t->slots.room = room;
     }
-    int32_t *slot = t->slots.at;
-    memset(slot, 0, (size_t)t->slots.n * sizeof *slot);
+    memset(t->slots.at, 0, (size_t)t->slots.n * sizeof(int32_t));
     const import *all = t->imports.at;
-    uint64_t mask = (uint64_t)t->slots.n - 1;
-    for (int64_t i = 0; i < t->imports.n; i++) {
-        uint64_t at = param_hash(all[i].param) & mask;
-        while (slot[at]) at = (at + 1) & mask;
-        slot[at] = (int32_t)i + 1;
-    }
+    for (int64_t i = 0; i < t->imports.n; i++) *slot_of(t, all[i].param) = (int32_t)i + 1;
     return true;
 }
 
@@ -457,10 +456,7 @@ static import *import_add(wf_tape *t, param *p, wf_var *var, bool bound)
     *i = (import){
         .param = p, .var = var, .bound = bound, .frozen = p->frozen, .version = p->version
     };
-    int32_t *slot = t->slots.at;
-    uint64_t mask = (uint64_t)t->slots.n - 1, at = param_hash(p) & mask;
-    while (slot[at]) at = (at + 1) & mask;
-    slot[at] = (int32_t)t->imports.n;
+    *slot_of(t, p) = (int32_t)t->imports.n;
     return i;
 }
 
