@@ -1,4 +1,5 @@
-/* The one header that a program includes. */
+/* The one header that a program includes. Not in it, for their short words: autograd/pointwise.h
+ * (an op in one line) and tensor/each_float.h (kernels in every precision). */
 #ifndef WEFT_H
 #define WEFT_H
 

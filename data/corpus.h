@@ -28,7 +28,7 @@ typedef struct wf_corpus_options {
  * held out. A byte order mark at the start of a text is skipped. Everything is copied. NULL and the
  * reason when a text is missing, a folder, not UTF-8, or holds U+0000 or, without .extend, a letter
  * outside the given alphabet; when what is to be learned from is below batch * (time + 1) letters;
- * or when something is to be held out and that is below 2 letters. */
+ * or when something is to be held out and that is below 2 letters. Yours to free. */
 WF_API wf_corpus *wf_corpus_new(const char *path, const wf_corpus_options *options,
                                 wf_error *error);
 WF_API wf_corpus *wf_corpus_from_files(const char *const *paths, int n,

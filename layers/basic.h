@@ -1,4 +1,6 @@
-/* Layers without time: linear, embedding, dropout, layer normalisation. */
+/* Layers without time: linear, embedding, dropout, layer normalisation. Each belongs to the tree of
+ * its parent; NULL, and the tree knows why (wf_module_ok), when an option is out of range or
+ * missing. */
 #ifndef WEFT_LAYERS_BASIC_H
 #define WEFT_LAYERS_BASIC_H
 
@@ -12,8 +14,7 @@ typedef struct wf_linear_options {
     wf_init init;                      /* weight; zero: PyTorch's, uniform +-1 / sqrt(input) */
     const void *reserved[4];
 } wf_linear_options;
-/* y = x W^T + b over the last axis. Owned by the tree; fields to read (weight tying: pass them
- * to ops). */
+/* y = x W^T + b over the last axis. Fields to read (weight tying: pass them to ops). */
 typedef struct wf_linear {
     wf_module *module;
     wf_var *weight, *bias;                         /* (output, input), (output) or NULL */
@@ -37,6 +38,8 @@ WF_API wf_embedding *wf_embedding_new(wf_module *parent, const char *name,
 /* ids (...) I32 to rows (..., output). Ids from outside are brought in by wf_constant_tensor. */
 WF_API wf_var *wf_embedding_forward(wf_tape *t, const wf_embedding *layer, wf_var *ids);
 
+/* Srivastava et al. 2014: in train mode each number is 0 with probability p, 0 <= p < 1, and else
+ * divided by 1 - p; in the others x is handed through. */
 typedef struct wf_dropout_options { double p; const void *reserved[4]; } wf_dropout_options;
 typedef struct wf_dropout_layer { wf_module *module; double p; } wf_dropout_layer;
 WF_API wf_dropout_layer *wf_dropout_new(wf_module *parent, const char *name,
@@ -50,7 +53,7 @@ typedef struct wf_layer_norm_options {
     bool no_weight; /* nor a bias: nothing is learned */
     const void *reserved[4];
 } wf_layer_norm_options;
-/* wf_layer_norm with a learned scale and shift, which begin as ones and zeros. Owned by the tree. */
+/* wf_layer_norm (Ba et al. 2016) with a learned scale and shift, which begin as ones and zeros. */
 typedef struct wf_layer_norm_layer {
     wf_module *module;
     wf_var *weight, *bias; /* (input) each, or NULL */

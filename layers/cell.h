@@ -59,7 +59,8 @@ typedef struct wf_cell {
     size_t size;                       /* of the cell's struct: parameters, then plain options */
     wf_cell_step *step;
     wf_cell_sequence *sequence;                    /* or NULL */
-    const wf_cell_state *states;                   /* up to 8, the first without a name ends them */
+    /* Up to WF_CELL_STATES; the first without a name ends them. */
+    const wf_cell_state *states;
     const wf_cell_param *params;                   /* the first without a name ends them */
     const void *reserved[8];
 } wf_cell;
@@ -119,6 +120,7 @@ constexpr wf_cell_param wf_cxx_param(const char *name, size_t offset, const wf_i
 #define WF_PARAMS(...) ((const wf_cell_param[]){ __VA_ARGS__, { .name = NULL } })
 #define WF_STATES(...) ((const wf_cell_state[]){ __VA_ARGS__, { .name = NULL } })
 #endif
+
 /* Proves a cell: gradients of steps in double; ragged = one at a time (NaN and infinities in the
  * padding and in the initial states of empty sequences); halves = whole through a carry and
  * through explicit states; reverse = flipped; sequence = steps, values and gradients; f32 close to

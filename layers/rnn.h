@@ -62,12 +62,14 @@ WF_API wf_rnn *wf_gru_new(wf_module *parent, const char *name, const wf_rnn_opti
  * borrowed: visible at once to later calls on the same tape, permanent when wf_backward commits
  * (train) or at once (eval, infer). Always finite: a sequence whose state has become NaN or
  * infinite in a call goes on from the state before it, in all layers, and one sentence is logged.
- * Not for a bidirectional or a reverse layer. Yours to free, once the tapes that
- * used it have been reset or freed. */
+ * Not for a bidirectional or a reverse layer. Begins as zeros; NULL, and the layer's tree knows
+ * why, for such a layer, a batch below 1 or without memory. Yours to free, once the tapes that used
+ * it have been reset or freed. */
 typedef struct wf_carry wf_carry;
 WF_API wf_carry *wf_carry_new(const wf_rnn *rnn, int64_t batch);
 WF_API void wf_carry_free(wf_carry *carry);
 WF_API void wf_carry_reset(wf_carry *carry);       /* all states to zero */
+/* Was it made? Else where to look for the reason. */
 WF_API bool wf_carry_ok(const wf_carry *carry, wf_error *error);
 /* The permanent state k of (layer, direction), (B, width), to read or write in place; NULL out
  * of range. */

@@ -122,11 +122,11 @@ WF_API bool wf_optim_step(wf_optim *optim);
  * meant for another optimiser, left here. A step clears them anyway. */
 WF_API void wf_optim_clear(wf_optim *optim);
 
-/* Scales all gradients, of all groups, by most / (norm + 1e-6) if that is below 1, norm being
- * their joint Euclidean norm, found without overflow or underflow on the way; returns it (`most`
- * INFINITY only measures). A norm that is not finite is returned as it is, logged (once until a
- * finite one comes), and the gradients are cleared, so that the next step changes nothing. NaN
- * of NULL. */
+/* Scales all gradients, of all groups, by most / (norm + 1e-6) if that is below 1 (Pascanu et al.
+ * 2013), norm being their joint Euclidean norm, found without overflow or underflow on the way;
+ * returns it (`most` INFINITY only measures). A norm that is not finite is returned as it is,
+ * logged (once until a finite one comes), and the gradients are cleared, so that the next step
+ * changes nothing. NaN of NULL. */
 WF_API double wf_optim_clip_norm(wf_optim *optim, double most);
 /* Limits each gradient to [-most, most]; NaN stays. */
 WF_API void wf_optim_clip_value(wf_optim *optim, double most);
@@ -170,10 +170,10 @@ WF_API bool wf_optim_set_steps_of(wf_optim *optim, int64_t i, int64_t steps);
  * and each group's rate and options ("group0.lr"), all under a prefix (NULL: none). Then a run
  * goes on with the same bits. Buffers are read when the bundle is saved: step after that. Loading
  * makes the optimiser what the saved one was, its rates and options included (set others after
- * it); it must be of the same rule, buffers, groups and parameters, f32 and f64 convert, and
- * what does not fit, or was lost since it was saved, is one sentence, and then nothing has changed.
- * A flag that the rule did not have yet when the file was saved is off. `name` stands for the file in it; names of the archive that do not begin with the
- * prefix are somebody else's. */
+ * it); it must be of the same rule, buffers, groups and parameters, f32 and f64 convert, and what
+ * does not fit, or was lost since it was saved, is one sentence, and then nothing has changed. A
+ * flag that the rule did not have yet when the file was saved is off. `name` stands for the file in
+ * the sentence; names of the archive that do not begin with the prefix are somebody else's. */
 WF_API bool wf_optim_save(const wf_optim *optim, const char *path, wf_error *error);
 WF_API bool wf_optim_load(wf_optim *optim, const char *path, wf_error *error);
 WF_API bool wf_optim_to_bundle(const wf_optim *optim, wf_bundle *bundle, const char *prefix);

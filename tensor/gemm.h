@@ -1,5 +1,5 @@
-/* Matrix products: general ones through BLIS, and products with weights packed once for what
- * runs at every time step. */
+/* Matrix products: general ones (large ones through BLIS, Van Zee and van de Geijn 2015), and
+ * products with weights packed once for what runs at every time step. */
 #ifndef WEFT_TENSOR_GEMM_H
 #define WEFT_TENSOR_GEMM_H
 
@@ -55,8 +55,9 @@ static inline wf_matrix wf_matrix_part(wf_matrix m, int64_t row, int64_t column,
 }
 
 /* C = alpha A B + beta C, A (m, k), B (k, n), C (m, n) of one dtype; matrices that do not fit one
- * another are left alone. beta = 0 overwrites, NaN included. Sizes may be 0. The bits do not depend
- * on `threads`. Called inside a parallel region it uses one thread. */
+ * another, or have no data, are left alone. beta = 0 overwrites, NaN included. Sizes may be 0. At
+ * most `threads` threads; the bits do not depend on how many. Called inside a parallel region it
+ * uses one. */
 WF_API void wf_gemm(int threads, double alpha, wf_matrix a, wf_matrix b, double beta, wf_matrix c);
 
 /* The same for a k of any length: at most WF_GEMM_SPAN of it are one product, and products are
@@ -74,8 +75,9 @@ WF_API void wf_gemm_long(int threads, double alpha, wf_matrix a, wf_matrix b, do
 WF_API void wf_gemm_fold(int threads, const void *p, void *low, wf_matrix c);
 WF_API void wf_gemm_settle(int threads, const void *low, wf_matrix c);
 
-/* Packed weights: B (k, n) laid out in panels of wf_pack_width columns, padded with zeros,
- * 64-byte aligned. Columns per panel at this dispatch level; elements in all, -1: too many. */
+/* Packed weights: B (k, n) laid out in panels of wf_pack_width columns, padded with zeros, into
+ * memory of the caller's, 64-byte aligned. Columns per panel at this dispatch level, elements in
+ * all (-1: too many); 0 of what is no float. The layout is the level's: not for files. */
 WF_API int64_t wf_pack_width(wf_dtype dtype);
 WF_API int64_t wf_pack_count(wf_dtype dtype, int64_t k, int64_t n);
 WF_API void wf_pack(int threads, wf_matrix b, void *packed);

@@ -30,7 +30,8 @@ typedef struct wf_bundle wf_bundle;
 WF_API wf_bundle *wf_bundle_new(void);
 WF_API void wf_bundle_free(wf_bundle *bundle);
 /* Names are copied. A tensor's numbers are read only when the bundle is saved: they must live and
- * keep still until then; `copyf` copies them at once. A name twice is a mistake. */
+ * keep still until then; `copyf` copies them at once. A name twice is a mistake. False, as of what
+ * follows, once anything has gone wrong. */
 WF_API bool wf_bundle_add(wf_bundle *bundle, const char *name, const wf_tensor *tensor);
 WF_API bool wf_bundle_addf(wf_bundle *bundle, const wf_tensor *tensor, const char *format, ...)
     WF_PRINTF(3, 4);
@@ -52,7 +53,7 @@ WF_API bool wf_bundle_save(const wf_bundle *bundle, const char *path, wf_error *
  * really there, checksum (a "weft.format" and a "weft.checksum" need each other; a file with
  * neither is somebody else's and fine). Views into the archive stay valid until it is freed. The
  * header is judged before memory for the numbers is asked for, and no request for memory is larger
- * than four times the file, whatever it claims. */
+ * than four times the file, whatever it claims. Yours to free; NULL and the reason otherwise. */
 typedef struct wf_archive wf_archive;
 WF_API wf_archive *wf_safetensors_load(const char *path, wf_error *error);
 /* The same for bytes in memory (copied). `name` stands for the path in messages. */
@@ -71,7 +72,8 @@ WF_API const wf_tensor *wf_archive_findf(const wf_archive *archive, const char *
     WF_PRINTF(2, 3);
 
 /* Everything in the file, of whatever kind: dtype as the file says ("BF16"), any number of axes (of
- * which dim holds the first WF_RANK), and the bytes, which may lie at odd addresses. */
+ * which dim holds the first WF_RANK), and the bytes, which may lie at odd addresses. NULL out of
+ * range, or where there is no such name. */
 typedef struct wf_entry {
     const char *name, *dtype;
     int32_t rank;
@@ -100,8 +102,8 @@ WF_API const char *wf_archive_meta(const wf_archive *archive, const char *key);
 WF_API bool wf_archive_meta_integer(const wf_archive *archive, const char *key, int64_t *value);
 WF_API bool wf_archive_meta_number(const wf_archive *archive, const char *key, double *value);
 
-/* A whole file into memory from wf_alloc (a zero byte follows the last one), or NULL and the
- * reason. Folders, and files above `most` bytes (0: no limit), are refused. */
+/* A whole file into memory from wf_alloc, yours to wf_release (a zero byte follows the last one),
+ * or NULL and the reason. Folders, and files above `most` bytes (0: no limit), are refused. */
 WF_API char *wf_file_read(const char *path, int64_t most, int64_t *bytes, wf_error *error);
 /* A whole file written the careful way that wf_safetensors_save uses. */
 WF_API bool wf_file_write(const char *path, const void *bytes, int64_t n, wf_error *error);

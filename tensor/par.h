@@ -9,15 +9,15 @@ WF_BEGIN
 
 typedef void wf_par_fn(void *context, int64_t begin, int64_t end);
 
-/* Calls fn over [0, n) in parts whose ends are multiples of grain (the last excepted), on at
- * most `threads` threads and never more than wf_threads(). One part: called directly. fn must
+/* Calls fn over [0, n) in parts whose ends are multiples of grain (the last excepted; below 1: 1),
+ * on at most `threads` threads and never more than wf_threads(). One part: called directly. fn must
  * give the same result however [0, n) is cut. From inside another parallel region it runs
  * serially, and in a process forked from one that had threads. Fewer threads where the system
  * gives no more; that is logged once. */
 WF_API void wf_par_for(int threads, int64_t n, int64_t grain, wf_par_fn *fn, void *context);
 
 /* A team: fn runs once on each of `threads` threads (fewer if fewer are to be had: `size` says),
- * which may meet. */
+ * which may meet: every member comes to a barrier, and to each of them. */
 typedef struct wf_team wf_team;
 typedef void wf_team_fn(void *context, wf_team *team, int id, int size);
 WF_API void wf_par_team(int threads, wf_team_fn *fn, void *context);

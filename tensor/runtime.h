@@ -28,7 +28,7 @@ typedef struct wf_runtime {
     void (*release)(void *user, void *memory);     /* given NULL never */
     void (*log)(void *user, const char *text);     /* one message, without the final newline */
     const wf_files *files;                         /* borrowed for the life of the process */
-    int threads; /* the ceiling for every parallel loop, at most 64 */
+    int threads; /* the ceiling for every parallel loop, at most WF_THREADS */
     void *user;                                    /* handed to every function above */
     const void *reserved[4];
 } wf_runtime;
@@ -39,12 +39,12 @@ WF_API bool wf_runtime_set(const wf_runtime *runtime, wf_error *error);
 /* The ceiling for threads, 1 or more. */
 WF_API int wf_threads(void);
 
-/* Memory through the runtime's hook: 64-byte aligned, uninitialised; NULL when there is none or
- * when bytes is 0. Owned by the caller, returned with wf_release (NULL is fine). */
+/* Memory through the runtime's hook: 64-byte aligned, uninitialised or all zero; NULL when there is
+ * none or when bytes is 0. Owned by the caller, returned with wf_release (NULL is fine). */
 WF_API void *wf_alloc(size_t bytes);
 WF_API void *wf_alloc_zero(size_t bytes);
 WF_API void wf_release(void *memory);
-/* A copy of a string, or NULL. */
+/* A copy of a string, owned alike; NULL of NULL, and when there is no memory. */
 WF_API char *wf_strdup(const char *text);
 
 /* Hands one message to the runtime's log. */

@@ -23,9 +23,10 @@ typedef struct wf_seq_plan {
     const int64_t *active, *begin; /* of step i; time + 1 of each, the last: 0 and rows */
 } wf_seq_plan;
 
-/* Bytes that a plan takes, or -1. */
+/* Bytes that a plan takes; -1: too many. */
 WF_API int64_t wf_seq_plan_bytes(int64_t time, int64_t batch);
-/* lengths: (batch) I32 within 0..time, or NULL: all full. */
+/* lengths: (batch) I32 within 0..time, or NULL: all full. The plan's lists lie in `memory`, which
+ * stays the caller's. All zero where that is NULL. */
 WF_API wf_seq_plan wf_seq_plan_make(int64_t time, int64_t batch, const wf_tensor *lengths,
                                     void *memory);
 /* The step computed before step i in a direction, or -1 when it begins there; and how many of
@@ -36,8 +37,8 @@ WF_API int64_t wf_seq_continuing(const wf_seq_plan *p, int64_t i, bool reverse);
 /* Do the rows of x (time, batch, width) lie at one stride, each with its numbers side by side,
  * as the plan would have them? */
 WF_API bool wf_seq_in_place(const wf_seq_plan *p, const wf_tensor *x);
-/* Rows out of x (time, batch, width) into a row-major buffer, and out of x (batch, width) in the
- * plan's order; NULL: zeros. */
+/* Rows out of x (time, batch, width) into a buffer (rows, width) of its dtype, row-major; and out
+ * of x (batch, width) in the plan's order, NULL: zeros. */
 WF_API void wf_seq_gather(const wf_seq_plan *p, int threads, const wf_tensor *x, void *to);
 WF_API void wf_seq_gather_state(const wf_seq_plan *p, const wf_tensor *x, int64_t width,
                                 wf_dtype dtype, void *to);
@@ -46,7 +47,7 @@ WF_API void wf_seq_scatter_add(const wf_seq_plan *p, int threads, const void *fr
                                const wf_tensor *y);
 WF_API void wf_seq_scatter_state_add(const wf_seq_plan *p, const void *from, const wf_tensor *y);
 /* The row that came before each row in a direction: y's (time, batch, width, row-major), or the
- * initial one. */
+ * initial one's (batch, width, in the plan's order). */
 WF_API void wf_seq_gather_before(const wf_seq_plan *p, int threads, bool reverse,
                                  const wf_tensor *y, const void *initial, void *to);
 

@@ -28,7 +28,7 @@ static inline double wf_sum_value(double high, double low)
     return high - high == 0 ? high + low : high;
 }
 
-/* Adds n numbers, `step` elements apart, to one sum. */
+/* Adds n numbers of a float dtype, `step` elements apart, to one sum. */
 WF_API void wf_sum_run(wf_dtype dtype, int64_t n, const void *x, int64_t step, double *high,
                        double *low);
 /* Adds rows of n numbers, `step` elements apart in each, to n sums: the first of every row to

@@ -8,6 +8,7 @@
 
 WF_BEGIN
 
+/* float, double, int32_t. */
 typedef enum wf_dtype { WF_F32 = 0, WF_F64 = 1, WF_I32 = 2 } wf_dtype;
 enum { WF_DTYPES = 3 };
 /* WF_FLOATS(x, ...) is x(dtype, suffix, type, ...) for each dtype of floats. */
@@ -133,6 +134,7 @@ WF_API void wf_tensor_add(const wf_tensor *x, const wf_tensor *y);
  * axis, and x has more, all of those are summed into it, with the error of tensor/sum.h; then the
  * dtypes are equal and y does not overlap itself. */
 WF_API void wf_tensor_accumulate(const wf_tensor *x, const wf_tensor *y, double scale, int threads);
+/* Every element becomes value, as wf_dtype_round has it. */
 WF_API void wf_tensor_fill(const wf_tensor *y, double value);
 /* The element at a flat row-major index, as a double; NaN when x is NULL or has no data. */
 WF_API double wf_tensor_at(const wf_tensor *x, int64_t index);

@@ -17,7 +17,8 @@ typedef struct wf_walk {
     int64_t count; /* elements in all */
 } wf_walk;
 
-/* Plans a walk over `shape`, to which every operand must broadcast (false if one does not). */
+/* Plans a walk over `shape` of 1 to WF_WALK_OPERANDS operands. False when one of them does not
+ * broadcast to the shape or is NULL. */
 WF_API bool wf_walk_plan(wf_walk *walk, wf_shape shape, int operands,
                          const wf_tensor *const operand[]);
 
@@ -25,8 +26,8 @@ WF_API bool wf_walk_plan(wf_walk *walk, wf_shape shape, int operands,
  * in bytes. */
 typedef void wf_walk_fn(void *context, char *const pointer[], const int64_t stride[], int64_t n);
 
-/* Runs the walk. Threads split the axes in which no operand listed in `written` (a bit
- * mask) is broadcast, at fixed places, so the result is the same for any number of threads;
+/* Runs the walk. Threads split the axes in which no operand listed in `written` (bit k is operand
+ * k) is broadcast, at fixed places, so the result is the same for any number of threads;
  * within a part, order is row-major. */
 WF_API void wf_walk_run(const wf_walk *walk, int threads, uint32_t written, wf_walk_fn *fn,
                         void *context);
