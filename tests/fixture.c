@@ -48,6 +48,8 @@ wf_var *drawn(wf_tape *t, wf_dtype dtype, wf_shape shape, uint64_t seed, double 
     return x;
 }
 
+const wf_grad_options with_graph = { .create_graph = true };
+
 /* ---- index arithmetic ---- */
 
 int64_t offset_of(const wf_tensor *x, int64_t flat)

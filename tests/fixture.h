@@ -29,6 +29,10 @@ void nothing_is_left(void);
 
 /* A leaf of numbers in [low, high), rounded down in WF_I32, that depend on the seed alone. */
 wf_var *drawn(wf_tape *t, wf_dtype dtype, wf_shape shape, uint64_t seed, double low, double high);
+
+/* For wf_grad: the gradient is a graph that can be differentiated. */
+extern const wf_grad_options with_graph;
+
 /* ---- index arithmetic ---- */
 
 /* Where the element of a view at a flat index lies, in elements from its data: the plain

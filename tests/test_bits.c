@@ -189,8 +189,7 @@ static uint64_t ops(void)
         hash, wf_cross_entropy_with(t, y, wf_constant(t, WF_I32, WF_SHAPE(2), i32 + 5), &smooth));
     wf_var *length = wf_constant(t, WF_I32, WF_SHAPE(2), i32 + 5);
     hash = mix_var(hash, wf_length_mask(t, length, 3));
-    const wf_grad_options graph = { .create_graph = true };
-    if (!wf_grad(t, 1, &mean, NULL, 1, &x, &gradient, &graph)) hash = 0;
+    if (!wf_grad(t, 1, &mean, NULL, 1, &x, &gradient, &with_graph)) hash = 0;
     hash = mix_var(hash, gradient);
     hash = mix_number(hash, wf_item(mean));
     hash = mix(hash, wf_tape_error(t), strlen(wf_tape_error(t)));

@@ -283,8 +283,7 @@ TEST_EACH(what_a_reference_and_a_gradient_hand_back_is_judged_before_it_is_used,
             loss = wf_sum(t, out[0], NULL);
             if (used) loss = wf_add(t, loss, wf_sum(t, wf_square(t, out[1]), NULL));
             hands_back = answers[_i].kind;
-            bool ok = wf_grad(t, 1, &loss, NULL, 1, &x, &g,
-                              &(wf_grad_options){ .create_graph = true });
+            bool ok = wf_grad(t, 1, &loss, NULL, 1, &x, &g, &with_graph);
             hands_back = RIGHT;
             ck_assert_int_eq(ok, !wants[by]);
             if (wants[by]) {

@@ -37,7 +37,7 @@ static void all_sums(wf_var *y, wf_var *x, const double *want)
     wf_var *g, *h, *one = wf_sum(t, y, NULL);
     ck_assert(wf_grad(t, 1, &one, NULL, 1, &x, &g, NULL));
     is_near(wf_value(g), n, want);
-    ck_assert(wf_grad(t, 1, &one, NULL, 1, &x, &h, &(wf_grad_options){ .create_graph = true }));
+    ck_assert(wf_grad(t, 1, &one, NULL, 1, &x, &h, &with_graph));
     is_near(wf_value(h), n, want);
     is_near(wf_value(g), n, want);
     ck_assert(wf_keep_grad(t, x));
@@ -76,7 +76,7 @@ TEST(a_slice_does_not_write_into_a_gradient_that_others_hold)
     ck_assert(wf_copy_out(c, before, 4));
     for (int i = 0; i < 4; i++) want[i] = before[i] + (i == 1 || i == 2 ? 2 * wf_at(d, i - 1) : 0);
     wf_var *out[2] = { y, z }, *with[2] = { c, d }, *by[2] = { x, y }, *g[2];
-    ck_assert(wf_grad(t, 2, out, with, 2, by, g, &(wf_grad_options){ .create_graph = true }));
+    ck_assert(wf_grad(t, 2, out, with, 2, by, g, &with_graph));
     is_near(wf_value(g[0]), 4, want);
     is_near(wf_value(g[1]), 4, before);
     is_near(wf_value(c), 4, before);
@@ -97,7 +97,7 @@ TEST(two_targets_that_share_a_gradient_do_not_change_each_other)
     wf_var *s = wf_select(t, a, 0, 2), *y = wf_add(t, a, b), *out[2] = { y, s },
            *with[2] = { c, NULL };
     wf_var *by[2] = { a, b }, *g[2];
-    ck_assert(wf_grad(t, 2, out, with, 2, by, g, &(wf_grad_options){ .create_graph = true }));
+    ck_assert(wf_grad(t, 2, out, with, 2, by, g, &with_graph));
     double wa[3], wb[3];
     for (int i = 0; i < 3; i++) wa[i] = wb[i] = wf_at(c, i);
     wa[2] += 1;
@@ -244,14 +244,13 @@ TEST(a_hessian_is_made_of_gradients_of_gradients)
     double a = wf_item(x), b = wf_item(y), s = sin(a * b), c = cos(a * b);
     wf_var *f = wf_add(t, wf_mul(t, wf_square(t, wf_square(t, x)), y), wf_sin(t, wf_mul(t, x, y)));
     wf_var *g, *row, *third;
-    wf_grad_options graph = { .create_graph = true };
-    ck_assert(wf_grad(t, 1, &f, NULL, 1, &v, &g, &graph));
+    ck_assert(wf_grad(t, 1, &f, NULL, 1, &v, &g, &with_graph));
     is_near(wf_value(g), 2, (double[]){ 4 * a * a * a * b + b * c, a * a * a * a + a * c });
     double mixed = 4 * a * a * a + c - a * b * s;
     double want[2][2] = { { 12 * a * a * b - b * b * s, mixed }, { mixed, -a * a * s } };
     for (int i = 0; i < 2; i++) {
         wf_var *gi = wf_select(t, g, 0, i);
-        ck_assert(wf_grad(t, 1, &gi, NULL, 1, &v, &row, &graph));
+        ck_assert(wf_grad(t, 1, &gi, NULL, 1, &v, &row, &with_graph));
         is_near(wf_value(row), 2, want[i]);
         if (i) continue;
         wf_var *gxx = wf_select(t, row, 0, 0);
@@ -268,7 +267,7 @@ TEST(a_graph_of_a_gradient_can_be_swept_into_parameters)
     wf_var *x = leaf(WF_SHAPE(3), 2), *g;
     /* A gradient penalty: |d sum(x^2 w) / dx|^2 = sum 4 x^2 w^2. */
     wf_var *y = wf_sum(t, wf_mul(t, wf_square(t, x), w), NULL);
-    ck_assert(wf_grad(t, 1, &y, NULL, 1, &x, &g, &(wf_grad_options){ .create_graph = true }));
+    ck_assert(wf_grad(t, 1, &y, NULL, 1, &x, &g, &with_graph));
     ck_assert_ptr_null(wf_param_grad(w)); /* wf_grad commits nothing */
     ck_assert(wf_backward(t, wf_sum(t, wf_square(t, g), NULL)));
     double want[3];
@@ -357,8 +356,7 @@ static void *deep(void *context)
     wf_keep_grad(t, x);
     if (!wf_backward(t, y) || wf_tensor_at(wf_grad_of(x), 0) != 1) return NULL;
     s = wf_square(t, y);
-    if (!wf_grad(t, 1, &s, NULL, 1, &x, &g, &(wf_grad_options){ .create_graph = true }))
-        return NULL;
+    if (!wf_grad(t, 1, &s, NULL, 1, &x, &g, &with_graph)) return NULL;
     if (!wf_grad(t, 1, &g, NULL, 1, &x, &h, NULL)) return NULL;
     return wf_item(h) == 2 ? context : NULL;
 }

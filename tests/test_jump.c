@@ -104,8 +104,7 @@ static bool step(model *r, int64_t number)
         wf_tape_set_step(t, 1000 + (uint64_t)number);
         wf_var *w = wf_apply_one(t, &rows[row], 1, &r->head->weight, NULL), *g = NULL;
         wf_var *sum = wf_sum(t, wf_tanh(t, w), NULL);
-        const wf_grad_options graph = { .create_graph = true };
-        if (!wf_grad(t, 1, &sum, NULL, 1, &r->head->weight, &g, &graph)) return false;
+        if (!wf_grad(t, 1, &sum, NULL, 1, &r->head->weight, &g, &with_graph)) return false;
         if (!wf_backward(t, wf_sum(t, wf_mul(t, g, g), NULL)) || !wf_optim_step(r->adam))
             return false;
     }
@@ -143,13 +142,12 @@ static void begin_step(void *context)
 {
     model *r = context;
     wf_var *w = r->head->weight, *g = NULL;
-    const wf_grad_options graph = { .create_graph = true };
     wf_tape_reset(r->t);
     for (int row = 0; row < 2; row++) {
         wf_var *sum = wf_sum(r->t, wf_tanh(r->t, wf_apply_one(r->t, &rows[row], 1, &w, NULL)),
                              NULL);
         ck_assert(where != BACKWARD || wf_backward(r->t, sum));
-        ck_assert(wf_grad(r->t, 1, &sum, NULL, 1, &w, &g, &graph));
+        ck_assert(wf_grad(r->t, 1, &sum, NULL, 1, &w, &g, &with_graph));
     }
 }
 

@@ -279,8 +279,7 @@ static bool that_differentiates(wf_tape *t, void *context, wf_var *const in[], w
     (void)context;
     wf_var *y = wf_sum(t, wf_mul(t, in[0], wf_square(t, in[0])), NULL), *grad;
     *n = 1;
-    if (!wf_grad(t, 1, &y, NULL, 1, in, &grad, &(wf_grad_options){ .create_graph = true }))
-        return false;
+    if (!wf_grad(t, 1, &y, NULL, 1, in, &grad, &with_graph)) return false;
     out[0] = wf_square(t, grad);
     return out[0] != NULL;
 }

@@ -161,8 +161,7 @@ static int64_t run(graph_fn *graph, wf_dtype dtype, bool graph_of_gradient, doub
     const wf_tensor *g = NULL;
     ck_assert_msg(wf_tape_ok(t), "%s", wf_tape_error(t));
     if (graph_of_gradient) {
-        ck_assert(
-            wf_grad(t, 1, &value, NULL, 1, &p, &grad, &(wf_grad_options){ .create_graph = true }));
+        ck_assert(wf_grad(t, 1, &value, NULL, 1, &p, &grad, &with_graph));
         g = wf_value(grad);
     } else {
         ck_assert(wf_keep_grad(t, p) && wf_backward(t, value));

@@ -25,8 +25,7 @@ static void assert_slope(const char *what, wf_var *y, wf_var *x, double want)
 {
     wf_var *kernel, *graph, *loss = wf_sum(t, y, NULL);
     ck_assert(wf_grad(t, 1, &loss, NULL, 1, &x, &kernel, NULL));
-    ck_assert(
-        wf_grad(t, 1, &loss, NULL, 1, &x, &graph, &(wf_grad_options){ .create_graph = true }));
+    ck_assert(wf_grad(t, 1, &loss, NULL, 1, &x, &graph, &with_graph));
     assert_near(what, wf_item(kernel), want, 4e-7);
     assert_near(what, wf_item(graph), want, 4e-7);
 }

@@ -215,8 +215,7 @@ static void sweep_from(const call *c, wf_var *y)
             wf_shape a = wf_shape_of(wrt[i]), b = wf_shape_of(grad[i]);
             HOLDS(wf_shape_equal(&a, &b), "a gradient of another shape");
         }
-        bool twice = wf_grad(t, 1, &loss, NULL, 5, wrt, grad,
-                             &(wf_grad_options){ .create_graph = true });
+        bool twice = wf_grad(t, 1, &loss, NULL, 5, wrt, grad, &with_graph);
         HOLDS(twice == wf_tape_ok(t), "%s%s", c->function->name, spelled(c));
     }
     if (!wf_tape_ok(t)) is_well_said(c, wf_tape_error(t));

@@ -512,7 +512,7 @@ TEST(an_op_of_one_output_is_refused_for_what_its_row_lacks)
     REFUSES(wf_backward(t, y), "plain: its row has no backward");
     y = wf_sum(t, wf_apply_one(t, &plain, 1, &now.param, NULL), NULL);
     wf_var *g[1];
-    REFUSES(wf_grad(t, 1, &y, NULL, 1, &now.param, g, &(wf_grad_options){ .create_graph = true }),
+    REFUSES(wf_grad(t, 1, &y, NULL, 1, &now.param, g, &with_graph),
             "plain: it has neither a gradient nor a reference, so no graph of its gradient");
 }
 

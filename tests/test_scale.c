@@ -5,7 +5,7 @@
 #include "autograd/ops.h"
 #include "autograd/views.h"
 #include "tensor/runtime.h"
-#include "tests/harness.h"
+#include "tests/fixture.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -93,8 +93,7 @@ static void graph_of_uses(int n, bool (*viewed)(int i, int n), double bound)
         out[i] = wf_square(t, part ? wf_slice(t, x, 0, 1, 3, 1) : x);
         with[i] = part ? wf_slice(t, tenth, 0, 1, 3, 1) : tenth;
     }
-    ck_assert_msg(wf_grad(t, n, out, with, 1, &x, &g, &(wf_grad_options){ .create_graph = true }),
-                  "%s", wf_tape_error(t));
+    ck_assert_msg(wf_grad(t, n, out, with, 1, &x, &g, &with_graph), "%s", wf_tape_error(t));
     wf_var *one = wf_sum(t, g, NULL);
     ck_assert(wf_grad(t, 1, &one, NULL, 1, &x, &h, NULL));
     for (int i = 0; i < 3; i++) {

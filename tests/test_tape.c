@@ -290,8 +290,7 @@ static bool one_step(int64_t n)
     for (int i = 0; i < 30; i++)
         y = wf_tanh(t, wf_add(t, wf_slice(t, y, 0, 0, WF_LAST, 1), weight));
     wf_var *loss = wf_sum(t, wf_square(t, y), NULL);
-    if (!wf_grad(t, 1, &loss, NULL, 1, &weight, &g, &(wf_grad_options){ .create_graph = true }))
-        return false;
+    if (!wf_grad(t, 1, &loss, NULL, 1, &weight, &g, &with_graph)) return false;
     return wf_keep_grad(t, y) && wf_backward(t, wf_add(t, loss, wf_sum(t, g, NULL)));
 }
 
