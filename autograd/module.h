@@ -24,19 +24,20 @@ WF_API void wf_module_free(wf_module *root);
  * characters). The parent owns it. NULL, and the root knows the first reason, when the parent is
  * NULL or anything else is wrong. */
 WF_API wf_module *wf_module_child(wf_module *parent, const char *name);
-/* Zeroed memory that lives as long as the tree: for a layer's own struct. */
+/* Zeroed memory that lives as long as the tree, for a layer's own struct. NULL after failing it. */
 WF_API void *wf_module_memory(wf_module *module, size_t bytes);
 /* Fails the tree with one sentence, kept by the root if it is the first. Returns false. NULL
  * module: nothing. */
 WF_API bool wf_module_fail(wf_module *module, const char *format, ...) WF_PRINTF(2, 3);
 /* Was everything made? The first reason otherwise. NULL is not ok. */
 WF_API bool wf_module_ok(const wf_module *module, wf_error *error);
+/* Of NULL: "", "", WF_F32. The path: "encoder.lstm"; "" for the root. */
 WF_API const char *wf_module_name(const wf_module *module);
-/* "encoder.lstm"; "" for the root. */
 WF_API const char *wf_module_path(const wf_module *module);
 WF_API wf_dtype wf_module_dtype(const wf_module *module);
 
-/* Initial values depend on (seed, path) and the shape alone. fan_in is the last size. */
+/* Initial values depend on (seed, path) and the shape alone. fan_in is the last size, fan_out the
+ * product of the others. */
 typedef enum wf_init_kind {
     WF_INIT_ZERO = 0,
     WF_INIT_CONSTANT,                              /* a */
@@ -46,7 +47,8 @@ typedef enum wf_init_kind {
     WF_INIT_FAN_IN,
     /* Uniform, +-a sqrt(6 / (fan_in + fan_out)), Glorot and Bengio 2010. */
     WF_INIT_XAVIER,
-    /* Gain a (0: 1), Saxe et al. 2014; blocks of `rows` rows each on their own. */
+    /* Gain a (0: 1) times orthonormal rows, or columns where there are more rows, Saxe et al. 2014;
+     * blocks of `rows` rows each on their own. */
     WF_INIT_ORTHOGONAL,
     /* a (0: 1) times the identity, block by block, Le et al. 2015. */
     WF_INIT_IDENTITY
@@ -59,7 +61,7 @@ typedef struct wf_init {
 } wf_init;
 
 /* A parameter: a var that any op takes, on any tape. Named `path.name` in files. Owned by the
- * module. */
+ * module. NULL after failing the tree: the name is taken or none, or memory is out. */
 WF_API wf_var *wf_param_new(wf_module *module, const char *name, wf_shape shape, wf_init init);
 WF_API const char *wf_param_path(const wf_var *param);              /* NULL if it is no parameter */
 /* Values to read and write in place; after writing, wf_param_changed says so. */
@@ -80,7 +82,7 @@ WF_API wf_grad_rows wf_param_grad_rows(const wf_var *param);
 WF_API void wf_param_clear_grad(wf_var *param);
 /* A number that grows with every gradient that is committed. */
 WF_API uint64_t wf_param_grad_version(const wf_var *param);
-/* A number that grows with every change. */
+/* A number that grows with every change: a step, a load, wf_param_changed. */
 WF_API uint64_t wf_param_version(const wf_var *param);
 
 /* A frozen parameter enters a tape as a constant: its gradient is not computed, and no optimiser
@@ -94,8 +96,8 @@ WF_API void wf_module_freeze(wf_module *module, bool frozen);
 /* Clears the gradients of all parameters in the subtree, an optimiser's or not. */
 WF_API void wf_module_clear_grads(wf_module *module);
 
-/* The parameters of a subtree, in the order of their making. find: by path relative to the
- * module. */
+/* The parameters of a subtree, in the order of their making; NULL past the end. find: by path
+ * relative to the module; NULL if there is none. */
 WF_API int64_t wf_module_param_count(const wf_module *module);
 WF_API wf_var *wf_module_param_at(const wf_module *module, int64_t index);
 WF_API wf_var *wf_module_param_find(const wf_module *module, const char *path);

@@ -124,8 +124,9 @@ struct wf_op {
     const void *reserved[2];
 };
 
-/* Runs an op on vars and records it. out receives op->outputs vars; NULLs and false after any
- * failure. attr (attr_size bytes) is copied. */
+/* Runs an op on vars of this tape and parameters (NULL: an optional input left out) and records
+ * it. out receives op->outputs vars; NULLs and false after any failure. attr (attr_size bytes) is
+ * copied; the row must stay until the tape's next reset. */
 WF_API bool wf_apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const void *attr,
                      wf_var *out[]);
 /* The same for an op with one output. */

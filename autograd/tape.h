@@ -15,7 +15,7 @@ typedef enum wf_mode { WF_TRAIN = 0, WF_EVAL = 1, WF_INFER = 2 } wf_mode;
 
 typedef struct wf_tape_options {
     wf_mode mode;
-    int threads;                                   /* 0: wf_threads() */
+    int threads;                                   /* 0, or more than that: wf_threads() */
     uint64_t seed;                                 /* of random ops; a reset begins a new step */
     bool defer_commit;                             /* gradients stay here for wf_tape_commit */
     bool rehearsal;                                /* no gradient or carried state leaves it */
@@ -30,6 +30,7 @@ WF_API void wf_tape_free(wf_tape *t);
  * a tape good again after a longjmp or an exception out of a function that it called; after a
  * longjmp it gives the thread its floating-point state back, too. */
 WF_API void wf_tape_reset(wf_tape *t);
+/* Of NULL: infer, 1 thread, and below 0. The mode may change between two ops. */
 WF_API wf_mode wf_tape_mode(const wf_tape *t);
 WF_API void wf_tape_set_mode(wf_tape *t, wf_mode mode);
 WF_API int wf_tape_threads(const wf_tape *t);
@@ -46,9 +47,11 @@ WF_API int64_t wf_tape_grad_bytes(const wf_tape *t);
 /* Ops recorded since the reset. */
 WF_API int64_t wf_tape_nodes(const wf_tape *t);
 
-/* A place to come back to, and the way: everything made since the mark is forgotten, except the
- * n vars of keep, which survive as constants and are written back into keep. Not while a var
- * made before the mark is a view of one after it. */
+/* A place to come back to, as often as one likes, and the way: everything made since the mark is
+ * forgotten, except the n vars of keep, which survive as constants and are written back into keep.
+ * Not while a var made before the mark is a view of one after it. False after failing the tape: the
+ * mark is of before a reset or was rewound past; or what was made after it waits for a commit, a
+ * carried state in train mode or a gradient under .defer_commit. */
 typedef struct wf_mark { uint64_t generation, epoch, depth, place[7]; } wf_mark;
 WF_API wf_mark wf_tape_mark(wf_tape *t);
 WF_API bool wf_tape_rewind(wf_tape *t, wf_mark mark, int n, wf_var *keep[]);
@@ -65,8 +68,9 @@ WF_API wf_var *wf_fail(wf_tape *t, const char *format, ...) WF_PRINTF(2, 3);
 WF_API void wf_scope_push(wf_tape *t, const char *name);
 WF_API void wf_scope_pop(wf_tape *t);
 
-/* Values enter a tape by copy. A leaf is differentiable, a constant is not; I32 never is. data
- * NULL: zeros. */
+/* Values enter a tape by copy: data are the numbers of the shape, row-major, of that dtype (NULL:
+ * zeros). A leaf is differentiable, a constant is not; I32 never is, and in infer mode nothing.
+ * NULL after failing the tape, as from all that returns a var. */
 WF_API wf_var *wf_leaf(wf_tape *t, wf_dtype dtype, wf_shape shape, const void *data);
 WF_API wf_var *wf_constant(wf_tape *t, wf_dtype dtype, wf_shape shape, const void *data);
 WF_API wf_var *wf_leaf_tensor(wf_tape *t, const wf_tensor *x); /* of any strides; row-major then */
@@ -95,36 +99,40 @@ WF_API wf_shape wf_shape_of(const wf_var *x);
 WF_API wf_dtype wf_dtype_of(const wf_var *x);
 WF_API int64_t wf_count(const wf_var *x);
 WF_API double wf_item(const wf_var *x);                /* the only element; NaN if of several */
-WF_API double wf_at(const wf_var *x, int64_t index);               /* by flat row-major index */
-WF_API const wf_tensor *wf_value(const wf_var *x);     /* NULL for NULL; good until the reset */
-WF_API const void *wf_data(const wf_var *x);
-/* Copies the elements out row-major as the var's dtype; n is how many fit. Fills with NaN (0 for
- * I32 is not known: F32 NaNs) when x is NULL; false then, and when n is not the count. */
+WF_API double wf_at(const wf_var *x, int64_t index);   /* by flat row-major index; else NaN */
+WF_API const wf_tensor *wf_value(const wf_var *x);     /* a view's has strides; until the reset */
+WF_API const void *wf_data(const wf_var *x);           /* where that begins */
+/* Copies the n elements out row-major, in the var's dtype. False, and nothing is written, when n is
+ * not their count. False for NULL, whose dtype nobody knows: n F32 NaNs are written. */
 WF_API bool wf_copy_out(const wf_var *x, void *data, int64_t n);
 WF_API void wf_print(const wf_var *x);
 WF_API void wf_print_as(const char *name, const wf_var *x);        /* "h = [0.1 0.2]  f32 (2)" */
 
-/* Sweeps back from a scalar and commits the gradients to the parameters, all or none. False,
+/* Sweeps back from a var of one element and commits the gradients to the parameters, all or none. False,
  * with the reason said: nothing has changed. Gradients add up over calls until an optimiser
  * consumes them. A loss or a parameter's gradient that is not finite is an error, which names the
- * op that made it so; whoever wants to go on after it skips the step. */
+ * op that made it so; whoever wants to go on after it skips the step. So is a loss to which no
+ * parameter led, a parameter changed since its use, and infer mode, which records nothing. */
 WF_API WF_MUST_USE bool wf_backward(wf_tape *t, wf_var *loss);
-/* The same from any vars with their cotangents (same shapes; NULL entry: ones for a scalar). */
+/* The same from any vars of floats, with cotangents of their shapes and dtypes (NULL entry, or
+ * NULL: 1 for a var of one element). */
 WF_API WF_MUST_USE bool wf_backward_from(wf_tape *t, int n, wf_var *const out[],
                                           wf_var *const cotangent[]);
 /* After .defer_commit: adds the tape's gradients to the parameters. */
 WF_API WF_MUST_USE bool wf_tape_commit(wf_tape *t);
 
 /* Asks, before the sweep, that x's gradient can be read after it. The gradient of a view is that
- * view of the gradient. A parameter's is committed anyway, and read off the parameter. */
+ * view of the gradient. A parameter's is committed anyway, and read off the parameter. False after
+ * failing the tape: no leaf and no parameter led to x. */
 WF_API bool wf_keep_grad(wf_tape *t, wf_var *x);
-/* A kept gradient, good until the reset, or the committed one of a parameter, good until it is
+/* A kept gradient, of x's shape and dtype, good until the reset, or the committed one of a parameter, good until it is
  * cleared (wf_param_grad); NULL when there is none. */
 WF_API const wf_tensor *wf_grad_of(const wf_var *x);
 
-/* Gradients as vars: grad[i] becomes d(sum_k <cotangent[k], out[k]>)/d wrt[i], zeros where
- * nothing leads. cotangent NULL: ones for scalars. With create_graph they are differentiable in
- * turn. Parameters and views may be named in wrt. Commits nothing. */
+/* Gradients as vars: grad[i] becomes d(sum_k <cotangent[k], out[k]>)/d wrt[i], of the form of
+ * wrt[i], zeros where nothing leads. Cotangents are as for wf_backward_from. With create_graph the
+ * gradients are differentiable in turn. Parameters and views may be named in wrt. Commits nothing.
+ * False, and all of grad NULL, after failing the tape. */
 typedef struct wf_grad_options {
     bool create_graph;
     const void *reserved[4];
