@@ -1,5 +1,4 @@
 /* argmax and argmin along an axis: places, which have no derivative. */
-#include "autograd/kernels.h"
 #include "autograd/ops_private.h"
 
 #include <string.h>

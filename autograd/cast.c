@@ -1,5 +1,4 @@
 /* cast: the same numbers in another dtype, differentiable between floats. */
-#include "autograd/kernels.h"
 #include "autograd/ops_private.h"
 #include "autograd/private.h"
 
@@ -52,16 +51,6 @@ static bool cast_check(const wf_call *c, wf_error *error)
     return true;
 }
 
-static void cast_forward(const wf_call *c)
-{
-    wf_tensor_copy(c->in[0], c->out[0]);
-}
-
-static void cast_backward(const wf_call *c)
-{
-    wf_tensor_accumulate(c->gout[0], c->gin[0], 1, c->threads);
-}
-
 static void cast_gradient(wf_tape *t, const wf_gradient *g)
 {
     g->gin[0] = wf_cast(t, g->gout[0], wf_dtype_of(g->in[0]));
@@ -95,8 +84,8 @@ const wf_op op_cast = {
     .reads_check = 1,
     .shape = cast_shape,
     .check = cast_check,
-    .forward = cast_forward,
-    .backward = cast_backward,
+    .forward = forward_copy,
+    .backward = backward_add,
     .gradient = cast_gradient,
     .sample = cast_sample,
 };

@@ -1,6 +1,5 @@
 /* copy, which lays numbers out row-major, and expand, which repeats them: views could do neither.
  * And the row of an alias, in whose backward one root's gradient goes into another's. */
-#include "autograd/kernels.h"
 #include "autograd/ops_private.h"
 #include "autograd/private.h"
 
@@ -26,16 +25,6 @@ static bool expand_shape(wf_shaping *s)
         return wf_refuse(s->error, "%s does not broadcast to %s", SHAPE_TEXT(x), SHAPE_TEXT(to));
     form_out(&s->out[0], x->dtype, *to);
     return true;
-}
-
-static void forward(const wf_call *c)
-{
-    wf_tensor_assign(c->in[0], c->out[0], c->threads);
-}
-
-static void backward(const wf_call *c)
-{
-    wf_tensor_accumulate(c->gout[0], c->gin[0], 1, c->threads);
 }
 
 static void copy_gradient(wf_tape *t, const wf_gradient *g)
@@ -89,8 +78,8 @@ const wf_op op_copy = {
     .outputs = 1,
     .flags = WF_OP_ELEMENTWISE,
     .shape = copy_shape,
-    .forward = forward,
-    .backward = backward,
+    .forward = forward_copy,
+    .backward = backward_add,
     .gradient = copy_gradient,
     .sample = copy_sample,
 };
@@ -101,8 +90,8 @@ const wf_op op_alias = {
     .outputs = 1,
     .flags = WF_OP_ELEMENTWISE,
     .shape = copy_shape,
-    .forward = forward,
-    .backward = backward,
+    .forward = forward_copy,
+    .backward = backward_add,
     .gradient = copy_gradient,
     .sample = copy_sample,
 };
@@ -114,8 +103,8 @@ const wf_op op_expand = {
     .attr_size = sizeof(wf_shape),
     .flags = WF_OP_ELEMENTWISE,
     .shape = expand_shape,
-    .forward = forward,
-    .backward = backward,
+    .forward = forward_copy,
+    .backward = backward_add,
     .gradient = expand_gradient,
     .sample = expand_sample,
 };

@@ -23,16 +23,8 @@ static void forward_rows(void *context, int64_t begin, int64_t end)
 {
     const flipping *f = context;
     const int64_t n = f->strided.n, bytes = f->strided.bytes, step = f->strided.step * bytes;
-    for (int64_t row = begin; row < end; row++) {
-        const char *from = row_at(&f->strided, row);
-        char *to = f->dense + row * n * bytes;
-        if (step == bytes)
-            memcpy(to, from, (size_t)(n * bytes));
-        else if (bytes == 4)
-            for (int64_t i = 0; i < n; i++) memcpy(to + 4 * i, from + i * step, 4);
-        else
-            for (int64_t i = 0; i < n; i++) memcpy(to + 8 * i, from + i * step, 8);
-    }
+    for (int64_t row = begin; row < end; row++)
+        copy_run(f->dense + row * n * bytes, bytes, row_at(&f->strided, row), step, n, bytes);
 }
 
 static void backward_rows(void *context, int64_t begin, int64_t end)

@@ -1,5 +1,4 @@
 /* Rows of a table by id, which is an embedding, and the other way: rows added up by id. */
-#include "autograd/kernels.h"
 #include "autograd/ops_private.h"
 #include "tensor/sum.h"
 
@@ -48,18 +47,10 @@ static void *row_of_table(const lookup *l, int32_t id)
 static void copy_rows(void *context, int64_t begin, int64_t end)
 {
     const lookup *l = context;
-    const int64_t n = l->many.n, bytes = l->many.bytes;
-    for (int64_t i = begin; i < end; i++) {
-        char *to = row_at(&l->many, i);
-        const char *from = row_of_table(l, id_at(&l->ids, i));
-        if (l->many.step == 1 && l->table->stride[1] == 1) {
-            memcpy(to, from, (size_t)(n * bytes));
-            continue;
-        }
-        for (int64_t k = 0; k < n; k++)
-            memcpy(to + k * l->many.step * bytes, from + k * l->table->stride[1] * bytes,
-                   (size_t)bytes);
-    }
+    const int64_t bytes = l->many.bytes;
+    for (int64_t i = begin; i < end; i++)
+        copy_run(row_at(&l->many, i), l->many.step * bytes, row_of_table(l, id_at(&l->ids, i)),
+                 l->table->stride[1] * bytes, l->many.n, bytes);
 }
 
 static void add_from_table(void *context, int64_t begin, int64_t end)

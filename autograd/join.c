@@ -1,5 +1,4 @@
 /* concat and stack: vars joined along an axis that they have, or along a new one. */
-#include "autograd/kernels.h"
 #include "autograd/ops_private.h"
 #include "autograd/views.h"
 

@@ -1,7 +1,6 @@
 /* Matrix products: matmul, whose leading axes broadcast, and affine, x times w transposed plus
  * b. Strides go straight to wf_gemm, and leading axes that are one long axis become rows of one
  * product. */
-#include "autograd/kernels.h"
 #include "autograd/ops_private.h"
 #include "autograd/views.h"
 #include "tensor/gemm.h"

@@ -79,6 +79,16 @@ bool takes_scratch(const wf_shaping *s, int64_t *scratch, int64_t count, int64_t
     return true;
 }
 
+void forward_copy(const wf_call *c)
+{
+    wf_tensor_assign(c->in[0], c->out[0], c->threads);
+}
+
+void backward_add(const wf_call *c)
+{
+    wf_tensor_accumulate(c->gout[0], c->gin[0], 1, c->threads);
+}
+
 void no_backward(const wf_call *c)
 {
     (void)c;
@@ -113,6 +123,22 @@ int64_t row_offset(const op_rows *r, int64_t i)
         i /= x->dim[k];
     }
     return at;
+}
+
+void copy_run(void *to_, int64_t to_stride, const void *from_, int64_t from_stride, int64_t n,
+              int64_t bytes)
+{
+    char *to = to_;
+    const char *from = from_;
+    if (to_stride == bytes && from_stride == bytes)
+        memcpy(to, from, (size_t)(n * bytes));
+    else if (bytes == 4)
+        for (int64_t i = 0; i < n; i++) memcpy(to + i * to_stride, from + i * from_stride, 4);
+    else if (bytes == 8)
+        for (int64_t i = 0; i < n; i++) memcpy(to + i * to_stride, from + i * from_stride, 8);
+    else
+        for (int64_t i = 0; i < n; i++)
+            memcpy(to + i * to_stride, from + i * from_stride, (size_t)bytes);
 }
 
 void each_row(int threads, int64_t count, int64_t n, wf_par_fn *fn, void *context)

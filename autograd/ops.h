@@ -1,4 +1,6 @@
-/* The ops on vars. Each returns a new var on the tape, or NULL after failing it. */
+/* The ops on vars, of F32 or F64 where nothing else is said; all floats of an op are of one dtype.
+ * Each returns a new var, which is the tape's, or NULL after failing it. Axes count from the end
+ * when negative. */
 #ifndef WEFT_AUTOGRAD_OPS_H
 #define WEFT_AUTOGRAD_OPS_H
 
@@ -6,13 +8,13 @@
 
 WF_BEGIN
 
-/* Pointwise ops: inputs broadcast against each other by NumPy's rule and have one dtype, F32 or F64
- * (a comparison also takes I32, and gives an I32 mask). NaN gives NaN. An op that chooses (abs,
- * relu, maximum, minimum, where) chooses in its derivative too: NaN is chosen before every number,
- * and what was not chosen gets exactly 0, whatever lies there and whatever the derivative is.
- * Elsewhere a derivative is the formula's limit: infinite where that is (sqrt and log at 0), NaN
- * where infinity meets 0 or the input is NaN. Gradients say what is added to the gradient of each
- * input, g being that of the result y. */
+/* Pointwise ops: inputs broadcast against each other by NumPy's rule (a comparison also takes I32,
+ * and gives an I32 mask). NaN gives NaN. An op that chooses (abs, relu, maximum, minimum, where)
+ * chooses in its derivative too: NaN is chosen before every number, and what was not chosen gets
+ * exactly 0, whatever lies there and whatever the derivative is. Elsewhere a derivative is the
+ * formula's limit: infinite where that is (sqrt and log at 0), NaN where infinity meets 0 or the
+ * input is NaN. Gradients say what is added to the gradient of each input, g being that of the
+ * result y. */
 
 /* Their prototypes, and what each means, are the lines of autograd/pointwise.def: of one input,
  * wf_tanh(t, a); with a number, wf_mul_scalar(t, a, 0.5); of two, wf_add(t, a, b); of three,
@@ -41,26 +43,28 @@ WF_API wf_var *wf_norm_keep(wf_tape *t, wf_var *x, const wf_axes *axes);
 /* As argmax, where the smallest element is; NaN counts as smaller than everything. */
 WF_API wf_var *wf_argmin(wf_tape *t, wf_var *x, int axis);
 
-/* A constant of the numbers start + i * step that come before stop, i = 0, 1, ..: ceil((stop -
- * start) / step) of them, computed in double. I32 takes whole numbers only. */
+/* A constant (n) of the numbers start + i * step that come before stop, i = 0, 1, ..: n is
+ * ceil((stop - start) / step), computed in double. I32 takes whole numbers only. A step of 0, or
+ * one that leads away from stop, is refused. */
 WF_API wf_var *wf_arange(wf_tape *t, wf_dtype dtype, double start, double stop, double step);
 /* From lengths I32 (B), each from 0 to time, a mask I32 (time, B): 1 where the step comes before
  * the sequence's end, else 0. */
 WF_API wf_var *wf_length_mask(wf_tape *t, wf_var *lengths, int64_t time);
 
-/* low and high where x is beyond them, and there a derivative of 0; at both, and for NaN, which
- * stays, it is 1. */
+/* x, but low and high where it is beyond them, and there a derivative of 0; at both, and for NaN,
+ * which stays, it is 1. Where low is above high it is high. */
 WF_API wf_var *wf_clamp(wf_tape *t, wf_var *x, double low, double high);
 
+/* What becomes of one loss for each position or element. */
 typedef enum wf_reduction { WF_REDUCE_MEAN = 0, WF_REDUCE_SUM, WF_REDUCE_NONE } wf_reduction;
 
-/* cross_entropy of a target on the tape: ids I32 (...), or probabilities of the classes in the
- * logits' dtype and form (..., C), which are differentiable too. With has_ignore, positions whose
- * id is `ignore` count for nothing, and the mean is over the others; where there are none it is 0,
- * and so is its derivative. label_smoothing e in [0, 1): the target is 1 - e of its own class and
- * e / C of each (Szegedy et al. 2016). weight (C): what each class counts, NULL: 1; the mean of
- * ids is then over the weights, that of probabilities over positions, as in PyTorch.
- * WF_REDUCE_NONE: one loss per position. */
+/* cross_entropy of a target on the tape (options NULL: all zero): ids I32 (...), or probabilities
+ * of the classes in the logits' dtype and form (..., C), which are differentiable too. With
+ * has_ignore, positions whose id is `ignore` count for nothing, and the mean is over the others;
+ * where there are none it is 0, and so is its derivative. label_smoothing e in [0, 1): the target
+ * is 1 - e of its own class and e / C of each (Szegedy et al. 2016). weight (C): what each class
+ * counts, NULL: 1; the mean of ids is then over the weights, that of probabilities over positions,
+ * as in PyTorch. WF_REDUCE_NONE: one loss per position. */
 typedef struct wf_cross_entropy_options {
     bool has_ignore;
     int32_t ignore;
@@ -73,9 +77,9 @@ WF_API wf_var *wf_cross_entropy_with(wf_tape *t, wf_var *logits, wf_var *target,
                                      const wf_cross_entropy_options *options);
 
 /* binary_cross_entropy (PyTorch's binary_cross_entropy_with_logits) of a target on the tape, which
- * is differentiable too. weight: what each element counts; pos_weight: what positives count, for
- * each class, say; both broadcast to the logits' shape, NULL: 1. The mean is over all elements;
- * of none it is NaN. WF_REDUCE_NONE: one loss per element. */
+ * is differentiable too; options NULL: all zero. weight: what each element counts; pos_weight: what
+ * positives count, for each class, say; both broadcast to the logits' shape, NULL: 1. The mean is
+ * over all elements; of none it is NaN. WF_REDUCE_NONE: one loss per element. */
 typedef struct wf_binary_cross_entropy_options {
     wf_var *weight, *pos_weight;
     wf_reduction reduction;

@@ -78,6 +78,9 @@ static inline void form_out(wf_tensor *y, wf_dtype dtype, wf_shape shape)
     for (int i = 0; i < shape.rank; i++) y->dim[i] = shape.dim[i];
 }
 
+/* A row whose outputs hold its input's numbers, broadcast: y = x, and gx += g, summed. */
+void forward_copy(const wf_call *c);
+void backward_add(const wf_call *c);
 /* What a row without a derivative has for .backward and .gradient. */
 void no_backward(const wf_call *c);
 void no_gradient(wf_tape *t, const wf_gradient *g);
@@ -98,6 +101,10 @@ static inline void *row_at(const op_rows *r, int64_t i)
 {
     return (char *)r->of->data + (r->apart ? i * r->apart : row_offset(r, i)) * r->bytes;
 }
+
+/* n elements from one stride to another, in bytes. */
+void copy_run(void *to, int64_t to_stride, const void *from, int64_t from_stride, int64_t n,
+              int64_t bytes);
 
 static inline int32_t id_at(const op_rows *ids, int64_t i)
 {

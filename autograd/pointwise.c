@@ -113,27 +113,6 @@ static void contiguous_part(void *context, int64_t begin, int64_t end)
     j->kernel(1, end - begin, p, one_row, j->number, j->add);
 }
 
-/* n elements between a strided place and a dense one. */
-static void gather(char *to, const char *from, int64_t stride, int64_t n, int bytes)
-{
-    if (bytes == 4)
-        for (int64_t i = 0; i < n; i++) memcpy(to + 4 * i, from + i * stride, 4);
-    else if (bytes == 8)
-        for (int64_t i = 0; i < n; i++) memcpy(to + 8 * i, from + i * stride, 8);
-    else
-        for (int64_t i = 0; i < n; i++) memcpy(to + bytes * i, from + i * stride, (size_t)bytes);
-}
-
-static void scatter(char *to, int64_t stride, const char *from, int64_t n, int bytes)
-{
-    if (bytes == 4)
-        for (int64_t i = 0; i < n; i++) memcpy(to + i * stride, from + 4 * i, 4);
-    else if (bytes == 8)
-        for (int64_t i = 0; i < n; i++) memcpy(to + i * stride, from + 8 * i, 8);
-    else
-        for (int64_t i = 0; i < n; i++) memcpy(to + i * stride, from + bytes * i, (size_t)bytes);
-}
-
 /* What passes through a dense copy: a block of each operand, so that one form of each kernel serves
  * all strides. */
 typedef struct copies {
@@ -149,7 +128,7 @@ static void point_at(const evaluation *j, copies *c, void *p[], char *const from
     for (int i = 0; i < j->operands - 1; i++) {
         p[j->slot[i]] = stride[i] == j->bytes[i] ? from[i] : c->dense[i];
         if (stride[i] != j->bytes[i] && (stride[i] != 0 || !again))
-            gather(c->dense[i], from[i], stride[i], n, j->bytes[i]);
+            copy_run(c->dense[i], j->bytes[i], from[i], stride[i], n, j->bytes[i]);
     }
     if (j->slope) stand_in(p);
 }
@@ -167,16 +146,17 @@ static void strided_run(void *context, char *const pointer[], const int64_t stri
         for (int i = 0; i <= last; i++) from[i] = pointer[i] + at * stride[i];
         const bool direct = stride[last] == bytes;
         p[j->slot[last]] = direct ? from[last] : c.dense[last];
-        if (!direct && j->add) gather(c.dense[last], from[last], stride[last], part, bytes);
+        if (!direct && j->add)
+            copy_run(c.dense[last], bytes, from[last], stride[last], part, bytes);
         point_at(j, &c, p, from, stride, part, at > 0);
         j->kernel(1, part, p, one_row, j->number, j->add);
-        if (!direct) scatter(from[last], stride[last], c.dense[last], part, bytes);
+        if (!direct) copy_run(from[last], stride[last], c.dense[last], bytes, part, bytes);
     }
 }
 
 /* A gradient in which many terms meet. A few rows' are added up where they are computed, in the
  * dtype itself: LEAF terms at most, before they join a sum of tensor/sum.h. */
-static void sum_columns(const evaluation *j, const wf_sum_tile *t, wf_dtype dtype)
+static void sum_columns(const evaluation *j, const wf_sum_tile *t)
 {
     copies c;
     char *from[WF_AT];
@@ -191,13 +171,13 @@ static void sum_columns(const evaluation *j, const wf_sum_tile *t, wf_dtype dtyp
             point_at(j, &c, p, from, t->column_stride, part, false);
             j->kernel(1, part, p, one_row, j->number, r % LEAF != 0);
             if (r % LEAF == LEAF - 1 || r == t->rows - 1)
-                wf_sum_rows(dtype, 1, part, &sums, 1, t->high + at, t->low + at);
+                wf_sum_rows(j->dtype, 1, part, &sums, 1, t->high + at, t->low + at);
         }
     }
 }
 
-static void sum_run(const evaluation *j, const wf_sum_tile *t, wf_dtype dtype,
-                    char *const pointer[], int64_t column)
+static void sum_run(const evaluation *j, const wf_sum_tile *t, char *const pointer[],
+                    int64_t column)
 {
     copies c;
     char *from[WF_AT];
@@ -209,16 +189,15 @@ static void sum_run(const evaluation *j, const wf_sum_tile *t, wf_dtype dtype,
         for (int i = 0; i < last; i++) from[i] = pointer[i] + at * t->run_stride[i];
         point_at(j, &c, p, from, t->run_stride, part, at > 0);
         j->kernel(1, part, p, one_row, j->number, false);
-        wf_sum_run(dtype, part, c.dense[last], 1, t->high + column, t->low + column);
+        wf_sum_run(j->dtype, part, c.dense[last], 1, t->high + column, t->low + column);
     }
 }
 
 static void sum_tile(void *context, const wf_sum_tile *t)
 {
     const evaluation *j = context;
-    const wf_dtype dtype = j->dtype;
     if (t->run == 1) {
-        sum_columns(j, t, dtype);
+        sum_columns(j, t);
         return;
     }
     for (int64_t r = 0; r < t->rows; r++) {
@@ -226,7 +205,7 @@ static void sum_tile(void *context, const wf_sum_tile *t)
             char *pointer[WF_AT];
             for (int i = 0; i < j->operands; i++)
                 pointer[i] = t->pointer[i] + r * t->row_stride[i] + c * t->column_stride[i];
-            sum_run(j, t, dtype, pointer, c);
+            sum_run(j, t, pointer, c);
         }
     }
 }

@@ -283,11 +283,6 @@ static void sum_to_forward(const wf_call *c)
     sum_into(c, c->out[0], 1);
 }
 
-static void sum_to_backward(const wf_call *c)
-{
-    wf_tensor_accumulate(c->gout[0], c->gin[0], 1, c->threads);
-}
-
 static void sum_to_gradient(wf_tape *t, const wf_gradient *g)
 {
     g->gin[0] = wf_expand(t, g->gout[0], wf_shape_of(g->in[0]));
@@ -392,7 +387,7 @@ const wf_op op_sum_to = {
     .varying = broadcast_varying,
     .shape = sum_to_shape,
     .forward = sum_to_forward,
-    .backward = sum_to_backward,
+    .backward = backward_add,
     .gradient = sum_to_gradient,
     .sample = sum_to_sample,
 };

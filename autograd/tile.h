@@ -28,9 +28,11 @@ struct wf_pointwise {
 WF_API bool wf_pointwise_shape(wf_shaping *s);
 WF_API void wf_pointwise_forward(const wf_call *c);
 WF_API void wf_pointwise_backward(const wf_call *c);
+/* Sample k of an op of so many inputs, from [low, high] and at least `gap` from 0, `number` being
+ * its attr; false past the last. */
 WF_API bool wf_pointwise_sample(int k, wf_sample *s, int inputs, double low, double high,
                                 double gap, double number);
-/* A derivative, summed to the form of the input that it belongs to. */
+/* A derivative, summed to the form of the input that it belongs to; NULL of NULL. */
 WF_API wf_var *wf_pointwise_fitted(wf_tape *t, wf_var *derivative, wf_var *in);
 
 WF_END

@@ -154,15 +154,10 @@ wf_var *wf_unsqueeze(wf_tape *t, wf_var *x, int axis)
 
 wf_var *wf_squeeze(wf_tape *t, wf_var *x, int axis)
 {
+    wf_tensor v;
     if (!(x = enter_axis(t, x, "squeeze", &axis))) return NULL;
-    if (x->value.dim[axis] != 1)
+    if (x->value.dim[axis] != 1 || !wf_view_select(&x->value, axis, 0, &v))
         return wf_fail(t, "squeeze: axis %d of %s has size %lld; expected 1", axis,
                        SHAPE_TEXT(&x->value), (long long)x->value.dim[axis]);
-    wf_tensor v = x->value;
-    v.rank--;
-    for (int i = axis; i < v.rank; i++) {
-        v.dim[i] = v.dim[i + 1];
-        v.stride[i] = v.stride[i + 1];
-    }
     return view_new(t, x, &v);
 }
