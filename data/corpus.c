@@ -71,17 +71,11 @@ static const char *named(int32_t letter, char text[32])
     return text;
 }
 
-static bool out_of_memory(const char *what, int64_t bytes, wf_error *error)
-{
-    return wf_error_set(error, "%s: not enough memory for %lld bytes", what, (long long)bytes);
-}
-
 static void *take(int64_t n, int64_t size, const char *what, wf_error *error)
 {
     int64_t bytes = INT64_MAX;
-    void *memory = wf_size_mul(n, size, &bytes) ? wf_alloc((size_t)bytes) : NULL;
-    if (!memory && bytes) out_of_memory(what, bytes, error);
-    return memory;
+    const bool fits = wf_size_mul(n, size, &bytes);
+    return text_memory(fits ? wf_alloc((size_t)bytes) : NULL, bytes, what, error);
 }
 
 /* Letters in the order of their ids, from a counted set: those of `given` as they are there, then
@@ -272,9 +266,8 @@ static wf_corpus *blank(const char *alphabet, const char *what, wf_error *error)
 {
     wf_corpus *c = wf_alloc_zero(sizeof *c);
     if (c) c->set = wf_alloc_zero(sizeof *c->set);
-    if (!c || !c->set)
-        out_of_memory(what, (int64_t)(sizeof *c + sizeof *c->set), error);
-    else if (!alphabet || gather_alphabet(c->set, alphabet, what, error))
+    if (text_memory(c ? c->set : NULL, sizeof *c + sizeof *c->set, what, error) &&
+        (!alphabet || gather_alphabet(c->set, alphabet, what, error)))
         return c;
     wf_corpus_free(c);
     return NULL;

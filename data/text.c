@@ -14,6 +14,13 @@
 
 enum { FIRST = 65536 };
 
+void *text_memory(void *memory, int64_t bytes, const char *what, wf_error *error)
+{
+    if (!memory && bytes > 0)
+        wf_error_set(error, "%s: not enough memory for %lld bytes", what, (long long)bytes);
+    return memory;
+}
+
 /* ---- reading ---- */
 
 typedef struct stream {
@@ -31,10 +38,8 @@ static bool grow(stream *s, int64_t hint)
     int64_t room = hint > FIRST ? hint : FIRST;
     if (s->n + 1 < s->room) return true;
     if (s->room && !wf_size_mul(s->room, 2, &room)) room = INT64_MAX;
-    char *more = wf_alloc((size_t)room);
-    if (!more)
-        return wf_error_set(s->error, "%s: not enough memory for %lld bytes", s->what,
-                            (long long)room);
+    char *more = text_memory(wf_alloc((size_t)room), room, s->what, s->error);
+    if (!more) return false;
     if (s->n) memcpy(more, s->bytes, (size_t)s->n);
     wf_release(s->bytes);
     s->bytes = more;
@@ -198,10 +203,8 @@ wf_text *text_take_all(const char *kind, const char *const *paths, int n, wf_err
         wf_error_set(error, "%s: - (standard input) is named twice; it can be read once", kind);
         return NULL;
     }
-    wf_text *parts = wf_alloc_zero((size_t)n * sizeof *parts);
-    if (!parts)
-        wf_error_set(error, "%s: not enough memory for %lld bytes", kind,
-                     (long long)n * (long long)sizeof *parts);
+    const int64_t bytes = n * (int64_t)sizeof(wf_text);
+    wf_text *parts = text_memory(wf_alloc_zero((size_t)bytes), bytes, kind, error);
     for (int i = 0; parts && i < n; i++) {
         parts[i].name = paths[i];
         parts[i].bytes = text_take(text_what(what, kind, paths[i]), paths[i], 0, &parts[i].n,

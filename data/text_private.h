@@ -14,6 +14,9 @@ char *text_take(const char *what, const char *path, int64_t most, int64_t *bytes
 wf_text *text_take_all(const char *kind, const char *const *paths, int n, wf_error *error);
 void text_release_all(wf_text *parts, int n);
 
+/* Hands on memory that was asked for; where it is NULL, and bytes were wanted, that is said. */
+void *text_memory(void *memory, int64_t bytes, const char *what, wf_error *error);
+
 /* Are there n >= 1 parts, each with its bytes? */
 bool text_given(const wf_text *parts, int n, const char *kind, wf_error *error);
 /* The text after its byte order mark, if it has one. */

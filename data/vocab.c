@@ -26,11 +26,8 @@ static char *more_of(growing *g, int64_t more, const char *what, wf_error *error
     if (!wf_size_add(g->bytes, more, &need) || !wf_size_mul(need, 2, &room))
         need = room = INT64_MAX;
     if (need > g->room) {
-        char *at = wf_alloc((size_t)room);
-        if (!at) {
-            wf_error_set(error, "%s: not enough memory for %lld bytes", what, (long long)room);
-            return NULL;
-        }
+        char *at = text_memory(wf_alloc((size_t)room), room, what, error);
+        if (!at) return NULL;
         if (g->bytes) memcpy(at, g->at, (size_t)g->bytes);
         wf_release(g->at);
         g->at = at;
@@ -84,10 +81,9 @@ static bool more_slots(table *t, const char *what, wf_error *error)
 {
     if (2 * (t->n + 1) <= t->slots) return true;
     const int64_t slots = t->slots ? 2 * t->slots : 1024;
-    int32_t *slot = wf_alloc_zero((size_t)slots * sizeof *slot);
-    if (!slot)
-        return wf_error_set(error, "%s: not enough memory for %lld bytes", what,
-                            (long long)slots * (long long)sizeof *slot);
+    const int64_t bytes = slots * (int64_t)sizeof *t->slot;
+    int32_t *slot = text_memory(wf_alloc_zero((size_t)bytes), bytes, what, error);
+    if (!slot) return false;
     wf_release(t->slot);
     t->slot = slot;
     t->slots = slots;
@@ -137,9 +133,8 @@ struct wf_vocab {
 static wf_vocab *finished(wf_vocab *v, bool ok, const char *what, wf_error *error)
 {
     const int64_t bytes = v->words.letters.bytes + 1;
-    if (ok && !(v->text = wf_alloc((size_t)bytes)))
-        ok = wf_error_set(error, "%s: not enough memory for %lld bytes", what, (long long)bytes);
-    if (!ok) {
+    if (ok) v->text = text_memory(wf_alloc((size_t)bytes), bytes, what, error);
+    if (!v->text) {
         wf_vocab_free(v);
         return NULL;
     }
@@ -152,11 +147,8 @@ static wf_vocab *finished(wf_vocab *v, bool ok, const char *what, wf_error *erro
 
 static wf_vocab *blank(const char *what, wf_error *error)
 {
-    wf_vocab *v = wf_alloc_zero(sizeof *v);
-    if (!v) {
-        wf_error_set(error, "%s: not enough memory for %lld bytes", what, (long long)sizeof *v);
-        return NULL;
-    }
+    wf_vocab *v = text_memory(wf_alloc_zero(sizeof *v), sizeof *v, what, error);
+    if (!v) return NULL;
     for (int i = 0; i < WF_SPECIAL_IDS; i++)
         if (enter(&v->words, special[i], (int64_t)strlen(special[i]), what, error) < 0) {
             wf_vocab_free(v);
@@ -202,10 +194,9 @@ static bool choose(wf_vocab *v, const table *counted, const wf_vocab_options *o,
     static const char what[] = "vocab";
     int64_t n = 0;
     if (counted->n == 0) return true;
-    candidate *list = wf_alloc((size_t)counted->n * sizeof *list);
-    if (!list)
-        return wf_error_set(error, "%s: not enough memory for %lld bytes", what,
-                            (long long)counted->n * (long long)sizeof *list);
+    const int64_t bytes = counted->n * (int64_t)sizeof(candidate);
+    candidate *list = text_memory(wf_alloc((size_t)bytes), bytes, what, error);
+    if (!list) return false;
     for (int64_t i = 0; i < counted->n; i++) {
         const entry *e = entries_of(counted) + i;
         const char *word = counted->letters.at + e->at;
