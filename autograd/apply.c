@@ -411,6 +411,10 @@ INLINE wf_var *apply_any(wf_tape *t, const wf_op *op, int n_in, wf_var *const in
         say_why_not(t, op, n_in, in, attr, out);
         return NULL;
     }
+    if (t->replaying) {
+        wf_var *made = replay_next(t, op, attr);
+        if (made || t->failed) return made;
+    }
     WF_CALLING calling before = call_begin(t);
     if (n_in > FEW) return apply_many(t, op, n_in, in, attr);
     /* By far the most ops have one output: their loops over outputs are none. */

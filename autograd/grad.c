@@ -3,6 +3,7 @@
 #include "autograd/ops.h"
 #include "autograd/state_private.h"
 #include "autograd/sweep_private.h"
+#include "autograd/trace_private.h"
 
 #include <string.h>
 

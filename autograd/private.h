@@ -110,6 +110,7 @@ struct wf_tape {
     uintptr_t frame;          /* of the engine's function that calls out just now; 0: none does */
     const char *sweeping;     /* the sweep, commit or trace that has not ended */
     trace *tracing;           /* ops are recorded and not run */
+    struct replay *replaying; /* the step of a loop runs, of whose ops some have run before it */
     bool inside;              /* kernels run, or were left by a jump */
     uint32_t callers_fp;      /* and the floating-point state to be given back then */
     int64_t sweeps;           /* backward passes since the reset */
@@ -170,9 +171,6 @@ wf_var *alias_new(wf_tape *t, wf_var *x);
 /* The check of a row, before anything else reads it: false, with the sentence (without the op's
  * name) in *error, if a number in it is none that the engine can count on. */
 bool row_sound(const wf_op *op, wf_error *error);
-/* Adds a node for a var that is there to the tape. NULL after failing it. */
-node *node_record(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], wf_var *out,
-                  const void *attr);
 /* Makes strides row-major; false if the size does not fit. */
 bool tensor_settle(wf_tensor *x, int64_t *bytes);
 COLD void tape_fail_oom(wf_tape *t, const char *who, int64_t bytes);

@@ -194,7 +194,6 @@ static bool scan_nothing(wf_tape *t, scan *s)
         form[j] = wf_shape_of(y[j]);
         dtype[j] = wf_dtype_of(y[j]);
     }
-    trace_free(&r);
     ok = ok && wf_tape_rewind(t, mark, 0, NULL);
     for (int j = 0; ok && j < s->outputs; j++) {
         memmove(form[j].dim + 1, form[j].dim, sizeof form[j].dim - sizeof form[j].dim[0]);

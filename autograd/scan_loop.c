@@ -18,7 +18,17 @@ typedef struct flow {
     wf_var **ended; /* (states, pieces); filled from the end, from `first` on */
 } flow;
 
-/* Rows of x (B, ...) by id. */
+/* x with its first `axes` axes as one of n. */
+static wf_var *joined(wf_tape *t, wf_var *x, int axes, int64_t n)
+{
+    wf_shape form = wf_shape_of(x);
+    memmove(form.dim + 1, form.dim + axes, (size_t)(form.rank - axes) * sizeof *form.dim);
+    form.rank += 1 - axes;
+    form.dim[0] = n;
+    return wf_reshape(t, x, form);
+}
+
+/* Rows of x (n, ...) by id. */
 static wf_var *rows_of(wf_tape *t, wf_var *x, wf_var *ids)
 {
     wf_shape form = wf_shape_of(x);
@@ -30,24 +40,61 @@ static wf_var *rows_of(wf_tape *t, wf_var *x, wf_var *ids)
     return form.rank == 2 ? x : wf_reshape(t, x, form);
 }
 
+static bool row_major(const wf_var *x)
+{
+    int64_t stride = 1;
+    const wf_tensor *v = wf_value(x);
+    for (int k = v ? v->rank : 0; k-- > 0; stride *= v->dim[k])
+        if (v->stride[k] != stride) return false;
+    return true;
+}
+
+wf_var *scan_rows(wf_tape *t, scan *s, int i)
+{
+    wf_var *x = s->x[i];
+    if (s->rows[i]) return s->rows[i];
+    if (s->even) {
+        const int64_t steps = s->batch > 0 ? s->plan.length[0] : 0;
+        x = joined(t, wf_slice(t, x, 0, 0, steps, 1), 2, steps * s->batch);
+        if (x && !row_major(x)) x = wf_copy(t, x);
+    } else {
+        x = rows_of(t, joined(t, x, 2, s->time * s->batch), s->ids);
+    }
+    return s->rows[i] = x;
+}
+
 /* Are all sequences of one length, so that a step has every row or none? */
 static bool even(const wf_seq_plan *p)
 {
     return p->batch == 0 || p->length[0] == p->length[p->batch - 1];
 }
 
-static bool flow_begin(wf_tape *t, const scan *s, flow *f)
+/* Which element of (time * batch) each row is. */
+static wf_var *ids_of_rows(wf_tape *t, const wf_seq_plan *p)
+{
+    wf_tensor to;
+    wf_var *ids = wf_constant_fill(t, WF_I32, WF_SHAPE(p->rows), &to);
+    int32_t *id = to.data;
+    for (int64_t i = 0; ids && i < p->time; i++)
+        for (int64_t r = 0; r < p->active[i]; r++)
+            id[p->begin[i] + r] = (int32_t)(i * p->batch + p->order[r]);
+    return ids;
+}
+
+static bool flow_begin(wf_tape *t, scan *s, flow *f)
 {
     const wf_seq_plan *p = &s->plan;
-    *f = (flow){ .sorted = true, .rows = s->reverse && !even(p) ? 0 : p->batch };
+    s->even = even(p);
+    *f = (flow){ .sorted = true, .rows = s->reverse && !s->even ? 0 : p->batch };
     f->pieces = f->first = 2 + (p->time < p->batch ? p->time : p->batch);
     f->ended = wf_tape_memory(t, (size_t)(s->states * f->pieces) * sizeof *f->ended);
     if (!f->ended) return false;
-    if (!even(p)) {
+    if (!s->even) {
         wf_tensor rows, places;
         f->order = wf_constant_fill(t, WF_I32, WF_SHAPE(p->batch), &rows);
         f->place = wf_constant_fill(t, WF_I32, WF_SHAPE(p->batch), &places);
-        if (!f->order || !f->place) return false;
+        s->ids = ids_of_rows(t, p);
+        if (!f->order || !f->place || !s->ids) return false;
         int32_t *order = rows.data, *place = places.data;
         for (int64_t r = 0; r < p->batch; r++) {
             order[r] = (int32_t)p->order[r];
@@ -103,28 +150,52 @@ static wf_var *zeros_like(wf_tape *t, const wf_var *y, int64_t n)
     return wf_zeros(t, wf_dtype_of(y), form);
 }
 
-/* Step i on the rows that it has; y receives its outputs in the order of the batch, (B, ...) each,
- * zero where a sequence has ended. */
-static bool step(wf_tape *t, const scan *s, flow *f, int64_t i, wf_var *y[], wf_var *const first[])
+/* Step i on the rows that it has; y receives its outputs, (n, ...) each. */
+static bool step(wf_tape *t, scan *s, flow *f, int64_t i, wf_var *y[], wf_var *const first[])
 {
-    const int64_t n = s->plan.active[i];
-    const bool whole = f->sorted && n == s->batch;
-    wf_var *x[WF_SCAN_VARS], *ids = f->sorted ? NULL : wf_slice(t, f->order, 0, 0, n, 1);
+    const int64_t n = s->plan.active[i], begin = s->plan.begin[i];
+    wf_var *x[WF_SCAN_VARS];
     flow_rows(t, s, f, n);
-    for (int k = 0; k < s->sequences; k++) {
-        x[k] = wf_select(t, s->x[k], 0, i); /* (B, ...) */
-        if (!f->sorted)
-            x[k] = rows_of(t, x[k], ids);
-        else if (!whole)
-            x[k] = wf_slice(t, x[k], 0, 0, n, 1); /* (n, ...) */
+    for (int k = 0; k < s->sequences; k++)
+        x[k] = s->even && !s->rows[k] ? wf_select(t, s->x[k], 0, i)
+                                      : wf_slice(t, scan_rows(t, s, k), 0, begin, begin + n, 1);
+    replay_begin(t, s->replay, begin, n);
+    bool ok = scan_step(t, s, n, x, f->now, y, first);
+    replay_end(t);
+    return ok;
+}
+
+/* The outputs y[i] (n, ...) of all steps, NULL where there was none, as (T, B, ...): zero past a
+ * sequence's end. */
+static wf_var *stacked(wf_tape *t, const scan *s, wf_var *y[], const wf_var *like)
+{
+    const int64_t time = s->time, all = time * s->batch;
+    wf_var *nothing = NULL;
+    if (s->even) {
+        for (int64_t i = 0; i < time; i++) {
+            if (y[i]) continue;
+            if (!nothing) nothing = zeros_like(t, like, s->batch);
+            y[i] = nothing;
+        }
+        return wf_stack(t, 0, (wf_vars){ (int)time, y });
     }
-    if (!scan_step(t, s, n, x, f->now, y, first)) return false;
-    for (int j = 0; j < s->outputs; j++) {
-        if (n < s->batch) y[j] = wf_concat(t, 0, WF_VARS(y[j], zeros_like(t, y[j], s->batch - n)));
-        if (!f->sorted) y[j] = rows_of(t, y[j], f->place);
-        if (!y[j]) return false;
-    }
-    return true;
+    wf_tensor to;
+    wf_var *ids = wf_constant_fill(t, WF_I32, WF_SHAPE(all), &to);
+    if (!ids) return NULL;
+    int32_t *id = to.data;
+    const int32_t *row = wf_data(s->ids);
+    for (int64_t k = 0; k < all; k++) id[k] = (int32_t)s->plan.rows; /* the row of zeros */
+    for (int64_t k = 0; k < s->plan.rows; k++) id[row[k]] = (int32_t)k;
+    int n = 0;
+    for (int64_t i = 0; i < time; i++)
+        if (y[i]) y[n++] = y[i];
+    y[n++] = zeros_like(t, like, 1);
+    wf_var *x = rows_of(t, wf_concat(t, 0, (wf_vars){ n, y }), ids); /* (T * B, ...) */
+    wf_shape form = wf_shape_of(like);
+    memmove(form.dim + 1, form.dim, (size_t)form.rank++ * sizeof *form.dim);
+    form.dim[0] = time;
+    form.dim[1] = s->batch;
+    return wf_reshape(t, x, form);
 }
 
 bool scan_loop(wf_tape *t, scan *s)
@@ -132,26 +203,19 @@ bool scan_loop(wf_tape *t, scan *s)
     const int64_t time = s->time;
     flow f;
     wf_var *y[WF_SCAN_VARS], *first[WF_SCAN_VARS] = { NULL };
-    wf_var **all = wf_tape_memory(t, (size_t)(s->outputs * time) * sizeof *all);
-    if (!all || !flow_begin(t, s, &f)) return false;
+    wf_var **all = wf_tape_memory(t, (size_t)(s->outputs * (time + 1)) * sizeof *all);
+    if (!all || !flow_begin(t, s, &f) || !scan_hoist(t, s)) return false;
     for (int64_t k = 0; k < time; k++) {
         const int64_t i = s->reverse ? time - 1 - k : k;
         if (s->plan.active[i] == 0 && s->batch > 0) continue;
         if (!step(t, s, &f, i, y, first)) return false;
         for (int j = 0; j < s->outputs; j++) {
-            all[j * time + i] = y[j];
+            all[j * (time + 1) + i] = y[j];
             if (!first[j]) first[j] = y[j];
         }
     }
     flow_end(t, s, &f);
-    for (int j = 0; j < s->outputs; j++) {
-        wf_var *nothing = NULL;
-        for (int64_t i = 0; i < time; i++) {
-            if (all[j * time + i]) continue;
-            if (!nothing) nothing = zeros_like(t, first[j], s->batch);
-            all[j * time + i] = nothing;
-        }
-        s->y[j] = wf_stack(t, 0, (wf_vars){ (int)time, all + j * time }); /* (T, B, ...) */
-    }
+    for (int j = 0; j < s->outputs; j++)
+        s->y[j] = stacked(t, s, all + j * (time + 1), first[j]); /* (T, B, ...) */
     return wf_tape_ok(t);
 }

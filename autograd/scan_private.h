@@ -3,8 +3,23 @@
 #ifndef WEFT_AUTOGRAD_SCAN_PRIVATE_H
 #define WEFT_AUTOGRAD_SCAN_PRIVATE_H
 
+#include "autograd/private.h"
 #include "autograd/scan.h"
 #include "tensor/sequence.h"
+
+/* A node of the traced step, and its result if that is there before the loop. */
+typedef struct hoisted {
+    const node *node;
+    wf_var *all; /* of all rows, or the same for all; NULL: it is for each step */
+    bool rows;
+} hoisted;
+
+/* What a step is handed: in the order in which it applies ops. */
+typedef struct replay {
+    int64_t n, next;
+    int64_t begin, rows; /* of the step that runs */
+    hoisted at[];
+} replay;
 
 typedef struct scan {
     const char *name;
@@ -18,7 +33,20 @@ typedef struct scan {
     wf_var *state[WF_SCAN_VARS]; /* (B, ...): initial, at the end final */
     wf_var *y[WF_SCAN_VARS];     /* (T, B, ...): at the end */
     wf_seq_plan plan;            /* rows: longest sequence first */
+    bool even;                   /* all sequences are of one length: rows are in their order */
+    wf_var *ids;                 /* (rows) I32: of each row i * batch + sequence; NULL if even */
+    wf_var *rows[WF_SCAN_VARS];  /* (rows, ...): of x, row-major; NULL: not made yet */
+    replay *replay;              /* NULL: nothing is computed before the loop */
 } scan;
+
+/* The rows of sequence i that are there, (rows, ...), row-major. NULL after failing the tape. */
+wf_var *scan_rows(wf_tape *t, scan *s, int i);
+/* Computes what no state depends on, for all steps. False after failing the tape. */
+bool scan_hoist(wf_tape *t, scan *s);
+/* From here on, applications are a step's of rows begin .. begin + rows - 1 (r NULL: of nothing
+ * hoisted); no longer. */
+void replay_begin(wf_tape *t, replay *r, int64_t begin, int64_t rows);
+void replay_end(wf_tape *t);
 
 /* Calls the step on n rows. next holds the states before it and receives those after it, y the
  * outputs; both as they are on the tape, in the forms that they must have: of the first step's

@@ -94,6 +94,7 @@ void wf_tape_reset(wf_tape *t)
     t->random_ops = 0;
     t->sweeping = NULL;
     t->tracing = NULL;
+    t->replaying = NULL;
     t->sweeps = 0;
     t->frame = 0;
     t->step++;
@@ -184,6 +185,10 @@ static void write_scopes(const scope *s, int most, char *text, size_t bytes)
 wf_var *wf_fail(wf_tape *t, const char *format, ...)
 {
     if (!t || t->failed) return NULL;
+    if (t->tracing && t->tracing->quiet) {
+        t->failed = true;
+        return NULL;
+    }
     if (!format) format = "tape: failed without a sentence";
     char text[sizeof t->error.text];
     va_list values;
@@ -212,6 +217,7 @@ void tape_fail_oom(wf_tape *t, const char *who, int64_t bytes)
 {
     char hint[160] = "";
     int64_t held = arena_used(&t->values);
+    if (t->tracing) t->tracing->quiet = false; /* of this all is said */
     /* What a forgotten reset looks like: nothing else makes a tape grow from step to step. */
     if (t->sweeps > 1)
         wf_format(hint, sizeof hint,
@@ -539,6 +545,10 @@ bool wf_tape_on_commit(wf_tape *t, void (*fn)(void *context), void *context)
     if (!wf_tape_ok(t)) return false;
     if (!fn) {
         wf_fail(t, "on_commit: there is no function to call (NULL)");
+        return false;
+    }
+    if (t->tracing) {
+        wf_fail(t, "on_commit: a step is being recorded, and nothing is computed");
         return false;
     }
     if (t->mode != WF_TRAIN && !t->rehearsal) {

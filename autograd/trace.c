@@ -2,10 +2,14 @@
 #include "autograd/memory_private.h"
 #include "autograd/trace_private.h"
 
-#include "tensor/runtime.h"
 #include "tensor/size.h"
 
 enum { FIRST = 64, APART = 64 };
+
+typedef struct traced_view {
+    wf_var *view;
+    struct traced_view *next;
+} traced_view;
 
 bool trace_begin(wf_tape *t, trace *r)
 {
@@ -48,9 +52,10 @@ bool trace_outputs(wf_tape *t, const char *who, int n, wf_var out[])
 bool trace_view(wf_tape *t, wf_var *v)
 {
     if (!(v->root->flags & VAR_TRACED)) return true;
-    wf_var **slot = tape_list_add(t, "trace", &t->tracing->views, sizeof(wf_var *));
-    if (!slot) return false;
-    *slot = v;
+    traced_view *link = tape_take(t, "trace", sizeof *link);
+    if (!link) return false;
+    *link = (traced_view){ v, t->tracing->views };
+    t->tracing->views = link;
     v->flags |= VAR_TRACED;
     return true;
 }
@@ -59,27 +64,20 @@ bool trace_view(wf_tape *t, wf_var *v)
 bool trace_run(wf_tape *t, trace *r)
 {
     if (!wf_tape_ok(t) || !call_survived(t, r->epoch, "trace")) return false;
-    wf_var **views = r->views.at;
-    for (int64_t i = 0; i < r->views.n; i++) {
-        wf_tensor *x = &views[i]->value;
-        x->data = (void *)((uintptr_t)x->data - (uintptr_t)views[i]->root->value.data);
+    for (const traced_view *l = r->views; l; l = l->next) {
+        wf_tensor *x = &l->view->value;
+        x->data = (void *)((uintptr_t)x->data - (uintptr_t)l->view->root->value.data);
     }
     node *first = r->before ? r->before->next : t->first;
     for (node *n = first; n; n = n->next)
         if (!node_allocate(t, n)) return false;
-    for (int64_t i = 0; i < r->views.n; i++) {
-        wf_tensor *x = &views[i]->value;
-        x->data = (char *)views[i]->root->value.data + (uintptr_t)x->data;
-        views[i]->flags &= ~(uint32_t)VAR_TRACED;
+    for (const traced_view *l = r->views; l; l = l->next) {
+        wf_tensor *x = &l->view->value;
+        x->data = (char *)l->view->root->value.data + (uintptr_t)x->data;
+        l->view->flags &= ~(uint32_t)VAR_TRACED;
     }
-    r->views.n = 0;
+    r->views = NULL;
     for (node *n = first; n; n = n->next)
         if (!node_run(t, n)) return false;
     return true;
-}
-
-void trace_free(trace *r)
-{
-    wf_release(r->views.at);
-    r->views = (list){ 0 };
 }

@@ -10,7 +10,8 @@ struct trace {
     node *before;             /* the tape's last node when it began */
     uint64_t epoch;
     int64_t bytes;            /* what all its values would take, which is the next one's address */
-    list views;               /* of wf_var *: views of values without memory */
+    struct traced_view *views; /* of values without memory, the last first */
+    bool quiet;                /* what fails is not said: the caller goes on without a trace */
 };
 
 /* From here on ops are recorded only. False after failing the tape. */
@@ -18,10 +19,9 @@ bool trace_begin(wf_tape *t, trace *r);
 /* No longer. False if the tape failed meanwhile. */
 bool trace_end(wf_tape *t, trace *r);
 /* After its end: gives the values memory and runs the nodes in the order of recording, which leaves
- * the tape as if they had been run at once. False after failing the tape. */
+ * the tape as if they had been run at once. Or its nodes stay as they are, to be rewound. False
+ * after failing the tape. */
 bool trace_run(wf_tape *t, trace *r);
-/* Frees what it holds; its nodes stay on the tape, to be run or rewound. */
-void trace_free(trace *r);
 
 /* May x's numbers be read? False of NULL, and after failing its tape of what has no memory yet. */
 bool var_readable(const wf_var *x);
@@ -30,6 +30,11 @@ bool var_readable(const wf_var *x);
 bool trace_outputs(wf_tape *t, const char *who, int n, wf_var out[]);
 /* Notes a view of a value without memory. */
 bool trace_view(wf_tape *t, wf_var *v);
+/* The result of the next op of a loop's step, if it has been computed before the loop. */
+wf_var *replay_next(wf_tape *t, const wf_op *op, const void *attr);
+/* Adds a node for a var that is there to the tape. NULL after failing it. */
+node *node_record(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], wf_var *out,
+                  const void *attr);
 /* Memory for the outputs of a node that was recorded without, and their values. */
 bool node_allocate(wf_tape *t, node *n);
 bool node_run(wf_tape *t, node *n);

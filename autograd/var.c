@@ -88,7 +88,7 @@ bool wf_keep_grad(wf_tape *t, wf_var *x)
     if (!wf_tape_ok(t)) return false;
     const wf_var *given = x;
     x = var_enter(t, x, "keep_grad", 0);
-    if (!x) return false;
+    if (!x || (t->tracing && !var_readable(x))) return false;
     if (!(x->flags & VAR_WANTS_GRAD)) {
         if (wf_param_frozen(given)) {
             wf_fail(t, "keep_grad: '%s' is frozen, so that it has no gradient",

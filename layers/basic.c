@@ -1,4 +1,5 @@
-/* Layers without time: linear, embedding, dropout, layer normalisation; and the sentences that all layers share. */
+/* Layers without time: linear, embedding, dropout, layer normalisation; and the sentences that all
+ * layers share. */
 #include "layers/basic.h"
 
 #include "autograd/ops.h"

@@ -414,6 +414,30 @@ static void view(maker *m)
     }
 }
 
+/* What depends on how many rows there are: none of it is the same for one row and for all. */
+static void by_count(maker *m)
+{
+    const value *a = pick(m, is_float, NULL);
+    if (!a || m->in->p->batch == 0) return;
+    wf_var *x = a->v;
+    const double share = 1 / (double)wf_dim(x, 0);
+    const wf_shape s = tail(a);
+    switch (below(&m->d, 5)) {
+    case 0: push(m, wf_mul_scalar(m->t, x, share), true, 0); break;
+    case 1:
+        push(m, wf_mul(m->t, x, wf_full(m->t, m->in->p->dtype, WF_SCALAR, share)), true, 0);
+        break;
+    case 2:
+        push(m, wf_add(m->t, x, wf_full(m->t, wf_dtype_of(x), wf_shape_of(x), share)), true, 0);
+        break;
+    case 3: push(m, wf_expand(m->t, m->in->closed[1], WF_SHAPE(wf_dim(x, 0), 5)), true, 0); break;
+    default:
+        if (s.rank == 1) /* over the rows, as the last axis */
+            push(m, wf_transpose(m->t, wf_softmax(m->t, wf_transpose(m->t, x, 0, 1), -1), 0, 1),
+                 true, 0);
+    }
+}
+
 /* One application of a row, if there are values that it takes. */
 static void apply(maker *m, const wf_op *op)
 {
@@ -479,6 +503,7 @@ void program_step(wf_tape *t, const void *context, wf_var *const x[], wf_var *st
     for (int i = 0; i < p->ops && wf_tape_ok(t); i++) {
         const int row = (int)below(&m.d, rows);
         if (below(&m.d, 6) == 0) view(&m);
+        if (p->mixing && below(&m.d, 6) == 0) by_count(&m);
         const int had = m.n;
         apply(&m, wf_op_at(row));
         if (m.n > had && row < PROGRAM_ROWS) program_used[row] = true;

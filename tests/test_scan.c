@@ -369,6 +369,154 @@ TEST(a_loop_of_no_step_knows_what_its_outputs_would_be)
     ck_assert_double_eq(largest(2, y), 0);
 }
 
+/* ---- what is computed before the loop ---- */
+
+static wf_op counted; /* affine, whose forward counts */
+static int products;
+static int64_t most_rows;
+
+static void count_forward(const wf_call *c)
+{
+    products++;
+    if (c->in[0]->dim[0] > most_rows) most_rows = c->in[0]->dim[0];
+    wf_call call = *c;
+    call.op = op_named("affine");
+    call.op->forward(&call);
+}
+
+typedef struct cell {
+    wf_var *w, *u;
+    bool reads;
+} cell;
+
+static wf_var *product(wf_tape *t, wf_var *x, wf_var *w)
+{
+    return wf_apply_one(t, &counted, 3, (wf_var *[]){ x, w, NULL }, NULL);
+}
+
+/* h = tanh(W x + U h), all of it by the op that counts. */
+static void elman(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[], wf_var *y[])
+{
+    const cell *c = context;
+    if (c->reads) (void)wf_at(x[0], 0);
+    state[0] = wf_tanh(t, wf_add(t, product(t, x[0], c->w), product(t, state[0], c->u)));
+    y[0] = state[0];
+}
+
+/* Seven steps, by wf_scan or by hand. */
+static wf_var *seven(wf_tape *t, cell *c, bool scan, const int32_t *length)
+{
+    counted = *op_named("affine");
+    counted.forward = count_forward;
+    products = 0;
+    most_rows = 0;
+    wf_var *x = drawn(t, WF_F64, WF_SHAPE(7, 3, 4), 1, -1, 1), *y, *all[7];
+    wf_var *state = drawn(t, WF_F64, WF_SHAPE(3, 5), 2, -1, 1);
+    c->w = drawn(t, WF_F64, WF_SHAPE(5, 4), 3, -1, 1);
+    c->u = drawn(t, WF_F64, WF_SHAPE(5, 5), 4, -1, 1);
+    wf_scan_call call = { .step = elman,
+                          .context = c,
+                          .sequences = WF_VARS(x),
+                          .initial = WF_VARS(state),
+                          .outputs = 1 };
+    if (length) call.lengths = wf_constant(t, WF_I32, WF_SHAPE(3), length);
+    if (scan) return wf_scan(t, &call, &y, NULL) ? y : NULL;
+    for (int i = 0; i < 7; i++) {
+        wf_var *now = wf_select(t, x, 0, i);
+        elman(t, c, &now, &state, &all[i]);
+    }
+    return wf_stack(t, 0, (wf_vars){ 7, all });
+}
+
+TEST(what_depends_on_no_state_is_computed_for_all_steps_at_once)
+{
+    OWN(wf_tape) *t = wf_tape_new(NULL), *h = wf_tape_new(NULL);
+    cell c = { .reads = false };
+    wf_var *got = seven(t, &c, true, NULL);
+    ck_assert_int_eq(products, 1 + 7);
+    ck_assert_int_eq(most_rows, 7 * 3);
+    char why[200];
+    wf_var *want = seven(h, &c, false, NULL);
+    ck_assert_int_eq(products, 7 + 7);
+    ck_assert_msg(equal("y", 1, &got, &want, 1e-15, why), "%s", why);
+    wf_tape_reset(t);
+    ck_assert_ptr_nonnull(seven(t, &c, true, (int32_t[]){ 2, 0, 5 }));
+    ck_assert_int_eq(products, 1 + 5);
+    ck_assert_int_eq(most_rows, 2 + 5); /* none of padding */
+}
+
+TEST(a_step_that_reads_values_runs_as_it_is_and_nothing_is_said)
+{
+    OWN(wf_tape) *t = wf_tape_new(NULL), *h = wf_tape_new(NULL);
+    cell c = { .reads = true };
+    char why[200];
+    wf_var *got = seven(t, &c, true, NULL);
+    ck_assert_int_eq(products, 7 + 7);
+    ck_assert_int_eq(log_kept.times, 0);
+    ck_assert_str_eq(wf_tape_error(t), "");
+    wf_var *want = seven(h, &c, false, NULL);
+    ck_assert_msg(equal("y", 1, &got, &want, 1e-15, why), "%s", why);
+}
+
+/* Of which rows there are the step makes another one. */
+static void by_rows(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[],
+                    wf_var *y[])
+{
+    (void)context;
+    wf_var *in = wf_tanh(t, wf_mul_scalar(t, x[0], 2));
+    if (wf_dim(in, 0) == 2) in = wf_sin(t, wf_mul_scalar(t, x[0], 3));
+    y[0] = state[0] = wf_add(t, wf_cos(t, in), state[0]);
+}
+
+TEST(a_step_that_is_not_the_traced_one_goes_on_by_itself)
+{
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    const double x[] = { 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9 };
+    wf_scan_call call = {
+        .step = by_rows,
+        .sequences = WF_VARS(wf_leaf(t, WF_F64, WF_SHAPE(3, 3), x)),
+        .initial = WF_VARS(wf_zeros(t, WF_F64, WF_SHAPE(3))),
+        .outputs = 1,
+        .lengths = wf_constant(t, WF_I32, WF_SHAPE(3), (int32_t[]){ 3, 2, 1 }),
+    };
+    wf_var *y, *last;
+    ck_assert(wf_scan(t, &call, &y, &last));
+    const double a = cos(tanh(0.2)), b = cos(sin(3 * 0.4)), c = cos(tanh(2 * 0.7));
+    ck_assert_double_eq_tol(wf_at(last, 0), a + b + c, 1e-14);
+    ck_assert_double_eq_tol(wf_at(last, 1), cos(tanh(0.4)) + cos(sin(3 * 0.5)), 1e-14);
+    ck_assert_double_eq_tol(wf_at(last, 2), cos(tanh(0.6)), 1e-14);
+}
+
+/* A step that keeps a state in a carry of its own. */
+static void carries(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[],
+                    wf_var *y[])
+{
+    wf_carry *const *c = context;
+    wf_rnn *const *rnn = (wf_rnn *const *)(context) + 1;
+    (void)state;
+    y[0] = wf_rnn_forward(t, *rnn, wf_unsqueeze(t, x[0], 0), &(wf_rnn_call){ .carry = *c });
+    y[0] = wf_select(t, y[0], 0, 0);
+}
+
+TEST(a_carry_within_a_step_is_written_as_often_as_the_step_runs)
+{
+    OWN(wf_module) *net = wf_module_new("net", &(wf_module_options){ .dtype = WF_F64 });
+    struct {
+        wf_carry *carry;
+        wf_rnn *rnn;
+    } both = { .rnn = wf_gru_new(net, "rnn", &(wf_rnn_options){ .input = 4, .hidden = 3 }) };
+    OWN(wf_carry) *carry = both.carry = wf_carry_new(both.rnn, 2);
+    OWN(wf_tape) *t = wf_tape_new(&(wf_tape_options){ .mode = WF_EVAL });
+    wf_var *x = drawn(t, WF_F64, WF_SHAPE(5, 2, 4), 1, -1, 1), *y;
+    const wf_scan_call call = {
+        .step = carries, .context = &both, .sequences = WF_VARS(x), .outputs = 1
+    };
+    char why[200];
+    ck_assert(wf_scan(t, &call, &y, NULL));
+    wf_var *want = wf_rnn_forward(t, both.rnn, x, NULL);
+    ck_assert_msg(equal("y", 1, &y, &want, 1e-15, why), "%s", why);
+}
+
 /* ---- what it says ---- */
 
 /* context: which mistake to make. */
