@@ -47,7 +47,7 @@ static bool one_dtype(const wf_shaping *s, int first, bool whole)
 {
     for (int k = first + 1; k < s->n_in; k++)
         if (!same_dtype(s, k, first, NULL)) return false;
-    return whole || takes_floats(s, first);
+    return whole || is_float(s->in[first]) || takes_floats(s, first); /* mostly without a call */
 }
 
 bool wf_pointwise_shape(wf_shaping *s)
