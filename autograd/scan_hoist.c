@@ -199,7 +199,7 @@ wf_var *replay_next(wf_tape *t, const wf_op *op, const void *attr)
     replay *r = t->replaying;
     hoisted *at = r->next < r->n ? &r->at[r->next++] : NULL;
     if (!at || at->node->op != op ||
-        (at->all && memcmp(at->node->attr, attr, (size_t)op->attr_size) != 0)) {
+        (at->all && op->attr_size && memcmp(at->node->attr, attr, (size_t)op->attr_size) != 0)) {
         r->next = r->n; /* this step is not the traced one: it goes on by itself */
         return NULL;
     }
