@@ -108,8 +108,8 @@ WF_API bool wf_copy_out(const wf_var *x, void *data, int64_t n);
 WF_API void wf_print(const wf_var *x);
 WF_API void wf_print_as(const char *name, const wf_var *x);        /* "h = [0.1 0.2]  f32 (2)" */
 
-/* Sweeps back from a var of one element and commits the gradients to the parameters, all or none. False,
- * with the reason said: nothing has changed. Gradients add up over calls until an optimiser
+/* Sweeps back from a var of one element and commits the gradients to the parameters, all or none.
+ * False, with the reason said: nothing has changed. Gradients add up over calls until an optimiser
  * consumes them. A loss or a parameter's gradient that is not finite is an error, which names the
  * op that made it so; whoever wants to go on after it skips the step. So is a loss to which no
  * parameter led, a parameter changed since its use, and infer mode, which records nothing. */
@@ -125,8 +125,8 @@ WF_API WF_MUST_USE bool wf_tape_commit(wf_tape *t);
  * view of the gradient. A parameter's is committed anyway, and read off the parameter. False after
  * failing the tape: no leaf and no parameter led to x. */
 WF_API bool wf_keep_grad(wf_tape *t, wf_var *x);
-/* A kept gradient, of x's shape and dtype, good until the reset, or the committed one of a parameter, good until it is
- * cleared (wf_param_grad); NULL when there is none. */
+/* A kept gradient, of x's shape and dtype, good until the reset, or the committed one of a
+ * parameter, good until it is cleared (wf_param_grad); NULL when there is none. */
 WF_API const wf_tensor *wf_grad_of(const wf_var *x);
 
 /* Gradients as vars: grad[i] becomes d(sum_k <cotangent[k], out[k]>)/d wrt[i], of the form of

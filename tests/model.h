@@ -108,11 +108,6 @@ static inline bool model_step(model *r, int64_t step)
     return wf_optim_step(r->adam);
 }
 
-static inline uint64_t model_hash_tensor(uint64_t hash, const wf_tensor *x)
-{
-    return hash_tensor(hash, x);
-}
-
 /* The bits of parameters, optimiser and carry. */
 static inline uint64_t model_hash(const model *r)
 {

@@ -90,7 +90,7 @@ static uint64_t product(int threads)
     static float a[SIDE * SIDE], c[SIDE * SIDE];
     multiply(a, c, threads);
     wf_tensor x = wf_tensor_of(WF_F32, WF_SHAPE(SIDE, SIDE), c);
-    return model_hash_tensor(1, &x);
+    return hash_tensor(1, &x);
 }
 
 static bool train(uint64_t *hash)

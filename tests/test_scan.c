@@ -534,20 +534,23 @@ static void mistaken(wf_tape *t, const void *context, wf_var *const x[], wf_var 
     if (*mistake == 7) y[0] = wf_leaf(t, WF_F64, WF_SHAPE(2, 1, 1, 1, 1, 1, 1, 1), NULL);
 }
 
-TEST(each_mistake_is_one_sentence)
+/* A call that is in order, but for the step's mistake. */
+static wf_scan_call call_of(wf_tape *t, const int *mistake, wf_var *given[2])
+{
+    given[0] = wf_leaf(t, WF_F64, WF_SHAPE(3, 2, 4), NULL);
+    given[1] = wf_leaf(t, WF_F64, WF_SHAPE(2, 5), NULL);
+    return (wf_scan_call){ .step = mistaken,
+                           .context = mistake,
+                           .outputs = 1,
+                           .sequences = { 1, given },
+                           .initial = { 1, given + 1 } };
+}
+
+TEST(each_mistake_of_a_step_is_one_sentence)
 {
     OWN(wf_tape) *t = wf_tape_new(NULL);
     static const char *const names[] = { "h" };
-    int mistake = 0;
-    wf_var *y, *nine[9];
-#define CALL                                                                                       \
-    (wf_scan_call)                                                                                 \
-    {                                                                                              \
-        .step = mistaken, .context = &mistake, .outputs = 1,                                       \
-        .sequences = WF_VARS(wf_leaf(t, WF_F64, WF_SHAPE(3, 2, 4), NULL)),                         \
-        .initial = WF_VARS(wf_leaf(t, WF_F64, WF_SHAPE(2, 5), NULL))                               \
-    }
-    const struct {
+    static const struct {
         int mistake;
         const char *text;
     } steps[] = {
@@ -558,79 +561,78 @@ TEST(each_mistake_is_one_sentence)
         { 7, "scan: its step made output 0 f64 (2, 1, 1, 1, 1, 1, 1, 1); expected f64 "
              "(2, 1, 1, 1, 1, 1, 1)" },
     };
+    wf_var *y, *given[2];
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-        mistake = steps[i].mistake;
-        wf_scan_call call = CALL;
+        wf_scan_call call = call_of(t, &steps[i].mistake, given);
         ck_assert(!wf_scan(t, &call, &y, NULL));
         ck_assert_ptr_null(y);
         assert_fails(t, steps[i].text);
     }
-    mistake = 1;
-    wf_scan_call call = CALL;
+    wf_scan_call call = call_of(t, &steps[0].mistake, given);
     call.name = "cell 'mine'";
     call.state_names = names;
     ck_assert(!wf_scan(t, &call, &y, NULL));
     assert_fails(t, "cell 'mine': its step left no state h");
-    mistake = 0;
+}
 
-    ck_assert(!wf_scan(t, NULL, &y, NULL));
-    assert_fails(t, "scan: the call was never made (NULL)");
-    call = (wf_scan_call){ .outputs = 1 };
-    ck_assert(!wf_scan(t, &call, &y, NULL));
-    assert_fails(t, "scan: .step was never made (NULL)");
-    call = (wf_scan_call){ .step = mistaken, .outputs = 1 };
-    ck_assert(!wf_scan(t, &call, &y, NULL));
-    assert_fails(t, "scan: there is no sequence and no state; one must say how many rows a step "
-                    "has");
-    call = CALL;
+TEST_EACH(each_mistake_of_a_call_is_one_sentence, 10)
+{
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    static const char *const text[] = {
+        "scan: .step was never made (NULL)",
+        "scan: there is no sequence and no state; one must say how many rows a step has",
+        "scan: 9 outputs; there can be 0 to 8",
+        "scan: .time is 0; it must be 1 or more, or 0 with sequences",
+        "scan: the list of states was never made (NULL)",
+        "scan: sequence 0 is (3); expected (time, batch, ...)",
+        "scan: sequence 0 is (3, 2, 4); expected (4, 2, ...)",
+        "scan: state 0 is (3, 5); expected (2, ...)",
+        "scan: lengths are i32 (3); expected i32 (2)",
+        "scan: lengths[1] is 4; it must be from 0 to 3",
+    };
+    const int none = 0;
+    wf_var *y[9], *given[2];
+    wf_scan_call call = call_of(t, &none, given);
+    switch (_i) {
+    case 0: call.step = NULL; break;
+    case 1: call.sequences.n = call.initial.n = 0; break;
+    case 2: call.outputs = 9; break;
+    case 3: call.sequences.n = 0; break;
+    case 4: call.initial = (wf_vars){ 1, NULL }; break;
+    case 5: given[0] = wf_leaf(t, WF_F64, WF_SHAPE(3), NULL); break;
+    case 6: call.time = 4; break;
+    case 7: given[1] = wf_leaf(t, WF_F64, WF_SHAPE(3, 5), NULL); break;
+    case 8: call.lengths = wf_constant(t, WF_I32, WF_SHAPE(3), NULL); break;
+    default: call.lengths = wf_constant(t, WF_I32, WF_SHAPE(2), (int32_t[]){ 3, 4 });
+    }
+    ck_assert(!wf_scan(t, &call, y, NULL));
+    assert_fails(t, text[_i]);
+}
+
+TEST(a_call_needs_a_place_for_its_outputs)
+{
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    const int none = 0;
+    wf_var *given[2];
+    wf_scan_call call = call_of(t, &none, given);
     ck_assert(!wf_scan(t, &call, NULL, NULL));
     assert_fails(t, "scan: the list of outputs was never made (NULL)");
-    call = CALL;
-    call.outputs = 9;
-    ck_assert(!wf_scan(t, &call, nine, NULL));
-    assert_fails(t, "scan: 9 outputs; there can be 0 to 8");
-    call = CALL;
-    call.sequences.n = 0;
-    ck_assert(!wf_scan(t, &call, &y, NULL));
-    assert_fails(t, "scan: .time is 0; it must be 1 or more, or 0 with sequences");
-    call = CALL;
-    call.initial = (wf_vars){ 1, NULL };
-    ck_assert(!wf_scan(t, &call, &y, NULL));
-    assert_fails(t, "scan: the list of states was never made (NULL)");
-    call = CALL;
-    call.sequences = WF_VARS(wf_leaf(t, WF_F64, WF_SHAPE(3), NULL));
-    ck_assert(!wf_scan(t, &call, &y, NULL));
-    assert_fails(t, "scan: sequence 0 is (3); expected (time, batch, ...)");
-    call = CALL;
-    call.time = 4;
-    ck_assert(!wf_scan(t, &call, &y, NULL));
-    assert_fails(t, "scan: sequence 0 is (3, 2, 4); expected (4, 2, ...)");
-    call = CALL;
-    call.initial = WF_VARS(wf_leaf(t, WF_F64, WF_SHAPE(3, 5), NULL));
-    ck_assert(!wf_scan(t, &call, &y, NULL));
-    assert_fails(t, "scan: state 0 is (3, 5); expected (2, ...)");
-    call = CALL;
-    call.lengths = wf_constant(t, WF_I32, WF_SHAPE(3), NULL);
-    ck_assert(!wf_scan(t, &call, &y, NULL));
-    assert_fails(t, "scan: lengths are i32 (3); expected i32 (2)");
-    call = CALL;
-    call.lengths = wf_constant(t, WF_I32, WF_SHAPE(2), (int32_t[]){ 3, 4 });
-    ck_assert(!wf_scan(t, &call, &y, NULL));
-    assert_fails(t, "scan: lengths[1] is 4; it must be from 0 to 3");
+    ck_assert(!wf_scan(t, NULL, given, NULL));
+    assert_fails(t, "scan: the call was never made (NULL)");
 }
 
 TEST(a_step_that_is_recorded_alone_may_read_nothing)
 {
     OWN(wf_tape) *t = wf_tape_new(NULL);
     int mistake = 0;
-    wf_var *y;
-    wf_scan_call call = CALL;
+    wf_var *y, *given[2];
+    wf_scan_call call = call_of(t, &mistake, given);
     call.lengths = wf_constant(t, WF_I32, WF_SHAPE(2), NULL);
     mistake = 6;
     ck_assert(!wf_scan(t, &call, &y, NULL));
     ck_assert_str_ne(wf_tape_error(t), "");
     wf_tape_reset(t);
-    call = CALL;
+    call = call_of(t, &mistake, given);
     ck_assert(wf_scan(t, &call, &y, NULL)); /* where it runs, a step may read */
     mistake = 3;
     ck_assert(wf_scan(t, &call, &y, NULL));
