@@ -412,7 +412,7 @@ INLINE wf_var *apply_any(wf_tape *t, const wf_op *op, int n_in, wf_var *const in
         return NULL;
     }
     if (t->replaying) {
-        wf_var *made = replay_next(t, op, attr);
+        wf_var *made = replay_next(t, op, n_in, in, attr);
         if (made || t->failed) return made;
     }
     WF_CALLING calling before = call_begin(t);

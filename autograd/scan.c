@@ -75,9 +75,10 @@ static bool vars_are_sound(wf_tape *t, scan *s, const wf_scan_call *c)
         if (!begins_with(t, who, "sequence", i, s->x[i], 2, s->time, s->batch)) return false;
     for (int k = 0; k < s->states; k++)
         if (!begins_with(t, who, "state", k, s->state[k], 1, 0, s->batch)) return false;
-    if (s->time <= INT32_MAX && s->batch <= INT32_MAX) return true;
-    wf_fail(t, "%s: %lld steps of %lld rows; there can be %d of each", who, (long long)s->time,
-            (long long)s->batch, INT32_MAX);
+    if (s->time <= INT32_MAX && s->batch <= INT32_MAX && s->time * s->batch < INT32_MAX)
+        return true;
+    wf_fail(t, "%s: %lld steps of %lld rows; there can be %d in all", who, (long long)s->time,
+            (long long)s->batch, INT32_MAX - 1);
     return false;
 }
 
@@ -158,7 +159,12 @@ bool scan_step(wf_tape *t, const scan *s, int64_t n, wf_var *const x[], wf_var *
     if (!wf_tape_ok(t)) return false;
     memcpy(before, next, sizeof before);
     for (int j = 0; j < WF_SCAN_VARS; j++) y[j] = NULL;
-    s->step(t, s->context, x, next, y);
+    const uint64_t epoch = t->epoch;
+    {
+        WF_CALLING calling around = call_begin(t);
+        s->step(t, s->context, x, next, y);
+    }
+    if (t->epoch != epoch && !call_survived(t, epoch, s->name)) return false;
     if (!wf_tape_ok(t)) return false;
     for (int k = 0; k < s->states; k++) {
         next[k] = judged(t, s, state_text(s, k, text), next[k], n, before[k]);
@@ -186,15 +192,17 @@ static bool scan_nothing(wf_tape *t, scan *s)
         x[i] = wf_zeros(t, wf_dtype_of(s->x[i]), slice);
     }
     memcpy(next, s->state, sizeof next);
-    wf_mark mark = wf_tape_mark(t);
+    const bool within = t->tracing != NULL; /* another loop's step is being recorded */
+    wf_mark mark = { 0 };
     trace r;
-    bool ok = trace_begin(t, &r) && scan_step(t, s, s->batch, x, next, y, none);
-    ok = trace_end(t, &r) && ok;
+    if (!within) mark = wf_tape_mark(t);
+    bool ok = (within || trace_begin(t, &r)) && scan_step(t, s, s->batch, x, next, y, none);
+    if (!within) ok = trace_end(t, &r) && ok;
     for (int j = 0; ok && j < s->outputs; j++) {
         form[j] = wf_shape_of(y[j]);
         dtype[j] = wf_dtype_of(y[j]);
     }
-    ok = ok && wf_tape_rewind(t, mark, 0, NULL);
+    ok = ok && (within || wf_tape_rewind(t, mark, 0, NULL));
     for (int j = 0; ok && j < s->outputs; j++) {
         memmove(form[j].dim + 1, form[j].dim, sizeof form[j].dim - sizeof form[j].dim[0]);
         form[j].rank++;
@@ -208,6 +216,10 @@ bool wf_scan(wf_tape *t, const wf_scan_call *call, wf_var *output[], wf_var *fin
 {
     if (!call || !wf_tape_ok(t)) {
         if (t && !call) wf_fail(t, "scan: the call was never made (NULL)");
+        for (int j = 0; call && output && j < call->outputs && j < WF_SCAN_VARS; j++)
+            output[j] = NULL;
+        for (int k = 0; call && final && k < call->initial.n && k < WF_SCAN_VARS; k++)
+            final[k] = NULL;
         return false;
     }
     scan s = { .name = call->name ? call->name : "scan",

@@ -13,9 +13,10 @@ WF_BEGIN
  * NULL at first, receives output j, (n, ...). A pure function of these, of context and of the vars
  * and parameters that it refers to, which are the same at every step and get the sum of their
  * gradients. The rows are the sequences that go on at this step, longest first: a step that mixes
- * rows sees only those. It is called once more than there are steps, on shapes alone, so that what
- * depends on no state can be computed for all steps at once: there it may read no value (one that
- * does runs all the same, without that). After a failure (wf_tape_ok) it may just return. */
+ * rows sees only those. A loop of three steps or more calls it once before, on shapes alone (B rows
+ * without numbers: wf_item and wf_at give NaN, wf_data and wf_value NULL), so that products and
+ * lookups that depend on no state are done for all steps at once; a step that reads values runs all
+ * the same, without that. After a failure (wf_tape_ok) it may just return. */
 typedef void wf_scan_step(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[],
                           wf_var *y[]);
 

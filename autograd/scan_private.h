@@ -7,10 +7,19 @@
 #include "autograd/scan.h"
 #include "tensor/sequence.h"
 
+/* Where an input of a traced node comes from: a sequence's slice, an earlier result, or what is
+ * closed over. */
+typedef struct source {
+    const wf_var *of; /* the traced input; NULL: left out */
+    int x;            /* of sequence x; -1: of none */
+    const struct hoisted *result;
+} source;
+
 /* A node of the traced step, and its result if that is there before the loop. */
 typedef struct hoisted {
     const node *node;
-    wf_var *all; /* of all rows, or the same for all; NULL: it is for each step */
+    source *from; /* one for each input */
+    wf_var *all;  /* of all rows, or the same for all; NULL: it is for each step */
     bool rows;
 } hoisted;
 
@@ -18,6 +27,7 @@ typedef struct hoisted {
 typedef struct replay {
     int64_t n, next;
     int64_t begin, rows; /* of the step that runs */
+    wf_var *const *x;    /* and its slices */
     hoisted at[];
 } replay;
 
@@ -43,11 +53,6 @@ typedef struct scan {
 wf_var *scan_rows(wf_tape *t, scan *s, int i);
 /* Computes what no state depends on, for all steps. False after failing the tape. */
 bool scan_hoist(wf_tape *t, scan *s);
-/* From here on, applications are a step's of rows begin .. begin + rows - 1 (r NULL: of nothing
- * hoisted); no longer. */
-void replay_begin(wf_tape *t, replay *r, int64_t begin, int64_t rows);
-void replay_end(wf_tape *t);
-
 /* Calls the step on n rows. next holds the states before it and receives those after it, y the
  * outputs; both as they are on the tape, in the forms that they must have: of the first step's
  * outputs, first holds NULLs. False after failing the tape. */

@@ -31,7 +31,7 @@ bool trace_outputs(wf_tape *t, const char *who, int n, wf_var out[]);
 /* Notes a view of a value without memory. */
 bool trace_view(wf_tape *t, wf_var *v);
 /* The result of the next op of a loop's step, if it has been computed before the loop. */
-wf_var *replay_next(wf_tape *t, const wf_op *op, const void *attr);
+wf_var *replay_next(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const void *attr);
 /* Adds a node for a var that is there to the tape. NULL after failing it. */
 node *node_record(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], wf_var *out,
                   const void *attr);

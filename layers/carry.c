@@ -243,6 +243,8 @@ static void make_permanent(void *context)
 bool carry_write(wf_tape *t, wf_carry *carry, wf_var *const state[])
 {
     size_t bytes = (size_t)states_of(carry) * sizeof state[0];
+    for (int64_t i = 0; i < states_of(carry); i++)
+        if (!wf_value(state[i])) return false; /* of a step that is only recorded: said by it */
     pending *p = wf_tape_memory(t, sizeof *p + bytes);
     if (!p) return false;
     p->carry = carry;

@@ -487,6 +487,99 @@ TEST(a_step_that_is_not_the_traced_one_goes_on_by_itself)
     ck_assert_double_eq_tol(wf_at(last, 2), cos(tanh(0.6)), 1e-14);
 }
 
+/* It chooses what it reads, and how much of what is closed over, by how many rows there are. */
+static void chooses(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[],
+                    wf_var *y[])
+{
+    const cell *c = context;
+    const int64_t n = wf_dim(x[0], 0);
+    wf_var *some = wf_sum(t, wf_slice(t, c->w, 0, 0, n, 1), WF_AXES(0)); /* (4) */
+    wf_var *in = product(t, n == 2 ? x[1] : x[0], c->w);                 /* (n, 5) */
+    state[0] = wf_add(t, wf_add(t, in, wf_sum_keep(t, some, NULL)), state[0]);
+    y[0] = state[0];
+}
+
+TEST(what_a_step_is_handed_was_made_of_the_inputs_that_it_names)
+{
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    const int32_t length[3] = { 4, 3, 2 };
+    wf_var *x = drawn(t, WF_F64, WF_SHAPE(4, 3, 4), 1, -1, 1),
+           *z = drawn(t, WF_F64, WF_SHAPE(4, 3, 4), 2, -1, 1), *y, *last, *want[3];
+    cell c = { .w = drawn(t, WF_F64, WF_SHAPE(5, 4), 3, -1, 1) };
+    char why[200];
+    counted = *op_named("affine");
+    counted.forward = count_forward;
+    const wf_scan_call call = { .step = chooses,
+                                .context = &c,
+                                .sequences = WF_VARS(x, z),
+                                .initial = WF_VARS(wf_zeros(t, WF_F64, WF_SHAPE(3, 5))),
+                                .outputs = 1,
+                                .lengths = wf_constant(t, WF_I32, WF_SHAPE(3), length) };
+    ck_assert(wf_scan(t, &call, &y, &last));
+    for (int b = 0; b < 3; b++) want[b] = wf_zeros(t, WF_F64, WF_SHAPE(1, 5));
+    for (int i = 0; i < 4; i++) {
+        const int n = i < 2 ? 3 : i < 3 ? 2 : 1;
+        wf_var *some = wf_sum_keep(t, wf_slice(t, c.w, 0, 0, n, 1), NULL);
+        for (int b = 0; b < n; b++) {
+            wf_var *from = row_of(t, wf_select(t, n == 2 ? z : x, 0, i), b);
+            want[b] = wf_add(t, wf_add(t, wf_affine(t, from, c.w, NULL), some), want[b]);
+        }
+    }
+    wf_var *all = wf_concat(t, 0, (wf_vars){ 3, want });
+    ck_assert_msg(equal("last", 1, &last, &all, 1e-14, why), "%s", why);
+}
+
+/* A loop of one step within a step: what is around it is still handed its rows. */
+static void inner(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[], wf_var *y[])
+{
+    const cell *c = context;
+    wf_var *one = wf_unsqueeze(t, x[0], 0), *made;
+    const wf_scan_call call = {
+        .step = sums, .sequences = { 1, &one }, .initial = { 1, x }, .outputs = 2
+    };
+    wf_var *both[2];
+    if (!wf_scan(t, &call, both, NULL)) return;
+    made = product(t, x[0], c->w);
+    y[0] = state[0] = wf_add(t, made, state[0]);
+}
+
+TEST(a_loop_within_a_step_leaves_the_outer_one_what_it_has)
+{
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    cell c = { .w = drawn(t, WF_F64, WF_SHAPE(5, 4), 3, -1, 1) };
+    wf_var *y;
+    counted = *op_named("affine");
+    counted.forward = count_forward;
+    products = 0;
+    const wf_scan_call call = { .step = inner,
+                                .context = &c,
+                                .sequences = WF_VARS(drawn(t, WF_F64, WF_SHAPE(7, 3, 4), 1, -1, 1)),
+                                .initial = WF_VARS(wf_zeros(t, WF_F64, WF_SHAPE(3, 5))),
+                                .outputs = 1 };
+    ck_assert(wf_scan(t, &call, &y, NULL));
+    ck_assert_int_eq(products, 1);
+}
+
+/* It resets the tape that it runs on. */
+static void resets(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[], wf_var *y[])
+{
+    (void)context, (void)x;
+    wf_tape_reset(t);
+    y[0] = state[0] = wf_zeros(t, WF_F64, WF_SHAPE(2));
+}
+
+TEST_EACH(a_step_that_resets_its_tape_fails_it, 2)
+{
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    wf_var *y = NULL, *state = wf_zeros(t, WF_F64, WF_SHAPE(2));
+    const wf_scan_call call = {
+        .step = resets, .time = _i ? 5 : 2, .initial = { 1, &state }, .outputs = 1
+    };
+    ck_assert(!wf_scan(t, &call, &y, NULL));
+    ck_assert_ptr_null(y);
+    ck_assert_str_ne(wf_tape_error(t), "");
+}
+
 /* A step that keeps a state in a carry of its own. */
 static void carries(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[],
                     wf_var *y[])
