@@ -17,9 +17,8 @@ typedef struct hoister {
     wf_tape *t;
     scan *s;
     replay *r;
-    uint64_t epoch;             /* what is of it or later was made while tracing */
-    wf_var *x[WF_SCAN_VARS];    /* traced, (B, ...) */
-    wf_var *next[WF_SCAN_VARS]; /* states, the same */
+    uint64_t epoch;          /* what is of it or later was made while tracing */
+    wf_var *x[WF_SCAN_VARS]; /* traced, (B, ...) */
 } hoister;
 
 /* A value without numbers, (B, ...), in the form of x behind its first `lead` axes. */
@@ -40,7 +39,7 @@ static node *record(hoister *h)
 {
     wf_tape *t = h->t;
     const scan *s = h->s;
-    wf_var *y[WF_SCAN_VARS], *none[WF_SCAN_VARS] = { NULL };
+    wf_var *next[WF_SCAN_VARS], *y[WF_SCAN_VARS], *none[WF_SCAN_VARS] = { NULL };
     const scope *where = t->where;
     node *before = t->last;
     const int64_t nodes = t->nodes;
@@ -51,9 +50,7 @@ static node *record(hoister *h)
     for (int i = 0; ok && i < s->sequences; i++)
         ok = (h->x[i] = traced(t, s->x[i], 2, s->batch)) != NULL;
     for (int k = 0; ok && k < s->states; k++)
-        ok = (h->next[k] = traced(t, s->state[k], 1, s->batch)) != NULL;
-    wf_var *next[WF_SCAN_VARS];
-    memcpy(next, h->next, sizeof next);
+        ok = (next[k] = traced(t, s->state[k], 1, s->batch)) != NULL;
     ok = ok && scan_step(t, s, s->batch, h->x, next, y, none);
     trace_end(t, &r);
     if (!epoch_good(t, r.epoch)) return NULL; /* reset by the step: the tape says so */
@@ -72,34 +69,33 @@ static node *record(hoister *h)
     return ok ? first : NULL;
 }
 
-/* Where a traced value comes from: filled in, with what of it is there for all rows (*rows), or is
- * the same for all of them; else NULL. */
-static wf_var *whole_of(hoister *h, const wf_var *v, source *from, bool *rows)
+/* Where a traced value comes from. False: from a state, from a result that is not there before the
+ * loop, or from a constant that a step makes, which may be another at each step. *rows: it is of
+ * rows, not the same for all steps. */
+static bool found(const hoister *h, const wf_var *v, source *from, bool *rows)
 {
     const wf_var *root = v->root;
-    wf_var *all = NULL;
     *from = (source){ .of = v, .x = -1 };
-    if (!(root->flags &
-          VAR_TRACED)) { /* a constant that a step makes may be another at each step */
-        *rows = false;
-        return root->epoch < h->epoch || root->flags & VAR_IMPORT ? (wf_var *)(uintptr_t)v : NULL;
-    }
-    *rows = true;
-    for (int i = 0; i < h->s->sequences; i++) {
-        if (root != h->x[i]) continue;
-        all = scan_rows(h->t, h->s, i);
-        from->x = i;
-    }
-    for (int64_t j = 0; j < h->r->n && !all; j++) {
-        if (root != h->r->at[j].node->out) continue;
-        from->result = &h->r->at[j];
-        all = from->result->all;
-        *rows = from->result->rows;
-    }
+    *rows = false;
+    if (!(root->flags & VAR_TRACED)) return root->epoch < h->epoch || root->flags & VAR_IMPORT;
+    for (int i = 0; i < h->s->sequences; i++)
+        if (root == h->x[i]) from->x = i;
+    for (int64_t j = 0; j < h->r->n; j++)
+        if (root == h->r->at[j].node->out && h->r->at[j].all) from->result = &h->r->at[j];
+    *rows = from->x >= 0 || (from->result && from->result->rows);
+    return from->x >= 0 || from->result;
+}
+
+/* The same for all rows; NULL where rows are no rows of it, and after failing the tape. */
+static wf_var *whole_of(hoister *h, const source *from, bool rows)
+{
+    const wf_var *v = from->of, *root = v->root;
+    if (from->x < 0 && !from->result) return (wf_var *)(uintptr_t)v;
+    wf_var *all = from->result ? from->result->all : scan_rows(h->t, h->s, from->x);
     if (!all || v == root) return all;
     wf_tensor as = v->value;
     const uintptr_t offset = (uintptr_t)as.data - (uintptr_t)root->value.data;
-    if (*rows) { /* rows must still be rows */
+    if (rows) {
         if (as.rank < 1 || as.dim[0] != h->s->batch || as.stride[0] != root->value.stride[0])
             return NULL;
         as.dim[0] = all->value.dim[0];
@@ -154,11 +150,15 @@ static bool hoist(hoister *h, hoisted *at)
     if (!(at->from = wf_tape_memory(t, (size_t)n->n_in * sizeof *at->from))) return false;
     for (int i = 0; i < n->n_in; i++) {
         bool rows = false;
-        in[i] = n->in[i] ? whole_of(h, n->in[i], &at->from[i], &rows) : NULL;
-        if (n->in[i] && !in[i]) return wf_tape_ok(t);
+        if (n->in[i] && !found(h, n->in[i], &at->from[i], &rows)) return true;
         if (rows) with_rows |= 1u << i;
     }
-    if (with_rows && (!runs_ahead(n->op) || !computes_rows(h, n, in, with_rows))) return true;
+    if (with_rows && !runs_ahead(n->op)) return true;
+    for (int i = 0; i < n->n_in; i++) {
+        in[i] = n->in[i] ? whole_of(h, &at->from[i], with_rows >> i & 1) : NULL;
+        if (n->in[i] && !in[i]) return wf_tape_ok(t);
+    }
+    if (with_rows && !computes_rows(h, n, in, with_rows)) return true;
     const scope *where = t->where;
     at->rows = with_rows != 0;
     t->where = n->where; /* for messages */
@@ -176,7 +176,8 @@ bool scan_hoist(wf_tape *t, scan *s)
     h.epoch = t->epoch;
     node *first = record(&h);
     if (!first) return wf_tape_ok(t);
-    int64_t n = 0, found = 0;
+    int64_t n = 0;
+    bool any = false;
     for (const node *k = first; k; k = k->next) n++;
     if (n > MOST_NODES) return true;
     replay *r = wf_tape_memory(t, sizeof *r + (size_t)n * sizeof *r->at);
@@ -186,10 +187,10 @@ bool scan_hoist(wf_tape *t, scan *s)
         hoisted *at = &r->at[r->n];
         at->node = k;
         if (!hoist(&h, at)) return false;
-        found += at->all != NULL;
+        any |= at->all != NULL;
         r->n++;
     }
-    if (found) s->replay = r;
+    if (any) s->replay = r;
     return true;
 }
 

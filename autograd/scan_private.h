@@ -51,7 +51,8 @@ typedef struct scan {
 
 /* The rows of sequence i that are there, (rows, ...), row-major. NULL after failing the tape. */
 wf_var *scan_rows(wf_tape *t, scan *s, int i);
-/* Computes what no state depends on, for all steps. False after failing the tape. */
+/* Computes what depends on no state, as far as it may run ahead, for all steps. False after failing
+ * the tape. */
 bool scan_hoist(wf_tape *t, scan *s);
 /* Calls the step on n rows. next holds the states before it and receives those after it, y the
  * outputs; both as they are on the tape, in the forms that they must have: of the first step's

@@ -422,7 +422,7 @@ static void by_count(maker *m)
     wf_var *x = a->v;
     const double share = 1 / (double)wf_dim(x, 0);
     const wf_shape s = tail(a);
-    switch (below(&m->d, 5)) {
+    switch (below(&m->d, 6)) {
     case 0: push(m, wf_mul_scalar(m->t, x, share), true, 0); break;
     case 1:
         push(m, wf_mul(m->t, x, wf_full(m->t, m->in->p->dtype, WF_SCALAR, share)), true, 0);
@@ -431,6 +431,13 @@ static void by_count(maker *m)
         push(m, wf_add(m->t, x, wf_full(m->t, wf_dtype_of(x), wf_shape_of(x), share)), true, 0);
         break;
     case 3: push(m, wf_expand(m->t, m->in->closed[1], WF_SHAPE(wf_dim(x, 0), 5)), true, 0); break;
+    case 4: { /* another weight of the same form */
+        wf_var *w = m->in->closed[6];
+        if (s.rank < 1 || s.dim[s.rank - 1] != wf_dim(w, 1)) break;
+        if (wf_dim(x, 0) % 2) w = wf_transpose(m->t, w, 0, 1);
+        push(m, wf_affine(m->t, x, w, NULL), true, 0);
+        break;
+    }
     default:
         if (s.rank == 1) /* over the rows, as the last axis */
             push(m, wf_transpose(m->t, wf_softmax(m->t, wf_transpose(m->t, x, 0, 1), -1), 0, 1),

@@ -458,48 +458,21 @@ TEST(a_step_that_reads_values_runs_as_it_is_and_nothing_is_said)
     ck_assert_msg(equal("y", 1, &got, &want, 1e-15, why), "%s", why);
 }
 
-/* Of which rows there are the step makes another one. */
-static void by_rows(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[],
-                    wf_var *y[])
-{
-    (void)context;
-    wf_var *in = wf_tanh(t, wf_mul_scalar(t, x[0], 2));
-    if (wf_dim(in, 0) == 2) in = wf_sin(t, wf_mul_scalar(t, x[0], 3));
-    y[0] = state[0] = wf_add(t, wf_cos(t, in), state[0]);
-}
-
-TEST(a_step_that_is_not_the_traced_one_goes_on_by_itself)
-{
-    OWN(wf_tape) *t = wf_tape_new(NULL);
-    const double x[] = { 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9 };
-    wf_scan_call call = {
-        .step = by_rows,
-        .sequences = WF_VARS(wf_leaf(t, WF_F64, WF_SHAPE(3, 3), x)),
-        .initial = WF_VARS(wf_zeros(t, WF_F64, WF_SHAPE(3))),
-        .outputs = 1,
-        .lengths = wf_constant(t, WF_I32, WF_SHAPE(3), (int32_t[]){ 3, 2, 1 }),
-    };
-    wf_var *y, *last;
-    ck_assert(wf_scan(t, &call, &y, &last));
-    const double a = cos(tanh(0.2)), b = cos(sin(3 * 0.4)), c = cos(tanh(2 * 0.7));
-    ck_assert_double_eq_tol(wf_at(last, 0), a + b + c, 1e-14);
-    ck_assert_double_eq_tol(wf_at(last, 1), cos(tanh(0.4)) + cos(sin(3 * 0.5)), 1e-14);
-    ck_assert_double_eq_tol(wf_at(last, 2), cos(tanh(0.6)), 1e-14);
-}
-
-/* It chooses what it reads, and how much of what is closed over, by how many rows there are. */
+/* It chooses what it reads, by which op, and how much of what is closed over, by how many rows
+ * there are. */
 static void chooses(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[],
                     wf_var *y[])
 {
     const cell *c = context;
     const int64_t n = wf_dim(x[0], 0);
     wf_var *some = wf_sum(t, wf_slice(t, c->w, 0, 0, n, 1), WF_AXES(0)); /* (4) */
-    wf_var *in = product(t, n == 2 ? x[1] : x[0], c->w);                 /* (n, 5) */
+    wf_var *in = n == 1 ? wf_affine(t, x[0], c->w, NULL)
+                        : product(t, n == 2 ? x[1] : x[0], c->w); /* (n, 5) */
     state[0] = wf_add(t, wf_add(t, in, wf_sum_keep(t, some, NULL)), state[0]);
     y[0] = state[0];
 }
 
-TEST(what_a_step_is_handed_was_made_of_the_inputs_that_it_names)
+TEST(what_a_step_is_handed_was_made_by_the_op_and_of_the_inputs_that_it_names)
 {
     OWN(wf_tape) *t = wf_tape_new(NULL);
     const int32_t length[3] = { 4, 3, 2 };
@@ -515,7 +488,9 @@ TEST(what_a_step_is_handed_was_made_of_the_inputs_that_it_names)
                                 .initial = WF_VARS(wf_zeros(t, WF_F64, WF_SHAPE(3, 5))),
                                 .outputs = 1,
                                 .lengths = wf_constant(t, WF_I32, WF_SHAPE(3), length) };
+    products = 0;
     ck_assert(wf_scan(t, &call, &y, &last));
+    ck_assert_int_eq(products, 1 + 1); /* for all rows; anew where another input was named */
     for (int b = 0; b < 3; b++) want[b] = wf_zeros(t, WF_F64, WF_SHAPE(1, 5));
     for (int i = 0; i < 4; i++) {
         const int n = i < 2 ? 3 : i < 3 ? 2 : 1;
