@@ -1,5 +1,6 @@
 /* Nothing is lost when memory runs out: every allocation of building, training, saving and
  * loading fails once, and from then on. */
+#include "tests/loops.h"
 #include "tests/model.h"
 
 #include <stdio.h>
@@ -132,6 +133,61 @@ TEST_EACH(the_kth_allocation_may_fail_for_every_k, 2 * cells_built_in())
            "in loading\n",
            size.cell->name, (long long)built, (long long)reached[0], (long long)reached[1],
            (long long)reached[2], (long long)reached[3]);
+}
+
+/* ---- loops over time ---- */
+
+typedef struct looping {
+    loop l;
+    wf_tape *t;
+    int32_t lengths[5];
+    bool ragged;
+} looping;
+
+/* On a tape of its own, whose memory is all to be asked for; the bits of the gradients, or 0. */
+static uint64_t loop_once(looping *on)
+{
+    uint64_t hash = HASH;
+    if (!(on->t = wf_tape_new(NULL))) return 0;
+    if (!loop_step(&on->l, on->t, on->l.most, on->ragged ? on->lengths : NULL)) return 0;
+    for (int64_t i = 0; i < wf_module_param_count(on->l.net); i++)
+        hash = hash_tensor(hash, wf_param_grad(wf_module_param_at(on->l.net, i)));
+    return hash;
+}
+
+TEST_EACH(the_kth_allocation_of_a_loop_may_fail_for_every_k, 4 * LOOPS)
+{
+    const bool from_then_on = _i % 2;
+    looping on = { .ragged = _i / 2 % 2 };
+    wf_error e = { { 0 } };
+    bool reached = true;
+    int64_t k = 0;
+    ck_assert_msg(loop_make(&on.l, _i / 4, (loop_size){ 40, 5, 6, 16 }, &e), "%s", e.text);
+    loop_lengths(1, on.l.most, on.lengths);
+    const uint64_t want = loop_once(&on);
+    ck_assert_msg(want != 0, "%s", wf_tape_error(on.t));
+    wf_tape_free(on.t);
+    const int64_t live = heap.live;
+    while (reached) {
+        arm(++k, from_then_on);
+        uint64_t got = loop_once(&on);
+        reached = disarm();
+        if (got == 0) {
+            ck_assert_msg(reached, "without a failing allocation: %s", wf_tape_error(on.t));
+            ck_assert_msg(!on.t || wf_tape_error(on.t)[0], "allocation %lld: no reason given",
+                          (long long)k);
+            wf_tape_free(on.t);
+            got = loop_once(&on);
+        }
+        ck_assert_msg(got == want, "allocation %lld: other bits than without the failure",
+                      (long long)k);
+        wf_tape_free(on.t);
+        ck_assert_int_eq(heap.live, live);
+    }
+    ck_assert_int_gt(k, 3);
+    printf("%s: %lld allocations failed in a step\n", loop_name(on.l.kind), (long long)k - 1);
+    loop_free(&on.l);
+    ck_assert_int_eq(heap.live, 0);
 }
 
 const harness_suite suite = { .threads = 2 };

@@ -1,5 +1,6 @@
 /* A steady training loop asks the heap for nothing: malloc and its kin are interposed and
  * counted from the third step on. */
+#include "tests/loops.h"
 #include "tests/model.h"
 
 #include <stdatomic.h>
@@ -67,6 +68,31 @@ int posix_memalign(void **out, size_t align, size_t bytes)
 }
 #endif
 
+/* Ten steps, of which the first two may ask for memory: no other does. */
+typedef bool a_step(void *of, int64_t i);
+static void assert_steady(const char *name, a_step *step, void *of)
+{
+    for (int64_t i = 0; i < 2; i++) ck_assert(step(of, i));
+    void *volatile sign_of_life;
+    atomic_store(&counting, true);
+    sign_of_life = malloc(16);
+    int64_t counted = ours;
+    bool ok = true; /* Check's own assertions allocate */
+    for (int64_t i = 2; i < 12; i++) ok = step(of, i) && ok;
+    atomic_store(&counting, false);
+    ck_assert(ok);
+    free(sign_of_life);
+    ck_assert_int_eq(counted, 1); /* the count is real */
+    printf("%s: %lld allocations of ours in 10 steps, %lld of BLIS\n", name,
+           (long long)(ours - counted), (long long)of_blis);
+    ck_assert_int_eq(ours, counted);
+}
+
+static bool train_model(void *of, int64_t i)
+{
+    return model_step(of, i);
+}
+
 TEST_EACH(after_the_second_step_nothing_of_ours_asks_for_memory, cells_built_in())
 {
     if (HARNESS_ADDRESSES) {
@@ -87,19 +113,38 @@ TEST_EACH(after_the_second_step_nothing_of_ours_asks_for_memory, cells_built_in(
                         .ragged = true };
     ck_assert_msg(model_make(&r, size, &e), "%s", e.text);
     /* Lengths differ from step to step; what they need is the same. */
-    for (int64_t i = 0; i < 2; i++) ck_assert(model_step(&r, i));
-    void *volatile sign_of_life;
-    atomic_store(&counting, true);
-    sign_of_life = malloc(16);
-    int64_t counted = ours;
-    bool ok = true; /* Check's own assertions allocate */
-    for (int64_t i = 2; i < 12; i++) ok = model_step(&r, i) && ok;
-    atomic_store(&counting, false);
-    ck_assert(ok);
-    free(sign_of_life);
-    ck_assert_int_eq(counted, 1); /* the count is real */
-    printf("%s: %lld allocations of ours in 10 steps, %lld of BLIS\n", size.cell->name,
-           (long long)(ours - counted), (long long)of_blis);
-    ck_assert_int_eq(ours, counted);
+    assert_steady(size.cell->name, train_model, &r);
     model_free(&r);
+}
+
+/* A loop on a tape; in every second of them sequences of other lengths at each step. */
+typedef struct looping {
+    loop *l;
+    wf_tape *t;
+    bool ragged;
+} looping;
+
+static bool train_loop(void *of, int64_t i)
+{
+    const looping *on = of;
+    int32_t lengths[9];
+    loop_lengths((uint64_t)i, on->l->most, lengths);
+    return loop_step(on->l, on->t, on->l->most, on->ragged ? lengths : NULL);
+}
+
+TEST_EACH(after_the_second_step_no_loop_asks_for_memory, 2 * LOOPS)
+{
+    if (HARNESS_ADDRESSES) {
+        harness_skip("the sanitizer owns malloc");
+        return;
+    }
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    wf_error e = { { 0 } };
+    loop l;
+    ck_assert_msg(loop_make(&l, _i / 2, (loop_size){ 16, 9, 32, 64 }, &e), "%s", e.text);
+    assert_steady(loop_name(_i / 2), train_loop, &(looping){ &l, t, _i % 2 });
+    wf_tape_set_mode(t, WF_INFER);
+    ours = 0;
+    assert_steady(loop_name(_i / 2), train_loop, &(looping){ &l, t, _i % 2 });
+    loop_free(&l);
 }
