@@ -5,8 +5,11 @@
  * ONEDNN_PROGRAM prints lines "LSTM B=32 T=50 I=128 H=256  train 9.65 ms  infer 3.09 ms ...", as a
  * small program over oneDNN's RNN primitives does; it is run with OMP_NUM_THREADS=2 before our
  * rows. Training is forward and backward with a random cotangent on all of y, the gradients of x
- * and of every parameter included, no optimiser; GF/s counts 6 G H (I + H) B T operations (G
- * gates). */
+ * and of every parameter included, no optimiser; GF/s counts 6 G H (I + P) + 6 H P operations (G
+ * gates; P is the width of the output, and the second term the projection's, if there is one) for
+ * every step of every sequence. Ragged: lengths drawn from 1..T; such a row is also compared with
+ * the same layer on full sequences, per step that is there. oneDNN has no projection, no lengths
+ * and no f64. */
 #include "bench/timing.h"
 
 #include <string.h>
@@ -16,25 +19,56 @@ enum { MOST_RUNS = 99 };
 typedef struct shape {
     const char *kind;
     int64_t batch, time, input, hidden;
+    int64_t output; /* 0: no projection */
+    bool ragged;
+    wf_dtype dtype;
 } shape;
 
 static const shape shapes[] = {
-    { "LSTM", 32, 50, 128, 256 }, { "LSTM", 64, 100, 512, 512 }, { "LSTM", 64, 50, 1024, 1024 },
-    { "GRU", 32, 50, 128, 256 },  { "GRU", 64, 100, 512, 512 },  { "RNN", 32, 50, 128, 256 },
-    { "RNN", 64, 100, 512, 512 }, { "LSTM", 1, 100, 128, 256 },  { "LSTM", 16, 32, 64, 128 },
+    { "LSTM", 32, 50, 128, 256, 0, false, WF_F32 },
+    { "LSTM", 64, 100, 512, 512, 0, false, WF_F32 },
+    { "LSTM", 64, 50, 1024, 1024, 0, false, WF_F32 },
+    { "GRU", 32, 50, 128, 256, 0, false, WF_F32 },
+    { "GRU", 64, 100, 512, 512, 0, false, WF_F32 },
+    { "RNN", 32, 50, 128, 256, 0, false, WF_F32 },
+    { "RNN", 64, 100, 512, 512, 0, false, WF_F32 },
+    { "LSTM", 1, 100, 128, 256, 0, false, WF_F32 },
+    { "LSTM", 16, 32, 64, 128, 0, false, WF_F32 },
+    { "LSTM", 32, 50, 128, 256, 128, false, WF_F32 },
+    { "LSTM", 64, 100, 512, 512, 256, false, WF_F32 },
+    { "LSTM", 32, 50, 128, 256, 0, true, WF_F32 },
+    { "LSTM", 64, 100, 512, 512, 0, true, WF_F32 },
+    { "GRU", 32, 50, 128, 256, 0, true, WF_F32 },
+    { "GRU", 64, 100, 512, 512, 0, true, WF_F32 },
+    { "LSTM", 32, 50, 128, 256, 0, false, WF_F64 },
+    { "LSTM", 64, 100, 512, 512, 0, false, WF_F64 },
+    { "GRU", 32, 50, 128, 256, 0, false, WF_F64 },
 };
 enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 
+/* n standard normal numbers. */
+static void *numbers(wf_dtype dtype, int64_t n, uint64_t key)
+{
+    float *x = random_floats(n, key);
+    if (dtype == WF_F32) return x;
+    double *y = wf_alloc((size_t)n * sizeof *y);
+    if (!y) exit((fprintf(stderr, "out of memory\n"), 1));
+    for (int64_t i = 0; i < n; i++) y[i] = x[i];
+    wf_release(x);
+    return y;
+}
+
 /* The rate of a large product through the library's own entry, GFLOP/s. */
-static double sgemm_rate(int threads)
+static double gemm_rate(wf_dtype dtype, int threads)
 {
     enum { N = 2048 };
-    float *a = random_floats(N * N, 1), *b = random_floats(N * N, 2), *c = random_floats(N * N, 3);
+    void *a = numbers(dtype, N * N, 1), *b = numbers(dtype, N * N, 2),
+         *c = numbers(dtype, N * N, 3);
     double best = 0;
     for (int run = 0; run < 8; run++) {
         double begun = now();
-        wf_gemm(threads, 1, wf_matrix_of(WF_F32, a, N, N), wf_matrix_strided(WF_F32, b, N, N, 1, N),
-                0, wf_matrix_of(WF_F32, c, N, N));
+        wf_gemm(threads, 1, wf_matrix_of(dtype, a, N, N), wf_matrix_strided(dtype, b, N, N, 1, N),
+                0, wf_matrix_of(dtype, c, N, N));
         double rate = 2.0 * N * N * N / (now() - begun) / 1e9;
         if (rate > best) best = rate;
     }
@@ -46,22 +80,35 @@ static double sgemm_rate(int threads)
 
 typedef struct model {
     shape s;
+    int64_t output, tokens; /* width of y; steps of all sequences */
     wf_module *net;
     wf_rnn *rnn;
-    float *x, *g;
+    void *x, *g;
+    int32_t *length; /* or NULL: all T */
 } model;
 
 static model model_new(shape s)
 {
-    model m = { .s = s, .net = wf_module_new("bench", NULL) };
-    const wf_rnn_options o = { .input = s.input, .hidden = s.hidden };
+    model m = { .s = s,
+                .output = s.output ? s.output : s.hidden,
+                .tokens = s.time * s.batch,
+                .net = wf_module_new("bench", &(wf_module_options){ .dtype = s.dtype }) };
+    const wf_rnn_options o = { .input = s.input, .hidden = s.hidden, .output = s.output };
     m.rnn = *s.kind == 'L'   ? wf_lstm_new(m.net, "rnn", &o)
             : *s.kind == 'G' ? wf_gru_new(m.net, "rnn", &o)
                              : wf_elman_new(m.net, "rnn", &o);
-    m.x = random_floats(s.time * s.batch * s.input, 4);
-    m.g = random_floats(s.time * s.batch * s.hidden, 5);
+    m.x = numbers(s.dtype, s.time * s.batch * s.input, 4);
+    m.g = numbers(s.dtype, s.time * s.batch * m.output, 5);
     wf_error err = { { 0 } };
     if (!wf_module_ok(m.net, &err)) exit((fprintf(stderr, "rnn: %s\n", err.text), 1));
+    if (!s.ragged) return m;
+    m.length = wf_alloc((size_t)s.batch * sizeof *m.length);
+    if (!m.length) exit((fprintf(stderr, "out of memory\n"), 1));
+    m.tokens = 0;
+    for (int64_t b = 0; b < s.batch; b++) {
+        m.length[b] = (int32_t)(1 + wf_random_below(6, (uint64_t)b, s.time));
+        m.tokens += m.length[b];
+    }
     return m;
 }
 
@@ -70,21 +117,23 @@ static void model_free(model *m)
     wf_module_free(m->net);
     wf_release(m->x);
     wf_release(m->g);
+    wf_release(m->length);
 }
 
 static void step(wf_tape *t, const model *m)
 {
     shape s = m->s;
+    wf_rnn_call call = { .lengths = NULL };
     wf_tape_reset(t);
-    wf_var *x = wf_leaf(t, WF_F32, WF_SHAPE(s.time, s.batch, s.input), m->x);
-    wf_var *y = wf_rnn_forward(t, m->rnn, x, NULL); /* (T, B, H) */
+    wf_var *x = wf_leaf(t, s.dtype, WF_SHAPE(s.time, s.batch, s.input), m->x);
+    if (m->length) call.lengths = wf_constant(t, WF_I32, WF_SHAPE(s.batch), m->length);
+    wf_var *y = wf_rnn_forward(t, m->rnn, x, &call); /* (T, B, P) */
     if (!y) exit(1);
     if (wf_tape_mode(t) == WF_INFER) return;
-    wf_var *g = wf_constant(t, WF_F32, WF_SHAPE(s.time, s.batch, s.hidden), m->g);
+    wf_var *g = wf_constant(t, s.dtype, WF_SHAPE(s.time, s.batch, m->output), m->g);
     wf_keep_grad(t, x);
     if (!wf_backward_from(t, 1, &y, &g)) exit(1); /* the reason has been said */
-    for (int64_t i = 0; i < wf_module_param_count(m->net); i++)
-        wf_param_clear_grad(wf_module_param_at(m->net, i));
+    wf_module_clear_grads(m->net);
 }
 
 /* Seconds per step, over about `least` seconds. */
@@ -99,21 +148,29 @@ static double timed(wf_tape *t, const model *m, double least)
     return spent / n;
 }
 
-/* Medians of alternating runs with one thread and with two. */
-static void measure(const model *m, wf_mode mode, int runs, double *one, double *two)
+/* Of two threads, as medians of alternating runs: seconds, to those of one thread, and to those on
+ * full sequences. */
+typedef struct times {
+    double seconds, to_one, to_full;
+} times;
+
+static times measure(const model *m, wf_mode mode, int runs)
 {
-    double a[MOST_RUNS], b[MOST_RUNS];
+    double two[MOST_RUNS], one[MOST_RUNS], full[MOST_RUNS];
+    model whole = *m;
+    whole.length = NULL;
     wf_tape *t1 = wf_tape_new(&(wf_tape_options){ .mode = mode, .threads = 1 });
     wf_tape *t2 = wf_tape_new(&(wf_tape_options){ .mode = mode, .threads = 2 });
-    for (int i = 0; i < 2; i++) step(t1, m), step(t2, m);
+    for (int i = 0; i < 2; i++) step(t1, m), step(t2, m), step(t2, &whole);
     for (int i = 0; i < runs; i++) {
-        a[i] = timed(t1, m, 0.15);
-        b[i] = timed(t2, m, 0.15);
+        one[i] = timed(t1, m, 0.15);
+        two[i] = timed(t2, m, 0.15);
+        full[i] = m->length ? timed(t2, &whole, 0.15) : two[i];
     }
-    *one = median(a, runs);
-    *two = median(b, runs);
     wf_tape_free(t1);
     wf_tape_free(t2);
+    const double seconds = median(two, runs);
+    return (times){ seconds, seconds / median(one, runs), seconds / median(full, runs) };
 }
 
 /* What the peer's program prints, found again by kind and sizes. */
@@ -136,7 +193,8 @@ static bool read_peer(const char *program, peer found[SHAPES])
             continue;
         for (int k = 0; k < SHAPES; k++) {
             shape s = shapes[k];
-            if (!strcmp(kind, s.kind) && b == s.batch && t == s.time && i == s.input &&
+            const bool plain = !s.output && !s.ragged && s.dtype == WF_F32;
+            if (plain && !strcmp(kind, s.kind) && b == s.batch && t == s.time && i == s.input &&
                 h == s.hidden)
                 found[k] = (peer){ true, train / 1e3, infer / 1e3 };
         }
@@ -144,22 +202,32 @@ static bool read_peer(const char *program, peer found[SHAPES])
     return in && pclose(in) == 0;
 }
 
+/* rate: of a large product in the row's dtype. */
 static void row(int k, int runs, double rate, const peer *p)
 {
     model m = model_new(shapes[k]);
     shape s = m.s;
-    double train1, train2, infer1, infer2;
-    measure(&m, WF_TRAIN, runs, &train1, &train2);
-    measure(&m, WF_INFER, runs, &infer1, &infer2);
+    const times train = measure(&m, WF_TRAIN, runs), infer = measure(&m, WF_INFER, runs);
     double gates = *s.kind == 'L' ? 4 : *s.kind == 'G' ? 3 : 1;
-    double flop = 6 * gates * (double)(s.hidden * (s.input + s.hidden) * s.batch * s.time);
-    printf("%s B=%lld T=%lld I=%lld H=%lld L=1  train %9.2f ms  infer %8.2f ms  %7.1f GF/s train  "
-           "%7.1f GF/s infer  %3.0f %% of sgemm  2/1 threads: train %.2f infer %.2f",
-           s.kind, (long long)s.batch, (long long)s.time, (long long)s.input, (long long)s.hidden,
-           train2 * 1e3, infer2 * 1e3, flop / train2 / 1e9, flop / 3 / infer2 / 1e9,
-           100 * flop / train2 / 1e9 / rate, train2 / train1, infer2 / infer1);
+    double flop = 6 * (double)m.tokens * gates * (double)(s.hidden * (s.input + m.output));
+    if (s.output) flop += 6 * (double)(m.tokens * s.hidden * s.output);
+    printf("%s B=%lld T=%lld I=%lld H=%lld L=1", s.kind, (long long)s.batch, (long long)s.time,
+           (long long)s.input, (long long)s.hidden);
+    if (s.output) printf(" P=%lld", (long long)s.output);
+    if (s.ragged) printf(" ragged");
+    if (s.dtype == WF_F64) printf(" f64");
+    printf("  train %9.2f ms  infer %8.2f ms  %7.1f GF/s train  %7.1f GF/s infer  %3.0f %% of "
+           "%s  2/1 threads: train %.2f infer %.2f",
+           train.seconds * 1e3, infer.seconds * 1e3, flop / train.seconds / 1e9,
+           flop / 3 / infer.seconds / 1e9, 100 * flop / train.seconds / 1e9 / rate,
+           s.dtype == WF_F64 ? "dgemm" : "sgemm", train.to_one, infer.to_one);
     if (p->known)
-        printf("  time/oneDNN: train %.2f infer %.2f", train2 / p->train, infer2 / p->infer);
+        printf("  time/oneDNN: train %.2f infer %.2f", train.seconds / p->train,
+               infer.seconds / p->infer);
+    const double share = (double)m.tokens / (double)(s.time * s.batch);
+    if (s.ragged)
+        printf("  of full ones per step: train %.2f infer %.2f", train.to_full / share,
+               infer.to_full / share);
     printf("\n");
     fflush(stdout);
     model_free(&m);
@@ -207,14 +275,16 @@ int main(int argc, char **argv)
     peer found[SHAPES] = { 0 };
     if (program && !read_peer(program, found))
         return fprintf(stderr, "rnn: '%s' did not run to its end\n", program), 1;
-    double rate = sgemm_rate(2);
-    printf("%s; dispatch %s; SGEMM 2048^3: %.0f GF/s on two threads, %.0f on one\n", wf_processor(),
-           wf_isa_name(wf_isa_level()), rate, sgemm_rate(1));
+    const double rate[] = { [WF_F32] = gemm_rate(WF_F32, 2), [WF_F64] = gemm_rate(WF_F64, 2) };
+    printf("%s; dispatch %s; SGEMM 2048^3: %.0f GF/s on two threads, %.0f on one; DGEMM: %.0f on "
+           "two\n",
+           wf_processor(), wf_isa_name(wf_isa_level()), rate[WF_F32], gemm_rate(WF_F32, 1),
+           rate[WF_F64]);
     for (int64_t n = 1; n <= 16; n += 15)
         printf(
             "tiny op, %lld element%s: %.0f ns forward and backward, recording and reset included\n",
             (long long)n, n == 1 ? "" : "s", tiny(n));
     for (int k = 0; k < SHAPES; k++)
-        if (!only || !strcmp(only, shapes[k].kind)) row(k, runs, rate, &found[k]);
+        if (!only || !strcmp(only, shapes[k].kind)) row(k, runs, rate[shapes[k].dtype], &found[k]);
     return 0;
 }
