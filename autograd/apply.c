@@ -68,9 +68,9 @@ typedef struct application {
     int n_in;
     const wf_tensor **value;
     const void *attr;
-    bool wants;  /* one of the inputs leads to a gradient */
-    wf_var *out; /* side by side */
-    node *node;  /* behind them, then its inputs and its attributes; NULL: nothing is recorded */
+    uint32_t wanted; /* bit i mod 32: input i leads to a gradient */
+    wf_var *out;     /* side by side */
+    node *node; /* behind them, then its inputs and its attributes; NULL: nothing is recorded */
     int64_t scratch_forward, scratch_backward;
 } application;
 
@@ -102,7 +102,7 @@ INLINE void *attr_of(node *n, int n_in)
 
 INLINE bool enter(wf_tape *t, application *a, wf_var *const given[])
 {
-    a->wants = false;
+    a->wanted = 0;
     for (int i = 0; i < a->n_in; i++) {
         wf_var *v = given[i];
         if ((!v || v->tape != t || v->epoch < t->fresh) &&
@@ -110,12 +110,18 @@ INLINE bool enter(wf_tape *t, application *a, wf_var *const given[])
             return false;
         if (a->node) list_of(a->node)[i] = v;
         a->value[i] = v ? &v->value : NULL;
-        if (v) a->wants |= (v->flags & VAR_WANTS_GRAD) != 0;
+        if (v) a->wanted |= (v->flags & VAR_WANTS_GRAD) << (i & 31);
     }
-    if (a->wants || !a->node || t->tracing) return true;
+    if (a->wanted || !a->node || t->tracing) return true;
     arena_shorten(&t->values, (char *)attr_of(a->node, a->n_in) + a->op->attr_size, a->node);
     a->node = NULL;
     return true;
+}
+
+/* Which gradients may be asked for: none where nothing is recorded, a trace's nodes aside. */
+INLINE uint32_t asked_for(const wf_tape *t, const application *a)
+{
+    return t->mode == WF_INFER ? 0 : a->wanted;
 }
 
 /* ---- shape: the outputs in the forms that the row gives them ---- */
@@ -156,6 +162,7 @@ INLINE bool shape(wf_tape *t, application *a, int n_out)
                      .attr = a->attr,
                      .threads = t->threads,
                      .out = form,
+                     .wanted = asked_for(t, a),
                      .error = &error };
     uint64_t epoch = t->epoch;
     bool fits = op->shape(&s);
@@ -242,7 +249,8 @@ INLINE bool run(wf_tape *t, const application *a, int n_out)
                   .in = a->value,
                   .out = made,
                   .attr = a->attr,
-                  .threads = t->threads };
+                  .threads = t->threads,
+                  .wanted = asked_for(t, a) };
     uint64_t epoch = t->epoch;
     if (op->check && !run_check(t, &c)) return false;
     if (a->scratch_forward > 0 && !(c.scratch = tape_borrow(t, op->name, a->scratch_forward)))
@@ -292,14 +300,14 @@ INLINE void record(wf_tape *t, const application *a, int n_out)
     t->nodes++;
     for (int i = 0; i < n_out; i++) {
         a->out[i].producer = n;
-        if (a->wants && a->out[i].value.dtype != WF_I32) a->out[i].flags |= VAR_WANTS_GRAD;
+        if (a->wanted && a->out[i].value.dtype != WF_I32) a->out[i].flags |= VAR_WANTS_GRAD;
     }
 }
 
 node *node_record(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], wf_var *out,
                   const void *attr)
 {
-    application a = { .op = op, .n_in = n_in, .attr = attr, .out = out, .wants = true };
+    application a = { .op = op, .n_in = n_in, .attr = attr, .out = out, .wanted = 1 };
     if (!take(t, &a, 1, true)) return NULL;
     for (int i = 0; i < n_in; i++) list_of(a.node)[i] = in[i];
     a.node->key = a.node->counter = 0;
@@ -320,11 +328,16 @@ bool node_run(wf_tape *t, node *n)
     int64_t bytes = n->n_in * (int64_t)sizeof *value;
     uint64_t epoch = t->epoch;
     if (n->n_in > FEW && !(value = tape_borrow(t, n->op->name, bytes))) return false;
-    for (int i = 0; i < n->n_in; i++) value[i] = n->in[i] ? &n->in[i]->value : NULL;
+    uint32_t wanted = 0;
+    for (int i = 0; i < n->n_in; i++) {
+        value[i] = n->in[i] ? &n->in[i]->value : NULL;
+        if (n->in[i]) wanted |= (n->in[i]->flags & VAR_WANTS_GRAD) << (i & 31);
+    }
     application a = { .op = n->op,
                       .n_in = n->n_in,
                       .value = value,
                       .attr = n->attr,
+                      .wanted = wanted,
                       .node = n,
                       .out = n->out,
                       .scratch_forward = n->scratch_forward };

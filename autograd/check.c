@@ -156,6 +156,7 @@ static bool case_make(op_check *k, const wf_sample *sample)
     c->n_out = op->outputs + op->hidden;
     c->visible = op->outputs;
     c->threads = 1;
+    c->wanted = UINT32_MAX;
     c->report = c->in.report = c->out.report = k->report;
     c->pool = &k->pool;
     c->in.who = c->out.who = c->who;

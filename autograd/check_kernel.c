@@ -187,6 +187,39 @@ static bool check_subsets(op_check *k)
     return true;
 }
 
+/* Forward told that only these gradients may be asked for: it leaves the same values, and backward
+ * these same gradients. */
+static bool check_told(op_check *k, uint32_t wanted)
+{
+    const check_case *c = &k->c;
+    double *want = k->work[0], *got = k->work[1];
+    struct check_block *until = k->pool.last;
+    char check[64];
+    wf_format(check, sizeof check, "forward told that gradients 0x%x are wanted", (unsigned)wanted);
+    k->c.wanted = wanted;
+    check_harness *told = harness_new(c, WF_F64, NULL, NULL);
+    k->c.wanted = UINT32_MAX;
+    bool ok = told && harness_forward(told);
+    for (int o = 0; ok && o < c->visible; o++)
+        if (memcmp(told->out[o].memory, k->harness.out[o].memory, (size_t)told->out[o].bytes))
+            ok = check_fail(k->report, "%s: %s: output %d has other bits", c->who, check, o);
+    floats_only(&c->in, wanted, k->gradient, want);
+    if (ok && wanted)
+        ok = harness_backward(told, k->cotangent, UINT32_MAX, wanted, got) &&
+             floats_equal(&c->in, check, got, "told", want, "of all");
+    check_let_go(&k->pool, until);
+    return ok;
+}
+
+static bool check_all_told(op_check *k)
+{
+    const uint32_t inputs = floats_mask(&k->c.in);
+    if (k->skip & LAW_WANTED) return true;
+    for (uint32_t wanted = 0; wanted < inputs; wanted++)
+        if ((!wanted || check_subset(wanted, inputs, FEW)) && !check_told(k, wanted)) return false;
+    return true;
+}
+
 static bool check_threads(op_check *k)
 {
     const check_case *c = &k->c;
@@ -387,5 +420,6 @@ bool check_handed_over(op_check *k)
     double worst = k->report->worst;
     if (!check_threads(k) || !check_layouts_all(k) || !check_single(k)) return false;
     k->report->worst = worst; /* single precision is no measure of a derivative */
-    return !k->sweeps || (check_subsets(k) && check_declared_reads(k) && check_named_rows(k));
+    return !k->sweeps || (check_subsets(k) && check_all_told(k) && check_declared_reads(k) &&
+                          check_named_rows(k));
 }

@@ -125,6 +125,7 @@ typedef struct check_case {
     check_pool *pool;
     char who[160];
     int n_in, n_out, visible, threads;
+    uint32_t wanted;        /* which gradients forward is told may be asked for */
     bool given[CHECK_VARS]; /* an optional input that was left out is not */
     check_floats in, out;
     wf_dtype out_dtype[CHECK_VARS]; /* when the inputs are F64 */

@@ -43,6 +43,11 @@ typedef struct op_kernels {
     /* gz += scale times its derivative. */
     void (*entropy_back)(int64_t n, const void *z, int64_t zs, int64_t id, double smoothing,
                          const void *normal, double scale, void *gz, int64_t gs);
+    /* One row of n >= 1 numbers side by side, to which `bias` (NULL: none) is still to be added:
+     * the cross entropy is returned, and in the place of the logits comes scale times its
+     * derivative. */
+    double (*entropy_turn)(int64_t n, void *z, const void *bias, int64_t id, double smoothing,
+                           double scale);
     /* Adds (a - b) squared to a sum of tensor/sum.h; ga += scale * (a - b). */
     void (*mse)(int64_t n, const void *a, int64_t as, const void *b, int64_t bs, double *high,
                 double *low);

@@ -1,7 +1,7 @@
 /* Losses with kernels of their own: cross entropy of ids, fused and stable, and the mean squared
  * error. */
 #include "autograd/kernels.h"
-#include "autograd/ops_private.h"
+#include "autograd/loss_private.h"
 #include "autograd/private.h"
 #include "autograd/views.h"
 #include "tensor/sum.h"
@@ -12,33 +12,87 @@
 /* ---- cross entropy: outputs are the loss and, hidden, (..., 2): what the rows' derivatives
  * need ---- */
 
-typedef struct entropy {
-    double smoothing;
-    int32_t ignore;
-    int32_t reduction;
-    bool has_ignore;
-} entropy;
-
-static bool entropy_shape(wf_shaping *s)
+void entropy_set(entropy *e, const wf_cross_entropy_options *options)
 {
-    const wf_tensor *z = s->in[0], *target = s->in[1];
-    const entropy *e = s->attr;
-    if (!is_float(z)) return wf_refuse(s->error, "logits are i32; expected f32 or f64");
-    if (target->dtype != WF_I32)
-        return wf_refuse(s->error, "the target is %s; expected i32 ids",
-                         wf_dtype_name(target->dtype));
-    bool fits = z->rank == target->rank + 1;
-    for (int i = 0; fits && i < target->rank; i++) fits = z->dim[i] == target->dim[i];
-    if (!fits)
-        return wf_refuse(s->error,
-                         "logits are %s and the target is %s; expected (..., classes) and (...)",
-                         SHAPE_TEXT(z), SHAPE_TEXT(target));
+    memset(e, 0, sizeof *e); /* the padding too: attributes are compared bytewise */
+    if (!options) return;
+    e->smoothing = options->label_smoothing;
+    e->ignore = options->ignore;
+    e->has_ignore = options->has_ignore;
+    e->reduction = (int32_t)options->reduction;
+}
+
+bool entropy_sound(const wf_shaping *s, const entropy *e)
+{
     if (!isgreaterequal(e->smoothing, 0) || !isless(e->smoothing, 1))
         return wf_refuse(s->error, "label_smoothing is %g; expected 0 <= label_smoothing < 1",
                          e->smoothing);
     if (e->reduction < WF_REDUCE_MEAN || e->reduction > WF_REDUCE_NONE)
         return wf_refuse(s->error, "reduction is %d; expected mean, sum or none",
                          (int)e->reduction);
+    return true;
+}
+
+bool entropy_takes_ids(const wf_shaping *s, const wf_tensor *target)
+{
+    return target->dtype == WF_I32 ||
+           wf_refuse(s->error, "the target is %s; expected i32 ids", wf_dtype_name(target->dtype));
+}
+
+bool entropy_fits(const wf_tensor *x, const wf_tensor *target)
+{
+    bool fits = x->rank == target->rank + 1;
+    for (int i = 0; fits && i < target->rank; i++) fits = x->dim[i] == target->dim[i];
+    return fits;
+}
+
+bool entropy_ids_sound(const entropy *e, const wf_tensor *target, int64_t classes, wf_error *error)
+{
+    const op_rows ids = rows_along(target, target->rank);
+    const int64_t n = wf_tensor_count(target);
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t id = id_at(&ids, i);
+        if ((id >= 0 && id < classes) || !entropy_counts(e, id)) continue;
+        return wf_refuse(error, "target %d at %s is out of range: there are %lld classes", id,
+                         INDEX_TEXT(target, i), (long long)classes);
+    }
+    return true;
+}
+
+double entropy_divisor(const entropy *e, const wf_tensor *target)
+{
+    const op_rows ids = rows_along(target, target->rank);
+    const int64_t n = wf_tensor_count(target);
+    int64_t counted = n;
+    if (e->reduction != WF_REDUCE_MEAN) return 1;
+    for (int64_t i = 0; e->has_ignore && i < n; i++) counted -= !entropy_counts(e, id_at(&ids, i));
+    return counted > 0 ? (double)counted : 1; /* the mean over nothing is 0 */
+}
+
+void entropy_store(const entropy *e, int64_t n, const double *loss, double divisor,
+                   const wf_tensor *y)
+{
+    const wf_dtype_info *dtype = wf_dtype_describe(y->dtype);
+    if (e->reduction == WF_REDUCE_NONE) {
+        for (int64_t i = 0; i < n; i++) dtype->store(y->data, i, loss[i]);
+        return;
+    }
+    double high = 0, low = 0;
+    wf_sum_run(WF_F64, n, loss, 1, &high, &low);
+    dtype->store(y->data, 0, wf_sum_value(high, low) / divisor);
+}
+
+static bool entropy_shape(wf_shaping *s)
+{
+    const wf_tensor *z = s->in[0], *target = s->in[1];
+    const entropy *e = s->attr;
+    if (!is_float(z)) return wf_refuse(s->error, "logits are i32; expected f32 or f64");
+    if (!entropy_takes_ids(s, target)) return false;
+    if (!entropy_fits(z, target))
+        return wf_refuse(s->error,
+                         "logits are %s and the target is %s; expected (..., classes) and (...)",
+                         SHAPE_TEXT(z), SHAPE_TEXT(target));
+    if (!entropy_sound(s, e)) return false;
     wf_tensor *loss = &s->out[0], *normal = &s->out[1];
     *loss = *normal = *z;
     loss->rank = e->reduction == WF_REDUCE_NONE ? target->rank : 0;
@@ -46,23 +100,10 @@ static bool entropy_shape(wf_shaping *s)
     return takes_scratch(s, &s->scratch_forward, wf_tensor_count(target), sizeof(double));
 }
 
-static bool counts(const entropy *e, int32_t id)
-{
-    return !(e->has_ignore && id == e->ignore);
-}
-
 static bool entropy_check(const wf_call *c, wf_error *error)
 {
     const wf_tensor *target = c->in[1];
-    const op_rows ids = rows_along(target, target->rank);
-    const int64_t n = wf_tensor_count(target), classes = c->in[0]->dim[target->rank];
-    for (int64_t i = 0; i < n; i++) {
-        const int32_t id = id_at(&ids, i);
-        if ((id >= 0 && id < classes) || !counts(c->attr, id)) continue;
-        return wf_refuse(error, "target %d at %s is out of range: there are %lld classes", id,
-                         INDEX_TEXT(target, i), (long long)classes);
-    }
-    return true;
+    return entropy_ids_sound(c->attr, target, c->in[0]->dim[target->rank], error);
 }
 
 /* The rows of a call: logits, ids, and in backward the gradient of logits and what the mean divides
@@ -86,16 +127,6 @@ static entropy_rows rows_of(const wf_call *c)
     return r;
 }
 
-static void entropy_divisor(entropy_rows *r)
-{
-    const entropy *e = r->call->attr;
-    const int64_t n = wf_tensor_count(r->call->in[1]);
-    int64_t counted = n;
-    if (e->reduction != WF_REDUCE_MEAN) return;
-    for (int64_t i = 0; e->has_ignore && i < n; i++) counted -= !counts(e, id_at(&r->ids, i));
-    r->divisor = counted > 0 ? (double)counted : 1; /* the mean over nothing is 0 */
-}
-
 static void *normal_of(const entropy_rows *r, int64_t i)
 {
     return (char *)r->call->out[1]->data + 2 * i * r->z.bytes;
@@ -108,7 +139,7 @@ static void forward_rows(void *context, int64_t begin, int64_t end)
     double *loss = r->call->scratch;
     for (int64_t i = begin; i < end; i++) {
         const int32_t id = id_at(&r->ids, i);
-        if (counts(e, id)) {
+        if (entropy_counts(e, id)) {
             loss[i] = r->kernels->entropy(r->z.n, row_at(&r->z, i), r->z.step, id, e->smoothing,
                                           normal_of(r, i));
         } else {
@@ -121,26 +152,11 @@ static void forward_rows(void *context, int64_t begin, int64_t end)
 static void entropy_forward(const wf_call *c)
 {
     const entropy *e = c->attr;
-    const wf_tensor *y = c->out[0];
-    const double *loss = c->scratch;
-    const int64_t n = wf_tensor_count(c->in[1]);
-    const wf_dtype_info *dtype = wf_dtype_describe(y->dtype);
+    const wf_tensor *target = c->in[1];
+    const int64_t n = wf_tensor_count(target);
     entropy_rows r = rows_of(c);
     each_row(c->threads, n, r.z.n, forward_rows, &r);
-    if (e->reduction == WF_REDUCE_NONE) {
-        for (int64_t i = 0; i < n; i++) dtype->store(y->data, i, loss[i]);
-        return;
-    }
-    double high = 0, low = 0;
-    wf_sum_run(WF_F64, n, loss, 1, &high, &low);
-    entropy_divisor(&r);
-    dtype->store(y->data, 0, wf_sum_value(high, low) / r.divisor);
-}
-
-/* Of row-major numbers, as the kernels see them. */
-static double number_at(const wf_tensor *x, int64_t at)
-{
-    return wf_dtype_describe(x->dtype)->load(x->data, at);
+    entropy_store(e, n, c->scratch, entropy_divisor(e, target), c->out[0]);
 }
 
 static void backward_rows(void *context, int64_t begin, int64_t end)
@@ -150,7 +166,7 @@ static void backward_rows(void *context, int64_t begin, int64_t end)
     const wf_tensor *g = r->call->gout[0];
     for (int64_t i = begin; i < end; i++) {
         const int32_t id = id_at(&r->ids, i);
-        if (!counts(e, id)) continue;
+        if (!entropy_counts(e, id)) continue;
         const double scale = number_at(g, e->reduction == WF_REDUCE_NONE ? i : 0) / r->divisor;
         r->kernels->entropy_back(r->z.n, row_at(&r->z, i), r->z.step, id, e->smoothing,
                                  normal_of(r, i), scale, row_at(&r->gz, i), r->gz.step);
@@ -162,7 +178,7 @@ static void entropy_backward(const wf_call *c)
     if (!c->gin[0] || !c->gout[0]) return;
     entropy_rows r = rows_of(c);
     r.gz = rows_along(c->gin[0], c->in[1]->rank);
-    entropy_divisor(&r);
+    r.divisor = entropy_divisor(c->attr, c->in[1]);
     each_row(c->threads, wf_tensor_count(c->in[1]), r.z.n, backward_rows, &r);
 }
 
@@ -357,8 +373,6 @@ wf_var *wf_cross_entropy_with(wf_tape *t, wf_var *logits, wf_var *target,
                               const wf_cross_entropy_options *options)
 {
     WF_FP_SCOPE uint32_t fp = wf_fp_enter();
-    entropy e;
-    memset(&e, 0, sizeof e); /* the padding too: attributes are compared bytewise */
     if (!wf_tape_ok(t) || !(logits = var_enter(t, logits, op_cross_entropy.name, 0)) ||
         !(target = var_enter(t, target, op_cross_entropy.name, 1)))
         return NULL;
@@ -366,12 +380,8 @@ wf_var *wf_cross_entropy_with(wf_tape *t, wf_var *logits, wf_var *target,
     if (is_soft(logits, target))
         return cross_entropy_spelled(t, logits, target,
                                      options ? options : &(wf_cross_entropy_options){ 0 });
-    if (options) {
-        e.smoothing = options->label_smoothing;
-        e.ignore = options->ignore;
-        e.has_ignore = options->has_ignore;
-        e.reduction = (int32_t)options->reduction;
-    }
+    entropy e;
+    entropy_set(&e, options);
     return wf_apply_one(t, &op_cross_entropy, 2, (wf_var *[]){ logits, target }, &e);
 }
 

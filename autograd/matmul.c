@@ -325,7 +325,7 @@ static bool affine_scratch(wf_shaping *s)
                          scratch_for(x->dtype, rows, 1, wf_tensor_count(w)), 1);
 }
 
-static bool affine_shape(wf_shaping *s)
+bool affine_sound(const wf_shaping *s)
 {
     const wf_tensor *x = s->in[0], *w = s->in[1], *b = s->in[2];
     static const char *const names[] = { "x", "w", "b" };
@@ -340,6 +340,13 @@ static bool affine_shape(wf_shaping *s)
                          SHAPE_TEXT(w), (long long)w->dim[1]);
     if (b && (b->rank != 1 || b->dim[0] != w->dim[0]))
         return wf_refuse(s->error, "b is %s; expected (%lld)", SHAPE_TEXT(b), (long long)w->dim[0]);
+    return true;
+}
+
+static bool affine_shape(wf_shaping *s)
+{
+    const wf_tensor *x = s->in[0], *w = s->in[1];
+    if (!affine_sound(s)) return false;
     s->out[0] = *x;
     s->out[0].dim[x->rank - 1] = w->dim[0];
     return affine_scratch(s);

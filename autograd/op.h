@@ -30,6 +30,9 @@ typedef struct wf_call {
     /* Bit i: gin[i] holds nothing yet, and is written instead of added to. 0 for all but the ops of
      * autograd/pointwise.h. */
     uint32_t fresh;
+    /* In forward, bit i (mod 32): a gradient of in[i] may be asked for later; of the others none
+     * will be, and what backward needs for these alone may be left out. */
+    uint32_t wanted;
 } wf_call;
 
 /* What shape sees and fills. Only shapes, dtypes and attr may be read: data is not there yet. */
@@ -41,6 +44,7 @@ typedef struct wf_shaping {
     int threads;                                   /* that the kernels will be given */
     wf_tensor *out;                                /* fill dtype, rank, dim of all n_out */
     int64_t scratch_forward, scratch_backward;     /* bytes, 0 at the start */
+    uint32_t wanted;                               /* as forward will see it: for hidden outputs */
     wf_error *error;
 } wf_shaping;
 

@@ -8,6 +8,24 @@
 
 WF_BEGIN
 
+/* What becomes of one loss for each position or element. */
+typedef enum wf_reduction { WF_REDUCE_MEAN = 0, WF_REDUCE_SUM, WF_REDUCE_NONE } wf_reduction;
+
+/* How a cross entropy counts; all zero: the mean over all positions. With has_ignore, positions
+ * whose id is `ignore` count for nothing, and the mean is over the others; where there are none it
+ * is 0, and so is its derivative. label_smoothing e in [0, 1): the target is 1 - e of its own class
+ * and e / C of each (Szegedy et al. 2016). weight (C): what each class counts, NULL: 1; the mean of
+ * ids is then over the weights, that of probabilities over positions, as in PyTorch.
+ * WF_REDUCE_NONE: one loss per position. */
+typedef struct wf_cross_entropy_options {
+    bool has_ignore;
+    int32_t ignore;
+    double label_smoothing;
+    wf_reduction reduction;
+    wf_var *weight;
+    const void *reserved[3];
+} wf_cross_entropy_options;
+
 /* Pointwise ops: inputs broadcast against each other by NumPy's rule (a comparison also takes I32,
  * and gives an I32 mask). NaN gives NaN. An op that chooses (abs, relu, maximum, minimum, where)
  * chooses in its derivative too: NaN is chosen before every number, and what was not chosen gets
@@ -55,24 +73,8 @@ WF_API wf_var *wf_length_mask(wf_tape *t, wf_var *lengths, int64_t time);
  * which stays, it is 1. Where low is above high it is high. */
 WF_API wf_var *wf_clamp(wf_tape *t, wf_var *x, double low, double high);
 
-/* What becomes of one loss for each position or element. */
-typedef enum wf_reduction { WF_REDUCE_MEAN = 0, WF_REDUCE_SUM, WF_REDUCE_NONE } wf_reduction;
-
 /* cross_entropy of a target on the tape (options NULL: all zero): ids I32 (...), or probabilities
- * of the classes in the logits' dtype and form (..., C), which are differentiable too. With
- * has_ignore, positions whose id is `ignore` count for nothing, and the mean is over the others;
- * where there are none it is 0, and so is its derivative. label_smoothing e in [0, 1): the target
- * is 1 - e of its own class and e / C of each (Szegedy et al. 2016). weight (C): what each class
- * counts, NULL: 1; the mean of ids is then over the weights, that of probabilities over positions,
- * as in PyTorch. WF_REDUCE_NONE: one loss per position. */
-typedef struct wf_cross_entropy_options {
-    bool has_ignore;
-    int32_t ignore;
-    double label_smoothing;
-    wf_reduction reduction;
-    wf_var *weight;
-    const void *reserved[3];
-} wf_cross_entropy_options;
+ * of the classes in the logits' dtype and form (..., C), which are differentiable too. */
 WF_API wf_var *wf_cross_entropy_with(wf_tape *t, wf_var *logits, wf_var *target,
                                      const wf_cross_entropy_options *options);
 

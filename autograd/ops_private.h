@@ -20,6 +20,9 @@
 /* The rows of autograd/pointwise.def, and how many there are. */
 const wf_op *const *pointwise_rows(int *count);
 
+/* Are inputs 0 to 2 those of an affine: x (..., I), w (O, I), b (O) or none? */
+bool affine_sound(const wf_shaping *s);
+
 /* cross_entropy with class weights, or of a target of probabilities, in other ops. */
 wf_var *cross_entropy_spelled(wf_tape *t, wf_var *logits, wf_var *target,
                               const wf_cross_entropy_options *o);

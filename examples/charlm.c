@@ -223,11 +223,18 @@ static bool outputs_are_sound(const options *o, wf_error *err)
 
 /* ---- what the net computes ---- */
 
-static wf_var *logits(wf_tape *t, const model *m, const wf_tensor *ids, wf_carry *past)
+static wf_var *hidden(wf_tape *t, const model *m, const wf_tensor *ids, wf_carry *past)
 {
     wf_var *x = wf_embedding_forward(t, m->embed, wf_constant_tensor(t, ids)); /* (T, B, embed) */
-    wf_var *h = wf_rnn_forward(t, m->rnn, x, &(wf_rnn_call){ .carry = past }); /* (T, B, hidden) */
-    return wf_linear_forward(t, m->head, h);                                   /* (T, B, letters) */
+    return wf_rnn_forward(t, m->rnn, x, &(wf_rnn_call){ .carry = past });      /* (T, B, hidden) */
+}
+
+/* Nats per character: (). */
+static wf_var *loss_of(wf_tape *t, const model *m, const wf_tensor *ids, const wf_tensor *target,
+                       wf_carry *past)
+{
+    return wf_linear_cross_entropy(t, m->head, hidden(t, m, ids, past),
+                                   wf_constant_tensor(t, target), NULL);
 }
 
 /* Bits per character over the held-out text (at most `most` characters of it): one pass, one
@@ -248,8 +255,7 @@ static double evaluate(wf_tape *t, const model *m, const wf_corpus *text, int64_
         wf_view_slice(ids, 0, at, end, 1, &input);
         wf_view_slice(ids, 0, at + 1, end + 1, 1, &target);
         wf_tape_reset(t);
-        nats += wf_item(wf_cross_entropy(t, logits(t, m, &input, m->lane), &target)) *
-                (double)(end - at);
+        nats += wf_item(loss_of(t, m, &input, &target, m->lane)) * (double)(end - at);
     }
     wf_tape_set_mode(t, before);
     return stopped ? (double)NAN : nats / (double)n / log(2);
@@ -287,7 +293,7 @@ static bool write_sample(const run *r, int64_t count, FILE *out)
         if (i < r->n_prompt) id = r->prompt[i];
         wf_tensor one = wf_tensor_of(WF_I32, WF_SHAPE(1, 1), &id);
         wf_tape_reset(t);
-        wf_var *y = logits(t, &r->m, &one, r->m.lane);
+        wf_var *y = wf_linear_forward(t, r->m.head, hidden(t, &r->m, &one, r->m.lane));
         if (!wf_tape_ok(t)) break;
         if (i + 1 < r->n_prompt) continue;
         id = draw(y, r->o->temperature, key, (uint64_t)i);
@@ -401,9 +407,8 @@ static bool train_step(run *r, progress *p)
     if (b.restart) wf_carry_reset(r->past); /* the text begins anew */
     wf_tape_reset(r->t);
     wf_tape_set_step(r->t, (uint64_t)r->step);         /* what is drawn depends on the step alone */
-    wf_var *y = logits(r->t, &r->m, b.input, r->past); /* (T, B, letters) */
-    wf_var *loss = wf_cross_entropy(r->t, y, b.target); /* nats per character */
-    if (!wf_backward(r->t, loss)) return false;         /* the reason has been said */
+    wf_var *loss = loss_of(r->t, &r->m, b.input, b.target, r->past);
+    if (!wf_backward(r->t, loss)) return false; /* the reason has been said */
     p->nats = wf_item(loss);
     p->norm = wf_optim_clip_norm(r->adam, r->o->clip > 0 ? r->o->clip : (double)INFINITY);
     wf_optim_step(r->adam);

@@ -2,7 +2,6 @@
  * layers share. */
 #include "layers/basic.h"
 
-#include "autograd/ops.h"
 #include "layers/private.h"
 #include "tensor/par.h"
 
@@ -96,15 +95,31 @@ static bool last_size(wf_tape *t, const char *kind, const wf_module *module, con
     return false;
 }
 
-wf_var *wf_linear_forward(wf_tape *t, const wf_linear *layer, wf_var *x)
+/* x on this tape, if it is what the layer takes; NULL after failing the tape. */
+static wf_var *linear_enter(wf_tape *t, const wf_linear *layer, wf_var *x)
 {
     x = layer_enter(t, "linear", layer ? layer->module : NULL, x, "x");
     if (!x || !last_size(t, "linear", layer->module, x, wf_dim(layer->weight, 1))) return NULL;
-    if (!layer_dtype(t, "linear", layer->module, x, layer->weight)) return NULL;
+    return layer_dtype(t, "linear", layer->module, x, layer->weight) ? x : NULL;
+}
+
+wf_var *wf_linear_forward(wf_tape *t, const wf_linear *layer, wf_var *x)
+{
+    if (!(x = linear_enter(t, layer, x))) return NULL;
     wf_scope_push(t, wf_module_name(layer->module));
     wf_var *y = wf_affine(t, x, layer->weight, layer->bias); /* (..., output) */
     wf_scope_pop(t);
     return y;
+}
+
+wf_var *wf_linear_cross_entropy(wf_tape *t, const wf_linear *layer, wf_var *x, wf_var *target,
+                                const wf_cross_entropy_options *options)
+{
+    if (!(x = linear_enter(t, layer, x))) return NULL;
+    wf_scope_push(t, wf_module_name(layer->module));
+    wf_var *loss = wf_affine_cross_entropy(t, x, layer->weight, layer->bias, target, options);
+    wf_scope_pop(t);
+    return loss;
 }
 
 /* ---- embedding ---- */

@@ -5,6 +5,7 @@
 #define WEFT_LAYERS_BASIC_H
 
 #include "autograd/module.h"
+#include "autograd/ops.h"
 
 WF_BEGIN
 
@@ -23,6 +24,12 @@ WF_API wf_linear *wf_linear_new(wf_module *parent, const char *name,
                                 const wf_linear_options *options);
 /* (..., input) to (..., output) */
 WF_API wf_var *wf_linear_forward(wf_tape *t, const wf_linear *layer, wf_var *x);
+/* The loss of a classifier whose last layer this is: cross entropy of its output with target, ids
+ * (...) I32 on the tape, in nats, as one op that never holds the output as a whole
+ * (wf_affine_cross_entropy); options NULL: the mean. x (..., input). Faster than the two, and for
+ * many classes the memory of a step less; whoever wants the output too takes wf_linear_forward. */
+WF_API wf_var *wf_linear_cross_entropy(wf_tape *t, const wf_linear *layer, wf_var *x,
+                                       wf_var *target, const wf_cross_entropy_options *options);
 
 typedef struct wf_embedding_options {
     int64_t input, output;                         /* how many ids, how wide a row; required */

@@ -256,6 +256,23 @@ static void product(maker *m, bool affine)
     }
 }
 
+/* The last layer of a classifier and its loss. */
+static void classifier(maker *m)
+{
+    const value *a = pick(m, is_float, NULL);
+    if (!a || tail(a).rank < 1) return;
+    const int64_t columns = tail(a).dim[tail(a).rank - 1];
+    const value *w = pick(m, is_closed_matrix, &columns);
+    if (!w || wf_dim(w->v, 0) < 1) return;
+    const wf_reduction r = m->in->p->mixing && below(&m->d, 2) ? WF_REDUCE_SUM : WF_REDUCE_NONE;
+    wf_var *x = a->v, *weight = below(&m->d, 3) ? w->v : tame(m, w->v);
+    wf_var *target = wf_argmax(m->t, wf_flip(m->t, wf_affine(m->t, x, weight, NULL), WF_AXES(-1)),
+                               -1);
+    wf_var *y = wf_affine_cross_entropy(m->t, x, weight, NULL, target,
+                                        &(wf_cross_entropy_options){ .reduction = r });
+    push(m, y, r == WF_REDUCE_NONE, 0);
+}
+
 /* Over the last axis, or in a mixing program over the rows. */
 static void reduction(maker *m, const char *name)
 {
@@ -459,6 +476,8 @@ static void apply(maker *m, const wf_op *op)
         layer_norm(m);
     else if (named(name, "sum_to"))
         sum_to(m);
+    else if (named(name, "affine_cross_entropy"))
+        classifier(m);
     else if (named(name, "cross_entropy mse"))
         losses(m, name);
     else if (named(name, "gather_rows scatter_rows one_hot"))

@@ -218,9 +218,10 @@ static bool cubes(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8],
 
 static uint64_t checkers(void)
 {
-    static const char *const rows[] = { "affine", "cross_entropy", "dropout",
-                                        "mean",   "softmax",       "gather_rows",
-                                        "tanh",   "pow_scalar",    "norm" };
+    static const char *const rows[] = {
+        "affine",  "affine_cross_entropy", "cross_entropy", "dropout",    "mean",
+        "softmax", "gather_rows",          "tanh",          "pow_scalar", "norm"
+    };
     uint64_t hash = 1;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         wf_report r = wf_op_check(op_named(rows[i]), NULL);

@@ -250,6 +250,71 @@ TEST(a_gradient_that_takes_no_cotangent_for_another_than_zero_is_told)
              "toy, sample 'matrix': gradient from the outputs 0x1 alone: input 0 at (");
 }
 
+/* ---- what forward is told of backward ---- */
+
+/* The toy saves a b where the gradient of b is wanted. */
+static bool saving_shape(wf_shaping *s)
+{
+    if (!toy_shape(s)) return false;
+    s->out[1] = *s->in[0];
+    if (!(s->wanted & 2)) s->out[1].dim[0] = 0;
+    return true;
+}
+
+static void saving_forward(const wf_call *c)
+{
+    toy_forward(c);
+    for (int64_t i = 0; i < wf_tensor_count(c->out[1]); i++)
+        put(c->out[1], i, get(c->in[0], i) * get(c->in[1], i));
+}
+
+static void forgetful_forward(const wf_call *c)
+{
+    saving_forward(c);
+    if (c->wanted == 2 && wf_tensor_count(c->out[1]) > 0) put(c->out[1], 0, 0);
+}
+
+static void saving_backward(const wf_call *c)
+{
+    if (!c->gout[0]) return;
+    for (int64_t i = 0; i < wf_tensor_count(c->out[0]); i++) {
+        double b = get(c->in[1], i), g = get(c->gout[0], i);
+        if (c->gin[0]) put(c->gin[0], i, get(c->gin[0], i) + g * b * b);
+        if (c->gin[1]) put(c->gin[1], i, get(c->gin[1], i) + 2 * g * get(c->out[1], i));
+    }
+}
+
+TEST(a_forward_that_leaves_out_what_is_wanted_is_told)
+{
+    wf_op op = toy();
+    op.hidden = 1;
+    op.reads_in = 2;
+    op.reads_out = 2;
+    op.shape = saving_shape;
+    op.forward = saving_forward;
+    op.backward = saving_backward;
+    op.gradient = NULL;
+    op.reference = toy_reference;
+    must_pass(&op);
+    op.forward = forgetful_forward;
+    must_fail(&op, "toy, sample 'matrix': forward told that gradients 0x2 are wanted: input 1 at "
+                   "(0, 0)");
+}
+
+static void biased_forward(const wf_call *c)
+{
+    toy_forward(c);
+    if (c->wanted == 1 && wf_tensor_count(c->out[0]) > 0)
+        put(c->out[0], 0, get(c->out[0], 0) * (1 + 1e-12));
+}
+
+TEST(a_forward_whose_values_depend_on_what_is_wanted_is_told)
+{
+    only_law(LAW_WANTED, TOY(forward = biased_forward),
+             "toy, sample 'matrix': forward told that gradients 0x1 are wanted: output 0 has other "
+             "bits");
+}
+
 /* ---- second derivatives ---- */
 
 static void gradient_turned(wf_tape *t, const wf_gradient *g)

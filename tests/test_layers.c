@@ -25,6 +25,24 @@ TEST_EACH(linear_is_a_product_and_a_bias_over_the_last_axis, 2)
     }
 }
 
+TEST(the_loss_of_a_linear_layer_is_that_of_its_output_and_says_where_it_was)
+{
+    const int32_t ids[10] = { 0, 1, 1, 0, 1, 1, 1, 0, 0, 7 };
+    const wf_cross_entropy_options some = { .has_ignore = true, .ignore = 7 };
+    OWN(wf_module) *net = wf_module_new("net", &(wf_module_options){ .seed = 3, .dtype = WF_F64 });
+    wf_linear *layer = wf_linear_new(net, "head", &(wf_linear_options){ .input = 3, .output = 2 });
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    wf_var *x = drawn(t, WF_F64, WF_SHAPE(2, 5, 3), 1, -2, 2);
+    wf_var *id = wf_constant(t, WF_I32, WF_SHAPE(2, 5), ids);
+    wf_var *loss = wf_linear_cross_entropy(t, layer, x, id, &some);
+    wf_var *want = wf_cross_entropy_with(t, wf_linear_forward(t, layer, x), id, &some);
+    ck_assert_double_eq_tol(wf_item(loss), wf_item(want), 1e-14);
+    ck_assert_ptr_null(wf_linear_cross_entropy(t, layer, x, id, NULL));
+    ck_assert_str_eq(wf_tape_error(t),
+                     "affine_cross_entropy: target 7 at (1, 4) is out of range: there are 2 "
+                     "classes\n  in head");
+}
+
 typedef struct plain {
     wf_linear *linear;
     wf_embedding *embedding;

@@ -106,6 +106,12 @@ static wf_var *ids_below(wf_tape *t, int64_t n, int32_t end)
 GRAPH(loss_of_ids, WF_SHAPE(3),
       wf_cross_entropy_with(t, wf_mul(t, TERMS(MANY, 3), *p), ids_below(t, MANY, 3),
                             &(wf_cross_entropy_options){ .reduction = WF_REDUCE_SUM }))
+GRAPH(weight_of_loss, WF_SHAPE(3, 3),
+      wf_affine_cross_entropy(t, TERMS(MANY, 3), *p, NULL, ids_below(t, MANY, 3),
+                              &(wf_cross_entropy_options){ .reduction = WF_REDUCE_SUM }))
+GRAPH(bias_of_loss, WF_SHAPE(3),
+      wf_affine_cross_entropy(t, TERMS(MANY, 3), few(t, dtype, WF_SHAPE(3, 3)), *p,
+                              ids_below(t, MANY, 3), NULL))
 GRAPH(squared_error, WF_SHAPE(3),
       wf_mse(t, wf_mul(t, TERMS(MANY, 3), *p), wf_mul_scalar(t, TERMS(MANY, 3), 2)))
 GRAPH(embedding_of_one_id, WF_SHAPE(4, 3), weighed(t, wf_gather_rows(t, *p, ids_below(t, MANY, 1))))
@@ -144,6 +150,8 @@ static const struct {
     { "what a softmax is taken of", softmax_of, 1e-5 },
     { "what a log_softmax is taken of", log_softmax_of, 1e-5 },
     { "a cross entropy", loss_of_ids, 1e-5 },
+    { "the weight of a last layer", weight_of_loss, 1e-5 },
+    { "the bias of a last layer", bias_of_loss, 1e-5 },
     { "a mean squared error", squared_error, 1e-6 },
     { "a row that every id names", embedding_of_one_id, 1e-6 },
     { "rows of a table", embedding_of_some_ids, 1e-6 },
