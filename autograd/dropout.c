@@ -1,5 +1,5 @@
 /* Dropout (Srivastava et al. 2014), inverted: what is kept is divided by 1 - p, so that eval
- * needs no other scale. */
+ * needs no other scale. A bit for each element remembers which were. */
 #include "autograd/kernels.h"
 #include "autograd/ops_private.h"
 #include "autograd/private.h"
@@ -9,6 +9,14 @@
 
 enum { GRAIN = 16384 };
 
+/* Of the most that there can be, as many as fit: the engine says that x is too large. */
+static int64_t words_of(const wf_tensor *x)
+{
+    const wf_shape shape = wf_tensor_shape(x);
+    const int64_t n = wf_shape_check(&shape, x->dtype, NULL);
+    return n < 0 ? 0 : (n + DROPOUT_WORD - 1) / DROPOUT_WORD;
+}
+
 static bool shape(wf_shaping *s)
 {
     const double p = *(const double *)s->attr;
@@ -16,8 +24,8 @@ static bool shape(wf_shaping *s)
         !isless(p, 1)) /* raise nothing for NaN: a shape runs in any state */
         return wf_refuse(s->error, "p is %g; expected 0 <= p < 1", p);
     if (!takes_floats(s, 0)) return false;
-    s->out[0] = s->out[1] = *s->in[0];
-    s->out[1].dtype = WF_I32; /* what is kept */
+    s->out[0] = *s->in[0];
+    form_out(&s->out[1], WF_I32, WF_SHAPE(words_of(s->in[0]))); /* what is kept */
     return true;
 }
 
@@ -39,7 +47,7 @@ static void draw_part(void *context, int64_t begin, int64_t end)
     const int64_t bytes = bytes_of(c->out[0]);
     op_kernels_of(c->out[0]->dtype)
         ->dropout(begin, end - begin, d->x + begin * bytes, (char *)c->out[0]->data + begin * bytes,
-                  (int32_t *)c->out[1]->data + begin, p_of(c), c->key, c->counter);
+                  (uint32_t *)c->out[1]->data + begin / DROPOUT_WORD, p_of(c), c->key, c->counter);
 }
 
 static void forward(const wf_call *c)
@@ -52,26 +60,32 @@ static void forward(const wf_call *c)
     wf_par_for(c->threads, wf_tensor_count(c->out[0]), GRAIN, draw_part, &d);
 }
 
+/* g is row-major: where an element lies in it is its place among the bits. */
 static void back_run(void *context, char *const pointer[], const int64_t stride[], int64_t n)
 {
     const wf_call *c = context;
-    const int64_t bytes = bytes_of(c->out[0]);
-    op_kernels_of(c->out[0]->dtype)
-        ->dropout_back(n, (const int32_t *)(const void *)pointer[1], stride[1] / 4, pointer[2],
-                       stride[2] / bytes, pointer[0], stride[0] / bytes, p_of(c));
+    const wf_tensor *g = c->gout[0];
+    const int64_t bytes = bytes_of(g), first = (pointer[1] - (char *)g->data) / bytes;
+    const int64_t step = stride[1] / bytes;
+    op_kernels_of(g->dtype)->dropout_back(n, c->out[1]->data, first, step, pointer[1], step,
+                                          pointer[0], stride[0] / bytes, p_of(c));
 }
 
 static void backward(const wf_call *c)
 {
     if (!c->gin[0] || !c->gout[0]) return;
-    walk_over(c->out[0], c->threads, OPERANDS(c->gin[0], c->out[1], c->gout[0]), back_run,
-              (void *)c);
+    walk_over(c->out[0], c->threads, OPERANDS(c->gin[0], c->gout[0]), back_run, (void *)c);
 }
 
 static void gradient(wf_tape *t, const wf_gradient *g)
 {
-    wf_var *kept = wf_mul_scalar(t, g->gout[0], 1 / (1 - *(const double *)g->attr));
-    g->gin[0] = wf_where(t, g->out[1], kept, wf_zeros(t, wf_dtype_of(kept), WF_SCALAR));
+    wf_tensor mask;
+    wf_var *kept = wf_constant_fill(t, WF_I32, wf_shape_of(g->out[0]), &mask);
+    const int64_t n = kept ? wf_count(kept) : 0;
+    for (int64_t i = 0; i < n; i++)
+        ((int32_t *)mask.data)[i] = kept_bit(wf_value(g->out[1])->data, i);
+    wf_var *scaled = wf_mul_scalar(t, g->gout[0], 1 / (1 - *(const double *)g->attr));
+    g->gin[0] = wf_where(t, kept, scaled, wf_zeros(t, wf_dtype_of(scaled), WF_SCALAR));
 }
 
 static bool sample(int k, wf_sample *s)

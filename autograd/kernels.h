@@ -6,7 +6,12 @@
 #include "autograd/ops.h"
 #include "tensor/isa.h"
 
-enum { DROPOUT_BLOCK = 64 };
+enum { DROPOUT_BLOCK = 64, DROPOUT_WORD = 32 };
+
+static inline bool kept_bit(const uint32_t *kept, int64_t i)
+{
+    return kept[i / DROPOUT_WORD] >> (i % DROPOUT_WORD) & 1;
+}
 
 /* Kernels of one dtype, on n elements with strides in elements. */
 typedef struct op_kernels {
@@ -54,12 +59,12 @@ typedef struct op_kernels {
     void (*mse_back)(int64_t n, const void *a, int64_t as, const void *b, int64_t bs, double scale,
                      void *ga, int64_t gs);
     /* Elements first .. first + n - 1 of a dropout (first is a multiple of DROPOUT_BLOCK; x, y
-     * and keep begin there): keep[i] becomes 0 or 1 and y[i] x[i] / (1 - p) or 0. x may be y.
-     * gx[i] += g[i] / (1 - p) or 0. */
-    void (*dropout)(int64_t first, int64_t n, const void *x, void *y, int32_t *keep, double p,
+     * and kept begin there): y[i] becomes x[i] / (1 - p) or 0, and bit i of kept, 32 to a word,
+     * says which. x may be y. gx[i] += g[i] / (1 - p) or 0, as bit first + i * step says. */
+    void (*dropout)(int64_t first, int64_t n, const void *x, void *y, uint32_t *kept, double p,
                     uint64_t key, uint64_t counter);
-    void (*dropout_back)(int64_t n, const int32_t *keep, int64_t ks, const void *g, int64_t gs,
-                         void *gx, int64_t gxs, double p);
+    void (*dropout_back)(int64_t n, const uint32_t *kept, int64_t first, int64_t step,
+                         const void *g, int64_t gs, void *gx, int64_t gxs, double p);
 } op_kernels;
 
 typedef const op_kernels *op_tables[WF_DTYPES]; /* by dtype; NULL where it is none of floats */
