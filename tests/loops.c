@@ -174,6 +174,7 @@ bool loop_step(loop *l, wf_tape *t, loop_size s, const int32_t *lengths)
     x = wf_leaf(t, WF_F32, WF_SHAPE(s.time, s.batch, s.input), l->x);
     if (wf_tape_mode(t) != WF_INFER) wf_keep_grad(t, x);
     const int n = run(l, t, s, x, ends, y);
+    l->y = n > 0 ? y[0] : NULL;
     if (n == 0 || wf_tape_mode(t) == WF_INFER) return n > 0;
     for (int j = 0; j < n; j++) g[j] = wf_full(t, WF_F32, wf_shape_of(y[j]), 0.5);
     return wf_backward_from(t, n, y, g);

@@ -19,6 +19,7 @@ typedef struct loop {
     wf_var *table, *weight_ih, *weight_hh, *bias;
     float *x;
     int32_t *ids;
+    wf_var *y; /* output 0 of the last step that ran */
 } loop;
 
 const char *loop_name(int which);

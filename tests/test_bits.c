@@ -1,10 +1,12 @@
-/* The same bits: a training run of full size ends in the same parameters, optimiser and carry
- * whatever the number of threads; and whatever the caller's rounding mode and traps are, all that
- * the library computes is the same and they are given back. */
+/* The same bits: a training run of full size ends in the same parameters, optimiser and carry, and a
+ * loop of any kind in the same outputs and gradients, whatever the number of threads; and whatever
+ * the caller's rounding mode and traps are, all that the library computes is the same and they are
+ * given back. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 #include "tests/fixture.h"
+#include "tests/loops.h"
 #include "tests/model.h"
 
 #include <fenv.h>
@@ -20,8 +22,11 @@ typedef struct run_result {
     int width; /* how many threads really ran at once */
 } run_result;
 
-/* Runs in a child: the number of threads is the runtime's, set once in a process. */
-static run_result run(const wf_cell *cell, int n, int64_t steps, bool full)
+/* What runs in a child, the number of threads being the runtime's, set once in a process; false
+ * after saying why. */
+typedef bool a_run(const void *of, run_result *out);
+
+static run_result with_threads(int n, a_run *run, const void *of)
 {
     run_result out = { 0, -1 };
     int pipes[2];
@@ -29,27 +34,11 @@ static run_result run(const wf_cell *cell, int n, int64_t steps, bool full)
     pid_t child = fork();
     ck_assert_int_ge(child, 0);
     if (child == 0) {
-        model r;
         wf_error e = { { 0 } };
-        model_size size = { .cell = cell,
-                            .letters = 65,
-                            .time = full ? 64 : 16,
-                            .batch = 33,
-                            .embed = 64,
-                            .hidden = full ? 256 : 96,
-                            .layers = 2,
-                            .dropout = 0.2,
-                            .clip = 1,
-                            .ragged = true };
-        if (!wf_runtime_set(&(wf_runtime){ .threads = n }, &e) || !model_make(&r, size, &e)) {
-            fprintf(stderr, "%s\n", e.text);
-            _exit(1);
-        }
+        if (!wf_runtime_set(&(wf_runtime){ .threads = n }, &e)) _exit(1);
         wf_par_width();
-        for (int64_t i = 0; i < steps; i++)
-            if (!model_step(&r, i)) _exit(1);
-        out = (run_result){ model_hash(&r), wf_par_width() };
-        model_free(&r);
+        if (!run(of, &out)) _exit(1);
+        out.width = wf_par_width();
         _exit(write(pipes[1], &out, sizeof out) == sizeof out ? 0 : 1);
     }
     close(pipes[1]);
@@ -57,6 +46,55 @@ static run_result run(const wf_cell *cell, int n, int64_t steps, bool full)
     close(pipes[0]);
     ck_assert_msg(exit_of(child) == 0 && got, "the run with %d threads died", n);
     return out;
+}
+
+/* The run has the same bits for all counts of threads; what they are. wide: it has work for all. */
+static uint64_t same_bits(const char *name, a_run *run, const void *of, bool wide)
+{
+    uint64_t first = 0;
+    for (int i = 0; i < COUNTS; i++) {
+        const run_result o = with_threads(threads[i], run, of);
+        ck_assert_msg(!wide || o.width == threads[i], "%s: %d threads ran where %d were asked for",
+                      name, o.width, threads[i]);
+        if (i == 0) first = o.hash;
+        ck_assert_msg(o.hash == first, "%s: %d threads give %016llx, 1 gives %016llx", name,
+                      threads[i], (unsigned long long)o.hash, (unsigned long long)first);
+    }
+    return first;
+}
+
+/* ---- training runs ---- */
+
+typedef struct training_run {
+    const wf_cell *cell;
+    int64_t steps;
+    bool full;
+} training_run;
+
+static bool train(const void *of, run_result *out)
+{
+    const training_run *g = of;
+    model r;
+    wf_error e = { { 0 } };
+    const model_size size = { .cell = g->cell,
+                              .letters = 65,
+                              .time = g->full ? 64 : 16,
+                              .batch = 33,
+                              .embed = 64,
+                              .hidden = g->full ? 256 : 96,
+                              .layers = 2,
+                              .dropout = 0.2,
+                              .clip = 1,
+                              .ragged = true };
+    if (!model_make(&r, size, &e)) {
+        fprintf(stderr, "%s\n", e.text);
+        return false;
+    }
+    bool ok = true;
+    for (int64_t i = 0; ok && i < g->steps; i++) ok = model_step(&r, i);
+    out->hash = model_hash(&r);
+    model_free(&r);
+    return ok;
 }
 
 /* Full size with vector kernels; all 50 steps at the highest level, and everywhere when time was
@@ -71,18 +109,46 @@ TEST_EACH(a_training_run_has_the_same_bits_for_any_number_of_threads, cells_buil
     bool full = time_given || wf_isa_level() != WF_ISA_C;
 #endif
     int64_t steps = time_given || (full && wf_isa_level() == WF_ISA_AVX512) ? 50 : 5;
-    run_result first = { 0 };
-    for (int i = 0; i < COUNTS; i++) {
-        run_result o = run(cell, threads[i], steps, full);
-        ck_assert_msg(o.width == threads[i], "%s: %d threads ran where %d were asked for",
-                      cell->name, o.width, threads[i]);
-        if (i == 0) first = o;
-        ck_assert_msg(o.hash == first.hash, "%s: %d threads give %016llx, 1 gives %016llx",
-                      cell->name, threads[i], (unsigned long long)o.hash,
-                      (unsigned long long)first.hash);
-    }
+    const uint64_t hash = same_bits(cell->name, train, &(training_run){ cell, steps, full }, true);
     printf("%s: %lld steps, hash %016llx for 1, 2, 3 and 5 threads\n", cell->name, (long long)steps,
-           (unsigned long long)first.hash);
+           (unsigned long long)hash);
+}
+
+/* ---- loops ---- */
+
+typedef struct looping {
+    int kind;
+    loop_size size;
+} looping;
+
+/* Outputs of inference, and gradients, on full sequences and on ragged ones. */
+static bool run_loop(const void *of, run_result *out)
+{
+    const looping *g = of;
+    loop l;
+    wf_error e = { { 0 } };
+    int32_t lengths[33];
+    wf_tape *t = wf_tape_new(NULL);
+    bool ok = loop_make(&l, g->kind, g->size, &e);
+    loop_lengths(3, g->size, lengths);
+    out->hash = HASH;
+    for (int i = 0; ok && i < 4; i++) {
+        wf_tape_set_mode(t, i < 2 ? WF_INFER : WF_TRAIN);
+        ok = loop_step(&l, t, g->size, i % 2 ? lengths : NULL);
+        out->hash = hash_tensor(out->hash, wf_value(l.y));
+        for (int k = 0; k < wf_module_param_count(l.net); k++)
+            out->hash = hash_tensor(out->hash, wf_param_grad(wf_module_param_at(l.net, k)));
+    }
+    loop_free(&l);
+    wf_tape_free(t);
+    return ok;
+}
+
+TEST_EACH(a_loop_has_the_same_bits_for_any_number_of_threads, 2 * LOOPS)
+{
+    const loop_size sizes[] = { { 20, 33, 64, 96 }, { 40, 1, 64, 256 } };
+    const looping g = { _i / 2, sizes[_i % 2] };
+    same_bits(loop_name(g.kind), run_loop, &g, false);
 }
 
 /* ---- the caller's floating-point state ---- */
