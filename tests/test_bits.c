@@ -1,7 +1,7 @@
-/* The same bits: a training run of full size ends in the same parameters, optimiser and carry, and a
- * loop of any kind in the same outputs and gradients, whatever the number of threads; and whatever
- * the caller's rounding mode and traps are, all that the library computes is the same and they are
- * given back. */
+/* The same bits: a training run of full size ends in the same parameters, optimiser and carry, and
+ * a loop of any kind in the same outputs and gradients, whatever the number of threads; and
+ * whatever the caller's rounding mode and traps are, all that the library computes is the same and
+ * they are given back. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
