@@ -379,13 +379,22 @@ static void backward(const wf_call *c)
     const wf_tensor *g = c->gout[0];
     const entropy *e = c->attr;
     if (!g || !(c->gin[X] || c->gin[W] || c->gin[B])) return;
-    if (e->reduction == WF_REDUCE_NONE || !isfinite(number_at(g, 0))) {
+    const bool again = e->reduction == WF_REDUCE_NONE || !isfinite(number_at(g, 0));
+    const bool one = !again && number_at(g, 0) == 1;
+    for (int i = 0; i < GRADS; i++) /* a gradient for 1 that nobody added to is what was made */
+        if (c->gin[i] && c->fresh >> i & 1 && !one) clear(c->gin[i]);
+    if (again) {
         const loss_call l = begin(c, c->gin, g, false);
         run(&l);
         return;
     }
-    for (int i = 0; i < GRADS; i++)
-        if (c->gin[i]) wf_tensor_accumulate(c->out[1 + i], c->gin[i], number_at(g, 0), c->threads);
+    for (int i = 0; i < GRADS; i++) {
+        if (!c->gin[i]) continue;
+        if (one && c->fresh >> i & 1)
+            wf_tensor_assign(c->out[1 + i], c->gin[i], c->threads);
+        else
+            wf_tensor_accumulate(c->out[1 + i], c->gin[i], number_at(g, 0), c->threads);
+    }
 }
 
 static bool reference(wf_tape *t, const wf_reference *r)
@@ -472,6 +481,7 @@ const wf_op op_affine_cross_entropy = {
     .outputs = 1,
     .hidden = GRADS,
     .attr_size = sizeof(entropy),
+    .flags = WF_OP_BEGINS,
     .optional = 1 << B,
     .reads_in = 15,
     .reads_out = 14,

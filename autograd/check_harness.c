@@ -333,14 +333,22 @@ bool harness_sweep(check_harness *d, const double *cotangent, double *gradient)
 
 void harness_backward_fast(check_harness *d, double *gradient)
 {
+    harness_backward_begun(d, 0, gradient);
+}
+
+void harness_backward_begun(check_harness *d, uint32_t fresh, double *gradient)
+{
     const check_case *c = d->c;
     for (int i = 0; i < c->n_in; i++)
         if (c->in.floats[i]) {
             d->gin_at[i] = &d->gin[i].tensor;
-            memset(d->gin[i].tensor.data, 0, (size_t)c->in.count[i] * sizeof(double));
+            memset(d->gin[i].tensor.data, fresh >> i & 1 ? FILL : 0,
+                   (size_t)c->in.count[i] * sizeof(double));
         }
     d->call.scratch = d->scratch[1].tensor.data;
+    d->call.fresh = fresh;
     c->op->backward(&d->call);
+    d->call.fresh = 0;
     for (int i = 0; i < c->n_in; i++)
         if (c->in.floats[i])
             memcpy(gradient + c->in.at[i], d->gin[i].tensor.data,

@@ -187,6 +187,24 @@ static bool check_subsets(op_check *k)
     return true;
 }
 
+/* A backward that begins gradients writes all of them, and no less where it begins some. */
+static bool check_begun(op_check *k)
+{
+    const check_case *c = &k->c;
+    const uint32_t inputs = floats_mask(&c->in);
+    double *got = k->work[0];
+    if (!(c->op->flags & WF_OP_BEGINS)) return true;
+    if (!harness_sweep(&k->harness, k->cotangent, k->gradient)) return false;
+    for (uint32_t fresh = 1; fresh <= inputs; fresh++) {
+        if (!check_subset(fresh, inputs, FEW)) continue;
+        char check[64];
+        wf_format(check, sizeof check, "backward that begins gradients 0x%x", (unsigned)fresh);
+        harness_backward_begun(&k->harness, fresh, got);
+        if (!floats_equal(&c->in, check, got, "begun", k->gradient, "added to")) return false;
+    }
+    return true;
+}
+
 /* Forward told that only these gradients may be asked for: it leaves the same values, and backward
  * these same gradients. */
 static bool check_told(op_check *k, uint32_t wanted)
@@ -420,6 +438,6 @@ bool check_handed_over(op_check *k)
     double worst = k->report->worst;
     if (!check_threads(k) || !check_layouts_all(k) || !check_single(k)) return false;
     k->report->worst = worst; /* single precision is no measure of a derivative */
-    return !k->sweeps || (check_subsets(k) && check_all_told(k) && check_declared_reads(k) &&
-                          check_named_rows(k));
+    return !k->sweeps || (check_subsets(k) && check_begun(k) && check_all_told(k) &&
+                          check_declared_reads(k) && check_named_rows(k));
 }

@@ -174,6 +174,8 @@ bool harness_sweep(check_harness *d, const double *cotangent, double *gradient);
 /* The same without prefilling and guarding: for differences. */
 void harness_forward_fast(check_harness *d);
 void harness_backward_fast(check_harness *d, double *gradient);
+/* The same with gradients in `fresh`, which hold NaN, to be written. */
+void harness_backward_begun(check_harness *d, uint32_t fresh, double *gradient);
 /* Overwrites with NaN (ids: with their lowest) all that the row does not say it reads in
  * backward. */
 void harness_hide_undeclared(check_harness *d);

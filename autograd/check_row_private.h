@@ -39,7 +39,7 @@ double check_noise(const op_check *k, double largest_y);
  * has run. */
 bool check_jacobian(op_check *k); /* fills jacobian and gradient */
 bool check_handed_over(
-    op_check *k); /* subsets, wanted ones, threads, declared reads, layouts, single precision */
+    op_check *k); /* subsets, begun, wanted, threads, declared reads, layouts, single precision */
 /* On a tape: applies the op to plain leaves and learns the key of its random numbers. */
 bool check_tape_first(op_check *k);
 bool check_tape(op_check *k);   /* the sweep: plain, through views, repeated, in company */

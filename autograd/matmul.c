@@ -28,7 +28,8 @@ typedef struct products {
     int64_t dim[WF_RANK], count;
     matrices a, b, c;
     double beta;
-    char *scratch; /* as scratch_for says */
+    const wf_tensor *begun; /* what c lies in, if it holds nothing yet; or NULL */
+    char *scratch;          /* as scratch_for says */
 } products;
 
 static matrices matrices_of(const wf_tensor *x, int rank)
@@ -182,8 +183,15 @@ static void multiply(products *p)
 {
     p->count = 1;
     for (int k = 0; k < p->rank; k++) p->count *= p->dim[k];
-    if (p->count == 0 || p->c.of.rows == 0 || p->c.of.columns == 0) return;
+    if (p->count == 0 || p->c.of.rows == 0 || p->c.of.columns == 0) {
+        if (p->begun) wf_tensor_fill(p->begun, 0);
+        return;
+    }
     while (p->rank > 0 && fold_last(p)) continue;
+    if (p->begun && p->count == 1)
+        p->beta = 0;
+    else if (p->begun)
+        wf_tensor_fill(p->begun, 0);
     if (p->count == 1) {
         wf_gemm_long(p->threads, 1, p->a.of, p->b.of, p->beta, p->c.of, p->scratch);
         return;
@@ -200,6 +208,11 @@ static void multiply(products *p)
     }
     const int64_t work = p->c.of.rows * p->c.of.columns * (p->a.of.columns + 1);
     wf_par_for(p->threads, p->count, 32768 / work + 1, part_of_products, p);
+}
+
+static const wf_tensor *begun(const wf_call *c, int i)
+{
+    return c->fresh >> i & 1 ? c->gin[i] : NULL;
 }
 
 /* ---- matmul ---- */
@@ -288,12 +301,14 @@ static void matmul_backward(const wf_call *c)
         p.a = matrices_of(c->gout[0], p.rank);
         p.b = transposed(matrices_of(c->in[1], p.rank));
         p.c = matrices_of(c->gin[0], p.rank);
+        p.begun = begun(c, 0);
         multiply(&p);
     }
     if (c->gin[1]) { /* a^T g */
         q.a = transposed(matrices_of(c->in[0], q.rank));
         q.b = matrices_of(c->gout[0], q.rank);
         q.c = matrices_of(c->gin[1], q.rank);
+        q.begun = begun(c, 1);
         multiply(&q);
     }
 }
@@ -403,14 +418,17 @@ static void affine_backward(const wf_call *c)
         p.a = rows_of(g);
         p.b = the_matrix(c->in[1]);
         p.c = rows_of(c->gin[0]);
+        p.begun = begun(c, 0);
         multiply(&p);
     }
     if (c->gin[1]) { /* g^T x, summed over the rows */
         q.a = transposed(rows_of(g));
         q.b = rows_of(c->in[0]);
         q.c = the_matrix(c->gin[1]);
+        q.begun = begun(c, 1);
         multiply(&q);
     }
+    if (begun(c, 2)) wf_tensor_fill(c->gin[2], 0);
     if (c->gin[2]) wf_tensor_accumulate(g, c->gin[2], 1, c->threads);
 }
 
@@ -477,6 +495,7 @@ const wf_op op_matmul = {
     .name = OP_NAME(matmul),
     .inputs = 2,
     .outputs = 1,
+    .flags = WF_OP_BEGINS,
     .reads_in = 3,
     .varying = matmul_varying,
     .product = { .weight = 1 },
@@ -491,6 +510,7 @@ const wf_op op_affine = {
     .name = OP_NAME(affine),
     .inputs = 3,
     .outputs = 1,
+    .flags = WF_OP_BEGINS,
     .optional = 4,
     .reads_in = 3,
     .varying = affine_varying,

@@ -27,8 +27,8 @@ typedef struct wf_call {
     void *scratch;                                 /* what shape asked for, 64-byte aligned */
     uint64_t key, counter;                         /* of random ops: up to counter + 2^32 */
     int threads;                                   /* for wf_par_for, wf_gemm, wf_walk_run */
-    /* Bit i: gin[i] holds nothing yet, and is written instead of added to. 0 for all but the ops of
-     * autograd/pointwise.h. */
+    /* Bit i: gin[i] holds nothing yet, is row-major, and is written whole instead of added to. 0
+     * for all but WF_OP_BEGINS and the ops of autograd/pointwise.h. */
     uint32_t fresh;
     /* In forward, bit i (mod 32): a gradient of in[i] may be asked for later; of the others none
      * will be, and what backward needs for these alone may be left out. */
@@ -85,13 +85,16 @@ typedef struct wf_sample {
 } wf_sample;
 
 enum {
-    WF_OP_RANDOM = 1,                              /* draws from key and counter */
+    WF_OP_RANDOM = 1, /* draws from key and counter */
     /* An element of the outputs is made of those of the inputs at its index, broadcast, in the same
      * way wherever that is. */
     WF_OP_ELEMENTWISE = 2,
     /* Backward adds to gin[0] only in the rows (along axis 0) that ids, in[1], name: others are
      * neither looked at nor moved. */
-    WF_OP_SPARSE = 4
+    WF_OP_SPARSE = 4,
+    /* Backward, where a cotangent arrived, heeds wf_call.fresh: what it is the first to add to is
+     * not cleared before. */
+    WF_OP_BEGINS = 8
 };
 
 struct wf_op {

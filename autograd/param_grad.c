@@ -150,7 +150,7 @@ static void name_written(param_grad *g)
 
 /* ---- memory ---- */
 
-param_grad *param_grad_take(wf_tape *t, param *p)
+param_grad *param_grad_take(wf_tape *t, param *p, bool zeros)
 {
     param_grad *g = NULL;
     for (int k = 0; !g && k < SPARE_GRADS; k++) g = atomic_exchange(&p->spare[k], NULL);
@@ -163,7 +163,12 @@ param_grad *param_grad_take(wf_tape *t, param *p)
         *g = (param_grad){ .whole = p->var.value, .rows = EVERY_ROW };
         g->whole.data = (char *)g + HEADER;
     }
-    clear(g, t->threads);
+    if (zeros) {
+        clear(g, t->threads);
+    } else {
+        g->rows = EVERY_ROW;
+        g->handed_out = false;
+    }
     return g;
 }
 

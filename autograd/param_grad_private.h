@@ -24,9 +24,10 @@ typedef struct imported {
     param_grad *swept;        /* during a sweep, once it was begun: where var.grad lies */
 } imported;
 
-/* Zeroed memory for a gradient of p; NULL after failing the tape. It belongs to the tape until it
- * is given back to the parameter, or committed. Tapes of several threads may take and give. */
-param_grad *param_grad_take(wf_tape *t, param *p);
+/* Memory for a gradient of p, zeros or whatever lies there, which counts as written to everywhere;
+ * NULL after failing the tape. It belongs to the tape until it is given back to the parameter, or
+ * committed. Tapes of several threads may take and give. */
+param_grad *param_grad_take(wf_tape *t, param *p, bool zeros);
 void param_grad_give(param *p, param_grad *g);
 void param_grad_free(param_grad *g);
 /* What an op is about to add goes to the rows that ids name (NULL: to any). False after failing

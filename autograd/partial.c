@@ -34,11 +34,14 @@ void *grad_new(wf_tape *t, int64_t bytes)
     return g;
 }
 
-bool grad_begin(wf_tape *t, wf_var *root)
+bool grad_begin(wf_tape *t, wf_var *root, bool zeros)
 {
     imported *of = root->flags & VAR_LANDS ? (imported *)root : NULL;
-    if (!of || of->swept) return (root->grad = grad_new(t, root->bytes)) != NULL;
-    if (!(of->swept = param_grad_take(t, of->param))) return false;
+    if (!of || of->swept) {
+        root->grad = zeros ? grad_new(t, root->bytes) : tape_borrow(t, "backward", root->bytes);
+        return root->grad != NULL;
+    }
+    if (!(of->swept = param_grad_take(t, of->param, zeros))) return false;
     root->grad = of->swept->whole.data;
     return true;
 }

@@ -78,7 +78,7 @@ typedef struct lists {
     uint64_t mask;
     int32_t *previous; /* the one before of the same root, or -1, or APART */
     uint32_t apart;    /* few inputs: whose gin is a temporary */
-    uint32_t fresh;    /* pointwise ops: whose gradient the kernel writes, not adds to */
+    uint32_t fresh;    /* few inputs: whose gradient the kernel writes, not adds to */
     bool full;         /* a gradient is to be put aside after this node */
 } lists;
 
@@ -162,11 +162,11 @@ static const wf_tensor *rows_of(const node *n, int i)
     return some && n->n_in > 1 && n->in[1] ? &n->in[1]->value : NULL;
 }
 
-/* Does the kernel begin v's gradient, to which nobody has added yet? */
-static inline bool begins(const node *n, const wf_var *v)
+/* Does the kernel begin the gradient of v, input i, to which nobody has added yet? */
+static inline bool begins(const lists *d, const node *n, int i, const wf_var *v)
 {
-    return !v->grad && v->root == v && n->op->backward == wf_pointwise_backward &&
-           !(v->flags & VAR_LANDS);
+    return !v->grad && v->root == v && !d->table && i < 32 &&
+           (n->op->backward == wf_pointwise_backward || n->op->flags & WF_OP_BEGINS);
 }
 
 /* The gradients that the kernel adds into, where they are wanted. */
@@ -180,8 +180,8 @@ static bool gradients_in(wf_tape *t, node *n, lists *d, bool *apart)
         d->wanted[i] = NULL;
         if (!v || !grad_wanted(v)) continue;
         d->wanted[i] = &d->gin[i];
-        if (begins(n, v)) {
-            if (!(v->grad = tape_borrow(t, "backward", v->bytes)) || !grad_view(t, v, &d->gin[i]))
+        if (begins(d, n, i, v)) {
+            if (!grad_begin(t, v, false) || !grad_view(t, v, &d->gin[i]) || !grad_named(t, v, NULL))
                 return false;
             v->gathered = GRAD_UNIT;
             d->fresh |= UINT32_C(1) << i;

@@ -26,9 +26,9 @@ bool sweep_run(wf_tape *t, const char *who, int n, wf_var *const out[], wf_var *
 
 /* Zeroed memory from the gradient pool; NULL after failing the tape. */
 void *grad_new(wf_tape *t, int64_t bytes);
-/* A root's gradient begins at zero, a parameter's where it will be read. False after failing the
- * tape. */
-bool grad_begin(wf_tape *t, wf_var *root);
+/* A root's gradient begins, a parameter's where it will be read: at zero, or as what is about to be
+ * written whole. False after failing the tape. */
+bool grad_begin(wf_tape *t, wf_var *root, bool zeros);
 /* Puts aside what a root has gathered, if it is enough; and adds up what was put aside. */
 bool grad_fold(wf_tape *t, wf_var *root);
 void grad_join(wf_tape *t, wf_var *root);
@@ -55,7 +55,7 @@ static inline bool grad_arrived(const wf_var *root)
 static inline bool grad_view(wf_tape *t, wf_var *v, wf_tensor *out)
 {
     wf_var *root = v->root;
-    if (!root->grad && !grad_begin(t, root)) return false;
+    if (!root->grad && !grad_begin(t, root, true)) return false;
     *out = v->value;
     out->data = (char *)root->grad + ((char *)v->value.data - (char *)root->value.data);
     return true;

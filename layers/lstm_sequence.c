@@ -380,26 +380,29 @@ static void outside_begin(pass *j)
     if (gy && !j->gy) wf_seq_gather(&j->plan, j->call->threads, gy, j->outside.data);
 }
 
-/* gin += d_gates^T x, where d_gates begins at row `first`. */
-static void add_weight_gradient(const pass *j, const wf_tensor *gin, int64_t first, wf_matrix x)
+/* The gradient of input i += d_gates^T x, where d_gates begins at row `first`; `begins`: it is the
+ * first that is added. */
+static void add_weight_gradient(const pass *j, int i, bool begins, int64_t first, wf_matrix x)
 {
     const wf_matrix g = wf_matrix_part(j->d_gates, first, 0, x.rows, 4 * j->hidden);
-    wf_gemm_long(j->call->threads, 1, wf_matrix_transposed(g), x, 1, wf_matrix_of_tensor(gin),
-                 j->products);
+    const double beta = begins && j->call->fresh >> i & 1 ? 0 : 1;
+    wf_gemm_long(j->call->threads, 1, wf_matrix_transposed(g), x, beta,
+                 wf_matrix_of_tensor(j->call->gin[i]), j->products);
 }
 
-static void add_recurrent_gradient(const pass *j, const wf_tensor *gin)
+static void add_recurrent_gradient(const pass *j)
 {
     const int64_t hidden = j->hidden, batch = j->batch, others = (j->time - 1) * batch;
     if (!j->plan.full) {
         /* By now the gathered cotangent has been used, and its place is free. */
         wf_seq_gather_before(&j->plan, j->call->threads, j->reverse, j->call->out[Y], j->h0.data,
                              j->outside.data);
-        add_weight_gradient(j, gin, 0, wf_matrix_part(j->outside, 0, 0, j->plan.rows, hidden));
+        add_weight_gradient(j, W_HH, true, 0,
+                            wf_matrix_part(j->outside, 0, 0, j->plan.rows, hidden));
         return;
     }
-    add_weight_gradient(j, gin, j->reverse ? others : 0, j->h0);
-    add_weight_gradient(j, gin, j->reverse ? 0 : batch,
+    add_weight_gradient(j, W_HH, true, j->reverse ? others : 0, j->h0);
+    add_weight_gradient(j, W_HH, false, j->reverse ? 0 : batch,
                         wf_matrix_part(j->y, j->reverse ? batch : 0, 0, others, hidden));
 }
 
@@ -429,14 +432,16 @@ static void lstm_backward(const wf_call *call)
     if (j.packs) wf_seq_pack(call->threads, 4, j.hidden, false, call->in[W_HH], j.packed);
     wf_seq_run(&j.plan, j.packs ? call->threads : 1, j.panels, step_flops(&j), backward_steps, &j);
 
+    for (int i = 0; i < call->n_in; i++) /* the weights' begin with a product */
+        if (gin[i] && call->fresh >> i & 1 && i != W_HH && i != W_IH) wf_tensor_fill(gin[i], 0);
     if (gin[H0]) wf_seq_scatter_state_add(&j.plan, j.dh.data, gin[H0]);
     if (gin[C0]) wf_seq_scatter_state_add(&j.plan, j.dc.data, gin[C0]);
     wf_seq_add_groups(groups, bias, j.bias_high, j.bias_low);
     for (int i = B_IH; i <= B_HH; i++)
         if (gin[i])
             wf_sum_into(j.dtype, bias, j.bias_high, j.bias_low, gin[i]->data, gin[i]->stride[0]);
-    if (gin[W_HH]) add_recurrent_gradient(&j, gin[W_HH]);
-    if (gin[W_IH]) add_weight_gradient(&j, gin[W_IH], 0, rows_of(&j, call->in[X], j.inputs));
+    if (gin[W_HH]) add_recurrent_gradient(&j);
+    if (gin[W_IH]) add_weight_gradient(&j, W_IH, true, 0, rows_of(&j, call->in[X], j.inputs));
     if (gin[X]) add_input_gradient(&j, gin[X]);
 }
 
@@ -586,6 +591,7 @@ static const wf_op lstm_op = {
     .outputs = 3,
     .hidden = 2,
     .attr_size = sizeof(lstm_attr),
+    .flags = WF_OP_BEGINS,
     .optional = 1u << B_IH | 1u << B_HH | 1u << LENGTHS,
     .reads_in = 1u << X | 1u << H0 | 1u << C0 | 1u << W_IH | 1u << W_HH | 1u << LENGTHS,
     .reads_out = 1u << Y | 1u << GATES | 1u << C,

@@ -250,6 +250,46 @@ TEST(a_gradient_that_takes_no_cotangent_for_another_than_zero_is_told)
              "toy, sample 'matrix': gradient from the outputs 0x1 alone: input 0 at (");
 }
 
+/* ---- gradients that are begun ---- */
+
+/* y = a b^2, whose backward begins gradients; of the last element of a's it
+ * forgets to where b's is added to. */
+static void beginning_backward(const wf_call *c)
+{
+    if (!c->gout[0]) return;
+    for (int k = 0; k < 2; k++)
+        for (int64_t i = 0; c->gin[k] && c->fresh >> k & 1 && i < wf_tensor_count(c->gin[k]); i++)
+            put(c->gin[k], i, 0);
+    toy_backward(c);
+}
+
+static void half_begun_backward(const wf_call *c)
+{
+    if (c->fresh != 1 || !c->gin[1]) {
+        beginning_backward(c);
+        return;
+    }
+    wf_call call = *c;
+    call.fresh = 0;
+    beginning_backward(&call);
+    for (int64_t i = 0; c->gin[0] && i + 1 < wf_tensor_count(c->gin[0]); i++)
+        put(c->gin[0], i, get(c->gout[0], i) * get(c->in[1], i) * get(c->in[1], i));
+}
+
+TEST(a_gradient_that_is_not_written_whole_where_nothing_lies_is_told)
+{
+    wf_op op = toy();
+    op.flags = WF_OP_BEGINS;
+    op.backward = beginning_backward;
+    must_pass(&op);
+    op.backward = half_begun_backward;
+    must_fail(&op, "toy, sample 'matrix': backward that begins gradients 0x1: input 0 at (2, 3): "
+                   "begun ");
+    op.backward = toy_backward; /* adds to what nobody cleared */
+    must_fail(&op, "toy, sample 'matrix': backward that begins gradients 0x1: input 0 at (0, 0): "
+                   "begun ");
+}
+
 /* ---- what forward is told of backward ---- */
 
 /* The toy saves a b where the gradient of b is wanted. */

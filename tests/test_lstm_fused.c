@@ -93,7 +93,7 @@ TEST_EACH(fused_in_float_is_close_to_composed_in_double, 4 * SIZES)
  * threads. */
 TEST_EACH(the_bits_are_the_same_for_any_number_of_threads, 6)
 {
-    static const size wide[] = { { 11, 37, 48, 133 }, { 10, 1, 40, 330 }, { 10, 6, 64, 330 } };
+    static const size wide[] = { { 11, 37, 48, 133 }, { 10, 1, 40, 400 }, { 10, 6, 64, 330 } };
     static const int counts[] = { 1, 2, 3, 5 };
     uint64_t first = 0;
     for (int i = 0; i < 4; i++) {
