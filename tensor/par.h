@@ -13,7 +13,8 @@ typedef void wf_par_fn(void *context, int64_t begin, int64_t end);
  * on at most `threads` threads and never more than wf_threads(). One part: called directly. fn must
  * give the same result however [0, n) is cut. From inside another parallel region it runs
  * serially, and in a process forked from one that had threads. Fewer threads where the system
- * gives no more; that is logged once. */
+ * gives no more; that is logged once. A part that its thread has not begun when the caller is done
+ * with its own is done by the caller. */
 WF_API void wf_par_for(int threads, int64_t n, int64_t grain, wf_par_fn *fn, void *context);
 
 /* A team: fn runs once on each of `threads` threads (fewer if fewer are to be had: `size` says),
@@ -23,8 +24,7 @@ typedef void wf_team_fn(void *context, wf_team *team, int id, int size);
 WF_API void wf_par_team(int threads, wf_team_fn *fn, void *context);
 WF_API void wf_team_barrier(wf_team *team);
 
-/* The largest number of threads that really ran at once in a region since the last call of this
- * function. */
+/* The largest number of threads that shared a region since the last call of this function. */
 WF_API int wf_par_width(void);
 
 /* Floating-point state: enter sets round-to-nearest, no traps and flush-to-zero, and returns what

@@ -292,6 +292,8 @@ static const struct surroundings {
     { "OMP_THREAD_LIMIT", "2", "cover" },         { "OMP_THREAD_LIMIT", "2", "do_not_depend" },
     { "OMP_THREAD_LIMIT", "1", "do_not_depend" }, { "OMP_THREAD_LIMIT", "2", "largest_range" },
     { "OMP_DYNAMIC", "true", "do_not_depend" },   { "OMP_MAX_ACTIVE_LEVELS", "4", "within" },
+    { "OMP_WAIT_POLICY", "passive", "meets" },    { "OMP_WAIT_POLICY", "active", "meets" },
+    { "OMP_PROC_BIND", "true", "do_not_depend" },
 };
 
 TEST_EACH(whatever_openmp_is_told_by_the_environment_the_results_are_the_same,
