@@ -204,7 +204,7 @@ static block block_at(const loss_call *l, int64_t first)
     b.z = wf_matrix_of(dtype, l->k.block, b.n, l->classes);
     if (lies_as_matrix(&b, x, &b.x)) return b;
     b.x = wf_matrix_of(dtype, l->k.x, b.n, l->inputs);
-    for (int64_t i = 0; i < b.n; i++)
+    for (int64_t i = 0; l->inputs > 0 && i < b.n; i++)
         copy_run(wf_matrix_at(b.x, i, 0), x->bytes, row_at(x, l->k.counted[first + i]),
                  x->step * x->bytes, x->n, x->bytes);
     return b;
@@ -236,7 +236,7 @@ static void add_to_x(const block *b, wf_matrix moved, void *spare)
     const bool lies = lies_as_matrix(b, r, &m);
     wf_gemm_long(b->threads, 1, b->z, wf_matrix_of_tensor(l->call->in[W]),
                  lies && !l->fresh ? 1 : 0, lies ? m : moved, spare);
-    for (int64_t i = 0; !lies && i < b->n; i++) {
+    for (int64_t i = 0; !lies && r->n > 0 && i < b->n; i++) {
         if (l->fresh)
             memcpy(row_at(r, at[i]), wf_matrix_at(moved, i, 0), (size_t)(r->n * r->bytes));
         else
