@@ -110,6 +110,8 @@ struct wf_tape {
     uintptr_t frame;          /* of the engine's function that calls out just now; 0: none does */
     const char *sweeping;     /* the sweep, commit or trace that has not ended */
     trace *tracing;           /* ops are recorded and not run */
+    char *explaining;         /* NULL, or the text of wf_explain_begin */
+    const struct stand_ins *stand_ins; /* NULL: none */
     struct replay *replaying; /* the step of a loop runs, of whose ops some have run before it */
     bool inside;              /* kernels run, or were left by a jump */
     uint32_t callers_fp;      /* and the floating-point state to be given back then */

@@ -212,6 +212,42 @@ static bool scan_nothing(wf_tape *t, scan *s)
     return ok;
 }
 
+/* A loop of so few steps is not worth a plan, and none is made within a sweep or another step. */
+enum { WORTH = 3, MOST_NODES = 512 };
+
+/* Why no plan is looked for; NULL: one is. */
+static const char *why_plain(const wf_tape *t, const scan *s)
+{
+    return s->plain                                    ? "as .plain asks"
+           : s->time < WORTH                           ? "it has fewer than 3 steps"
+           : s->plan.rows == 0                         ? "it has no rows"
+           : t->tracing || t->replaying || t->sweeping ? "it is within another loop's step"
+                                                       : NULL;
+}
+
+static bool run(wf_tape *t, scan *s)
+{
+    traced_step step;
+    bool done = false;
+    if (!scan_begin(t, s)) return false;
+    const char *why = why_plain(t, s);
+    if (why) {
+        wf_explain(t, "%s: step by step: %s\n", s->name, why);
+        return scan_loop(t, s);
+    }
+    const bool traced = scan_trace(t, s, s->batch, &step);
+    if (!traced || step.nodes > MOST_NODES)
+        wf_explain(t, "%s: step by step: its step %s\n", s->name,
+                   traced ? "has more than 512 ops"
+                          : "reads values, or cannot be recorded on shapes alone");
+    if (traced && step.nodes <= MOST_NODES) {
+        if (!scan_hoist(t, s, &step, false) || !scan_planned(t, s, &step, &done)) return false;
+        if (done) return true;
+        if (!scan_hoist(t, s, &step, true)) return false;
+    }
+    return wf_tape_ok(t) && scan_loop(t, s);
+}
+
 bool wf_scan(wf_tape *t, const wf_scan_call *call, wf_var *output[], wf_var *final[])
 {
     if (!call || !wf_tape_ok(t)) {
@@ -229,7 +265,8 @@ bool wf_scan(wf_tape *t, const wf_scan_call *call, wf_var *output[], wf_var *fin
                .sequences = call->sequences.n,
                .states = call->initial.n,
                .outputs = call->outputs,
-               .reverse = call->reverse };
+               .reverse = call->reverse,
+               .plain = call->plain };
     bool ok = given_is_sound(t, &s, call);
     if (ok && s.outputs > 0 && !output) {
         wf_fail(t, "%s: the list of outputs was never made (NULL)", s.name);
@@ -239,8 +276,7 @@ bool wf_scan(wf_tape *t, const wf_scan_call *call, wf_var *output[], wf_var *fin
     const int states = s.states < 0 || s.states > WF_SCAN_VARS ? 0 : s.states;
     for (int j = 0; output && j < outputs; j++) output[j] = NULL;
     for (int k = 0; final && k < states; k++) final[k] = NULL;
-    ok = ok &&
-         (s.plan.rows > 0 || (s.batch == 0 && s.time > 0) ? scan_loop(t, &s) : scan_nothing(t, &s));
+    ok = ok && (s.plan.rows > 0 || (s.batch == 0 && s.time > 0) ? run(t, &s) : scan_nothing(t, &s));
     if (!ok) return false;
     for (int j = 0; j < outputs; j++) output[j] = s.y[j];
     for (int k = 0; final && k < states; k++) final[k] = s.state[k];

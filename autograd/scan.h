@@ -13,10 +13,12 @@ WF_BEGIN
  * NULL at first, receives output j, (n, ...). A pure function of these, of context and of the vars
  * and parameters that it refers to, which are the same at every step and get the sum of their
  * gradients. The rows are the sequences that go on at this step, longest first: a step that mixes
- * rows sees only those. A loop of three steps or more calls it once before, on shapes alone (B rows
- * without numbers: wf_item and wf_at give NaN, wf_data and wf_value NULL), so that products and
- * lookups that depend on no state are done for all steps at once; a step that reads values runs all
- * the same, without that. After a failure (wf_tape_ok) it may just return. */
+ * rows sees only those. A loop of three steps or more calls it first on shapes alone (B rows
+ * without numbers: wf_item and wf_at give NaN, wf_data and wf_value NULL; with .lengths once for
+ * each number of rows) and mostly never again: the loop then runs by a plan (wf_scan_explain). A
+ * step that reads values, or cannot be planned for other reasons, is called at every step. What it is
+ * closed over has the rows of all B sequences only where all are of one length: rows leave as
+ * sequences end, and lie longest first. After a failure (wf_tape_ok) it may just return. */
 typedef void wf_scan_step(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[],
                           wf_var *y[]);
 
@@ -30,6 +32,7 @@ typedef struct wf_scan_call {
     int outputs;                    /* how many a step makes */
     wf_var *lengths;                /* I32 (B), each 0..T in any order; NULL: all T */
     bool reverse;                   /* each sequence from its own last step to its first */
+    bool plain;                     /* step by step, without a plan: for comparison */
     const char *name;               /* begins the messages; NULL: "scan" */
     const char *const *state_names; /* one for each state, in messages; NULL: their numbers */
     const void *reserved[8];
@@ -42,6 +45,20 @@ typedef struct wf_scan_call {
  * call without any step (T = 0, or all sequences empty) records one by shapes alone, to know what
  * its outputs are: that step may read no value. */
 WF_API bool wf_scan(wf_tape *t, const wf_scan_call *call, wf_var *output[], wf_var *final[]);
+
+/* ---- how a loop runs ---- */
+
+/* From begin to end every loop that runs on the tape adds to a text how it does: what is computed
+ * once, for all steps before the loop, in each step and after it, what is kept for the way back,
+ * or why it runs step by step. wf_explain adds to it as printf would, or nothing where no text was
+ * begun: for sequences of your own. The text lives until the tape's reset, which also ends it; NULL
+ * where none was begun, or the tape has failed. Begin within begin is refused. */
+WF_API bool wf_explain_begin(wf_tape *t);
+WF_API void wf_explain(wf_tape *t, const char *format, ...) WF_PRINTF(2, 3);
+WF_API const char *wf_explain_end(wf_tape *t);
+/* Of one call: runs it, and the tape is as it was, but for the text. NULL after failing the tape.
+ */
+WF_API const char *wf_scan_explain(wf_tape *t, const wf_scan_call *call);
 
 WF_END
 

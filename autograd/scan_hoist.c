@@ -11,63 +11,15 @@
 
 #include <string.h>
 
-enum { MOST_INPUTS = 16, MOST_NODES = 512, WORTH = 3 };
+enum { MOST_INPUTS = 16 };
 
 typedef struct hoister {
     wf_tape *t;
     scan *s;
     replay *r;
-    uint64_t epoch;          /* what is of it or later was made while tracing */
-    wf_var *x[WF_SCAN_VARS]; /* traced, (B, ...) */
+    const traced_step *step;
+    bool products;
 } hoister;
-
-/* A value without numbers, (B, ...), in the form of x behind its first `lead` axes. */
-static wf_var *traced(wf_tape *t, const wf_var *x, int lead, int64_t batch)
-{
-    wf_var *v = wf_tape_memory(t, sizeof *v);
-    if (!v) return NULL;
-    v->value = (wf_tensor){ .dtype = x->value.dtype, .rank = x->value.rank - lead + 1 };
-    v->value.dim[0] = batch;
-    for (int k = 1; k < v->value.rank; k++) v->value.dim[k] = x->value.dim[lead + k - 1];
-    var_root(t, v);
-    return tensor_settle(&v->value, &v->bytes) && trace_outputs(t, "scan", 1, v) ? v : NULL;
-}
-
-/* Records the step; its nodes stay out of the tape. Their first, or NULL: it is not to be had by
- * shapes alone, and the tape is as it was. */
-static node *record(hoister *h)
-{
-    wf_tape *t = h->t;
-    const scan *s = h->s;
-    wf_var *next[WF_SCAN_VARS], *y[WF_SCAN_VARS], *none[WF_SCAN_VARS] = { NULL };
-    const scope *where = t->where;
-    node *before = t->last;
-    const int64_t nodes = t->nodes;
-    trace r;
-    if (!trace_begin(t, &r)) return NULL;
-    r.quiet = true;
-    bool ok = true;
-    for (int i = 0; ok && i < s->sequences; i++)
-        ok = (h->x[i] = traced(t, s->x[i], 2, s->batch)) != NULL;
-    for (int k = 0; ok && k < s->states; k++)
-        ok = (next[k] = traced(t, s->state[k], 1, s->batch)) != NULL;
-    ok = ok && scan_step(t, s, s->batch, h->x, next, y, none);
-    trace_end(t, &r);
-    if (!epoch_good(t, r.epoch)) return NULL; /* reset by the step: the tape says so */
-    node *first = before ? before->next : t->first;
-    if (before)
-        before->next = NULL;
-    else
-        t->first = NULL;
-    t->last = before;
-    t->nodes = nodes;
-    t->where = where;
-    if (t->failed && r.quiet) {
-        t->failed = false;
-        t->error.text[0] = '\0';
-    }
-    return ok ? first : NULL;
-}
 
 /* Where a traced value comes from. False: from a state, from a result that is not there before the
  * loop, or from a constant that a step makes, which may be another at each step. *rows: it is of
@@ -77,9 +29,10 @@ static bool found(const hoister *h, const wf_var *v, source *from, bool *rows)
     const wf_var *root = v->root;
     *from = (source){ .of = v, .x = -1 };
     *rows = false;
-    if (!(root->flags & VAR_TRACED)) return root->epoch < h->epoch || root->flags & VAR_IMPORT;
+    if (!(root->flags & VAR_TRACED))
+        return root->epoch < h->step->epoch || root->flags & VAR_IMPORT;
     for (int i = 0; i < h->s->sequences; i++)
-        if (root == h->x[i]) from->x = i;
+        if (root == h->step->x[i]) from->x = i;
     for (int64_t j = 0; j < h->r->n; j++)
         if (root == h->r->at[j].node->out && h->r->at[j].all) from->result = &h->r->at[j];
     *rows = from->x >= 0 || (from->result && from->result->rows);
@@ -134,9 +87,10 @@ static bool computes_rows(const hoister *h, const node *n, wf_var *const in[], u
 
 /* May a row that depends on a sequence run ahead? Where a step's result leads nowhere, it gets a
  * cotangent of 0 there, and none otherwise: no derivative may be infinite at finite numbers. */
-static bool runs_ahead(const wf_op *op)
+static bool runs_ahead(const hoister *h, const node *n)
 {
-    return op->product.weight > 0 || op->flags & WF_OP_SPARSE;
+    return (n->op->product.weight > 0 && h->products) || n->op->flags & WF_OP_SPARSE ||
+           n->out->value.dtype == WF_I32;
 }
 
 /* Runs a node for all rows, or once for all steps, if that can be. False after failing the tape. */
@@ -153,7 +107,7 @@ static bool hoist(hoister *h, hoisted *at)
         if (n->in[i] && !found(h, n->in[i], &at->from[i], &rows)) return true;
         if (rows) with_rows |= 1u << i;
     }
-    if (with_rows && !runs_ahead(n->op)) return true;
+    if (with_rows && !runs_ahead(h, n)) return true;
     for (int i = 0; i < n->n_in; i++) {
         in[i] = n->in[i] ? whole_of(h, &at->from[i], with_rows >> i & 1) : NULL;
         if (n->in[i] && !in[i]) return wf_tape_ok(t);
@@ -167,30 +121,18 @@ static bool hoist(hoister *h, hoisted *at)
     return at->all != NULL;
 }
 
-bool scan_hoist(wf_tape *t, scan *s)
+bool scan_hoist(wf_tape *t, scan *s, const traced_step *step, bool products)
 {
-    hoister h = { .t = t, .s = s };
-    if (s->time < WORTH || s->plan.rows == 0 || t->tracing || t->replaying || t->sweeping)
-        return true;
-    epoch_begin(t);
-    h.epoch = t->epoch;
-    node *first = record(&h);
-    if (!first) return wf_tape_ok(t);
-    int64_t n = 0;
-    bool any = false;
-    for (const node *k = first; k; k = k->next) n++;
-    if (n > MOST_NODES) return true;
-    replay *r = wf_tape_memory(t, sizeof *r + (size_t)n * sizeof *r->at);
-    if (!r) return false;
-    h.r = r;
-    for (const node *k = first; k; k = k->next) {
-        hoisted *at = &r->at[r->n];
-        at->node = k;
-        if (!hoist(&h, at)) return false;
-        any |= at->all != NULL;
-        r->n++;
+    hoister h = { .t = t, .s = s, .r = s->replay, .step = step, .products = products };
+    const node *n = step->first;
+    if (!h.r) {
+        h.r = wf_tape_memory(t, sizeof *h.r + (size_t)step->nodes * sizeof *h.r->at);
+        if (!h.r) return false;
+        for (; n; n = n->next) h.r->at[h.r->n++] = (hoisted){ .node = n };
+        s->replay = h.r;
     }
-    if (any) s->replay = r;
+    for (int64_t i = 0; i < h.r->n; i++)
+        if (!h.r->at[i].all && !hoist(&h, &h.r->at[i])) return false;
     return true;
 }
 

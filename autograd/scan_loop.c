@@ -8,11 +8,9 @@
 
 #include <string.h>
 
-/* What goes from step to step: where rows are, the states of `rows` sequences, and of those that
- * have ended, last ended first. */
+/* What goes from step to step: the states of `rows` sequences, and of those that have ended, last
+ * ended first. */
 typedef struct flow {
-    bool sorted;           /* sequences came in the order of the plan */
-    wf_var *order, *place; /* (B) I32: row r is sequence order[r]; the way back */
     int64_t rows, pieces, first;
     wf_var *initial[WF_SCAN_VARS], *now[WF_SCAN_VARS];
     wf_var **ended; /* (states, pieces); filled from the end, from `first` on */
@@ -28,8 +26,7 @@ static wf_var *joined(wf_tape *t, wf_var *x, int axes, int64_t n)
     return wf_reshape(t, x, form);
 }
 
-/* Rows of x (n, ...) by id. */
-static wf_var *rows_of(wf_tape *t, wf_var *x, wf_var *ids)
+wf_var *scan_rows_of(wf_tape *t, wf_var *x, wf_var *ids)
 {
     wf_shape form = wf_shape_of(x);
     int64_t width = 1;
@@ -58,7 +55,7 @@ wf_var *scan_rows(wf_tape *t, scan *s, int i)
         x = joined(t, wf_slice(t, x, 0, 0, steps, 1), 2, steps * s->batch);
         if (x && !row_major(x)) x = wf_copy(t, x);
     } else {
-        x = rows_of(t, joined(t, x, 2, s->time * s->batch), s->ids);
+        x = scan_rows_of(t, joined(t, x, 2, s->time * s->batch), s->ids);
     }
     return s->rows[i] = x;
 }
@@ -81,29 +78,35 @@ static wf_var *ids_of_rows(wf_tape *t, const wf_seq_plan *p)
     return ids;
 }
 
+bool scan_begin(wf_tape *t, scan *s)
+{
+    const wf_seq_plan *p = &s->plan;
+    wf_tensor rows, places;
+    s->even = even(p);
+    s->sorted = true;
+    if (s->even) return true;
+    s->order = wf_constant_fill(t, WF_I32, WF_SHAPE(p->batch), &rows);
+    s->place = wf_constant_fill(t, WF_I32, WF_SHAPE(p->batch), &places);
+    s->ids = ids_of_rows(t, p);
+    if (!s->order || !s->place || !s->ids) return false;
+    int32_t *order = rows.data, *place = places.data;
+    for (int64_t r = 0; r < p->batch; r++) {
+        order[r] = (int32_t)p->order[r];
+        place[p->order[r]] = (int32_t)r;
+        s->sorted &= p->order[r] == r;
+    }
+    return true;
+}
+
 static bool flow_begin(wf_tape *t, scan *s, flow *f)
 {
     const wf_seq_plan *p = &s->plan;
-    s->even = even(p);
-    *f = (flow){ .sorted = true, .rows = s->reverse && !s->even ? 0 : p->batch };
+    *f = (flow){ .rows = s->reverse && !s->even ? 0 : p->batch };
     f->pieces = f->first = 2 + (p->time < p->batch ? p->time : p->batch);
     f->ended = wf_tape_memory(t, (size_t)(s->states * f->pieces) * sizeof *f->ended);
     if (!f->ended) return false;
-    if (!s->even) {
-        wf_tensor rows, places;
-        f->order = wf_constant_fill(t, WF_I32, WF_SHAPE(p->batch), &rows);
-        f->place = wf_constant_fill(t, WF_I32, WF_SHAPE(p->batch), &places);
-        s->ids = ids_of_rows(t, p);
-        if (!f->order || !f->place || !s->ids) return false;
-        int32_t *order = rows.data, *place = places.data;
-        for (int64_t r = 0; r < p->batch; r++) {
-            order[r] = (int32_t)p->order[r];
-            place[p->order[r]] = (int32_t)r;
-            f->sorted &= p->order[r] == r;
-        }
-    }
     for (int k = 0; k < s->states; k++) {
-        f->initial[k] = f->sorted ? s->state[k] : rows_of(t, s->state[k], f->order);
+        f->initial[k] = s->sorted ? s->state[k] : scan_rows_of(t, s->state[k], s->order);
         f->now[k] = f->initial[k];
     }
     return wf_tape_ok(t);
@@ -138,7 +141,7 @@ static void flow_end(wf_tape *t, scan *s, flow *f)
         if (going) piece[--first] = f->now[k];
         int n = (int)(f->pieces - first);
         wf_var *all = n > 1 ? wf_concat(t, 0, (wf_vars){ n, piece + first }) : piece[first];
-        s->state[k] = f->sorted ? all : rows_of(t, all, f->place);
+        s->state[k] = s->sorted ? all : scan_rows_of(t, all, s->place);
     }
 }
 
@@ -195,7 +198,7 @@ static wf_var *stacked(wf_tape *t, const scan *s, wf_var *y[], const wf_var *lik
     for (int64_t i = 0; i < time; i++)
         if (y[i]) y[n++] = y[i];
     y[n++] = zeros_like(t, like, 1);
-    wf_var *x = rows_of(t, wf_concat(t, 0, (wf_vars){ n, y }), ids); /* (T * B, ...) */
+    wf_var *x = scan_rows_of(t, wf_concat(t, 0, (wf_vars){ n, y }), ids); /* (T * B, ...) */
     wf_shape form = wf_shape_of(like);
     memmove(form.dim + 1, form.dim, (size_t)form.rank++ * sizeof *form.dim);
     form.dim[0] = time;
@@ -209,7 +212,7 @@ bool scan_loop(wf_tape *t, scan *s)
     flow f;
     wf_var *y[WF_SCAN_VARS], *first[WF_SCAN_VARS] = { NULL };
     wf_var **all = wf_tape_memory(t, (size_t)(s->outputs * (time + 1)) * sizeof *all);
-    if (!all || !flow_begin(t, s, &f) || !scan_hoist(t, s)) return false;
+    if (!all || !flow_begin(t, s, &f)) return false;
     for (int64_t k = 0; k < time; k++) {
         const int64_t i = s->reverse ? time - 1 - k : k;
         if (s->plan.active[i] == 0 && s->batch > 0) continue;

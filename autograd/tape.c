@@ -95,6 +95,7 @@ void wf_tape_reset(wf_tape *t)
     t->sweeping = NULL;
     t->tracing = NULL;
     t->replaying = NULL;
+    t->explaining = NULL;
     t->sweeps = 0;
     t->frame = 0;
     t->step++;
@@ -495,18 +496,31 @@ static const char *refusal(const wf_tape *t, const wf_var *x)
     return epoch_good(t, x->epoch) ? NULL : "was made after a mark that the tape was rewound to";
 }
 
+/* What is used of x on this tape, which refused nothing: what stands for a parameter, and for what
+ * a loop's step is closed over while it is recorded on other vars. */
+static wf_var *stands_for(wf_tape *t, wf_var *x)
+{
+    const stand_ins *s = t->stand_ins;
+    if (!x->tape) x = import_param(t, (param *)x);
+    for (int32_t i = 0; s && x && i < s->n; i++) {
+        if (x->root != s->root[i]) continue;
+        return x == x->root ? s->var[i] : view_new(t, s->var[i], &x->value);
+    }
+    return x;
+}
+
 wf_var *var_enter(wf_tape *t, wf_var *x, const char *who, int position)
 {
     const char *why = refusal(t, x);
     if (why) return wf_fail(t, "%s: input %d %s", who, position, why);
-    return x->tape ? x : import_param(t, (param *)x);
+    return stands_for(t, x);
 }
 
 wf_var *wf_enter(wf_tape *t, wf_var *x, const char *what, ...)
 {
     if (!wf_tape_ok(t)) return NULL;
     const char *why = refusal(t, x);
-    if (!why) return x->tape ? x : import_param(t, (param *)x);
+    if (!why) return stands_for(t, x);
     char text[sizeof t->error.text / 2];
     va_list values;
     va_start(values, what);

@@ -14,6 +14,13 @@ struct trace {
     bool quiet;                /* what fails is not said: the caller goes on without a trace */
 };
 
+/* Vars in whose place others are used: var[i] for root[i], of the same form and memory. While there
+ * are some, `fresh` is beyond all epochs, so that every input is looked at. */
+typedef struct stand_ins {
+    int32_t n;
+    wf_var *const *root, *const *var;
+} stand_ins;
+
 /* From here on ops are recorded only. False after failing the tape. */
 bool trace_begin(wf_tape *t, trace *r);
 /* No longer. False if the tape failed meanwhile. */

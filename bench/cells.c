@@ -1,5 +1,5 @@
 /* What a cell of one's own costs beside the built-in LSTM, with all sequences full and with lengths
- * drawn from 1..T. usage: cells [--only CELL] [--runs N] [--threads N]
+ * drawn from 1..T. usage: cells [--only CELL] [--shape 0..5] [--runs N] [--threads N]
  *
  * Training is forward and backward with a random cotangent on all of y, the gradients of x and of
  * every parameter included, no optimiser. The built-in LSTM is timed anew beside every cell, in
@@ -294,7 +294,7 @@ int main(int argc, char **argv)
         { "layer-norm lstm", &layer_norm_lstm, NULL, 4 },
     };
     const char *only = NULL;
-    int runs = 7, threads = 2;
+    int runs = 7, threads = 2, shape_only = -1;
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--only") && i + 1 < argc)
             only = argv[++i];
@@ -302,8 +302,12 @@ int main(int argc, char **argv)
             runs = atoi(argv[++i]);
         else if (!strcmp(argv[i], "--threads") && i + 1 < argc)
             threads = atoi(argv[++i]);
+        else if (!strcmp(argv[i], "--shape") && i + 1 < argc)
+            shape_only = atoi(argv[++i]);
         else
-            return fprintf(stderr, "usage: cells [--only CELL] [--runs N] [--threads N]\n"), 1;
+            return fprintf(stderr, "usage: cells [--only CELL] [--shape N] [--runs N] "
+                                   "[--threads N]\n"),
+                   1;
     }
     if (runs < 1 || runs > MOST_RUNS || threads < 1)
         return fprintf(stderr, "cells: --runs from 1 to %d, --threads 1 or more\n", MOST_RUNS), 1;
@@ -311,6 +315,7 @@ int main(int argc, char **argv)
            wf_isa_name(wf_isa_level()), threads, runs);
     for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
         const shape s = shapes[k];
+        if (shape_only >= 0 && shape_only != (int)k) continue;
         model lstm = model_new(s, wf_lstm_row(), NULL, 4);
         printf("B=%lld T=%lld I=%lld H=%lld\n", (long long)s.batch, (long long)s.time,
                (long long)s.input, (long long)s.hidden);

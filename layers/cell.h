@@ -48,7 +48,7 @@ typedef struct wf_sequence {
  * after it. The rows are the sequences that go on at this step, n of B in an order of the layer's,
  * and each is computed by itself: what has ended, padding and empty sequences are never seen. self
  * is the cell's struct, read only: its parameters are vars of this tape. As any step of wf_scan it
- * is called once more, on shapes alone. */
+ * is called on shapes alone where the loop can be planned (wf_rnn_explain). */
 typedef void wf_cell_step(wf_tape *t, const void *self, wf_var *x, wf_var *state[]);
 /* Does what T steps would do (T is 1 or more), or returns false without having failed the tape:
  * then the steps run. Neither may compute anything from what lies past a sequence's end, not even

@@ -3,6 +3,7 @@
 #include "layers/rnn.h"
 
 #include "autograd/ops.h"
+#include "autograd/scan.h"
 #include "autograd/views.h"
 #include "layers/private.h"
 #include "tensor/par.h"
@@ -452,6 +453,7 @@ static bool run_direction(wf_tape *t, const wf_rnn *rnn, int64_t place, wf_seque
         if (!wf_tape_ok(t)) return false;
         if (done && !sequence_is_sound(t, cell, s, &fused, rnn->states)) return false;
         if (done) *s = fused;
+        if (done) wf_explain(t, "cell '%s': by a sequence of its own\n", cell->name);
         if (done) return true;
     }
     return cell_steps(t, cell, self, s);
@@ -521,6 +523,18 @@ wf_var *wf_rnn_forward(wf_tape *t, const wf_rnn *rnn, wf_var *x, const wf_rnn_ca
     wf_var *y = run_call(t, rnn, &g, final);
     wf_scope_pop(t);
     return y;
+}
+
+const char *wf_rnn_explain(wf_tape *t, const wf_rnn *rnn, wf_var *x, const wf_rnn_call *call)
+{
+    wf_rnn_call plain = call ? *call : (wf_rnn_call){ .lengths = NULL };
+    if (!wf_explain_begin(t)) return NULL;
+    const wf_mark mark = wf_tape_mark(t);
+    plain.carry = NULL;
+    plain.final = NULL;
+    const bool ok = wf_rnn_forward(t, rnn, x, &plain) != NULL;
+    const char *text = wf_explain_end(t);
+    return ok && text && wf_tape_rewind(t, mark, 0, NULL) ? text : NULL;
 }
 
 /* ---- one step ---- */

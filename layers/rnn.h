@@ -99,6 +99,11 @@ typedef struct wf_rnn_call {
  * output is exactly zero, and nothing of x is read or computed; an empty sequence's final state is
  * its initial one. */
 WF_API wf_var *wf_rnn_forward(wf_tape *t, const wf_rnn *rnn, wf_var *x, const wf_rnn_call *call);
+/* How that runs, as text, layer by layer and direction by direction (autograd/scan.h): runs it
+ * without a carry, and the tape is as it was, but for the text, which lives until its reset. NULL
+ * after failing the tape. */
+WF_API const char *wf_rnn_explain(wf_tape *t, const wf_rnn *rnn, wf_var *x,
+                                  const wf_rnn_call *call);
 /* One step of all layers, for loops that generate or decode: x (B, input) to (B, output). state[k]
  * holds (layers, B, width) before the step, in the form of .initial, and receives what is after
  * it; all NULL: zeros. NULLs after a failure. Not of a bidirectional layer; a reverse one is given

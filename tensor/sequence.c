@@ -265,23 +265,37 @@ static void run_member(void *context, wf_team *team, int id, int size)
     r->fn(r->context, &mine);
 }
 
+/* On how many threads? Rows of their own for every thread, four or more, need no meeting in all of
+ * time. Few rows share the weights: half of them stays in a processor's own cache. A meeting must
+ * be worth its time. */
+static int threads_for(const wf_seq_plan *p, int threads, int64_t panels, int64_t flops,
+                       bool by_rows)
+{
+    enum { WORTH_A_REGION = 4000000, WORTH_A_MEETING = 400000 };
+    if (p->rows * flops < WORTH_A_REGION) return 1;
+    if (by_rows) return threads;
+    if (panels < 2 || p->rows * flops < WORTH_A_MEETING * p->time) return 1;
+    return threads > panels ? (int)panels : threads;
+}
+
+static bool by_rows(const wf_seq_plan *p, int threads)
+{
+    return p->batch >= 4 * threads;
+}
+
+bool wf_seq_shares_units(const wf_seq_plan *p, int threads, int64_t panels, int64_t flops)
+{
+    return p && !by_rows(p, threads) && threads_for(p, threads, panels, flops, false) > 1;
+}
+
 void wf_seq_run(const wf_seq_plan *p, int threads, int64_t panels, int64_t flops, wf_seq_fn *fn,
                 void *context)
 {
-    /* Rows of their own for every thread, four or more, need no meeting in all of time. Few rows
-     * share the weights: half of them stays in a processor's own cache. A meeting must be worth
-     * its time. */
-    enum { WORTH_A_REGION = 4000000, WORTH_A_MEETING = 400000 };
     if (!p || !fn) return;
-    run r = { .plan = p,
-              .panels = panels,
-              .by_rows = p->batch >= 4 * threads,
-              .fn = fn,
-              .context = context };
-    if (p->rows * flops < WORTH_A_REGION) threads = 1;
-    if (!r.by_rows && (panels < 2 || p->rows * flops < WORTH_A_MEETING * p->time)) threads = 1;
-    if (!r.by_rows && threads > panels) threads = (int)panels;
-    wf_par_team(threads, run_member, &r);
+    run r = {
+        .plan = p, .panels = panels, .by_rows = by_rows(p, threads), .fn = fn, .context = context
+    };
+    wf_par_team(threads_for(p, threads, panels, flops, r.by_rows), run_member, &r);
 }
 
 void wf_seq_meet(const wf_seq_share *mine)

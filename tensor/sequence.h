@@ -74,6 +74,8 @@ typedef void wf_seq_fn(void *context, const wf_seq_share *mine);
  * recurrent product of one sequence in one step. */
 WF_API void wf_seq_run(const wf_seq_plan *p, int threads, int64_t panels, int64_t flops,
                        wf_seq_fn *fn, void *context);
+/* Will it share panels of units, not groups of rows? */
+WF_API bool wf_seq_shares_units(const wf_seq_plan *p, int threads, int64_t panels, int64_t flops);
 WF_API void wf_seq_meet(const wf_seq_share *mine);
 
 /* ---- recurrent weights ---- */

@@ -505,6 +505,7 @@ static wf_var *state_after(maker *m, int k, wf_var *before)
         return ids && tail(ids).rank == 0 && ids->below <= IDS ? ids->v : before;
     }
     const value *x = pick(m, has_tail, &form);
+    if (x && below(&m->d, 4) == 0) return x->v; /* as it is, read by others too or not */
     return below(&m->d, 4) ? tame(m, x ? x->v : before) : x ? wf_sin(m->t, x->v) : before;
 }
 

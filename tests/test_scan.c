@@ -386,7 +386,7 @@ static void count_forward(const wf_call *c)
 
 typedef struct cell {
     wf_var *w, *u;
-    bool reads;
+    bool reads, rowless; /* a value that has no rows: no plan */
 } cell;
 
 static wf_var *product(wf_tape *t, wf_var *x, wf_var *w)
@@ -399,8 +399,9 @@ static void elman(wf_tape *t, const void *context, wf_var *const x[], wf_var *st
 {
     const cell *c = context;
     if (c->reads) (void)wf_at(x[0], 0);
-    state[0] = wf_tanh(t, wf_add(t, product(t, x[0], c->w), product(t, state[0], c->u)));
-    y[0] = state[0];
+    wf_var *a = wf_add(t, product(t, x[0], c->w), product(t, state[0], c->u));
+    if (c->rowless) a = wf_add(t, a, wf_mul_scalar(t, wf_sum(t, state[0], NULL), 0));
+    y[0] = state[0] = wf_tanh(t, a);
 }
 
 /* Seven steps, by wf_scan or by hand. */
@@ -431,7 +432,7 @@ static wf_var *seven(wf_tape *t, cell *c, bool scan, const int32_t *length)
 TEST(what_depends_on_no_state_is_computed_for_all_steps_at_once)
 {
     OWN(wf_tape) *t = wf_tape_new(NULL), *h = wf_tape_new(NULL);
-    cell c = { .reads = false };
+    cell c = { .rowless = true };
     wf_var *got = seven(t, &c, true, NULL);
     ck_assert_int_eq(products, 1 + 7);
     ck_assert_int_eq(most_rows, 7 * 3);
@@ -515,6 +516,7 @@ static void inner(wf_tape *t, const void *context, wf_var *const x[], wf_var *st
     wf_var *both[2];
     if (!wf_scan(t, &call, both, NULL)) return;
     made = product(t, x[0], c->w);
+    made = wf_add(t, made, wf_mul_scalar(t, wf_sum(t, state[0], NULL), 0)); /* so it has no plan */
     y[0] = state[0] = wf_add(t, made, state[0]);
 }
 
@@ -533,6 +535,72 @@ TEST(a_loop_within_a_step_leaves_the_outer_one_what_it_has)
                                 .outputs = 1 };
     ck_assert(wf_scan(t, &call, &y, NULL));
     ck_assert_int_eq(products, 1);
+}
+
+/* What wf_scan_explain says of elman's loop, as `call` has it. */
+static const char *explained(wf_tape *t, cell *c, int64_t time, bool plain)
+{
+    c->w = drawn(t, WF_F64, WF_SHAPE(5, 4), 3, -1, 1);
+    c->u = drawn(t, WF_F64, WF_SHAPE(5, 5), 4, -1, 1);
+    const wf_scan_call call = { .step = elman,
+                                .context = c,
+                                .sequences = WF_VARS(
+                                    drawn(t, WF_F64, WF_SHAPE(time, 3, 4), 1, -1, 1)),
+                                .initial = WF_VARS(wf_zeros(t, WF_F64, WF_SHAPE(3, 5))),
+                                .outputs = 1,
+                                .plain = plain };
+    return wf_scan_explain(t, &call);
+}
+
+static void assert_says(const char *text, const char *part)
+{
+    ck_assert_msg(text && strstr(text, part), "no '%s' in:\n%s", part, text ? text : "(nothing)");
+}
+
+TEST(a_loop_tells_how_it_runs)
+{
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    cell c = { .reads = false };
+    counted = *op_named("affine");
+    const char *text = explained(t, &c, 7, false);
+    assert_says(text, "scan: planned, 7 steps of 3 rows\n");
+    assert_says(text, "before the loop, for all steps: a product (5, 4)\n");
+    assert_says(text, "1. products with packed (5, 5) added; tiles of all units alike: tanh\n");
+    assert_says(text, "after the way back: 2 products over all steps\n");
+    assert_says(text, "90 operations in products (40 of them before the loop)");
+    assert_says(explained(t, &c, 7, true), "scan: step by step: as .plain asks\n");
+    assert_says(explained(t, &c, 2, false), "step by step: it has fewer than 3 steps\n");
+    c.reads = true;
+    assert_says(explained(t, &c, 7, false), "step by step: its step reads values, or cannot be");
+    c = (cell){ .rowless = true };
+    assert_says(explained(t, &c, 7, false), "step by step: sum makes a value without the step's");
+    ck_assert(wf_tape_ok(t));
+    ck_assert(wf_explain_begin(t));
+    wf_explain(t, "a line of %s\n", "one's own");
+    ck_assert_str_eq(wf_explain_end(t), "a line of one's own\n");
+    ck_assert_ptr_null(wf_explain_end(t));
+    ck_assert(wf_explain_begin(t) && !wf_explain_begin(t));
+    ck_assert_str_eq(wf_tape_error(t), "explain_begin: loops are being explained already");
+    ck_assert_ptr_null(wf_explain_end(t));
+}
+
+TEST(a_plain_loop_gives_what_a_planned_one_does)
+{
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    cell c = { .reads = false };
+    char why[200];
+    wf_var *got = seven(t, &c, true, (int32_t[]){ 2, 7, 5 }), *want;
+    wf_scan_call call = { .step = elman,
+                          .context = &c,
+                          .sequences = WF_VARS(drawn(t, WF_F64, WF_SHAPE(7, 3, 4), 1, -1, 1)),
+                          .initial = WF_VARS(drawn(t, WF_F64, WF_SHAPE(3, 5), 2, -1, 1)),
+                          .outputs = 1,
+                          .lengths = wf_constant(t, WF_I32, WF_SHAPE(3), (int32_t[]){ 2, 7, 5 }),
+                          .plain = true };
+    ck_assert_int_eq(products, 0); /* a plan multiplies by itself */
+    ck_assert(wf_scan(t, &call, &want, NULL));
+    ck_assert_int_eq(products, 7 + 7);
+    ck_assert_msg(equal("y", 1, &got, &want, 1e-15, why), "%s", why);
 }
 
 /* It resets the tape that it runs on. */

@@ -1,0 +1,275 @@
+/* Before a pass: what it needs is laid out in its scratch, and places become addresses. */
+#include "autograd/plan_run_private.h"
+#include "tensor/sequence.h"
+
+#include <string.h>
+
+/* Parts of one piece of memory, each aligned to 64 bytes; with NULL only their size. */
+typedef struct pieces {
+    char *memory;
+    int64_t used;
+} pieces;
+
+static void *piece(pieces *x, int64_t bytes)
+{
+    void *at = x->memory ? x->memory + x->used : NULL;
+    x->used += (bytes + 63) / 64 * 64;
+    return at;
+}
+
+static int64_t call_bytes(const plan *p)
+{
+    int64_t most = 0;
+    for (int32_t i = 0; i < p->n[LIST_CALL]; i++)
+        if (p->call[i].scratch > most) most = p->call[i].scratch;
+    return (most + 63) / 64 * 64;
+}
+
+/* What the products over all steps work with. */
+static int64_t product_bytes(const plan *p, int64_t *widest)
+{
+    int64_t most = 0;
+    *widest = 0;
+    for (int32_t i = p->hoisted; i < p->n[LIST_BULK]; i++) {
+        const value *x = &p->value[p->term[p->bulk[i].term].value];
+        const int64_t bytes = wf_gemm_scratch(x->dtype, p->bulk[i].width, x->width, p->kept_rows);
+        const int64_t row = x->width * wf_dtype_size(x->dtype);
+        if (bytes > most) most = bytes;
+        if (row > *widest && x->kind != VALUE_SEQUENCE) *widest = row;
+    }
+    return most;
+}
+
+static int64_t shared_bytes(const plan *p)
+{
+    int64_t most = 0;
+    for (int32_t i = 0; i < p->n[LIST_CALL]; i++)
+        if (p->call[i].scratch_all > most) most = p->call[i].scratch_all;
+    return most;
+}
+
+int64_t run_layout(run *r, const plan *p, int threads, int way, char *memory)
+{
+    pieces x = { .memory = memory };
+    *r = (run){ .p = p, .way = way, .rows = &p->s->plan, .batch = p->s->batch };
+    r->threads = p->serial ? 1 : threads;
+    r->last = p->steps;
+    r->stage = piece(&x, p->n[LIST_STAGE] * (int64_t)sizeof *r->stage);
+    r->line = piece(&x, p->n[LIST_ORDER] * (int64_t)sizeof *r->line);
+    r->multiply = piece(&x, p->n[LIST_PRODUCT] * (int64_t)sizeof *r->multiply);
+    r->packed = piece(&x, p->pack[way]);
+    for (int32_t i = 0; i < p->n[LIST_ORDER]; i++) /* a line wider than a tile has a row of it */
+        if (p->order[i].width > TILE_AREA) r->tile_area = p->order[i].width;
+    if (r->tile_area < TILE_AREA) r->tile_area = TILE_AREA;
+    r->tile_bytes = p->tiles * r->tile_area * (int64_t)sizeof(double);
+    r->tiles = piece(&x, r->threads * r->tile_bytes);
+    r->call_bytes = call_bytes(p);
+    r->calls = piece(&x, r->threads * r->call_bytes);
+    for (int k = 0; k < SPACES; k++) {
+        const bool here = k == SPACE_ROW || (way == 0 && k == SPACE_STEP) ||
+                          (way == 1 &&
+                           (k == SPACE_SLOPES || k == SPACE_STEP_SLOPES || k == SPACE_CARRY));
+        if (here) r->memory[k] = piece(&x, p->space[k]);
+    }
+    if (way == 0) return x.used;
+    const int64_t sums = wf_seq_groups(r->batch) * p->sums * (int64_t)sizeof(double);
+    int64_t widest;
+    r->parts = piece(&x, wf_seq_groups(r->batch) * p->sums * SUM_BYTES);
+    r->high = piece(&x, sums);
+    r->low = piece(&x, sums);
+    r->product = piece(&x, product_bytes(p, &widest));
+    r->gathered = piece(&x, p->full ? 0 : p->kept_rows * widest);
+    r->shared = piece(&x, shared_bytes(p));
+    return x.used;
+}
+
+int64_t plan_scratch(const plan *p, int threads, bool back)
+{
+    run r;
+    return run_layout(&r, p, threads, back, NULL);
+}
+
+spot run_spot(const run *r, place where)
+{
+    const buffer *b = &r->p->buffer[where.buffer];
+    const int64_t size = wf_dtype_size(b->dtype);
+    spot s = {
+        .row = b->width * size, .tile = -1, .size = (int16_t)size, .index = (int16_t)where.index
+    };
+    const wf_tensor *of = NULL;
+    switch (b->space) {
+    case SPACE_INPUT: of = r->c->in[b->number]; break;
+    case SPACE_OUTPUT: of = r->c->out[b->number]; break;
+    case SPACE_KEPT: of = r->c->out[r->c->n_out - 1]; break;
+    case SPACE_INPUT_SLOPE: of = r->c->gin[b->number]; break;
+    case SPACE_OUTPUT_SLOPE: of = r->c->gout[b->number]; break;
+    case SPACE_TILE: s.tile = b->number; return s;
+    default: s.base = r->memory[b->space]; break;
+    }
+    if (b->space == SPACE_ROW) s.row = 0;
+    if (of) s.base = of->data;
+    if (s.base) s.base += b->offset + where.column * size;
+    return s;
+}
+
+/* Those of f32 first, so that neighbours lie side by side in either dtype. */
+char *run_part(const run *r, wf_dtype dtype, int64_t column)
+{
+    return r->parts + (dtype == WF_F32 ? column * 4 : r->p->sums * 4 + column * 8);
+}
+
+/* ---- lines ---- */
+
+/* False: it comes to nothing in this pass. */
+static bool resolve_line(const run *r, const order *o, line *l)
+{
+    *l = (line){ .kind = o->kind,
+                 .add = o->add,
+                 .fn = o->fn,
+                 .number = o->number,
+                 .width = o->width,
+                 .to = r->way == 0 ? WF_AT_OUT : WF_AT_GIN };
+    const int stand_in = r->way == 0 ? 0 : WF_AT_GOUT;
+    for (int i = 0; i < WF_AT; i++)
+        if (o->used >> i & 1) l->at[i] = run_spot(r, o->at[i]);
+    if (o->used >> WF_AT_GIN & 1 && l->at[WF_AT_GIN].tile < 0 && !l->at[WF_AT_GIN].base)
+        return false; /* not wanted */
+    if (o->sum >= 0) l->sums = run_part(r, r->p->buffer[o->at[WF_AT_GOUT].buffer].dtype, o->sum);
+    if (o->kind == ORDER_TAKE) {
+        const bool arrived = l->at[WF_AT_GOUT].base != NULL;
+        if (!arrived && o->add) return false;
+        l->kind = arrived ? ORDER_TILE : ORDER_ZERO;
+    }
+    if (l->kind == ORDER_TILE)
+        for (int i = 0; i <= l->to; i++)
+            if (!(o->used >> i & 1)) l->at[i] = l->at[stand_in];
+    return true;
+}
+
+static bool within(const char *at, const spot *s, int64_t width)
+{
+    return at >= s->base && at < s->base + width * s->size;
+}
+
+/* Does b go on to the right of a, in all that they name? */
+static bool line_follows(const line *a, const line *b, int to)
+{
+    bool next = a->kind == b->kind && a->fn == b->fn && a->add == b->add &&
+                a->number == b->number && (a->kind == ORDER_TILE || a->kind == ORDER_SUM);
+    for (int i = 0; next && i <= to; i++) {
+        const spot *x = &a->at[i], *y = &b->at[i];
+        if (a->kind == ORDER_SUM && i != WF_AT_GOUT) continue;
+        next = x->tile < 0 && y->tile < 0 && x->row == y->row && x->index == y->index &&
+               x->base + a->width * x->size == y->base;
+        /* Neither may read what the other writes: of one line nobody says what comes first. */
+        const spot *to_a = &a->at[to], *to_b = &b->at[to];
+        next = next &&
+               (i == to || (!within(y->base, to_a, a->width) && !within(x->base, to_b, b->width)));
+    }
+    return next && (a->kind != ORDER_SUM || a->sums + a->width * a->at[WF_AT_GOUT].size == b->sums);
+}
+
+/* ---- products ---- */
+
+static bool same_spot(const spot *a, const spot *b)
+{
+    return a->base == b->base && a->row == b->row && a->index == b->index;
+}
+
+/* Does the product go on where the last one ends? */
+static bool follows(const run *r, const multiply *a, const multiply *b)
+{
+    const term *x = &r->p->term[a->term], *y = &r->p->term[b->term];
+    return same_spot(&a->from, &b->from) && a->add == b->add &&
+           x->weight.constant == y->weight.constant && x->column == y->column &&
+           !memcmp(&x->weight.form, &y->weight.form, sizeof x->weight.form) &&
+           a->weight_row + a->n == b->weight_row && a->to.base + a->n * a->to.size == b->to.base;
+}
+
+static void resolve_products(run *r, const stage *of, run_stage *s, int32_t *n, int64_t *packed)
+{
+    s->multiply = *n;
+    for (int32_t i = of->product[r->way]; i < of->product_end[r->way]; i++) {
+        const product *x = &r->p->product[i];
+        const value *v = &r->p->value[r->p->term[x->term].value];
+        multiply m = { .from = run_spot(r, x->from),
+                       .to = run_spot(r, x->to),
+                       .k = x->k,
+                       .n = x->n,
+                       .weight_row = x->row,
+                       .term = x->term,
+                       .add = x->add,
+                       .dtype = v->dtype };
+        multiply *last = *n > s->multiply ? &r->multiply[*n - 1] : NULL;
+        if (s->merged && last && follows(r, last, &m))
+            last->n += m.n;
+        else
+            r->multiply[(*n)++] = m;
+    }
+    s->multiply_end = *n;
+    for (int32_t i = s->multiply; i < s->multiply_end; i++) {
+        multiply *m = &r->multiply[i];
+        const int64_t width = wf_pack_width(m->dtype);
+        m->panels = (m->n + width - 1) / width;
+        m->packed = r->packed + *packed;
+        *packed += (wf_pack_count(m->dtype, m->k, m->n) * wf_dtype_size(m->dtype) + 63) / 64 * 64;
+    }
+}
+
+static wf_dtype dtype_of(const plan *p, const stage *s)
+{
+    if (s->product_end[0] > s->product[0])
+        return p->value[p->term[p->product[s->product[0]].term].value].dtype;
+    const order *o = s->order_end[0] > s->order[0] ? &p->order[s->order[0]] : NULL;
+    const int at = o && o->used >> WF_AT_OUT & 1 ? WF_AT_OUT : WF_AT_GIN;
+    return o && o->at[at].buffer >= 0 ? p->buffer[o->at[at].buffer].dtype : WF_F32;
+}
+
+int64_t run_tile_rows(const run *r, int64_t units)
+{
+    const int64_t most = r->way == 0 ? TILE_ROWS : BACK_ROWS;
+    return units * most <= TILE_AREA ? most : units < TILE_AREA ? TILE_AREA / units : 1;
+}
+
+void run_resolve(run *r, const wf_call *c)
+{
+    const plan *p = r->p;
+    int32_t lines = 0, products = 0;
+    int64_t packed = 0;
+    r->c = c;
+    r->panels = 1;
+    for (int k = 0; r->way == 1 && k < p->s->states; k++)
+        if (p->carry[k] >= 0) r->carry[k] = run_spot(r, (place){ p->carry[k], INDEX_NOW, 0 });
+    for (int32_t i = 0; i < p->n[LIST_PRODUCT]; i++)
+        r->flops += 2 * p->product[i].k * p->product[i].n / (p->infer ? 1 : 2);
+    for (int32_t i = 0; i < p->n[LIST_STAGE]; i++) {
+        const stage *of = &p->stage[i];
+        run_stage *s = &r->stage[i];
+        *s = (run_stage){ .width = of->width, .line = lines };
+        s->call = of->call >= 0 ? &p->call[of->call] : NULL;
+        s->panel = wf_pack_width(dtype_of(p, of));
+        if (s->panel > 0) s->panels = (of->width + s->panel - 1) / s->panel;
+        if (s->panels > r->panels) r->panels = s->panels;
+    }
+    const bool units = wf_seq_shares_units(r->rows, r->threads, r->panels, r->flops);
+    for (int32_t i = 0; i < p->n[LIST_STAGE]; i++) {
+        const stage *of = &p->stage[i];
+        run_stage *s = &r->stage[i];
+        s->line = lines;
+        s->merged = s->panels > 0 && !units && (r->batch <= 2 || s->panels <= 2);
+        for (int32_t k = of->order[r->way]; k < of->order_end[r->way]; k++) {
+            line *now = &r->line[lines];
+            if (!resolve_line(r, &p->order[k], now)) continue;
+            if (s->merged && lines > s->line && line_follows(now - 1, now, now->to))
+                now[-1].width += now->width;
+            else
+                lines++;
+        }
+        s->line_end = lines;
+        s->units = 1;
+        for (int32_t k = s->line; k < lines; k++)
+            if (r->line[k].width > s->units) s->units = r->line[k].width;
+        s->rows = run_tile_rows(r, s->units);
+        resolve_products(r, of, s, &products, &packed);
+    }
+}
