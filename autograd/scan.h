@@ -16,8 +16,8 @@ WF_BEGIN
  * rows sees only those. A loop of three steps or more calls it first on shapes alone (B rows
  * without numbers: wf_item and wf_at give NaN, wf_data and wf_value NULL; with .lengths once for
  * each number of rows) and mostly never again: the loop then runs by a plan (wf_scan_explain). A
- * step that reads values, or cannot be planned for other reasons, is called at every step. What it is
- * closed over has the rows of all B sequences only where all are of one length: rows leave as
+ * step that reads values, or cannot be planned for other reasons, is called at every step. What it
+ * is closed over has the rows of all B sequences only where all are of one length: rows leave as
  * sequences end, and lie longest first. After a failure (wf_tape_ok) it may just return. */
 typedef void wf_scan_step(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[],
                           wf_var *y[]);
