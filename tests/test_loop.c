@@ -25,10 +25,10 @@ enum { WATCHED = false };
 static const struct {
     double keeps, forward, peak, infer;
 } bounds[LOOPS] = {
-    [LOOP_LSTM] = { 6, 1.15, 1.8, 6.3 },  /* i f g o, c, tanh(c) */
+    [LOOP_LSTM] = { 6, 1.15, 1.8, 6.3 }, /* i f g o, c, tanh(c) */
     [LOOP_GRU] = { 4, 1.25, 1.95, 0.5 }, /* r z n, W_hn h + b_hn */
     [LOOP_OWN_LSTM] = { 6, 1.08, 1.68, 0.65 },
-    [LOOP_MGU] = { 2, 1.35, 1.9, 0.35 },  /* f, the candidate */
+    [LOOP_MGU] = { 2, 1.35, 1.9, 0.35 }, /* f, the candidate */
     [LOOP_SCAN] = { 1, 1.85, 2.3, 1.2 }, /* what the op that counts copies */
 };
 
