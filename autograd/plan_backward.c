@@ -133,22 +133,32 @@ static place shifted(place where, int64_t columns)
     return where;
 }
 
-/* to = from, or += where something has arrived. */
-static bool order_pass(plan *p, place from, place to, wf_dtype dtype, int64_t width, bool add)
+static int32_t number_of(const plan *p, const value *v)
 {
-    order *o = plan_order(p, ORDER_TILE, width);
+    return (int32_t)(v - p->value);
+}
+
+/* x's gradient = from, v's own, or += where something has arrived. */
+static bool order_pass(plan *p, const value *v, place from, const value *x, bool add)
+{
+    order *o = plan_order(p, ORDER_TILE, x->width);
     if (!o) return false;
-    o->fn = gradient_of(plan_pointwise(POINTWISE_add), 0, dtype);
+    o->fn = gradient_of(plan_pointwise(POINTWISE_add), 0, x->dtype);
     o->add = add;
+    o->from = number_of(p, v);
+    o->to = number_of(p, x);
     order_at(o, WF_AT_GOUT, from);
-    order_at(o, WF_AT_GIN, to);
+    order_at(o, WF_AT_GIN, x->slope);
     return true;
 }
 
-static bool order_gradient(plan *p, const value *v, int k, place to, bool add)
+/* into: whose gradient lies there; -1: nobody's. */
+static bool order_gradient(plan *p, const value *v, int k, place to, int32_t into, bool add)
 {
     order *o = plan_order(p, ORDER_TILE, v->width);
     if (!o) return false;
+    o->from = number_of(p, v);
+    o->to = into;
     o->fn = gradient_of(v->op, k, v->dtype);
     o->number = v->number;
     o->add = add;
@@ -160,13 +170,14 @@ static bool order_gradient(plan *p, const value *v, int k, place to, bool add)
     return true;
 }
 
-static bool order_sum(plan *p, place from, int64_t width, int64_t sum)
+static bool order_sum(plan *p, const value *v, place from, int64_t width, int64_t sum)
 {
     order *o = plan_order(p, ORDER_SUM, width);
     if (!o) return false;
     const wf_dtype dtype = p->buffer[from.buffer].dtype;
     o->fn = gradient_of(plan_pointwise(POINTWISE_add), 0, dtype);
     o->add = true;
+    o->from = number_of(p, v);
     o->sum = sum;
     order_at(o, WF_AT_GOUT, from);
     sum_range *r = PLAN_ADD(p, range, LIST_SUM);
@@ -186,10 +197,10 @@ static bool into_row(back *b, const value *v, int k, const value *x, place throu
     plan *p = b->p;
     constant_row *r = &p->of_row[x->source];
     if (r->sum < 0) r->sum = take_sums(p, r->width);
-    if (passes(v, k)) return order_sum(p, through, x->width, r->sum + x->column);
+    if (passes(v, k)) return order_sum(p, v, through, x->width, r->sum + x->column);
     place own;
-    if (!take_tile(b, x->dtype, &own) || !order_gradient(p, v, k, own, false) ||
-        !order_sum(p, own, x->width, r->sum + x->column))
+    if (!take_tile(b, x->dtype, &own) || !order_gradient(p, v, k, own, -1, false) ||
+        !order_sum(p, v, own, x->width, r->sum + x->column))
         return false;
     drop(b, own);
     return true;
@@ -225,8 +236,8 @@ static bool contribute(back *b, value *v, int k, int64_t column)
     }
     const bool add = x->arrived;
     x->arrived = true;
-    return passes(v, k) ? order_pass(p, through, x->slope, x->dtype, x->width, add)
-                        : order_gradient(p, v, k, x->slope, add);
+    return passes(v, k) ? order_pass(p, v, through, x, add)
+                        : order_gradient(p, v, k, x->slope, number_of(p, x), add);
 }
 
 /* What arrives at an output of the node. */
@@ -237,6 +248,7 @@ static bool order_take(plan *p, const value *v, int32_t out, row_index index, in
     if (!o) return false;
     o->fn = gradient_of(plan_pointwise(POINTWISE_add), 0, v->dtype);
     o->add = v->arrived;
+    o->from = o->to = number_of(p, v);
     order_at(o, WF_AT_GOUT, (place){ g, index, v->bound });
     order_at(o, WF_AT_GIN, v->slope);
     return true;
@@ -277,7 +289,7 @@ static bool biases_back(plan *p, value *v)
     }
     if (!any) return true;
     v->sum = take_sums(p, v->width);
-    return order_sum(p, v->slope, v->width, v->sum);
+    return order_sum(p, v, v->slope, v->width, v->sum);
 }
 
 /* Rows of a weight that follow those of an earlier product, and gradients that lie so: one. */

@@ -187,7 +187,7 @@ void run_call(const run *r, const call *c, const step_rows *s, int64_t first, in
               char *scratch)
 {
     tensors x;
-    if (r->p->refused || (r->way == 1 && (!c->wants || !c->done))) return;
+    if (r->p->refused || (r->way == 1 && (!c->wants || !c->done || !run_call_alive(r, c)))) return;
     point_at(r, c, s, first, n, &x);
     for (int i = 0; r->way == 1 && i < c->node->n_in; i++) {
         const operand *o = &c->in[i];

@@ -37,7 +37,7 @@ order *plan_order(plan *p, order_kind kind, int64_t width)
 {
     order *o = PLAN_ADD(p, order, LIST_ORDER);
     if (!o) return NULL;
-    *o = (order){ .kind = kind, .width = width, .sum = -1 };
+    *o = (order){ .kind = kind, .width = width, .sum = -1, .from = -1, .to = -1 };
     for (int i = 0; i < WF_AT; i++) o->at[i].buffer = -1;
     return o;
 }

@@ -19,7 +19,8 @@ typedef struct order {
     wf_tile_fn *fn;
     double number;
     int64_t width, sum;
-    uint32_t used; /* which of at[] */
+    int32_t from, to; /* on the way back: whose gradient is read, whose is made; -1: nobody's */
+    uint32_t used;    /* which of at[] */
     place at[WF_AT];
 } order;
 

@@ -55,7 +55,9 @@ int64_t run_layout(run *r, const plan *p, int threads, int way, char *memory)
     r->threads = p->serial ? 1 : threads;
     r->last = p->steps;
     r->stage = piece(&x, p->n[LIST_STAGE] * (int64_t)sizeof *r->stage);
-    r->line = piece(&x, p->n[LIST_ORDER] * (int64_t)sizeof *r->line);
+    r->line = piece(&x, (p->n[LIST_ORDER] + 3 * p->n[LIST_VALUE]) * (int64_t)sizeof *r->line);
+    r->alive = piece(&x, p->n[LIST_VALUE]);
+    r->unwritten = piece(&x, p->n[LIST_VALUE]);
     r->multiply = piece(&x, p->n[LIST_PRODUCT] * (int64_t)sizeof *r->multiply);
     r->packed = piece(&x, p->pack[way]);
     for (int32_t i = 0; i < p->n[LIST_ORDER]; i++) /* a line wider than a tile has a row of it */
@@ -118,13 +120,109 @@ char *run_part(const run *r, wf_dtype dtype, int64_t column)
     return r->parts + (dtype == WF_F32 ? column * 4 : r->p->sums * 4 + column * 8);
 }
 
+/* ---- what gradients arrive at ---- */
+
+/* Marks what leads to an output that a gradient arrived at; true when there are states among it
+ * that were none before. */
+static bool mark_alive(const run *r, bool carried[])
+{
+    const plan *p = r->p;
+    bool more = false;
+    for (int32_t i = p->n[LIST_VALUE]; i-- > 0;) { /* what a value reads stands before it */
+        const value *v = &p->value[i];
+        if (v->state >= 0) r->alive[i] |= carried[v->state] || r->c->gout[v->state];
+        if (v->y >= 0) r->alive[i] |= r->c->gout[p->y_output[v->y]] != NULL;
+        if (!r->alive[i]) continue;
+        if (v->kind == VALUE_STATE && !carried[v->source]) more = carried[v->source] = true;
+        for (int k = 0; k < v->args; k++)
+            if (plan_leads(p, v, k)) r->alive[p->arg[v->arg + k]] = true;
+        for (int32_t m = v->term; m >= 0; m = p->term[m].next) r->alive[p->term[m].value] = true;
+        const call *c = v->kind == VALUE_CALL ? &p->call[v->source] : NULL;
+        for (int k = 0; c && k < c->node->n_in; k++)
+            if (c->in[k].value >= 0) r->alive[c->in[k].value] = true;
+    }
+    return more;
+}
+
+bool run_call_alive(const run *r, const call *c)
+{
+    bool any = false;
+    for (int k = 0; k < c->node->op->outputs; k++)
+        for (int32_t j = 0; j < c->values[k]; j++) any |= r->alive[c->value[k] + j];
+    return any;
+}
+
 /* ---- lines ---- */
+
+static line zero_line(const run *r, place where, int64_t width)
+{
+    line l = { .kind = ORDER_ZERO, .width = width, .to = WF_AT_GIN };
+    for (int i = 0; i < WF_AT; i++) l.at[i] = run_spot(r, where);
+    return l;
+}
+
+/* Gradients of a stage that are read whole though nothing arrives at them in this pass. */
+static int32_t zeros_before(const run *r, int32_t number, int32_t lines)
+{
+    const plan *p = r->p;
+    for (int32_t i = 0; r->way == 1 && i < p->n[LIST_VALUE]; i++) {
+        const value *v = &p->value[i];
+        if (v->dead || !v->arrived || r->alive[i] || v->stage != number) continue;
+        if (v->kind == VALUE_PRODUCT || v->kind == VALUE_CALL)
+            r->line[lines++] = zero_line(r, v->slope, v->width);
+    }
+    return lines;
+}
+
+/* And what a call adds to, if what was to write it is left out. */
+static int32_t zeros_for_call(const run *r, const call *c, int32_t lines)
+{
+    const plan *p = r->p;
+    if (r->way == 0 || !c || !run_call_alive(r, c)) return lines;
+    for (int k = 0; k < c->node->n_in; k++) {
+        const int32_t i = c->in[k].value;
+        if (i < 0 || !r->unwritten[i]) continue;
+        r->line[lines++] = zero_line(r, p->value[i].slope, p->value[i].width);
+        r->unwritten[i] = false;
+    }
+    return lines;
+}
+
+/* And of states, of which nothing is left that would have written them. */
+static void zeros_at_end(run *r, int32_t lines)
+{
+    const plan *p = r->p;
+    r->ends = (run_stage){ .line = lines };
+    for (int32_t i = 0; r->way == 1 && i < p->n[LIST_VALUE]; i++) {
+        const value *v = &p->value[i];
+        if (v->kind != VALUE_STATE || !r->unwritten[i]) continue;
+        r->line[lines++] = zero_line(r, v->slope, v->width);
+        if (v->width > r->ends.units) r->ends.units = v->width;
+    }
+    r->ends.line_end = lines;
+    r->ends.rows = run_tile_rows(r, r->ends.units > 0 ? r->ends.units : 1);
+}
+
+/* What reads a gradient that did not arrive is left out; what adds to one that is then not there
+ * writes it. False: left out. */
+static bool arrives(const run *r, int32_t from, int32_t to, bool *add)
+{
+    if (r->way == 0) return true;
+    if (from >= 0 && !r->alive[from]) {
+        if (to >= 0 && !*add) r->unwritten[to] = true;
+        return false;
+    }
+    if (to >= 0 && r->unwritten[to]) *add = r->unwritten[to] = false;
+    return true;
+}
 
 /* False: it comes to nothing in this pass. */
 static bool resolve_line(const run *r, const order *o, line *l)
 {
+    bool add = o->add;
+    if (!arrives(r, o->from, o->to, &add)) return false;
     *l = (line){ .kind = o->kind,
-                 .add = o->add,
+                 .add = add,
                  .fn = o->fn,
                  .number = o->number,
                  .width = o->width,
@@ -137,7 +235,7 @@ static bool resolve_line(const run *r, const order *o, line *l)
     if (o->sum >= 0) l->sums = run_part(r, r->p->buffer[o->at[WF_AT_GOUT].buffer].dtype, o->sum);
     if (o->kind == ORDER_TAKE) {
         const bool arrived = l->at[WF_AT_GOUT].base != NULL;
-        if (!arrived && o->add) return false;
+        if (!arrived && add) return false;
         l->kind = arrived ? ORDER_TILE : ORDER_ZERO;
     }
     if (l->kind == ORDER_TILE)
@@ -200,6 +298,7 @@ static void resolve_products(run *r, const stage *of, run_stage *s, int32_t *n, 
                        .term = x->term,
                        .add = x->add,
                        .dtype = v->dtype };
+        if (r->way == 1) arrives(r, -1, r->p->term[x->term].value, &m.add);
         multiply *last = *n > s->multiply ? &r->multiply[*n - 1] : NULL;
         if (s->merged && last && follows(r, last, &m))
             last->n += m.n;
@@ -252,24 +351,33 @@ void run_resolve(run *r, const wf_call *c)
         if (s->panels > r->panels) r->panels = s->panels;
     }
     const bool units = wf_seq_shares_units(r->rows, r->threads, r->panels, r->flops);
-    for (int32_t i = 0; i < p->n[LIST_STAGE]; i++) {
+    if (r->way == 1) {
+        bool carried[WF_SCAN_VARS] = { false };
+        memset(r->alive, 0, (size_t)p->n[LIST_VALUE]);
+        memset(r->unwritten, 0, (size_t)p->n[LIST_VALUE]);
+        while (mark_alive(r, carried)) continue;
+    }
+    for (int32_t k = 0; k < p->n[LIST_STAGE]; k++) { /* in the order in which they run */
+        const int32_t i = r->way == 0 ? k : p->n[LIST_STAGE] - 1 - k;
         const stage *of = &p->stage[i];
         run_stage *s = &r->stage[i];
         s->line = lines;
+        lines = zeros_before(r, i, lines);
         s->merged = s->panels > 0 && !units && (r->batch <= 2 || s->panels <= 2);
-        for (int32_t k = of->order[r->way]; k < of->order_end[r->way]; k++) {
+        for (int32_t o = of->order[r->way]; o < of->order_end[r->way]; o++) {
             line *now = &r->line[lines];
-            if (!resolve_line(r, &p->order[k], now)) continue;
+            if (!resolve_line(r, &p->order[o], now)) continue;
             if (s->merged && lines > s->line && line_follows(now - 1, now, now->to))
                 now[-1].width += now->width;
             else
                 lines++;
         }
-        s->line_end = lines;
+        s->line_end = lines = zeros_for_call(r, s->call, lines);
         s->units = 1;
-        for (int32_t k = s->line; k < lines; k++)
-            if (r->line[k].width > s->units) s->units = r->line[k].width;
+        for (int32_t l = s->line; l < lines; l++)
+            if (r->line[l].width > s->units) s->units = r->line[l].width;
         s->rows = run_tile_rows(r, s->units);
         resolve_products(r, of, s, &products, &packed);
     }
+    zeros_at_end(r, lines);
 }

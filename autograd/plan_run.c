@@ -333,6 +333,7 @@ static void backward_steps(void *context, const wf_seq_share *mine)
             else
                 stage_backward(&h, s, &step, to);
         }
+        if (r->ends.line < r->ends.line_end) stage_backward(&h, &r->ends, &step, to);
         if (k % SUM_STEPS == 0) gather_sums(&h);
     }
     gather_sums(&h);
@@ -621,7 +622,8 @@ void plan_run_backward(const wf_call *c)
     run_loop(&r, backward_steps);
     run_deferred(&r);
     for (int32_t i = 0; i < p->n[LIST_CALL]; i++)
-        if (p->call[i].shared && p->call[i].done) run_call_shared(&r, &p->call[i]);
+        if (p->call[i].shared && p->call[i].done && run_call_alive(&r, &p->call[i]))
+            run_call_shared(&r, &p->call[i]);
     end_states(&r);
     end_sums(&r);
 }

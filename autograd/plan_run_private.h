@@ -48,9 +48,11 @@ typedef struct run {
     const wf_seq_plan *rows;
     int64_t batch, kept_from, first, last; /* steps first..last - 1 of the loop */
     char *memory[SPACES];
-    run_stage *stage;
+    run_stage *stage, ends; /* ends: zeros where a state's gradient is not made by a step */
     line *line;
     multiply *multiply;
+    bool *alive;     /* by value: a gradient arrives in this pass */
+    bool *unwritten; /* what was to write it is left out: the next that adds does */
     char *packed, *tiles, *calls;
     int64_t tile_area;              /* elements of a tile's buffer */
     int64_t tile_bytes, call_bytes; /* of each thread */
@@ -85,6 +87,8 @@ void run_resolve(run *r, const wf_call *c);
 spot run_spot(const run *r, place where);
 /* How many rows a tile of so many columns has. */
 int64_t run_tile_rows(const run *r, int64_t units);
+/* Does a gradient arrive at a call in this pass? */
+bool run_call_alive(const run *r, const call *c);
 /* Forward and back through a call for rows first..first + n - 1 of a step. */
 void run_call(const run *r, const call *c, const step_rows *s, int64_t first, int64_t n,
               char *scratch);

@@ -603,6 +603,40 @@ TEST(a_plain_loop_gives_what_a_planned_one_does)
     ck_assert_msg(equal("y", 1, &got, &want, 1e-15, why), "%s", why);
 }
 
+/* The derivative of its second output is infinite, and of its third, through its own op. */
+static void has_corners(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[],
+                        wf_var *y[])
+{
+    const cell *c = context;
+    y[0] = state[0] = wf_tanh(t, wf_affine(t, wf_add(t, x[0], state[0]), c->u, NULL));
+    wf_var *none = wf_mul_scalar(t, wf_square(t, state[0]), 0);
+    y[1] = wf_sqrt(t, none);
+    y[2] = wf_norm_keep(t, wf_sqrt(t, wf_affine(t, none, c->u, NULL)), WF_AXES(-1));
+}
+
+TEST(what_no_gradient_arrives_at_is_not_differentiated)
+{
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    cell c = { .u = wf_leaf(t, WF_F64, WF_SHAPE(3, 3), (double[]){ 1, 2, 3, 4, 5, 6, 7, 8, 9 }) };
+    wf_var *x = drawn(t, WF_F64, WF_SHAPE(6, 2, 3), 1, -1, 1), *y[3], *sum, *g[2];
+    wf_scan_call call = { .step = has_corners,
+                          .context = &c,
+                          .sequences = WF_VARS(x),
+                          .initial = WF_VARS(wf_zeros(t, WF_F64, WF_SHAPE(2, 3))),
+                          .outputs = 3 };
+    wf_var *planned[2];
+    char why[200];
+    for (int plain = 0; plain < 2; plain++) {
+        call.plain = plain;
+        ck_assert(wf_scan(t, &call, y, NULL));
+        sum = wf_sum(t, y[0], NULL);
+        ck_assert(wf_grad(t, 1, &sum, NULL, 2, (wf_var *[]){ x, c.u }, g, NULL));
+        for (int i = 0; i < 2; i++) ck_assert(isfinite(largest(1, &g[i])));
+        if (!plain) memcpy(planned, g, sizeof g);
+    }
+    ck_assert_msg(equal("gradient", 2, planned, g, 1e-14, why), "%s", why);
+}
+
 /* It resets the tape that it runs on. */
 static void resets(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[], wf_var *y[])
 {
