@@ -1,0 +1,107 @@
+/* Planned loops: what they say of themselves, and what they leave out on the way back. That they
+ * compute what their steps say is test_scan's. */
+#include "tests/fixture.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct cell {
+    wf_var *w, *u;
+    bool reads, rowless; /* a value that has no rows: no plan */
+} cell;
+
+/* h = tanh(W x + U h). */
+static void elman(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[], wf_var *y[])
+{
+    const cell *c = context;
+    if (c->reads) (void)wf_at(x[0], 0);
+    wf_var *a = wf_add(t, wf_affine(t, x[0], c->w, NULL), wf_affine(t, state[0], c->u, NULL));
+    if (c->rowless) a = wf_add(t, a, wf_mul_scalar(t, wf_sum(t, state[0], NULL), 0));
+    y[0] = state[0] = wf_tanh(t, a);
+}
+
+/* What wf_scan_explain says of elman's loop, as `call` has it. */
+static const char *explained(wf_tape *t, cell *c, int64_t time, bool plain)
+{
+    c->w = drawn(t, WF_F64, WF_SHAPE(5, 4), 3, -1, 1);
+    c->u = drawn(t, WF_F64, WF_SHAPE(5, 5), 4, -1, 1);
+    const wf_scan_call call = { .step = elman,
+                                .context = c,
+                                .sequences = WF_VARS(
+                                    drawn(t, WF_F64, WF_SHAPE(time, 3, 4), 1, -1, 1)),
+                                .initial = WF_VARS(wf_zeros(t, WF_F64, WF_SHAPE(3, 5))),
+                                .outputs = 1,
+                                .plain = plain };
+    return wf_scan_explain(t, &call);
+}
+
+static void assert_says(const char *text, const char *part)
+{
+    ck_assert_msg(text && strstr(text, part), "no '%s' in:\n%s", part, text ? text : "(nothing)");
+}
+
+TEST(a_loop_tells_how_it_runs)
+{
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    cell c = { .reads = false };
+    const char *text = explained(t, &c, 7, false);
+    assert_says(text, "scan: planned, 7 steps of 3 rows\n");
+    assert_says(text, "before the loop, for all steps: a product (5, 4)\n");
+    assert_says(text, "1. products with packed (5, 5) added; tiles of all units alike: tanh\n");
+    assert_says(text, "after the way back: 2 products over all steps\n");
+    assert_says(text, "90 operations in products (40 of them before the loop)");
+    assert_says(explained(t, &c, 7, true), "scan: step by step: as .plain asks\n");
+    assert_says(explained(t, &c, 2, false), "step by step: it has fewer than 3 steps\n");
+    c.reads = true;
+    assert_says(explained(t, &c, 7, false), "step by step: its step reads values, or cannot be");
+    c = (cell){ .rowless = true };
+    assert_says(explained(t, &c, 7, false), "step by step: sum makes a value without the step's");
+    ck_assert(wf_tape_ok(t));
+    ck_assert(wf_explain_begin(t));
+    wf_explain(t, "a line of %s\n", "one's own");
+    ck_assert_str_eq(wf_explain_end(t), "a line of one's own\n");
+    ck_assert_ptr_null(wf_explain_end(t));
+    ck_assert(wf_explain_begin(t) && !wf_explain_begin(t));
+    ck_assert_str_eq(wf_tape_error(t), "explain_begin: loops are being explained already");
+    ck_assert_ptr_null(wf_explain_end(t));
+}
+
+static void assert_finite(const wf_var *x)
+{
+    for (int64_t i = 0; i < wf_count(x); i++) ck_assert(isfinite(wf_at(x, i)));
+}
+
+/* The derivative of its second output is infinite, and of its third, through its own op. */
+static void has_corners(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[],
+                        wf_var *y[])
+{
+    const cell *c = context;
+    y[0] = state[0] = wf_tanh(t, wf_affine(t, wf_add(t, x[0], state[0]), c->u, NULL));
+    wf_var *none = wf_mul_scalar(t, wf_square(t, state[0]), 0);
+    y[1] = wf_sqrt(t, none);
+    y[2] = wf_norm_keep(t, wf_sqrt(t, wf_affine(t, none, c->u, NULL)), WF_AXES(-1));
+}
+
+TEST(what_no_gradient_arrives_at_is_not_differentiated)
+{
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    cell c = { .u = wf_leaf(t, WF_F64, WF_SHAPE(3, 3), (double[]){ 1, 2, 3, 4, 5, 6, 7, 8, 9 }) };
+    wf_var *x = drawn(t, WF_F64, WF_SHAPE(6, 2, 3), 1, -1, 1), *y[3], *sum, *g[2];
+    wf_scan_call call = { .step = has_corners,
+                          .context = &c,
+                          .sequences = WF_VARS(x),
+                          .initial = WF_VARS(wf_zeros(t, WF_F64, WF_SHAPE(2, 3))),
+                          .outputs = 3 };
+    wf_var *planned[2];
+    for (int plain = 0; plain < 2; plain++) {
+        call.plain = plain;
+        ck_assert(wf_scan(t, &call, y, NULL));
+        sum = wf_sum(t, y[0], NULL);
+        ck_assert(wf_grad(t, 1, &sum, NULL, 2, (wf_var *[]){ x, c.u }, g, NULL));
+        for (int i = 0; i < 2; i++) assert_finite(g[i]);
+        if (!plain) memcpy(planned, g, sizeof g);
+    }
+    for (int i = 0; i < 2; i++)
+        for (int64_t k = 0; k < wf_count(g[i]); k++)
+            ck_assert_double_eq_tol(wf_at(planned[i], k), wf_at(g[i], k), 1e-13);
+}
