@@ -474,6 +474,19 @@ static bool reviewed(const char *file, const char *name, char *out)
     return found;
 }
 
+/* Are all lines of `some` among those of `all`? Where no stale var is used, another reason to refuse
+ * a var may stand for its kind of sentence. */
+static bool all_among(const char *some, const char *all)
+{
+    for (const char *at = some, *end; *at; at = end) {
+        char one[TEXT + 8];
+        end = strchr(at, '\n') + 1;
+        snprintf(one, sizeof one, "%.*s", (int)(end - at), at);
+        if (!strstr(all, one)) return false;
+    }
+    return true;
+}
+
 static void hold_against_what_was_reviewed(const char *name)
 {
     static char mine[LINES * TEXT], theirs[LINES * TEXT];
@@ -493,8 +506,8 @@ static void hold_against_what_was_reviewed(const char *name)
         if (lines == 0) fprintf(rows, "%s\t\n", name);
         fclose(rows);
     } else if (reviewed(file, name, theirs)) {
-        HOLDS(!strcmp(mine, theirs), "%s says\n%.2500sand tests/sentences.txt has\n%.2500s(%s)",
-              name, mine, theirs, how);
+        HOLDS(HARNESS_ADDRESSES ? all_among(theirs, mine) : !strcmp(mine, theirs),
+              "%s says\n%.2500sand tests/sentences.txt has\n%.2500s(%s)", name, mine, theirs, how);
     } else if (others) {
         harness_skip("%s says %d things that nobody has reviewed: %s", name, others, how);
     }
