@@ -474,8 +474,8 @@ static bool reviewed(const char *file, const char *name, char *out)
     return found;
 }
 
-/* Are all lines of `some` among those of `all`? Where no stale var is used, another reason to refuse
- * a var may stand for its kind of sentence. */
+/* Are all lines of `some` among those of `all`? Where no stale var is used, another reason to
+ * refuse a var may stand for its kind of sentence. */
 static bool all_among(const char *some, const char *all)
 {
     for (const char *at = some, *end; *at; at = end) {
