@@ -7,7 +7,6 @@
 
 typedef struct back {
     plan *p;
-    int32_t stage;
     int32_t free_tiles, *free; /* buffers of a tile */
     int32_t *holders;          /* by buffer of a tile: whose gradient it is */
 } back;
@@ -367,7 +366,6 @@ static bool stage_back(back *b, int32_t number)
 {
     plan *p = b->p;
     stage *s = &p->stage[number];
-    b->stage = number;
     s->product[1] = p->n[LIST_PRODUCT];
     s->order[1] = p->n[LIST_ORDER];
     if (s->call >= 0 && !call_back(b, &p->call[s->call])) return false;

@@ -6,7 +6,6 @@
 #include "autograd/plan_private.h"
 #include "autograd/trace_private.h"
 #include "autograd/views.h"
-#include "tensor/gemm.h"
 #include "tensor/rng.h"
 
 #include <string.h>
@@ -19,12 +18,11 @@ static int64_t rows_of_state(const plan *p, int k)
     return p->ring[k] ? 2 * batch : batch + p->s->plan.rows + !p->full;
 }
 
-static bool form_of(wf_tensor *out, const wf_var *like, int64_t rows)
+static void form_of(wf_tensor *out, const wf_var *like, int64_t rows)
 {
     *out = (wf_tensor){ .dtype = like->value.dtype, .rank = like->value.rank };
     memcpy(out->dim, like->value.dim, sizeof out->dim);
     out->dim[0] = rows;
-    return true;
 }
 
 static bool plan_shape(wf_shaping *s)
@@ -247,14 +245,6 @@ static wf_var *numbered(plan *p, int64_t n, row_fn *row)
     return ids;
 }
 
-/* Where the state after the last step of row r lies, and by sequence. */
-static int64_t final_of_row(const plan *p, int64_t r)
-{
-    const wf_seq_plan *q = &p->s->plan;
-    const int64_t length = q->length[r];
-    return p->s->reverse || length == 0 ? r : q->batch + q->begin[length - 1] + r;
-}
-
 /* The row of a sequence. */
 static int64_t row_of(const plan *p, int64_t b)
 {
@@ -262,9 +252,12 @@ static int64_t row_of(const plan *p, int64_t b)
     return rows ? rows[b] : b;
 }
 
+/* Where the state after a sequence's last step lies. */
 static int64_t final_row(const plan *p, int64_t b)
 {
-    return final_of_row(p, row_of(p, b));
+    const wf_seq_plan *q = &p->s->plan;
+    const int64_t r = row_of(p, b), length = q->length[r];
+    return p->s->reverse || length == 0 ? r : q->batch + q->begin[length - 1] + r;
 }
 
 static int64_t final_in_ring(const plan *p, int64_t b)
@@ -290,15 +283,6 @@ static int64_t output_in_state(const plan *p, int64_t i)
     return time > 0 ? q->batch + q->begin[time - 1] + r : r;
 }
 
-static wf_var *with_time(plan *p, wf_var *x)
-{
-    wf_shape form = wf_shape_of(x);
-    memmove(form.dim + 1, form.dim, (size_t)form.rank++ * sizeof *form.dim);
-    form.dim[0] = p->s->time;
-    form.dim[1] = p->s->batch;
-    return wf_reshape(p->t, x, form);
-}
-
 static bool leave(plan *p, scan *s, wf_var *out[])
 {
     wf_tape *t = p->t;
@@ -312,7 +296,7 @@ static bool leave(plan *p, scan *s, wf_var *out[])
         wf_var **ids = k >= 0 ? &in_state : &rows;
         if (!p->full && !*ids) *ids = numbered(p, all, k >= 0 ? output_in_state : output_row);
         if (!p->full) from = scan_rows_of(t, from, *ids);
-        if (!(s->y[j] = with_time(p, from))) return false;
+        if (!(s->y[j] = scan_with_time(t, s, from))) return false;
     }
     for (int k = 0; k < s->states; k++) {
         const int64_t at = p->ring[k] ? (s->time & 1) * batch : s->reverse ? 0 : all;
@@ -356,9 +340,7 @@ static void count_packed(plan *p)
         for (int way = 0; way < 2; way++)
             for (int32_t k = p->stage[i].product[way]; k < p->stage[i].product_end[way]; k++) {
                 const product *x = &p->product[k];
-                const wf_dtype dtype = p->value[p->term[x->term].value].dtype;
-                p->pack[way] += (wf_pack_count(dtype, x->k, x->n) * wf_dtype_size(dtype) + 63) /
-                                64 * 64;
+                p->pack[way] += packed_bytes(p->value[p->term[x->term].value].dtype, x->k, x->n);
             }
 }
 

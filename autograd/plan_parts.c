@@ -114,15 +114,6 @@ static int32_t constant_of(plan *p, wf_var *root)
     return p->n[LIST_CONSTANT] - 1;
 }
 
-/* Are the elements of x behind axis 0 a run? */
-static bool is_run(const wf_tensor *x)
-{
-    int64_t stride = 1;
-    for (int k = x->rank; k-- > 1; stride *= x->dim[k])
-        if (x->dim[k] != 1 && x->stride[k] != stride) return false;
-    return true;
-}
-
 static void behind_axis(const wf_tensor *x, given *g)
 {
     g->inner = (wf_shape){ .rank = x->rank > 0 ? x->rank - 1 : 0 };
@@ -131,7 +122,7 @@ static void behind_axis(const wf_tensor *x, given *g)
         g->inner.dim[k - 1] = x->dim[k];
         g->width *= x->dim[k];
     }
-    g->run = is_run(x);
+    g->run = scan_rows_run(x);
 }
 
 static bool closed_over(plan *p, wf_var *root, const wf_tensor *as, given *g)
@@ -371,7 +362,6 @@ static bool cut_left(plan *p, wf_var *left, bool *changed)
     given g;
     if (!plan_given(p, left, &g)) return false;
     if (!g.rows) return true;
-    if (!g.run) return plan_refuse(p, "the step leaves a view whose columns are no run");
     trunk *r = &p->trunk[g.trunk];
     return cut_at(p, r, g.from, changed) && cut_at(p, r, g.from + g.width, changed);
 }

@@ -5,6 +5,8 @@
 
 #include "autograd/plan_values_private.h"
 #include "autograd/tile.h"
+#include "tensor/gemm.h"
+#include "tensor/limits.h"
 
 /* ---- how it is computed ---- */
 
@@ -155,6 +157,13 @@ static inline int32_t input_of_state(const plan *p, int32_t k)
 static inline int32_t input_of_constant(const plan *p, int32_t i)
 {
     return p->n[LIST_SEQUENCE] + p->s->states + i;
+}
+
+/* What a packed block takes. */
+static inline int64_t packed_bytes(wf_dtype dtype, int64_t k, int64_t n)
+{
+    return (wf_pack_count(dtype, k, n) * wf_dtype_size(dtype) + WF_ALIGNMENT - 1) / WF_ALIGNMENT *
+           WF_ALIGNMENT;
 }
 
 int32_t plan_buffer(plan *p, space where, int32_t number, wf_dtype dtype, int64_t width);

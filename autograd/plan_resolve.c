@@ -1,21 +1,9 @@
 /* Before a pass: what it needs is laid out in its scratch, and places become addresses. */
 #include "autograd/plan_run_private.h"
 #include "tensor/sequence.h"
+#include "tensor/size.h"
 
 #include <string.h>
-
-/* Parts of one piece of memory, each aligned to 64 bytes; with NULL only their size. */
-typedef struct pieces {
-    char *memory;
-    int64_t used;
-} pieces;
-
-static void *piece(pieces *x, int64_t bytes)
-{
-    void *at = x->memory ? x->memory + x->used : NULL;
-    x->used += (bytes + 63) / 64 * 64;
-    return at;
-}
 
 static int64_t call_bytes(const plan *p)
 {
@@ -50,38 +38,38 @@ static int64_t shared_bytes(const plan *p)
 
 int64_t run_layout(run *r, const plan *p, int threads, int way, char *memory)
 {
-    pieces x = { .memory = memory };
+    wf_parts x = { .memory = memory };
     *r = (run){ .p = p, .way = way, .rows = &p->s->plan, .batch = p->s->batch };
     r->threads = p->serial ? 1 : threads;
     r->last = p->steps;
-    r->stage = piece(&x, p->n[LIST_STAGE] * (int64_t)sizeof *r->stage);
-    r->line = piece(&x, (p->n[LIST_ORDER] + 3 * p->n[LIST_VALUE]) * (int64_t)sizeof *r->line);
-    r->alive = piece(&x, p->n[LIST_VALUE]);
-    r->unwritten = piece(&x, p->n[LIST_VALUE]);
-    r->multiply = piece(&x, p->n[LIST_PRODUCT] * (int64_t)sizeof *r->multiply);
-    r->packed = piece(&x, p->pack[way]);
+    r->stage = wf_part(&x, p->n[LIST_STAGE], 1, sizeof *r->stage);
+    r->line = wf_part(&x, p->n[LIST_ORDER] + 3 * p->n[LIST_VALUE], 1, sizeof *r->line);
+    r->alive = wf_part(&x, p->n[LIST_VALUE], 1, sizeof(bool));
+    r->unwritten = wf_part(&x, p->n[LIST_VALUE], 1, sizeof(bool));
+    r->multiply = wf_part(&x, p->n[LIST_PRODUCT], 1, sizeof *r->multiply);
+    r->packed = wf_part(&x, p->pack[way], 1, 1);
     for (int32_t i = 0; i < p->n[LIST_ORDER]; i++) /* a line wider than a tile has a row of it */
         if (p->order[i].width > TILE_AREA) r->tile_area = p->order[i].width;
     if (r->tile_area < TILE_AREA) r->tile_area = TILE_AREA;
     r->tile_bytes = p->tiles * r->tile_area * (int64_t)sizeof(double);
-    r->tiles = piece(&x, r->threads * r->tile_bytes);
+    r->tiles = wf_part(&x, r->threads, r->tile_bytes, 1);
     r->call_bytes = call_bytes(p);
-    r->calls = piece(&x, r->threads * r->call_bytes);
+    r->calls = wf_part(&x, r->threads, r->call_bytes, 1);
     for (int k = 0; k < SPACES; k++) {
         const bool here = k == SPACE_ROW || (way == 0 && k == SPACE_STEP) ||
                           (way == 1 &&
                            (k == SPACE_SLOPES || k == SPACE_STEP_SLOPES || k == SPACE_CARRY));
-        if (here) r->memory[k] = piece(&x, p->space[k]);
+        if (here) r->memory[k] = wf_part(&x, p->space[k], 1, 1);
     }
     if (way == 0) return x.used;
-    const int64_t sums = wf_seq_groups(r->batch) * p->sums * (int64_t)sizeof(double);
+    const int64_t groups = wf_seq_groups(r->batch);
     int64_t widest;
-    r->parts = piece(&x, wf_seq_groups(r->batch) * p->sums * SUM_BYTES);
-    r->high = piece(&x, sums);
-    r->low = piece(&x, sums);
-    r->product = piece(&x, product_bytes(p, &widest));
-    r->gathered = piece(&x, p->full ? 0 : p->kept_rows * widest);
-    r->shared = piece(&x, shared_bytes(p));
+    r->parts = wf_part(&x, groups, p->sums, SUM_BYTES);
+    r->high = wf_part(&x, groups, p->sums, sizeof(double));
+    r->low = wf_part(&x, groups, p->sums, sizeof(double));
+    r->product = wf_part(&x, product_bytes(p, &widest), 1, 1);
+    r->gathered = wf_part(&x, p->full ? 0 : p->kept_rows, widest, 1);
+    r->shared = wf_part(&x, shared_bytes(p), 1, 1);
     return x.used;
 }
 
@@ -300,7 +288,7 @@ static void resolve_products(run *r, const stage *of, run_stage *s, int32_t *n, 
                        .dtype = v->dtype };
         if (r->way == 1) arrives(r, -1, r->p->term[x->term].value, &m.add);
         multiply *last = *n > s->multiply ? &r->multiply[*n - 1] : NULL;
-        if (s->merged && last && follows(r, last, &m))
+        if (r->way == 0 && s->merged && last && follows(r, last, &m))
             last->n += m.n;
         else
             r->multiply[(*n)++] = m;
@@ -311,7 +299,7 @@ static void resolve_products(run *r, const stage *of, run_stage *s, int32_t *n, 
         const int64_t width = wf_pack_width(m->dtype);
         m->panels = (m->n + width - 1) / width;
         m->packed = r->packed + *packed;
-        *packed += (wf_pack_count(m->dtype, m->k, m->n) * wf_dtype_size(m->dtype) + 63) / 64 * 64;
+        *packed += packed_bytes(m->dtype, m->k, m->n);
     }
 }
 

@@ -93,7 +93,7 @@ static inline void run_line(const run *r, const line *l, const tile *t)
     int64_t row[WF_AT];
     void *at[WF_AT];
     if (l->kind == ORDER_TILE) {
-        for (int i = l->from; i <= l->to; i++) at[i] = address(&l->at[i], t, &row[i]);
+        for (int i = 0; i <= l->to; i++) at[i] = address(&l->at[i], t, &row[i]);
         l->fn(t->rows, n, at, row, l->number, l->add);
     } else if (l->kind == ORDER_SUM) {
         sum_rows(r, l, t, n);

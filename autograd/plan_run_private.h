@@ -3,7 +3,6 @@
 #define WEFT_AUTOGRAD_PLAN_RUN_PRIVATE_H
 
 #include "autograd/plan_private.h"
-#include "tensor/gemm.h"
 
 /* Columns of a buffer, where they are in this pass. */
 typedef struct spot {
@@ -16,7 +15,7 @@ typedef struct spot {
 typedef struct line {
     order_kind kind;
     bool add;
-    int32_t from, to; /* of at[] */
+    int32_t to; /* the last of at[] */
     wf_tile_fn *fn;
     double number;
     int64_t width;

@@ -80,7 +80,7 @@ typedef struct value {
     int32_t state, y;      /* it is state `state` after the step, or output `y`; -1: not */
     int64_t bound;         /* from this column on */
     int32_t stage;
-    bool dead, wants, saved, across, hoisted, done, arrived;
+    bool dead, wants, saved, across, hoisted, arrived;
     place at, slope;
     place biased; /* products: the sum of the biases, a row */
     int64_t sum;  /* and where their gradient is gathered; -1: nowhere */

@@ -131,8 +131,12 @@ bool scan_hoist(wf_tape *t, scan *s, const traced_step *step, bool products)
         for (; n; n = n->next) h.r->at[h.r->n++] = (hoisted){ .node = n };
         s->replay = h.r;
     }
-    for (int64_t i = 0; i < h.r->n; i++)
+    bool any = false;
+    for (int64_t i = 0; i < h.r->n; i++) {
         if (!h.r->at[i].all && !hoist(&h, &h.r->at[i])) return false;
+        any |= h.r->at[i].all != NULL;
+    }
+    if (products && !any) s->replay = NULL; /* steps have nothing to look for */
     return true;
 }
 

@@ -173,6 +173,15 @@ static bool step(wf_tape *t, scan *s, flow *f, int64_t i, wf_var *y[], wf_var *c
     return ok;
 }
 
+wf_var *scan_with_time(wf_tape *t, const scan *s, wf_var *x)
+{
+    wf_shape form = wf_shape_of(x);
+    memmove(form.dim + 1, form.dim, (size_t)form.rank++ * sizeof *form.dim);
+    form.dim[0] = s->time;
+    form.dim[1] = s->batch;
+    return wf_reshape(t, x, form);
+}
+
 /* The outputs y[i] (n, ...) of all steps, NULL where there was none, as (T, B, ...): zero past a
  * sequence's end. */
 static wf_var *stacked(wf_tape *t, const scan *s, wf_var *y[], const wf_var *like)
@@ -199,11 +208,7 @@ static wf_var *stacked(wf_tape *t, const scan *s, wf_var *y[], const wf_var *lik
         if (y[i]) y[n++] = y[i];
     y[n++] = zeros_like(t, like, 1);
     wf_var *x = scan_rows_of(t, wf_concat(t, 0, (wf_vars){ n, y }), ids); /* (T * B, ...) */
-    wf_shape form = wf_shape_of(like);
-    memmove(form.dim + 1, form.dim, (size_t)form.rank++ * sizeof *form.dim);
-    form.dim[0] = time;
-    form.dim[1] = s->batch;
-    return wf_reshape(t, x, form);
+    return scan_with_time(t, s, x);
 }
 
 bool scan_loop(wf_tape *t, scan *s)

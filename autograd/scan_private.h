@@ -66,6 +66,10 @@ bool scan_begin(wf_tape *t, scan *s);
 wf_var *scan_rows(wf_tape *t, scan *s, int i);
 /* Rows of x (n, ...) by id. */
 wf_var *scan_rows_of(wf_tape *t, wf_var *x, wf_var *ids);
+/* x (time * batch, ...) as (time, batch, ...). */
+wf_var *scan_with_time(wf_tape *t, const scan *s, wf_var *x);
+/* Do the numbers of each row of x, behind axis 0, lie side by side? */
+bool scan_rows_run(const wf_tensor *x);
 /* Records the step on n rows. False: it is not to be had by shapes alone, and the tape is as it
  * was, or has failed. */
 bool scan_trace(wf_tape *t, const scan *s, int64_t n, traced_step *to);

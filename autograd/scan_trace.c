@@ -17,14 +17,18 @@ static wf_var *traced(wf_tape *t, const wf_var *x, int lead, int64_t n)
     return tensor_settle(&v->value, &v->bytes) && trace_outputs(t, "scan", 1, v) ? v : NULL;
 }
 
+bool scan_rows_run(const wf_tensor *x)
+{
+    int64_t stride = 1;
+    for (int k = x->rank; k-- > 1; stride *= x->dim[k])
+        if (x->dim[k] != 1 && x->stride[k] != stride) return false;
+    return true;
+}
+
 /* What the step leaves, copied unless the numbers of each row lie side by side. */
 static wf_var *as_rows(wf_tape *t, wf_var *v)
 {
-    int64_t stride = 1;
-    bool run = true;
-    for (int k = v->value.rank; k-- > 1; stride *= v->value.dim[k])
-        run &= v->value.dim[k] == 1 || v->value.stride[k] == stride;
-    return run || !(v->root->flags & VAR_TRACED) ? v : wf_copy(t, v);
+    return scan_rows_run(&v->value) || !(v->root->flags & VAR_TRACED) ? v : wf_copy(t, v);
 }
 
 /* The nodes behind `before` leave the tape. */
