@@ -42,15 +42,23 @@ const wf_op *plan_pointwise(int number)
 
 /* ---- roots ---- */
 
-static bool trunk_add(plan *p, wf_var *root, value_kind kind, int32_t number)
+/* Of how many values is it a stack along a new first axis? 0: it is none. */
+static int64_t pieces_of(const node *n)
+{
+    if (n->op != &op_stack) return 0;
+    return wf_axis(n->out->value.rank, *(const int32_t *)n->attr) == 0 ? n->n_in : 0;
+}
+
+static bool trunk_add(plan *p, wf_var *root, value_kind kind, int32_t number, int64_t pieces)
 {
     trunk *r = PLAN_ADD(p, trunk, LIST_TRUNK);
     if (!r) return false;
     const wf_tensor *v = &root->value;
-    *r = (trunk){ .root = root, .kind = kind, .source = number, .width = -1 };
-    if (v->rank > 0 && v->dim[0] == p->s->batch) {
-        r->width = 1;
-        for (int k = 1; k < v->rank; k++) r->width *= v->dim[k];
+    const int axis = pieces > 0;
+    *r = (trunk){ .root = root, .kind = kind, .source = number, .width = -1, .pieces = pieces };
+    if (v->rank > axis && v->dim[axis] == p->s->batch) {
+        r->width = pieces > 0 ? pieces : 1;
+        for (int k = axis + 1; k < v->rank; k++) r->width *= v->dim[k];
     }
     root->gathered = (uint32_t)p->n[LIST_TRUNK]; /* its number and one */
     return true;
@@ -135,6 +143,28 @@ static bool closed_over(plan *p, wf_var *root, const wf_tensor *as, given *g)
     return g->closed.constant >= 0;
 }
 
+/* Makes `from` and `form`, places in a root, places in a row of its columns; false: it is no view
+ * of all rows. */
+static bool in_rows(const plan *p, const trunk *r, given *g)
+{
+    wf_tensor *x = &g->form;
+    const int64_t batch = p->s->batch, pieces = r->pieces > 0 ? r->pieces : 1;
+    const int64_t width = r->width / pieces, piece = batch * width;
+    if (r->width < 1 || x->rank < 1 || x->dim[0] != batch || (batch > 1 && x->stride[0] != width))
+        return false;
+    int64_t end = g->from % piece + 1; /* of what it has of a piece */
+    g->from = g->from / piece * width + g->from % piece;
+    for (int k = 1; k < x->rank; k++) {
+        if (x->dim[k] == 1) continue;
+        if (x->stride[k] % piece == 0)
+            x->stride[k] = x->stride[k] / piece * width;
+        else
+            end += (x->dim[k] - 1) * x->stride[k];
+    }
+    x->stride[0] = r->width;
+    return end <= width || wf_tensor_count(x) == 0;
+}
+
 bool plan_given(plan *p, wf_var *v, given *g)
 {
     *g = (given){ .there = v != NULL, .trunk = -1 };
@@ -155,14 +185,12 @@ bool plan_given(plan *p, wf_var *v, given *g)
         as.data = (char *)r->all->value.data + ((uintptr_t)as.data - (uintptr_t)root->value.data);
         return closed_over(p, r->all->root, &as, g);
     }
-    const wf_tensor *x = &v->value;
-    const int64_t batch = p->s->batch;
-    if (r->width < 1 || x->rank < 1 || x->dim[0] != batch ||
-        (batch > 1 && x->stride[0] != r->width))
-        return plan_refuse(p, "a value of its has other rows than the step");
+    g->form = v->value;
+    g->from = (int64_t)((uintptr_t)v->value.data - (uintptr_t)root->value.data) /
+              wf_dtype_size(v->value.dtype);
+    if (!in_rows(p, r, g)) return plan_refuse(p, "a value of its has other rows than the step");
     g->rows = true;
-    g->from = (int64_t)((uintptr_t)x->data - (uintptr_t)root->value.data) / wf_dtype_size(x->dtype);
-    behind_axis(x, g);
+    behind_axis(&g->form, g);
     return g->width > 0 || plan_refuse(p, "a value of its has no columns");
 }
 
@@ -194,7 +222,7 @@ static bool look_at_rows(plan *p, step_node *s)
     for (int i = 0; i < n->n_in; i++) in[i] = n->in[i] ? &n->in[i]->value : NULL;
     for (int i = 0; i < n->n_out; i++) {
         out[i] = &n->out[i].value;
-        if (out[i]->rank < 1 || out[i]->dim[0] != p->s->batch)
+        if (out[i]->rank < 1 || out[i]->dim[0] != p->s->batch || pieces_of(n) > 0)
             return plan_refuse(p, "%s makes a value without the step's rows", n->op->name);
     }
     const wf_call c = {
@@ -219,9 +247,11 @@ static bool look_at_rows(plan *p, step_node *s)
 static bool is_name(const step_node *s)
 {
     const node *n = s->node;
-    if (n->op == &op_copy) return s->in[0].run;
-    if (n->op != &op_concat) return false;
+    if (s->at->varied) return false;
+    if (n->op == &op_copy) return s->in[0].rows && s->in[0].run;
+    if (n->op != &op_concat && n->op != &op_stack) return false;
     const int axis = wf_axis(n->out->value.rank, *(const int32_t *)n->attr);
+    if (n->op == &op_concat && axis == 0) return false;
     for (int k = 1; k < axis; k++)
         if (n->out->value.dim[k] != 1) return false;
     for (int i = 0; i < n->n_in; i++)
@@ -258,9 +288,10 @@ static bool classify(plan *p, step_node *s)
     if (!s->in) return false;
     for (int i = 0; i < n->n_in; i++)
         if (!plan_given(p, n->in[i], &s->in[i])) return false;
+    s->kind = NODE_NAME;
+    if (is_name(s)) return true;
     if (!look_at_rows(p, s)) return false;
     s->kind = s->whole        ? NODE_CALL
-              : is_name(s)    ? NODE_NAME
               : is_product(s) ? NODE_PRODUCT
               : is_tile(s)    ? NODE_TILE
                               : NODE_CALL;
@@ -303,14 +334,14 @@ static bool trunks_of(plan *p, step_node *s)
     s->trunk = p->n[LIST_TRUNK];
     if (s->at->all) {
         const int32_t i = s->at->rows ? sequence_add(p, s->at->all) : 0;
-        if (i < 0 || !trunk_add(p, n->out, s->at->rows ? VALUE_SEQUENCE : VALUE_ROW, i))
+        if (i < 0 || !trunk_add(p, n->out, s->at->rows ? VALUE_SEQUENCE : VALUE_ROW, i, 0))
             return false;
         p->trunk[s->trunk].all = s->at->all;
         return true;
     }
     const int32_t number = (int32_t)(s - p->node);
     for (int k = 0; k < n->op->outputs; k++)
-        if (!trunk_add(p, &n->out[k], VALUE_TILE, number)) return false;
+        if (!trunk_add(p, &n->out[k], VALUE_TILE, number, pieces_of(n))) return false;
     return classify(p, s);
 }
 
@@ -326,10 +357,11 @@ static bool collect(plan *p)
     }
     mark_live(p);
     for (int i = 0; i < p->s->sequences; i++)
-        if (sequence_add(p, p->s->rows[i]) < 0 || !trunk_add(p, p->step->x[i], VALUE_SEQUENCE, i))
+        if (sequence_add(p, p->s->rows[i]) < 0 ||
+            !trunk_add(p, p->step->x[i], VALUE_SEQUENCE, i, 0))
             return false;
     for (int k = 0; k < p->s->states; k++)
-        if (!trunk_add(p, p->step->state[k], VALUE_STATE, k)) return false;
+        if (!trunk_add(p, p->step->state[k], VALUE_STATE, k, 0)) return false;
     for (int64_t i = 0; i < p->nodes; i++)
         if (p->node[i].live && !trunks_of(p, &p->node[i])) return false;
     return true;

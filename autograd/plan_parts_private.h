@@ -11,6 +11,7 @@ struct trunk {
     value_kind kind;
     int32_t source; /* sequence, state, node; VALUE_ROW: it is closed over, as `all` */
     int64_t width;  /* columns; -1: it has no rows */
+    int64_t pieces; /* of which each has the rows, one behind another: of a stack along axis 0 */
     const wf_var *all;
     int32_t cuts, room;
     int64_t *cut;
@@ -26,6 +27,7 @@ typedef struct given {
     int32_t trunk;
     int64_t from, width;
     wf_shape inner; /* behind axis 0 */
+    wf_tensor form; /* as it is in rows */
     closed closed;
 } given;
 

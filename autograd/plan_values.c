@@ -195,7 +195,7 @@ static bool call_input(plan *p, const step_node *s, int i, operand *to)
         return true;
     }
     const trunk *r = &p->trunk[g->trunk];
-    to->form = s->node->in[i]->value;
+    to->form = g->form;
     to->offset = g->run ? 0 : g->from;
     if (!p->infer && wf_tensor_overlaps_itself(&to->form))
         return plan_refuse(p, "%s reads a view that overlaps itself", s->node->op->name);

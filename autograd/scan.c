@@ -232,7 +232,7 @@ static bool run(wf_tape *t, scan *s)
     if (!scan_begin(t, s)) return false;
     const char *why = why_plain(t, s);
     if (why) {
-        wf_explain(t, "%s: step by step: %s\n", s->name, why);
+        if (!t->tracing && !t->replaying) wf_explain(t, "%s: step by step: %s\n", s->name, why);
         return scan_loop(t, s);
     }
     const bool traced = scan_trace(t, s, s->batch, &step);

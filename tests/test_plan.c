@@ -105,3 +105,49 @@ TEST(what_no_gradient_arrives_at_is_not_differentiated)
         for (int64_t k = 0; k < wf_count(g[i]); k++)
             ck_assert_double_eq_tol(wf_at(planned[i], k), wf_at(g[i], k), 1e-13);
 }
+
+/* Two cells, one on top of the other, in a step: their states in one row (n, 2, 5), as the layer
+ * takes and leaves them: (2, n, 5). */
+static void deep(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[], wf_var *y[])
+{
+    wf_var *both = wf_transpose(t, state[0], 0, 1);
+    y[0] = wf_rnn_step(t, context, x[0], &both);
+    wf_var *back = wf_stack(t, 1, WF_VARS(wf_select(t, both, 0, 1), wf_select(t, both, 0, 0)));
+    wf_var *again = wf_stack(t, 0, WF_VARS(wf_select(t, back, 1, 1), wf_select(t, back, 1, 0)));
+    state[0] = wf_transpose(t, again, 0, 1);
+}
+
+TEST(a_stack_is_no_more_than_names)
+{
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    OWN(wf_module) *m = wf_module_new("net", NULL);
+    const wf_rnn *rnn = wf_gru_new(m, "rnn",
+                                   &(wf_rnn_options){ .input = 4, .hidden = 5, .layers = 2 });
+    for (int64_t batch = 1; batch <= 3; batch++) { /* of two rows, as of two pieces */
+        wf_var *x = drawn(t, WF_F32, WF_SHAPE(6, batch, 4), 1, -1, 1), *y, *last, *sum[2], *g[2];
+        wf_var *h = drawn(t, WF_F32, WF_SHAPE(batch, 2, 5), 2, -1, 1), *value[2], *planned[2];
+        wf_scan_call call = { .step = deep,
+                              .context = rnn,
+                              .sequences = WF_VARS(x),
+                              .initial = WF_VARS(h),
+                              .outputs = 1 };
+        const char *text = wf_scan_explain(t, &call);
+        assert_says(text, "scan: planned, 6 steps of");
+        ck_assert(!strstr(text, "step by step") && !strstr(text, "own kernel"));
+        for (int plain = 0; plain < 2; plain++) {
+            call.plain = plain;
+            ck_assert(wf_scan(t, &call, &y, &last));
+            sum[0] = wf_sum(t, wf_square(t, y), NULL);
+            sum[1] = wf_sum(t, wf_square(t, wf_select(t, last, 1, 1)), NULL);
+            ck_assert(wf_grad(t, 2, sum, NULL, 2, (wf_var *[]){ x, h }, g, NULL));
+            if (!plain) memcpy(planned, g, sizeof g), value[0] = y, value[1] = last;
+        }
+        for (int64_t i = 0; i < wf_count(y); i++)
+            ck_assert_double_eq_tol(wf_at(value[0], i), wf_at(y, i), 1e-6);
+        for (int64_t i = 0; i < wf_count(last); i++)
+            ck_assert_double_eq_tol(wf_at(value[1], i), wf_at(last, i), 1e-6);
+        for (int i = 0; i < 2; i++)
+            for (int64_t k = 0; k < wf_count(g[i]); k++)
+                ck_assert_double_eq_tol(wf_at(planned[i], k), wf_at(g[i], k), 1e-5);
+    }
+}
