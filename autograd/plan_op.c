@@ -217,7 +217,7 @@ static bool same_for_fewer(plan *p)
         traced_step other;
         if (n == last) continue;
         last = n;
-        if (!scan_trace(p->t, s, n, &other))
+        if (!scan_trace(p->t, s, n, false, &other))
             return wf_tape_ok(p->t) &&
                    plan_refuse(p, "its step cannot be recorded on %lld rows", (long long)n);
         number_roots(s, &other);

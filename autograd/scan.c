@@ -7,6 +7,7 @@
 #include "autograd/views.h"
 #include "tensor/text.h"
 
+#include <stdarg.h>
 #include <string.h>
 
 /* ---- what a call is given ---- */
@@ -82,24 +83,39 @@ static bool vars_are_sound(wf_tape *t, scan *s, const wf_scan_call *c)
     return false;
 }
 
-static bool lengths_are_sound(wf_tape *t, const scan *s, const wf_var *lengths)
+/* Fails the tape with the first of `batch` lengths that is none. */
+static bool lengths_are_sound(wf_tape *t, const char *who, const wf_var *lengths, int64_t time,
+                              int64_t batch)
 {
     const wf_tensor *v = &lengths->value;
-    if (v->dtype != WF_I32 || v->rank != 1 || v->dim[0] != s->batch) {
+    if (v->dtype != WF_I32 || v->rank != 1 || v->dim[0] != batch) {
         char text[WF_SHAPE_TEXT];
-        wf_fail(t, "%s: lengths are %s %s; expected i32 (%lld)", s->name, wf_dtype_name(v->dtype),
-                wf_shape_text(text, sizeof text, v->rank, v->dim), (long long)s->batch);
+        wf_fail(t, "%s: lengths are %s %s; expected i32 (%lld)", who, wf_dtype_name(v->dtype),
+                wf_shape_text(text, sizeof text, v->rank, v->dim), (long long)batch);
         return false;
     }
     if (!var_readable(lengths)) return false;
-    for (int64_t b = 0; b < s->batch; b++) {
+    for (int64_t b = 0; b < batch; b++) {
         const int32_t n = ((const int32_t *)v->data)[b * v->stride[0]];
-        if (n >= 0 && n <= s->time) continue;
-        wf_fail(t, "%s: lengths[%lld] is %d; it must be from 0 to %lld", s->name, (long long)b, n,
-                (long long)s->time);
+        if (n >= 0 && n <= time) continue;
+        wf_fail(t, "%s: lengths[%lld] is %d; it must be from 0 to %lld", who, (long long)b, n,
+                (long long)time);
         return false;
     }
     return true;
+}
+
+wf_var *wf_enter_lengths(wf_tape *t, wf_var *lengths, int64_t time, int64_t batch, const char *what,
+                         ...)
+{
+    char who[sizeof t->error.text / 2];
+    if (!wf_tape_ok(t)) return NULL;
+    va_list values;
+    va_start(values, what);
+    wf_vformat(who, sizeof who, what ? what : "enter_lengths", values);
+    va_end(values);
+    lengths = wf_enter(t, lengths, "%s: .lengths", who);
+    return lengths && lengths_are_sound(t, who, lengths, time, batch) ? lengths : NULL;
 }
 
 /* Reads all that the call holds; false after failing the tape. */
@@ -112,8 +128,8 @@ static bool given_is_sound(wf_tape *t, scan *s, const wf_scan_call *c)
     if (!counts_are_sound(t, c, s->name) || !vars_are_sound(t, s, c)) return false;
     wf_var *lengths = NULL;
     if (c->lengths) {
-        lengths = wf_enter(t, c->lengths, "%s: .lengths", s->name);
-        if (!lengths || !lengths_are_sound(t, s, lengths)) return false;
+        lengths = wf_enter_lengths(t, c->lengths, s->time, s->batch, "%s", s->name);
+        if (!lengths) return false;
     }
     void *memory = wf_tape_memory(t, (size_t)wf_seq_plan_bytes(s->time, s->batch));
     if (!memory) return false;
@@ -182,34 +198,16 @@ bool scan_step(wf_tape *t, const scan *s, int64_t n, wf_var *const x[], wf_var *
 /* The outputs are zeros of the forms that a step of all rows would give them. */
 static bool scan_nothing(wf_tape *t, scan *s)
 {
-    wf_shape form[WF_SCAN_VARS];
-    wf_dtype dtype[WF_SCAN_VARS];
-    wf_var *x[WF_SCAN_VARS], *next[WF_SCAN_VARS], *y[WF_SCAN_VARS], *none[WF_SCAN_VARS] = { NULL };
-    for (int i = 0; i < s->sequences; i++) {
-        wf_shape slice = wf_shape_of(s->x[i]);
-        memmove(slice.dim, slice.dim + 1, sizeof slice.dim - sizeof slice.dim[0]);
-        slice.rank--;
-        x[i] = wf_zeros(t, wf_dtype_of(s->x[i]), slice);
+    traced_step step;
+    if (!scan_trace(t, s, s->batch, true, &step)) return false;
+    for (int j = 0; j < s->outputs; j++) {
+        wf_shape form = wf_shape_of(step.y[j]);
+        memmove(form.dim + 1, form.dim, sizeof form.dim - sizeof form.dim[0]);
+        form.rank++;
+        form.dim[0] = s->time;
+        if (!(s->y[j] = wf_zeros(t, wf_dtype_of(step.y[j]), form))) return false;
     }
-    memcpy(next, s->state, sizeof next);
-    const bool within = t->tracing != NULL; /* another loop's step is being recorded */
-    wf_mark mark = { 0 };
-    trace r;
-    if (!within) mark = wf_tape_mark(t);
-    bool ok = (within || trace_begin(t, &r)) && scan_step(t, s, s->batch, x, next, y, none);
-    if (!within) ok = trace_end(t, &r) && ok;
-    for (int j = 0; ok && j < s->outputs; j++) {
-        form[j] = wf_shape_of(y[j]);
-        dtype[j] = wf_dtype_of(y[j]);
-    }
-    ok = ok && (within || wf_tape_rewind(t, mark, 0, NULL));
-    for (int j = 0; ok && j < s->outputs; j++) {
-        memmove(form[j].dim + 1, form[j].dim, sizeof form[j].dim - sizeof form[j].dim[0]);
-        form[j].rank++;
-        form[j].dim[0] = s->time;
-        ok = (s->y[j] = wf_zeros(t, dtype[j], form[j])) != NULL;
-    }
-    return ok;
+    return true;
 }
 
 /* A loop of so few steps is not worth a plan, and none is made within a sweep or another step. */
@@ -235,7 +233,7 @@ static bool run(wf_tape *t, scan *s)
         if (!t->tracing && !t->replaying) wf_explain(t, "%s: step by step: %s\n", s->name, why);
         return scan_loop(t, s);
     }
-    const bool traced = scan_trace(t, s, s->batch, &step);
+    const bool traced = scan_trace(t, s, s->batch, false, &step);
     if (!traced || step.nodes > MOST_NODES)
         wf_explain(t, "%s: step by step: its step %s\n", s->name,
                    traced ? "has more than 512 ops"

@@ -43,8 +43,13 @@ typedef struct wf_scan_call {
  * (B, ...): of an empty sequence its initial one. Both may be the arrays that the call names.
  * False, and NULLs, after failing the tape. Nothing past a sequence's end is read or computed. A
  * call without any step (T = 0, or all sequences empty) records one by shapes alone, to know what
- * its outputs are: that step may read no value. */
+ * its outputs are: what is wrong with it is said, and it may read no value. */
 WF_API bool wf_scan(wf_tape *t, const wf_scan_call *call, wf_var *output[], wf_var *final[]);
+
+/* Lengths as they are on this tape, for a layer of one's own that hands them on or counts by them:
+ * I32 (batch), each 0..time. NULL after failing the tape; what (as printf) begins the messages. */
+WF_API wf_var *wf_enter_lengths(wf_tape *t, wf_var *lengths, int64_t time, int64_t batch,
+                                const char *what, ...) WF_PRINTF(5, 6);
 
 /* ---- how a loop runs ---- */
 

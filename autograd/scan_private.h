@@ -71,8 +71,8 @@ wf_var *scan_with_time(wf_tape *t, const scan *s, wf_var *x);
 /* Do the numbers of each row of x, behind axis 0, lie side by side? */
 bool scan_rows_run(const wf_tensor *x);
 /* Records the step on n rows. False: it is not to be had by shapes alone, and the tape is as it
- * was, or has failed. */
-bool scan_trace(wf_tape *t, const scan *s, int64_t n, traced_step *to);
+ * was, or has failed; with `needed` it has, which is said. */
+bool scan_trace(wf_tape *t, const scan *s, int64_t n, bool needed, traced_step *to);
 /* Computes for all steps what depends on nothing but constants, and what is looked up by sequences'
  * rows; with `products` their products too. False after failing the tape. */
 bool scan_hoist(wf_tape *t, scan *s, const traced_step *step, bool products);

@@ -44,17 +44,9 @@ static node *cut(wf_tape *t, node *before, int64_t nodes)
     return first;
 }
 
-bool scan_trace(wf_tape *t, const scan *s, int64_t n, traced_step *to)
+static bool record(wf_tape *t, const scan *s, int64_t n, traced_step *to)
 {
     wf_var *none[WF_SCAN_VARS] = { NULL };
-    const scope *where = t->where;
-    node *before = t->last;
-    const int64_t nodes = t->nodes;
-    trace r;
-    epoch_begin(t);
-    *to = (traced_step){ .epoch = t->epoch };
-    if (!trace_begin(t, &r)) return false;
-    r.quiet = true;
     bool ok = true;
     for (int i = 0; ok && i < s->sequences; i++) ok = (to->x[i] = traced(t, s->x[i], 2, n)) != NULL;
     for (int k = 0; ok && k < s->states; k++)
@@ -62,12 +54,30 @@ bool scan_trace(wf_tape *t, const scan *s, int64_t n, traced_step *to)
     ok = ok && scan_step(t, s, n, to->x, to->next, to->y, none);
     for (int k = 0; ok && k < s->states; k++) ok = (to->next[k] = as_rows(t, to->next[k])) != NULL;
     for (int j = 0; ok && j < s->outputs; j++) ok = (to->y[j] = as_rows(t, to->y[j])) != NULL;
+    return ok;
+}
+
+bool scan_trace(wf_tape *t, const scan *s, int64_t n, bool needed, traced_step *to)
+{
+    const scope *where = t->where;
+    struct replay *replaying = t->replaying;
+    node *before = t->last;
+    const int64_t nodes = t->nodes;
+    trace r;
+    epoch_begin(t);
+    *to = (traced_step){ .epoch = t->epoch };
+    if (!trace_begin(t, &r)) return false;
+    r.quiet |= !needed;
+    if (needed) r.hint = "\n  hint: a loop without steps records one, to know what it leaves";
+    t->replaying = NULL;
+    const bool ok = record(t, s, n, to);
     trace_end(t, &r);
     if (!epoch_good(t, r.epoch)) return false; /* reset by the step: the tape says so */
+    t->replaying = replaying;
     to->first = cut(t, before, nodes);
     t->where = where;
     for (const node *k = to->first; k; k = k->next) to->nodes++;
-    if (t->failed && r.quiet) {
+    if (t->failed && r.quiet && !needed) {
         t->failed = false;
         t->error.text[0] = '\0';
     }

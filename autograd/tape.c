@@ -218,7 +218,7 @@ void tape_fail_oom(wf_tape *t, const char *who, int64_t bytes)
 {
     char hint[160] = "";
     int64_t held = arena_used(&t->values);
-    if (t->tracing) t->tracing->quiet = false; /* of this all is said */
+    for (trace *r = t->tracing; r; r = r->outer) r->quiet = false; /* of this all is said */
     /* What a forgotten reset looks like: nothing else makes a tape grow from step to step. */
     if (t->sweeps > 1)
         wf_format(hint, sizeof hint,

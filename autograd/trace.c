@@ -13,13 +13,14 @@ typedef struct traced_view {
 
 bool trace_begin(wf_tape *t, trace *r)
 {
-    *r = (trace){ .before = t->last, .epoch = t->epoch, .bytes = FIRST };
+    trace *outer = t->tracing;
+    *r = (trace){ .before = t->last,
+                  .epoch = t->epoch,
+                  .bytes = outer ? outer->bytes : FIRST,
+                  .quiet = outer && outer->quiet,
+                  .outer = outer,
+                  .sweeping = t->sweeping };
     if (!wf_tape_ok(t)) return false;
-    if (t->sweeping) {
-        wf_fail(t, "trace: %s has not ended on this tape, and this was called from within it",
-                t->sweeping);
-        return false;
-    }
     t->sweeping = "trace"; /* what sweeps and commits read is not there */
     t->tracing = r;
     return true;
@@ -28,8 +29,9 @@ bool trace_begin(wf_tape *t, trace *r)
 bool trace_end(wf_tape *t, trace *r)
 {
     if (t->tracing == r) {
-        t->tracing = NULL;
-        t->sweeping = NULL;
+        if (r->outer) r->outer->bytes = r->bytes;
+        t->tracing = r->outer;
+        t->sweeping = r->sweeping;
     }
     return wf_tape_ok(t) && call_survived(t, r->epoch, "trace");
 }

@@ -12,6 +12,9 @@ struct trace {
     int64_t bytes;            /* what all its values would take, which is the next one's address */
     struct traced_view *views; /* of values without memory, the last first */
     bool quiet;                /* what fails is not said: the caller goes on without a trace */
+    const char *hint;          /* said to who reads a value meanwhile; NULL: nothing */
+    struct trace *outer;       /* the trace that goes on meanwhile, or NULL */
+    const char *sweeping;      /* and what had not ended when this one began */
 };
 
 /* Vars in whose place others are used: var[i] for root[i], of the same form and memory. While there
@@ -21,7 +24,8 @@ typedef struct stand_ins {
     wf_var *const *root, *const *var;
 } stand_ins;
 
-/* From here on ops are recorded only. False after failing the tape. */
+/* From here on ops are recorded only; within another trace or a sweep, too. False after failing
+ * the tape. */
 bool trace_begin(wf_tape *t, trace *r);
 /* No longer. False if the tape failed meanwhile. */
 bool trace_end(wf_tape *t, trace *r);

@@ -8,7 +8,9 @@
 bool var_readable(const wf_var *x)
 {
     if (!x || !(x->flags & VAR_TRACED)) return x != NULL;
-    wf_fail(x->tape, "read: the value is not there: a step is being recorded");
+    const trace *r = x->tape->tracing;
+    wf_fail(x->tape, "read: the value is not there: a step is being recorded%s",
+            r && r->hint ? r->hint : "");
     return false;
 }
 

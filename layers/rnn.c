@@ -323,29 +323,6 @@ static bool x_is_sound(wf_tape *t, const wf_rnn *rnn, const wf_var *x)
     return !weight || layer_dtype(t, "rnn", rnn->module, x, weight);
 }
 
-static bool lengths_are_sound(wf_tape *t, const wf_rnn *rnn, const wf_var *x, const wf_var *lengths)
-{
-    if (!lengths) return true;
-    const char *path = wf_module_path(rnn->module);
-    int64_t time = wf_dim(x, 0), batch = wf_dim(x, 1);
-    wf_shape shape = wf_shape_of(lengths);
-    if (wf_dtype_of(lengths) != WF_I32 || shape.rank != 1 || shape.dim[0] != batch) {
-        char text[128];
-        wf_fail(t, "rnn '%s': lengths are %s %s; expected i32 (%lld)", path,
-                wf_dtype_name(wf_dtype_of(lengths)),
-                wf_shape_text(text, sizeof text, shape.rank, shape.dim), (long long)batch);
-        return false;
-    }
-    for (int64_t b = 0; b < batch; b++) {
-        int64_t length = (int64_t)wf_at(lengths, b);
-        if (length >= 0 && length <= time) continue;
-        wf_fail(t, "rnn '%s': lengths[%lld] is %lld; it must be from 0 to %lld", path, (long long)b,
-                (long long)length, (long long)time);
-        return false;
-    }
-    return true;
-}
-
 static bool initial_is_sound(wf_tape *t, const wf_rnn *rnn, const wf_var *x, int k,
                              const wf_var *initial)
 {
@@ -372,8 +349,9 @@ static bool given_is_sound(wf_tape *t, const wf_rnn *rnn, given *g, bool begun)
     g->x = layer_enter(t, "rnn", rnn ? rnn->module : NULL, g->x, "x");
     if (!g->x || !x_is_sound(t, rnn, g->x)) return false;
     if (g->lengths) {
-        g->lengths = wf_enter(t, g->lengths, "rnn '%s': .lengths", path);
-        if (!g->lengths || !lengths_are_sound(t, rnn, g->x, g->lengths)) return false;
+        g->lengths = wf_enter_lengths(t, g->lengths, wf_dim(g->x, 0), wf_dim(g->x, 1), "rnn '%s'",
+                                      path);
+        if (!g->lengths) return false;
     }
     for (int k = 0; begun && k < rnn->states; k++) {
         const char *name = rnn->cell->states[k].name;

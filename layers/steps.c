@@ -16,25 +16,9 @@ static void step(wf_tape *t, const void *context, wf_var *const x[], wf_var *sta
     y[0] = state[0];
 }
 
-/* Does no sequence have a step? */
-static bool idle(const wf_sequence *s)
-{
-    bool none = wf_dim(s->x, 0) == 0;
-    if (!none && s->lengths) {
-        none = wf_dim(s->lengths, 0) > 0;
-        for (int64_t b = 0; b < wf_dim(s->lengths, 0); b++) none &= wf_at(s->lengths, b) == 0;
-    }
-    return none;
-}
-
 bool cell_steps(wf_tape *t, const wf_cell *cell, const void *self, wf_sequence *s)
 {
     const int states = cell_states(cell);
-    if (idle(s)) { /* nothing is asked of the cell */
-        s->output = wf_zeros(t, wf_dtype_of(s->x),
-                             WF_SHAPE(wf_dim(s->x, 0), wf_dim(s->x, 1), wf_dim(s->state[0], 1)));
-        return s->output != NULL;
-    }
     struct loop {
         stepper context;
         const char *state[WF_CELL_STATES];

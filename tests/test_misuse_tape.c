@@ -236,6 +236,15 @@ TEST(whoever_asks_at_the_door_names_the_var)
     QUIET(wf_enter(t, now.param, "mine: w") == wf_enter(t, now.param, "mine: w"));
     QUIET(wf_enter(t, now.param, "mine: w") != now.param);
     REFUSES(wf_enter(t, NULL, "mine: x"), "mine: x was never made (NULL)");
+    wf_var *two = wf_constant(t, WF_I32, WF_SHAPE(2), (int32_t[]){ 0, 3 });
+    QUIET(wf_enter_lengths(t, two, 3, 2, "mine") == two);
+    REFUSES(wf_enter_lengths(t, NULL, 3, 2, "mine"), "mine: .lengths was never made (NULL)");
+    two = wf_constant(t, WF_I32, WF_SHAPE(2), (int32_t[]){ 0, 3 });
+    REFUSES(wf_enter_lengths(t, two, 3, 1, "mine '%s'", "a"),
+            "mine 'a': lengths are i32 (2); expected i32 (1)");
+    two = wf_constant(t, WF_I32, WF_SHAPE(2), (int32_t[]){ 0, 3 });
+    REFUSES(wf_enter_lengths(t, two, 2, 2, "mine"),
+            "mine: lengths[1] is 3; it must be from 0 to 2");
     REFUSES(wf_enter(t, now.foreign, "mine '%s': state %d", "a.b", 3),
             "mine 'a.b': state 3 belongs to another tape");
     if (!HARNESS_ADDRESSES) {

@@ -501,3 +501,88 @@ TEST(a_loop_may_lie_between_a_mark_and_the_way_back)
     }
     assert_as_by_hand(t, &e, &g);
 }
+
+/* ---- loops of no step ---- */
+
+/* Its weight is of another width than its input: wrong in whatever way the loop runs. */
+static void misfits(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
+{
+    wf_var *const *weight = self;
+    state[0] = wf_tanh(t, wf_add(t, wf_affine(t, x, *weight, NULL), state[0]));
+}
+
+static const wf_cell_state one_state[] = { WF_STATE("h", WF_HIDDEN), { .name = NULL } };
+static const wf_cell_param one_weight[] = { { .name = "w", .size = { WF_HIDDEN, 7 } },
+                                            { .name = NULL } };
+static const wf_cell misfit = { .name = "misfit",
+                                .size = sizeof(wf_var *),
+                                .step = misfits,
+                                .states = one_state,
+                                .params = one_weight };
+
+/* T, B, and whether all sequences are empty: by no step, by the plan, by few steps, of no rows. */
+static const struct {
+    int64_t time, batch;
+    bool empty;
+} sizes[] = { { 0, 2, false }, { 5, 2, true },  { 5, 2, false },
+              { 2, 2, false }, { 5, 0, false }, { 0, 0, false } };
+
+TEST_EACH(a_mistake_of_a_cell_is_told_whatever_a_batch_is, 6)
+{
+    const int64_t time = sizes[_i].time, batch = sizes[_i].batch;
+    OWN(wf_module) *net = wf_module_new("net", &(wf_module_options){ .dtype = WF_F64 });
+    wf_rnn *rnn = wf_rnn_new(net, "rnn", &misfit, &(wf_rnn_options){ .input = 3, .hidden = 4 });
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    wf_var *x = wf_zeros(t, WF_F64, WF_SHAPE(time, batch, 3));
+    wf_var *none = sizes[_i].empty ? wf_zeros(t, WF_I32, WF_SHAPE(batch)) : NULL;
+    ck_assert_ptr_null(wf_rnn_forward(t, rnn, x, &(wf_rnn_call){ .lengths = none }));
+    assert_fails(t, worded("affine: x is (%lld, 3), w is (4, 7); expected x (..., 7)\n  in rnn",
+                           (long long)batch));
+}
+
+static void reads_its_state(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
+{
+    (void)self;
+    if (wf_at(state[0], 0) > 1) state[0] = wf_tanh(t, state[0]);
+    state[0] = wf_add(t, state[0], x);
+}
+
+TEST(a_cell_that_reads_values_needs_a_step_to_run)
+{
+    static const wf_cell cell = {
+        .name = "reader", .size = 1, .step = reads_its_state, .states = one_state
+    };
+    OWN(wf_module) *net = wf_module_new("net", &(wf_module_options){ .dtype = WF_F64 });
+    wf_rnn *rnn = wf_rnn_new(net, "rnn", &cell, &(wf_rnn_options){ .input = 3, .hidden = 3 });
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    ck_assert_ptr_nonnull(wf_rnn_forward(t, rnn, wf_zeros(t, WF_F64, WF_SHAPE(4, 2, 3)), NULL));
+    ck_assert_ptr_null(wf_rnn_forward(t, rnn, wf_zeros(t, WF_F64, WF_SHAPE(0, 2, 3)), NULL));
+    assert_fails(t, "read: the value is not there: a step is being recorded\n  in rnn\n"
+                    "  hint: a loop without steps records one, to know what it leaves");
+}
+
+/* A loop of no step within one of some. */
+STEP(loops_not_at_all)
+{
+    const given *g = context;
+    const int64_t n = wf_dim(x[0], 0);
+    wf_var *none[1], *last[1], *from = wf_affine(t, state[0], g->closed, NULL);
+    const wf_scan_call call = { .step = splits_a_concat,
+                                .context = g,
+                                .sequences = WF_VARS(wf_zeros(t, WF_F64, WF_SHAPE(0, n, WIDTH))),
+                                .initial = { 1, &from },
+                                .outputs = 1 };
+    if (!wf_scan(t, &call, none, last)) return;
+    y[0] = state[0] = wf_tanh(t, wf_add(t, last[0], x[0]));
+}
+
+TEST(a_loop_of_no_step_may_be_a_step_of_another)
+{
+    static const example e = { "no step within", loops_not_at_all, 1 };
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    for (int i = 0; i < 4; i++) {
+        wf_tape_reset(t);
+        const given g = given_of(t, i % 2 ? ragged : NULL, i / 2);
+        assert_as_by_hand(t, &e, &g);
+    }
+}
