@@ -318,6 +318,38 @@ int64_t run_tile_rows(const run *r, int64_t units)
     return units * most <= TILE_AREA ? most : units < TILE_AREA ? TILE_AREA / units : 1;
 }
 
+/* What a call works on in a row, in bytes. */
+static int64_t bytes_of_row(const plan *p, const call *c)
+{
+    int64_t bytes = 0;
+    for (int k = 0; k < c->node->n_out; k++) {
+        const buffer *b = &p->buffer[c->buffer[k]];
+        bytes += b->width * wf_dtype_size(b->dtype);
+    }
+    for (int k = 0; k < c->node->n_in; k++)
+        if (c->in[k].value >= 0)
+            bytes += p->value[c->in[k].value].width * wf_dtype_size(p->value[c->in[k].value].dtype);
+    return bytes;
+}
+
+/* Which stages run a block of rows at a time: neighbours without products, of calls that take any
+ * rows. */
+static void find_together(run *r)
+{
+    const int32_t n = r->p->n[LIST_STAGE];
+    int64_t most = 0;
+    for (int32_t k = n; k-- > 0;) { /* the last one that runs is the first here */
+        run_stage *s = &r->stage[r->way == 0 ? k : n - 1 - k];
+        const run_stage *next = r->way == 0 ? s + 1 : s - 1;
+        s->together = 0;
+        if (s->multiply < s->multiply_end || (s->call && s->call->whole)) continue;
+        s->together = 1 + (k + 1 < n ? next->together : 0);
+        const int64_t bytes = s->call ? bytes_of_row(r->p, s->call) : 0;
+        most = s->together > 1 && most > bytes ? most : bytes;
+        s->groups = 1 + BLOCK_BYTES / (4 * most + 1);
+    }
+}
+
 void run_resolve(run *r, const wf_call *c)
 {
     const plan *p = r->p;
@@ -368,4 +400,5 @@ void run_resolve(run *r, const wf_call *c)
         resolve_products(r, of, s, &products, &packed);
     }
     zeros_at_end(r, lines);
+    find_together(r);
 }

@@ -297,6 +297,47 @@ static share share_of(run *r, const wf_seq_share *mine)
     return h;
 }
 
+/* Stages of calls and tiles alone, a block of rows at a time: what one makes is still near when the
+ * next reads it. */
+static void stages_by_rows(share *h, int32_t first, const step_rows *step, int64_t to)
+{
+    const run *r = h->r;
+    const run_stage *begin = &r->stage[first];
+    const int64_t from = h->from, groups = wf_seq_groups(r->batch);
+    for (int64_t g = h->mine->group; h->from < to;) {
+        g += begin->groups - g % begin->groups;
+        int64_t end = wf_seq_group_begin(r->batch, g < groups ? g : groups);
+        if (end > to) end = to;
+        for (int32_t k = 0; k < begin->together; k++) {
+            const run_stage *s = r->way == 0 ? begin + k : begin - k;
+            run_tiles(r, s, &h->tile, h->from, end, 0, 0);
+            if (s->call) run_call(r, s->call, step, h->from, end - h->from, h->scratch);
+        }
+        h->from = end;
+    }
+    h->from = from;
+}
+
+static void run_stages(share *h, const step_rows *step, int64_t to)
+{
+    const run *r = h->r;
+    const int32_t n = r->p->n[LIST_STAGE];
+    for (int32_t k = 0; k < n;) {
+        const int32_t i = r->way == 0 ? k : n - 1 - k;
+        const run_stage *s = &r->stage[i];
+        const bool rows = s->together > 1 && !h->units;
+        if (rows)
+            stages_by_rows(h, i, step, to);
+        else if (s->call)
+            stage_call(h, s, step, to);
+        else if (r->way == 0)
+            stage_forward(h, s, step, to);
+        else
+            stage_backward(h, s, step, to);
+        k += rows ? s->together : 1;
+    }
+}
+
 static void forward_steps(void *context, const wf_seq_share *mine)
 {
     run *r = context;
@@ -305,14 +346,7 @@ static void forward_steps(void *context, const wf_seq_share *mine)
         const step_rows step = run_step(r, k);
         const int64_t to = step.n < h.to ? step.n : h.to;
         h.tile.step = &step;
-        if (to <= h.from) continue;
-        for (int32_t i = 0; i < r->p->n[LIST_STAGE]; i++) {
-            const run_stage *s = &r->stage[i];
-            if (s->call)
-                stage_call(&h, s, &step, to);
-            else
-                stage_forward(&h, s, &step, to);
-        }
+        if (to > h.from) run_stages(&h, &step, to);
     }
 }
 
@@ -326,13 +360,7 @@ static void backward_steps(void *context, const wf_seq_share *mine)
         h.tile.step = &step;
         if (to <= h.from) continue;
         clear_carry(&h, &step, to);
-        for (int32_t i = r->p->n[LIST_STAGE]; i-- > 0;) {
-            const run_stage *s = &r->stage[i];
-            if (s->call)
-                stage_call(&h, s, &step, to);
-            else
-                stage_backward(&h, s, &step, to);
-        }
+        run_stages(&h, &step, to);
         if (r->ends.line < r->ends.line_end) stage_backward(&h, &r->ends, &step, to);
         if (k % SUM_STEPS == 0) gather_sums(&h);
     }

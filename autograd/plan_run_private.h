@@ -38,6 +38,8 @@ typedef struct run_stage {
     int64_t units, rows;          /* of a tile, where every line has its whole width */
     bool merged;                  /* its products make all units at once */
     const call *call;
+    int32_t together; /* this stage and those that run after it are a block of rows at a time */
+    int64_t groups;   /* of rows, in such a block */
 } run_stage;
 
 typedef struct run {
@@ -67,6 +69,7 @@ typedef struct run {
     int64_t panels;
 } run;
 
+enum { BLOCK_BYTES = 256 << 10 }; /* of a block of rows, what stages that run together work on */
 enum { TILE_AREA = 4096, TILE_ROWS = 16, BACK_ROWS = 8, SUM_STEPS = 8 };
 
 /* Where group 0 adds up a column, in the dtype itself; each group has SUM_BYTES for a column. */

@@ -3,11 +3,13 @@
 #include "tests/fixture.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct cell {
     wf_var *w, *u;
     bool reads, rowless; /* a value that has no rows: no plan */
+    bool mixes;          /* makes rows of others */
 } cell;
 
 /* h = tanh(W x + U h). */
@@ -150,4 +152,59 @@ TEST(a_stack_is_no_more_than_names)
             for (int64_t k = 0; k < wf_count(g[i]); k++)
                 ck_assert_double_eq_tol(wf_at(planned[i], k), wf_at(g[i], k), 1e-5);
     }
+}
+
+/* Attention over a slice (n, S, H) of its sequence: many numbers in a row, in calls and tiles. */
+static void attends(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[],
+                    wf_var *y[])
+{
+    const cell *c = context;
+    wf_var *asked = wf_affine(t, state[0], c->u, NULL);
+    wf_var *fit = wf_tanh(t, wf_add(t, x[0], wf_unsqueeze(t, asked, 1)));
+    if (c->mixes) fit = wf_flip(t, fit, 0);
+    y[1] = wf_softmax(t, wf_squeeze(t, wf_affine(t, fit, c->w, NULL), -1), -1);
+    wf_var *seen = wf_matmul(t, wf_unsqueeze(t, y[1], 1), x[0]);
+    y[0] = state[0] = wf_tanh(t, wf_add(t, wf_squeeze(t, seen, 1), asked));
+}
+
+/* Values and gradients of that loop, one after another. */
+static void attend(int threads, int kind, bool plain, float *to)
+{
+    enum { T = 3, B = 9, S = 40, H = 512 };
+    OWN(wf_tape) *t = wf_tape_new(&(wf_tape_options){ .threads = threads });
+    cell c = { .mixes = kind == 2,
+               .u = drawn(t, WF_F32, WF_SHAPE(H, H), 1, -0.1, 0.1),
+               .w = drawn(t, WF_F32, WF_SHAPE(1, H), 2, -0.1, 0.1) };
+    wf_var *x = drawn(t, WF_F32, WF_SHAPE(T, B, S, H), 3, -1, 1), *y[2], *sum[2], *g[4];
+    wf_var *h = drawn(t, WF_F32, WF_SHAPE(B, H), 4, -1, 1);
+    wf_var *n = wf_constant(t, WF_I32, WF_SHAPE(B), (int32_t[]){ 3, 0, 2, 3, 1, 1, 3, 2, 2 });
+    ck_assert(wf_scan(t,
+                      &(wf_scan_call){ .step = attends,
+                                       .context = &c,
+                                       .sequences = WF_VARS(x),
+                                       .initial = WF_VARS(h),
+                                       .outputs = 2,
+                                       .lengths = kind == 1 ? n : NULL,
+                                       .plain = plain },
+                      y, NULL));
+    for (int j = 0; j < 2; j++)
+        sum[j] = wf_sum(t, wf_mul(t, y[j], drawn(t, WF_F32, wf_shape_of(y[j]), 5, -1, 1)), NULL);
+    ck_assert(wf_grad(t, 2, sum, NULL, 4, (wf_var *[]){ x, h, c.u, c.w }, g, NULL));
+    wf_var *const all[] = { y[0], y[1], g[0], g[1], g[2], g[3] };
+    for (int i = 0; i < 6; to += wf_count(all[i++]))
+        for (int64_t k = 0; k < wf_count(all[i]); k++) to[k] = (float)wf_at(all[i], k);
+}
+
+TEST_EACH(rows_that_outgrow_the_caches_are_taken_in_blocks, 3)
+{
+    enum { N = 3 * 9 * (512 + 40) + 3 * 9 * 40 * 512 + 9 * 512 + 512 * 512 + 512 };
+    float *one = calloc(N, sizeof *one), *other = calloc(N, sizeof *other);
+    attend(1, _i, false, one);
+    for (int threads = 2; threads <= 3; threads++) {
+        attend(threads, _i, false, other);
+        ck_assert_mem_eq(one, other, N * sizeof *one);
+    }
+    attend(1, _i, true, other);
+    for (int64_t k = 0; k < N; k++) ck_assert(fabsf(one[k] - other[k]) < 1e-4f);
+    free(one), free(other);
 }
