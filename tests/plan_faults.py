@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Plants the faults of tests/plan_faults.txt in the planner of loops, one after another, in a copy
-of the tree, and looks whether test_plan, test_scan or test_bits tells each.  usage: plan_faults.py COPY
+of the tree, and looks whether a suite tells each.  usage: plan_faults.py COPY
 COPY is a folder to build in; it is made anew. Ends with one line: N passed, N failed, N skipped."""
 import os
 import re
