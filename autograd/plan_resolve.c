@@ -120,6 +120,7 @@ static bool mark_alive(const run *r, bool carried[])
         const value *v = &p->value[i];
         if (v->state >= 0) r->alive[i] |= carried[v->state] || r->c->gout[v->state];
         if (v->y >= 0) r->alive[i] |= r->c->gout[p->y_output[v->y]] != NULL;
+        r->alive[i] &= v->wants; /* no gradient goes through ids */
         if (!r->alive[i]) continue;
         if (v->kind == VALUE_STATE && !carried[v->source]) more = carried[v->source] = true;
         for (int k = 0; k < v->args; k++)
