@@ -222,6 +222,17 @@ INLINE void run_forward(wf_tape *t, const wf_call *c)
     c->op->forward(c);
 }
 
+/* What a check refused, and at which step of a loop. */
+static COLD void check_refused(wf_tape *t, const wf_op *op, const char *text)
+{
+    char at[64] = "";
+    const char *rest = strchr(text, '\n'); /* a hint comes last */
+    const int first = (int)(rest ? rest - text : (ptrdiff_t)strlen(text));
+    if (t->looping)
+        wf_format(at, sizeof at, ", at step %lld of the loop", (long long)t->looping - 1);
+    wf_fail(t, "%s: %.*s%s%s", op->name, first, text, at, rest ? rest : "");
+}
+
 static bool run_check(wf_tape *t, const wf_call *c)
 {
     uint64_t epoch = t->epoch;
@@ -234,7 +245,7 @@ static bool run_check(wf_tape *t, const wf_call *c)
     }
     if (t->epoch != epoch && !call_survived(t, epoch, c->op->name)) return false;
     if (good) return true;
-    wf_fail(t, "%s: %s", c->op->name, error.text[0] ? error.text : "a value is out of range");
+    check_refused(t, c->op, error.text[0] ? error.text : "a value is out of range");
     return false;
 }
 

@@ -33,6 +33,15 @@ static const char *parameter_text(const wf_tape *t, const wf_var *v, char *text,
     return NULL;
 }
 
+/* A planned loop is recorded step by step, on the same inputs: what its outputs are there. False of
+ * what is no such loop, and after failing the tape. */
+static bool within(wf_tape *t, const node *n, wf_var *made[])
+{
+    if (!(n->op->flags & OP_LOOP)) return false;
+    t->where = n->where;
+    return node_reference(t, n, n->in, made);
+}
+
 void blame_value(wf_tape *t, const wf_var *loss)
 {
     double value = wf_item(loss);
@@ -44,6 +53,14 @@ void blame_value(wf_tape *t, const wf_var *loss)
         int i = 0;
         while (i < n->n_in && !(n->in[i] && holds(&n->in[i]->value, !isnan(value)))) i++;
         user = n;
+        wf_var *made[WF_OP_OUTPUTS];
+        if (i == n->n_in && within(t, n, made)) {
+            const wf_var *inside = made[v->root - n->out];
+            if (holds(&inside->value, !isnan(value))) {
+                v = inside;
+                continue;
+            }
+        }
         if (i == n->n_in) {
             t->where = n->where;
             wf_fail(t, "backward: loss became %s at step %llu; the first such value came from %s",
@@ -64,12 +81,35 @@ void blame_value(wf_tape *t, const wf_var *loss)
             step, user->op->name, source ? source : "a value", what);
 }
 
+/* The sweep stopped at a loop that is planned: the step's op that it would have stopped at. */
+static const node *culprit_within(wf_tape *t, const node *n)
+{
+    wf_var *made[WF_OP_OUTPUTS], *out[WF_OP_OUTPUTS], *with[WF_OP_OUTPUTS];
+    const node *culprit = NULL;
+    int used = 0;
+    for (int i = 0; i < n->op->outputs; i++) {
+        wf_tensor g;
+        with[i] = NULL;
+        if (!grad_arrived(&n->out[i])) continue;
+        if (!grad_view(t, &n->out[i], &g) || !(with[i] = wf_constant_tensor(t, &g))) return n;
+    }
+    if (!within(t, n, made)) return n;
+    for (int i = 0; i < n->op->outputs; i++) {
+        if (!with[i]) continue;
+        out[used] = made[i];
+        with[used++] = with[i];
+    }
+    sweep_run(t, NULL, used, out, with, &culprit);
+    return culprit ? culprit : n;
+}
+
 void blame_gradient(wf_tape *t, const char *path, const char *what, const node *culprit, int n,
                     wf_var *const cotangent[])
 {
     char text[512];
     wf_format(text, sizeof text, "backward: the gradient of '%s' became %s at step %llu", path,
               what, (unsigned long long)t->step);
+    if (culprit && culprit->op->flags & OP_LOOP) culprit = culprit_within(t, culprit);
     if (culprit) t->where = culprit->where;
     for (int i = 0; i < n; i++)
         if (cotangent[i] && !tensor_finite(&cotangent[i]->value, 1)) {

@@ -9,12 +9,18 @@
 
 enum { GRAIN = 16384 };
 
-/* Of the most that there can be, as many as fit: the engine says that x is too large. */
-static int64_t words_of(const wf_tensor *x)
+/* Bits lie one behind another. Where rows are long, as many words as whole rows of them take: a loop
+ * that is planned keeps what it has by rows. Of the most that there can be, as many as fit: the
+ * engine says that x is too large. */
+static wf_shape words_of(const wf_tensor *x)
 {
+    enum { LONG = 8 };
     const wf_shape shape = wf_tensor_shape(x);
     const int64_t n = wf_shape_check(&shape, x->dtype, NULL);
-    return n < 0 ? 0 : (n + DROPOUT_WORD - 1) / DROPOUT_WORD;
+    if (n <= 0) return WF_SHAPE(0);
+    const int64_t row = x->rank > 0 ? n / x->dim[0] : 1;
+    if (row < LONG) return WF_SHAPE((n + DROPOUT_WORD - 1) / DROPOUT_WORD);
+    return WF_SHAPE(x->dim[0], (row + DROPOUT_WORD - 1) / DROPOUT_WORD);
 }
 
 static bool shape(wf_shaping *s)
@@ -25,7 +31,7 @@ static bool shape(wf_shaping *s)
         return wf_refuse(s->error, "p is %g; expected 0 <= p < 1", p);
     if (!takes_floats(s, 0)) return false;
     s->out[0] = *s->in[0];
-    form_out(&s->out[1], WF_I32, WF_SHAPE(words_of(s->in[0]))); /* what is kept */
+    form_out(&s->out[1], WF_I32, words_of(s->in[0])); /* what is kept */
     return true;
 }
 

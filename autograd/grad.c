@@ -136,8 +136,7 @@ static wf_var *judged(wf_tape *t, const wf_op *op, wf_var *made, const wf_var *l
                    wf_shape_text(tb, sizeof tb, b.rank, b.dim));
 }
 
-/* Records the reference on these inputs; its visible outputs are judged. */
-static bool record_reference(wf_tape *t, const node *n, wf_var *const in[], wf_var *made[])
+bool node_reference(wf_tape *t, const node *n, wf_var *const in[], wf_var *made[])
 {
     const wf_op *op = n->op;
     uint64_t epoch = t->epoch;
@@ -173,7 +172,7 @@ static bool reference_gradient(wf_tape *t, const node *n, wf_var *const gout[], 
         if (in[i] && in[i]->flags & VAR_WANTS_GRAD && !(in[i] = alias_new(t, in[i]))) return false;
     }
     node *low = t->last;
-    if (!record_reference(t, n, in, made)) return false;
+    if (!node_reference(t, n, in, made)) return false;
     int used = 0;
     for (int i = 0; i < op->outputs; i++) {
         if (!gout[i]) continue;

@@ -198,15 +198,14 @@ void run_call(const run *r, const call *c, const step_rows *s, int64_t first, in
         x.gin[i] = input_of(r, o, s, first, n, true);
         if (x.gin[i].data) x.gin_at[i] = &x.gin[i];
     }
-    wf_call made = call_of(r, c, s, &x, scratch);
-    made.fresh = r->way == 1 ? c->begins : 0;
+    const wf_call made = call_of(r, c, s, &x, scratch);
     if (r->way == 1) {
         made.op->backward(&made);
         return;
     }
-    plan *p = (plan *)(uintptr_t)r->p;
-    if (made.op->check && !made.op->check(&made, &p->error)) {
-        p->refused = c->node;
+    wf_error error = { { 0 } };
+    if (made.op->check && !made.op->check(&made, &error)) {
+        ((plan *)(uintptr_t)r->p)->refused = true;
         return;
     }
     made.op->forward(&made);

@@ -152,14 +152,20 @@ static bool plan_reference(wf_tape *t, const wf_reference *r)
 
 /* ---- steps of fewer rows ---- */
 
+/* Of a root that is the same for all rows. */
+#define STILL (UINT32_C(1) << 31)
+
 /* Numbers the roots of a traced step by the order in which they were made. */
 static void number_roots(const scan *s, const traced_step *step)
 {
     uint32_t n = 1;
+    const hoisted *at = s->replay->at, *end = at + s->replay->n;
     for (int i = 0; i < s->sequences; i++) step->x[i]->gathered = n++;
     for (int k = 0; k < s->states; k++) step->state[k]->gathered = n++;
-    for (const node *x = step->first; x; x = x->next)
-        for (int k = 0; k < x->n_out; k++) x->out[k].gathered = n++;
+    for (const node *x = step->first; x; x = x->next, at++) {
+        const bool still = at < end && at->all && !at->rows;
+        for (int k = 0; k < x->n_out; k++) x->out[k].gathered = n++ | (still ? STILL : 0);
+    }
 }
 
 /* Is v of a step of n rows what w is in one of `batch`? */
@@ -172,7 +178,7 @@ static bool alike(const wf_var *v, const wf_var *w, int64_t n, int64_t batch)
         a->dtype != b->dtype)
         return false;
     for (int k = 0; k < a->rank; k++) {
-        const bool row = traced && k == 0;
+        const bool row = traced && k == 0 && !(w->root->gathered & STILL);
         if (a->dim[k] != (row ? n : b->dim[k]) || (row && b->dim[k] != batch)) return false;
         if (a->dim[k] > 1 && b->dim[k] > 1 && a->stride[k] != b->stride[k]) return false;
     }
@@ -322,16 +328,15 @@ static bool apply(plan *p, scan *s)
         in[input_of_state(p, k)] = s->sorted ? s->state[k] : scan_rows_of(t, s->state[k], s->order);
     for (int32_t i = 0; i < p->n[LIST_CONSTANT]; i++)
         in[input_of_constant(p, i)] = p->constant[i].root;
+    const uint64_t drawn = t->random_ops;
     p->key = wf_key_with(t->seed, t->step);
-    p->counter = t->random_ops << 32;
+    p->counter = drawn << 32;
     t->random_ops += (uint64_t)(p->draws * p->steps);
     if (!wf_apply(t, &p->row, inputs, in, NULL, out)) return false;
     if (!p->refused) return leave(p, s, out);
-    const scope *where = t->where;
-    t->where = p->refused->where;
-    wf_fail(t, "%s: %s", p->refused->op->name, p->error.text);
-    t->where = where;
-    return false;
+    t->random_ops = drawn; /* the steps say what it was, and draw the same until then */
+    s->refused = true;
+    return true;
 }
 
 static void count_packed(plan *p)
@@ -361,13 +366,14 @@ static bool make(plan *p, scan *s)
                       .inputs = -1,
                       .outputs = outputs,
                       .hidden = 1,
+                      .flags = OP_LOOP,
                       .reads_in = UINT32_MAX,
                       .reads_out = UINT32_MAX,
                       .shape = plan_shape,
                       .forward = plan_run_forward,
                       .backward = plan_run_backward,
                       .reference = plan_reference };
-    return true;
+    return plan_inputs(p);
 }
 
 bool scan_planned(wf_tape *t, scan *s, const traced_step *step, bool *done)
@@ -401,6 +407,6 @@ bool scan_planned(wf_tape *t, scan *s, const traced_step *step, bool *done)
     }
     plan_explain(p);
     if (!apply(p, s)) return false;
-    *done = true;
+    *done = !s->refused;
     return true;
 }

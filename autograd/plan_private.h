@@ -126,8 +126,8 @@ typedef struct plan {
     int32_t state_buffer[WF_SCAN_VARS], carry[WF_SCAN_VARS], y_buffer[WF_SCAN_VARS];
     int32_t sequence_buffer[WF_SCAN_VARS], *group, *group_slope; /* by node; -1: none */
     int32_t y_state[WF_SCAN_VARS], y_output[WF_SCAN_VARS];       /* y_state: it is that; -1: none */
-    const node *refused; /* whose check refused a value; and what it said */
-    wf_error error;
+    uint64_t made_of[WF_OP_OUTPUTS];                             /* inputs, see loop_inputs */
+    bool refused;                                                /* a check refused a value */
 } plan;
 
 /* The list with room for one more item, or NULL after failing the tape. */
@@ -141,6 +141,12 @@ bool plan_refuse(plan *p, const char *format, ...) WF_PRINTF(2, 3);
 
 /* Does a derivative lead from a value to its argument k? */
 bool plan_leads(const plan *p, const value *v, int k);
+
+/* Marks the values that lead to node outputs of which a gradient arrived (a bit each) or to states
+ * that are carried on; true when there are states among them that were none before. */
+bool plan_alive(const plan *p, uint32_t arrived, bool carried[], bool alive[]);
+/* Finds what outputs are made of. False after failing the tape. */
+bool plan_inputs(plan *p);
 
 /* The parts of planning, in this order. False: refused, or the tape failed. */
 bool plan_values(plan *p);

@@ -110,29 +110,6 @@ char *run_part(const run *r, wf_dtype dtype, int64_t column)
 
 /* ---- what gradients arrive at ---- */
 
-/* Marks what leads to an output that a gradient arrived at; true when there are states among it
- * that were none before. */
-static bool mark_alive(const run *r, bool carried[])
-{
-    const plan *p = r->p;
-    bool more = false;
-    for (int32_t i = p->n[LIST_VALUE]; i-- > 0;) { /* what a value reads stands before it */
-        const value *v = &p->value[i];
-        if (v->state >= 0) r->alive[i] |= carried[v->state] || r->c->gout[v->state];
-        if (v->y >= 0) r->alive[i] |= r->c->gout[p->y_output[v->y]] != NULL;
-        r->alive[i] &= v->wants; /* no gradient goes through ids */
-        if (!r->alive[i]) continue;
-        if (v->kind == VALUE_STATE && !carried[v->source]) more = carried[v->source] = true;
-        for (int k = 0; k < v->args; k++)
-            if (plan_leads(p, v, k)) r->alive[p->arg[v->arg + k]] = true;
-        for (int32_t m = v->term; m >= 0; m = p->term[m].next) r->alive[p->term[m].value] = true;
-        const call *c = v->kind == VALUE_CALL ? &p->call[v->source] : NULL;
-        for (int k = 0; c && k < c->node->n_in; k++)
-            if (c->in[k].value >= 0) r->alive[c->in[k].value] = true;
-    }
-    return more;
-}
-
 bool run_call_alive(const run *r, const call *c)
 {
     bool any = false;
@@ -163,15 +140,11 @@ static int32_t zeros_before(const run *r, int32_t number, int32_t lines)
     return lines;
 }
 
-/* And what a call adds to, if what was to write it is left out. One that is left out itself writes
- * nothing. */
+/* And what a call adds to, if what was to write it is left out. */
 static int32_t zeros_for_call(const run *r, const call *c, int32_t lines)
 {
     const plan *p = r->p;
-    if (r->way == 0 || !c) return lines;
-    for (int k = 0; k < c->node->n_in && !run_call_alive(r, c); k++)
-        if (c->begins >> k & 1) r->unwritten[c->in[k].value] = true;
-    if (!run_call_alive(r, c)) return lines;
+    if (r->way == 0 || !c || !run_call_alive(r, c)) return lines;
     for (int k = 0; k < c->node->n_in; k++) {
         const int32_t i = c->in[k].value;
         if (i < 0 || !r->unwritten[i]) continue;
@@ -378,9 +351,11 @@ void run_resolve(run *r, const wf_call *c)
     const bool units = wf_seq_shares_units(r->rows, r->threads, r->panels, r->flops);
     if (r->way == 1) {
         bool carried[WF_SCAN_VARS] = { false };
+        uint32_t arrived = 0;
+        for (int k = 0; k < p->row.outputs; k++) arrived |= (uint32_t)(c->gout[k] != NULL) << k;
         memset(r->alive, 0, (size_t)p->n[LIST_VALUE]);
         memset(r->unwritten, 0, (size_t)p->n[LIST_VALUE]);
-        while (mark_alive(r, carried)) continue;
+        while (plan_alive(p, arrived, carried, r->alive)) continue;
     }
     for (int32_t k = 0; k < p->n[LIST_STAGE]; k++) { /* in the order in which they run */
         const int32_t i = r->way == 0 ? k : p->n[LIST_STAGE] - 1 - k;

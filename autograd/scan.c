@@ -239,9 +239,11 @@ static bool run(wf_tape *t, scan *s)
                    traced ? "has more than 512 ops"
                           : "reads values, or cannot be recorded on shapes alone");
     if (traced && step.nodes <= MOST_NODES) {
-        if (!scan_hoist(t, s, &step, false) || !scan_planned(t, s, &step, &done)) return false;
+        if (!scan_hoist(t, s, &step, false)) return false;
+        if (!s->refused && !scan_planned(t, s, &step, &done)) return false;
         if (done) return true;
-        if (!scan_hoist(t, s, &step, true)) return false;
+        if (!s->refused && !scan_hoist(t, s, &step, true)) return false;
+        if (s->refused) s->replay = NULL;
     }
     return wf_tape_ok(t) && scan_loop(t, s);
 }

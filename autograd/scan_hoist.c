@@ -5,6 +5,7 @@
  * applies another op than the traced one, or to something else, it is handed nothing more. */
 #include "autograd/ops_private.h"
 #include "autograd/scan_private.h"
+#include "autograd/state_private.h"
 #include "autograd/trace_private.h"
 #include "autograd/var_private.h"
 #include "autograd/views.h"
@@ -93,6 +94,27 @@ static bool runs_ahead(const hoister *h, const node *n)
            n->out->value.dtype == WF_I32;
 }
 
+/* Does the row's check take these values? If not, the loop runs step by step up to the one that
+ * says so: it knows which step that is, and whose row. */
+static bool passes(const hoister *h, const node *n, wf_var *const in[])
+{
+    const wf_tensor *value[MOST_INPUTS], *made[WF_OP_OUTPUTS];
+    wf_tensor out[WF_OP_OUTPUTS];
+    wf_error error = { { 0 } };
+    if (!n->op->check) return true;
+    for (int i = 0; i < n->n_in; i++) value[i] = in[i] ? &in[i]->value : NULL;
+    for (int i = 0; i < n->n_out; i++) {
+        out[i] = n->out[i].value;
+        out[i].data = NULL;
+        made[i] = &out[i];
+    }
+    const wf_call c = {
+        .op = n->op, .n_in = n->n_in, .n_out = n->n_out, .in = value, .out = made, .attr = n->attr
+    };
+    WF_TAPE_SCOPE tape_scope inside = tape_enter(h->t);
+    return n->op->check(&c, &error);
+}
+
 /* Runs a node for all rows, or once for all steps, if that can be. False after failing the tape. */
 static bool hoist(hoister *h, hoisted *at)
 {
@@ -113,6 +135,10 @@ static bool hoist(hoister *h, hoisted *at)
         if (n->in[i] && !in[i]) return wf_tape_ok(t);
     }
     if (with_rows && !computes_rows(h, n, in, with_rows)) return true;
+    if (!passes(h, n, in)) {
+        h->s->refused = true;
+        return true;
+    }
     const scope *where = t->where;
     at->rows = with_rows != 0;
     t->where = n->where; /* for messages */
@@ -133,7 +159,7 @@ bool scan_hoist(wf_tape *t, scan *s, const traced_step *step, bool products)
     }
     bool any = false;
     for (int64_t i = 0; i < h.r->n; i++) {
-        if (!h.r->at[i].all && !hoist(&h, &h.r->at[i])) return false;
+        if (!h.r->at[i].all && !s->refused && !hoist(&h, &h.r->at[i])) return false;
         any |= h.r->at[i].all != NULL;
     }
     if (products && !any) s->replay = NULL; /* steps have nothing to look for */

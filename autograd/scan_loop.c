@@ -162,14 +162,18 @@ static bool step(wf_tape *t, scan *s, flow *f, int64_t i, wf_var *y[], wf_var *c
     for (int k = 0; k < s->sequences; k++)
         x[k] = s->even && !s->rows[k] ? wf_select(t, s->x[k], 0, i)
                                       : wf_slice(t, scan_rows(t, s, k), 0, begin, begin + n, 1);
-    if (!s->replay) return scan_step(t, s, n, x, f->now, y, first);
-    s->replay->next = 0;
-    s->replay->begin = begin;
-    s->replay->rows = n;
-    s->replay->x = x;
-    if (wf_tape_ok(t)) t->replaying = s->replay;
-    bool ok = scan_step(t, s, n, x, f->now, y, first);
-    t->replaying = NULL;
+    if (s->replay) {
+        s->replay->next = 0;
+        s->replay->begin = begin;
+        s->replay->rows = n;
+        s->replay->x = x;
+        if (wf_tape_ok(t)) t->replaying = s->replay;
+    }
+    const int64_t outer = t->looping;
+    if (s->time > 1) t->looping = i + 1; /* of a single one there is nothing to say */
+    const bool ok = scan_step(t, s, n, x, f->now, y, first);
+    t->looping = outer;
+    if (s->replay) t->replaying = NULL;
     return ok;
 }
 

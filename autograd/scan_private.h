@@ -58,6 +58,7 @@ typedef struct scan {
     wf_var *ids;                 /* (rows) I32: of each row i * batch + sequence; NULL if even */
     wf_var *rows[WF_SCAN_VARS];  /* (rows, ...): of x, row-major; NULL: not made yet */
     replay *replay;              /* NULL: nothing is computed before the loop */
+    bool refused;                /* a check refused a value: which one, the steps say themselves */
 } scan;
 
 /* Puts sequences in order. False after failing the tape. */

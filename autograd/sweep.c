@@ -26,6 +26,22 @@ void sweep_end(const calling *before)
     call_end(before);
 }
 
+/* Is input i among those that are named so? */
+static inline bool named(uint64_t inputs, int i)
+{
+    return inputs >> (i < 63 ? i : 63) & 1;
+}
+
+/* Does output k of a node that leads to a target lead there itself? Of a loop's not each does. */
+static bool output_needed(const node *n, int k)
+{
+    if (!(n->op->flags & OP_LOOP)) return true;
+    const uint64_t inputs = k < n->op->outputs ? loop_inputs(n->op, k) : 0;
+    for (int i = 0; i < n->n_in; i++)
+        if (named(inputs, i) && n->in[i] && grad_wanted(n->in[i])) return true;
+    return false;
+}
+
 void sweep_mark(wf_tape *t, node *low)
 {
     for (node *n = low ? low->next : t->first; n; n = n->next) {
@@ -37,7 +53,7 @@ void sweep_mark(wf_tape *t, node *low)
             v->grad = NULL;
             v->graph_grad = NULL;
             v->gathered = 0;
-            if (needed || v->flags & VAR_HELD)
+            if ((needed && output_needed(n, i)) || v->flags & VAR_HELD)
                 v->flags |= VAR_NEEDED;
             else
                 v->flags &= ~(uint32_t)VAR_NEEDED;
@@ -79,6 +95,7 @@ typedef struct lists {
     int32_t *previous; /* the one before of the same root, or -1, or APART */
     uint32_t apart;    /* few inputs: whose gin is a temporary */
     uint32_t fresh;    /* few inputs: whose gradient the kernel writes, not adds to */
+    uint64_t inputs;   /* that what arrived leads to, see loop_inputs */
     bool full;         /* a gradient is to be put aside after this node */
 } lists;
 
@@ -178,7 +195,7 @@ static bool gradients_in(wf_tape *t, node *n, lists *d, bool *apart)
         wf_var *v = n->in[i];
         d->in[i] = v ? &v->value : NULL;
         d->wanted[i] = NULL;
-        if (!v || !grad_wanted(v)) continue;
+        if (!v || !grad_wanted(v) || !named(d->inputs, i)) continue;
         d->wanted[i] = &d->gin[i];
         if (begins(d, n, i, v)) {
             if (!grad_begin(t, v, false) || !grad_view(t, v, &d->gin[i]) || !grad_named(t, v, NULL))
@@ -235,6 +252,8 @@ static inline __attribute__((always_inline)) bool node_backward(wf_tape *t, node
     }
     const wf_tensor *out[WF_OP_OUTPUTS], *gout[WF_OP_OUTPUTS];
     wf_tensor gout_form[WF_OP_OUTPUTS];
+    const bool loop = n->op->flags & OP_LOOP;
+    d->inputs = loop ? 0 : UINT64_MAX;
     for (int i = 0; i < n_out; i++) {
         wf_var *v = &n->out[i];
         out[i] = &v->value;
@@ -242,6 +261,7 @@ static inline __attribute__((always_inline)) bool node_backward(wf_tape *t, node
         if (!grad_arrived(v) || i >= n->op->outputs) continue;
         grad_settle(t, v);
         if (grad_view(t, v, &gout_form[i])) gout[i] = &gout_form[i];
+        if (loop) d->inputs |= loop_inputs(n->op, i);
     }
     bool apart;
     if (!gradients_in(t, n, d, &apart)) return false;

@@ -22,6 +22,13 @@ bool sweep_enter(wf_tape *t, const char *who, int n, wf_var *const out[], wf_var
 bool sweep_run(wf_tape *t, const char *who, int n, wf_var *const out[], wf_var *const cotangent[],
                const node **culprit);
 
+/* Of a planned loop's row: bit i says that its output is made of input i, and so that a gradient
+ * leads there; the last bit speaks of all further ones. */
+uint64_t loop_inputs(const wf_op *op, int output);
+/* Records a node's reference on these inputs; its visible outputs are judged. False after failing
+ * the tape. */
+bool node_reference(wf_tape *t, const node *n, wf_var *const in[], wf_var *made[]);
+
 /* ---- gradients (autograd/partial.c) ---- */
 
 /* Zeroed memory from the gradient pool; NULL after failing the tape. */

@@ -95,6 +95,7 @@ void wf_tape_reset(wf_tape *t)
     t->sweeping = NULL;
     t->tracing = NULL;
     t->replaying = NULL;
+    t->looping = 0;
     t->explaining = NULL;
     t->sweeps = 0;
     t->frame = 0;

@@ -586,3 +586,150 @@ TEST(a_loop_of_no_step_may_be_a_step_of_another)
         assert_as_by_hand(t, &e, &g);
     }
 }
+
+/* ---- what a planned loop says, and hands on, is what a plain one does ---- */
+
+static bool small_enough(const wf_call *c, wf_error *e)
+{
+    for (int64_t i = 0; i < wf_tensor_count(c->in[0]); i++)
+        if (wf_tensor_at(c->in[0], i) > 0.5)
+            return wf_refuse(e, "%.3g is too large\n  hint: half of it is not",
+                             wf_tensor_at(c->in[0], i));
+    return true;
+}
+
+static bool as_it_is(wf_shaping *s)
+{
+    s->out[0] = *s->in[0];
+    return true;
+}
+
+static void copies(const wf_call *c)
+{
+    wf_tensor_copy(c->in[0], c->out[0]);
+}
+
+static const wf_op limited = { .name = "limited",
+                               .inputs = 1,
+                               .outputs = 1,
+                               .shape = as_it_is,
+                               .check = small_enough,
+                               .forward = copies };
+
+/* Which mistake is made; the loop has `lines` of ids besides. */
+typedef struct mistake {
+    int kind;
+    wf_var *w, *table;
+} mistake;
+
+STEP(errs)
+{
+    const mistake *m = context;
+    wf_scope_push(t, "step");
+    state[0] = wf_tanh(t, wf_add(t, wf_affine(t, x[0], m->w, NULL), state[0]));
+    y[0] = state[0];
+    y[1] = wf_gather_rows(t, m->table, x[1]);
+    if (m->kind == 2) y[0] = wf_apply_one(t, &limited, 1, &state[0], NULL);
+    if (m->kind == 3) y[0] = wf_log(t, wf_sub(t, state[0], state[0]));
+    if (m->kind == 4) y[0] = wf_sqrt(t, wf_mul_scalar(t, state[0], 0));
+    if (m->kind == 5) y[1] = y[0] = wf_cos(t, x[0]);
+    wf_scope_pop(t);
+}
+
+/* Runs its loop and backward from output 0, or 1 where `kind` is 6. What the tape then says, or
+ * which parameters have a gradient: "w", "table". */
+static const char *erred(int kind, bool plain, bool even)
+{
+    OWN(wf_module) *net = wf_module_new("net", &(wf_module_options){ .dtype = WF_F64 });
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    const wf_init half = { WF_INIT_CONSTANT, 0.5, 0, 0 };
+    const mistake m = { .kind = kind,
+                        .w = wf_param_new(net, "w", WF_SHAPE(WIDTH, WIDTH), half),
+                        .table = wf_param_new(net, "table", WF_SHAPE(4, WIDTH), half) };
+    int32_t ids[TIME * BATCH] = { 0 };
+    if (kind == 1) ids[2 * BATCH + 2] = 7; /* step 2 of the sequence that is there to its end */
+    wf_var *of[] = { numbers(t, WF_SHAPE(TIME, BATCH, WIDTH), 1),
+                     wf_constant(t, WF_I32, WF_SHAPE(TIME, BATCH), ids) };
+    wf_var *y[2];
+    wf_scan_call call = { .step = errs,
+                          .context = &m,
+                          .sequences = { 2, of },
+                          .initial = WF_VARS(numbers(t, WF_SHAPE(BATCH, WIDTH), 2)),
+                          .outputs = 2,
+                          .plain = plain };
+    if (!even) call.lengths = wf_constant(t, WF_I32, WF_SHAPE(BATCH), ragged);
+    if (!wf_scan(t, &call, y, NULL) || !wf_backward(t, wf_sum(t, y[kind == 6], NULL)))
+        return worded("%s", wf_tape_error(t));
+    return worded("%s%s", wf_param_grad(m.w) ? "w " : "", wf_param_grad(m.table) ? "table" : "");
+}
+
+TEST_EACH(a_planned_loop_says_what_a_plain_one_says, 7)
+{
+    static const char *const text[] = {
+        "w ",
+        "gather_rows: id 7 at (%d) is out of range: there are 4 rows, at step 2 of the loop\n"
+        "  in step",
+        NULL,
+        "backward: loss became infinite at step 0; the first such value came from log\n  in step",
+        "backward: the gradient of 'w' became nan at step 0; the first such value came from the "
+        "derivative of sqrt\n  in step",
+        "backward: no parameter led here, and no var that wf_keep_grad named",
+        "table",
+    };
+    for (int even = 0; even < 2; even++) {
+        const char *said = erred(_i, true, even);
+        ck_assert_str_eq(erred(_i, false, even), said);
+        if (_i == 1) /* in a step of few sequences the longest comes first */
+            ck_assert_str_eq(said, worded(text[1], even ? 2 : 0));
+        else if (text[_i])
+            ck_assert_str_eq(said, text[_i]);
+        else
+            ck_assert(strstr(said, "is too large, at step 0 of the loop\n  in step\n  hint: half"));
+    }
+}
+
+/* The weight is scaled before it is used: the same for all rows, however many there are. */
+STEP(scales_its_weight)
+{
+    const given *g = context;
+    wf_var *w = wf_mul(t, g->closed, wf_exp(t, wf_mean(t, g->closed, NULL)));
+    y[0] = state[0] = wf_tanh(t, wf_affine(t, wf_add(t, x[0], state[0]), w, NULL));
+}
+
+/* Where rows are long enough for a bit of each to be kept by rows. */
+STEP(drops_some)
+{
+    const given *g = context;
+    wf_var *wide = wf_concat(t, -1, WF_VARS(x[0], state[0], x[0], state[0]));
+    wide = wf_dropout(t, wf_tanh(t, wide), 0.4);
+    y[0] = wf_slice(t, wide, -1, 0, WIDTH, 1);
+    state[0] = wf_affine(t, wf_slice(t, wide, -1, 1, 1 + WIDTH, 1), g->closed, NULL);
+}
+
+TEST_EACH(what_is_no_rows_of_a_step_is_planned_for_any_number_of_them, 2)
+{
+    static const example all[] = { { "scales", scales_its_weight, 1 }, { "drops", drops_some, 1 } };
+    wf_var *out[2][2], *grad[2][3];
+    for (int i = 0; i < 4; i++) {
+        OWN(wf_tape) *t = wf_tape_new(NULL), *u = wf_tape_new(NULL);
+        wf_tape *const on[] = { t, u };
+        for (int plain = 0; plain < 2; plain++) {
+            const given g = given_of(on[plain], i % 2 ? ragged : NULL, i / 2);
+            wf_scan_call call = { .step = all[_i].step,
+                                  .context = &g,
+                                  .sequences = WF_VARS(g.x),
+                                  .initial = WF_VARS(g.state),
+                                  .outputs = 1,
+                                  .reverse = g.reverse,
+                                  .plain = plain };
+            if (g.length) call.lengths = wf_constant(on[plain], WF_I32, WF_SHAPE(BATCH), g.length);
+            ck_assert(wf_explain_begin(on[plain]));
+            ck_assert(wf_scan(on[plain], &call, out[plain], out[plain] + 1));
+            ck_assert_int_eq(!strstr(wf_explain_end(on[plain]), "scan: planned"), plain);
+            wf_var *loss = mixed(on[plain], 2, out[plain]), *wrt[] = { g.x, g.state, g.closed };
+            ck_assert(wf_grad(on[plain], 1, &loss, NULL, 3, wrt, grad[plain], NULL));
+        }
+        for (int k = 0; k < 2; k++) assert_equal(all[_i].name, "a value", out[0][k], out[1][k]);
+        for (int k = 0; k < 3; k++) assert_equal(all[_i].name, "a slope", grad[0][k], grad[1][k]);
+    }
+}
