@@ -9,9 +9,9 @@
 
 enum { GRAIN = 16384 };
 
-/* Bits lie one behind another. Where rows are long, as many words as whole rows of them take: a loop
- * that is planned keeps what it has by rows. Of the most that there can be, as many as fit: the
- * engine says that x is too large. */
+/* Bits lie one behind another. Where rows are long, as many words as whole rows of them take: a
+ * planned loop keeps what it has by rows. Of the most that there can be, as many as fit: the engine
+ * says that x is too large. */
 static wf_shape words_of(const wf_tensor *x)
 {
     enum { LONG = 8 };

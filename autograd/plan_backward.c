@@ -338,6 +338,15 @@ static bool order_zero(plan *p, place where, int64_t width)
     return o != NULL;
 }
 
+/* May the call write the whole gradient of input k, as one that nobody added to yet? */
+static bool call_begins(const plan *p, const call *c, int k)
+{
+    const wf_op *op = c->node->op;
+    const value *x = &p->value[c->in[k].value];
+    return (op->pointwise || op->flags & WF_OP_BEGINS) && scan_rows_run(&c->in[k].form) &&
+           p->buffer[x->slope.buffer].width == x->width;
+}
+
 /* Gradients that a call adds to must be there, and those that it reads must be whole. */
 static bool call_back(back *b, call *c)
 {
@@ -356,7 +365,11 @@ static bool call_back(back *b, call *c)
     for (int k = 0; k < c->node->n_in; k++) {
         value *x = c->in[k].value >= 0 ? &p->value[c->in[k].value] : NULL;
         if (!x || !x->wants) continue;
-        if (!slope_for(b, x) || (!x->arrived && !order_zero(p, x->slope, x->width))) return false;
+        if (!slope_for(b, x)) return false;
+        if (!x->arrived && call_begins(p, c, k))
+            c->begins |= UINT32_C(1) << k;
+        else if (!x->arrived && !order_zero(p, x->slope, x->width))
+            return false;
         x->arrived = true;
     }
     return true;

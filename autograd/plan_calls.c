@@ -198,7 +198,8 @@ void run_call(const run *r, const call *c, const step_rows *s, int64_t first, in
         x.gin[i] = input_of(r, o, s, first, n, true);
         if (x.gin[i].data) x.gin_at[i] = &x.gin[i];
     }
-    const wf_call made = call_of(r, c, s, &x, scratch);
+    wf_call made = call_of(r, c, s, &x, scratch);
+    made.fresh = r->way == 1 ? c->begins : 0;
     if (r->way == 1) {
         made.op->backward(&made);
         return;

@@ -2,6 +2,7 @@
  * which inputs of the node. */
 #include "autograd/ops_private.h"
 #include "autograd/plan_private.h"
+#include "autograd/sweep_private.h"
 
 #include <string.h>
 
@@ -12,6 +13,7 @@ bool plan_alive(const plan *p, uint32_t arrived, bool carried[], bool alive[])
         const value *v = &p->value[i];
         if (v->state >= 0) alive[i] |= carried[v->state] || arrived >> v->state & 1;
         if (v->y >= 0) alive[i] |= arrived >> p->y_output[v->y] & 1;
+        alive[i] &= v->wants; /* no gradient goes through ids */
         if (!alive[i]) continue;
         if (v->kind == VALUE_STATE && !carried[v->source]) more = carried[v->source] = true;
         for (int k = 0; k < v->args; k++)

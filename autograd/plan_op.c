@@ -4,6 +4,7 @@
 #include "autograd/ops.h"
 #include "autograd/ops_private.h"
 #include "autograd/plan_private.h"
+#include "autograd/sweep_private.h"
 #include "autograd/trace_private.h"
 #include "autograd/views.h"
 #include "tensor/rng.h"

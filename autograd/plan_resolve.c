@@ -140,11 +140,15 @@ static int32_t zeros_before(const run *r, int32_t number, int32_t lines)
     return lines;
 }
 
-/* And what a call adds to, if what was to write it is left out. */
+/* And what a call adds to, if what was to write it is left out. One that is left out itself writes
+ * nothing. */
 static int32_t zeros_for_call(const run *r, const call *c, int32_t lines)
 {
     const plan *p = r->p;
-    if (r->way == 0 || !c || !run_call_alive(r, c)) return lines;
+    if (r->way == 0 || !c) return lines;
+    for (int k = 0; k < c->node->n_in && !run_call_alive(r, c); k++)
+        if (c->begins >> k & 1) r->unwritten[c->in[k].value] = true;
+    if (!run_call_alive(r, c)) return lines;
     for (int k = 0; k < c->node->n_in; k++) {
         const int32_t i = c->in[k].value;
         if (i < 0 || !r->unwritten[i]) continue;

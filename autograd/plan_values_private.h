@@ -139,6 +139,7 @@ typedef struct call {
     bool whole;         /* of all rows of a step at once */
     bool wants, shared; /* shared: what all rows use wants a gradient */
     bool done;
+    uint32_t begins; /* by input: the call writes its gradient, to which others add */
 } call;
 
 #endif

@@ -9,8 +9,6 @@
 
 #include <stdatomic.h>
 
-enum { OP_LOOP = 1 << 30 }; /* of a row: a planned loop's (autograd/plan_private.h) */
-
 typedef struct node node;
 typedef struct scope scope;
 typedef struct trace trace;
@@ -115,10 +113,9 @@ struct wf_tape {
     char *explaining;         /* NULL, or the text of wf_explain_begin */
     const struct stand_ins *stand_ins; /* NULL: none */
     struct replay *replaying; /* the step of a loop runs, of whose ops some have run before it */
-    int64_t looping;          /* the step of time that a loop is at, and one; 0: none runs */
     bool inside;              /* kernels run, or were left by a jump */
     uint32_t callers_fp;      /* and the floating-point state to be given back then */
-    int64_t sweeps;           /* backward passes since the reset */
+    int64_t looping, sweeps;  /* a loop's step and one, 0: none; backward passes since the reset */
     wf_error error;
 };
 

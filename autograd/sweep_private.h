@@ -22,7 +22,8 @@ bool sweep_enter(wf_tape *t, const char *who, int n, wf_var *const out[], wf_var
 bool sweep_run(wf_tape *t, const char *who, int n, wf_var *const out[], wf_var *const cotangent[],
                const node **culprit);
 
-/* Of a planned loop's row: bit i says that its output is made of input i, and so that a gradient
+enum { OP_LOOP = 1 << 30 }; /* of a row: it is a planned loop's (autograd/plan_private.h) */
+/* Of such a row: bit i says that its output is made of input i, and so that a gradient
  * leads there; the last bit speaks of all further ones. */
 uint64_t loop_inputs(const wf_op *op, int output);
 /* Records a node's reference on these inputs; its visible outputs are judged. False after failing

@@ -163,6 +163,7 @@ static void *heap_alloc(void *user, size_t bytes)
     if (heap.fail_at && (heap.fail_on ? now >= heap.fail_at : now == heap.fail_at)) return NULL;
     if (heap.most && bytes > heap.most) return NULL;
     void *x = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (x && heap.soiled) memset(x, 0xff, bytes);
     heap.live += x != NULL;
     heap.large += bytes >= heap.large_from;
     return x;

@@ -61,6 +61,7 @@ extern struct harness_heap {
     size_t most;              /* bytes above which a request fails; 0: no bound */
     int64_t fail_at;          /* the request that fails, 0: none */
     bool fail_on;             /* and every one after it */
+    bool soiled;              /* what is handed out holds no numbers, but NaN */
 } heap;
 extern struct harness_said {
     int times;

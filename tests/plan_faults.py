@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Plants the faults of tests/plan_faults.txt in the planner of loops, one after another, in a copy
-of the tree, and looks whether a suite tells each.  usage: plan_faults.py COPY
-COPY is a folder to build in; it is made anew. Ends with one line: N passed, N failed, N skipped."""
+of the tree, and looks whether a suite tells each.  usage: plan_faults.py COPY [WORDS]
+COPY is a folder to build in; it is made anew. WORDS: only faults whose names contain them. Ends
+with one line: N passed, N failed, N skipped."""
 import os
 import re
 import shutil
@@ -9,7 +10,7 @@ import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SUITES = ["test_plan", "test_scan", "test_bits"]
+SUITES = ["test_plan", "test_plan_steps", "test_scan", "test_bits"]
 
 
 def faults():
@@ -39,8 +40,9 @@ def told(copy, build):
 
 
 def main():
-    if len(sys.argv) != 2:
-        sys.exit("usage: plan_faults.py COPY")
+    if len(sys.argv) not in (2, 3):
+        sys.exit("usage: plan_faults.py COPY [WORDS]")
+    words = sys.argv[2] if len(sys.argv) == 3 else ""
     copy = os.path.abspath(sys.argv[1])
     build = os.path.join(copy, "build")
     shutil.rmtree(copy, ignore_errors=True)
@@ -56,6 +58,8 @@ def main():
         sys.exit("without a fault the suites must pass")
     passed = failed = 0
     for name, file, text, becomes in faults():
+        if words not in name:
+            continue
         path = os.path.join(copy, file)
         with open(path, encoding="utf-8") as f:
             whole = f.read()

@@ -18,50 +18,90 @@ static int64_t below(dice *d, int64_t n)
     return wf_random_below(d->key, d->drawn++, n);
 }
 
+/* Of threads, sizes and rows: most loops are small, so that there may be many of them. */
+static void draw_sizes(program *p, dice *d)
+{
+    static const int threads[] = { 1, 1, 2, 3, 5 };
+    p->time = 1 + below(d, 9);
+    p->batch = below(d, 6);
+    p->size = (int)below(d, 4) ? 0 : (int)below(d, PROGRAM_SIZES);
+    if (below(d, 8) == 0) p->batch += below(d, 28);
+    if (below(d, 16) == 0) p->time += below(d, 30);
+    p->threads = threads[below(d, 5)];
+    p->finer = p->dtype == WF_F32 && below(d, 2);
+    if (p->mode != WF_INFER || below(d, 4)) return;
+    p->time = 2500 / (p->batch + 3) + below(d, 100); /* more rows than are kept at once */
+    p->batch += 3;
+    p->ops = 1 + p->ops % 10;
+    p->mixing = false;
+}
+
 program program_drawn(uint64_t seed)
 {
     dice d = { .key = seed * 2 + 1 };
-    program p = { .seed = seed, .dtype = WF_F64 };
+    program p = { .seed = seed, .mode = seed % 8 == 7 ? WF_INFER : WF_TRAIN };
+    p.second = p.mode == WF_TRAIN && seed % 4 == 0;
+    p.plain = seed % 16 == 1;
+    p.dtype = below(&d, 4) ? WF_F64 : WF_F32;
+    p.chosen = (uint32_t)below(&d, 1 << 12) | 1;
     p.ops = 1 + (int)below(&d, PROGRAM_OPS);
     p.states = (int)below(&d, 5);
     p.sequences = (int)below(&d, 4);
     if (p.states + p.sequences == 0) p.states = 1;
     p.outputs = (int)below(&d, 4);
     if (p.states + p.outputs == 0) p.outputs = 1;
-    p.time = 1 + below(&d, 9);
-    p.batch = below(&d, 6);
     p.ragged = below(&d, 2);
     p.reverse = below(&d, 2);
     p.mixing = below(&d, 3) == 0;
+    draw_sizes(&p, &d);
     return p;
 }
 
 const char *program_text(const program *p)
 {
-    static char text[200];
+    static char text[240];
     snprintf(text, sizeof text,
-             "seed %llu: %d ops, %d sequences, %d states, %d outputs, T %lld, B %lld%s%s%s, %s",
+             "seed %llu: %d ops, %d sequences, %d states, %d outputs, T %lld, B %lld, W %lld, "
+             "%d threads%s%s%s%s%s, %s",
              (unsigned long long)p->seed, p->ops, p->sequences, p->states, p->outputs,
-             (long long)p->time, (long long)p->batch, p->ragged ? ", ragged" : "",
-             p->reverse ? ", reverse" : "", p->mixing ? ", mixing" : "", wf_dtype_name(p->dtype));
+             (long long)p->time, (long long)p->batch, (long long)program_width(p, 0), p->threads,
+             p->ragged ? ", ragged" : "", p->reverse ? ", reverse" : "",
+             p->mixing ? ", mixing" : "", p->mode == WF_INFER ? ", infer" : "",
+             p->plain ? ", plain" : "", wf_dtype_name(p->dtype));
     return text;
 }
 
 /* ---- what it is run on ---- */
 
-/* Behind the rows: of a sequence or state; a rank of -1: ids below IDS. */
 enum { IDS = 7 };
-static const wf_shape forms[] = { { 1, { 5 } },    { 1, { 5 } }, { 1, { 3 } },  { 0, { 0 } },
-                                  { 2, { 2, 3 } }, { 1, { 1 } }, { -1, { 0 } }, { 2, { 3, 5 } } };
-static const wf_shape closed_forms[PROGRAM_CLOSED] = {
-    { 2, { 5, 3 } }, { 1, { 5 } }, { 2, { 3, 5 } }, { 2, { IDS, 5 } },
-    { 1, { 3 } },    { 0, { 0 } }, { 2, { 5, 5 } },
-};
 
+/* Three widths, of which no two are the same; the first may have several packed panels. */
+int64_t program_width(const program *p, int k)
+{
+    static const int64_t sizes[PROGRAM_SIZES][3] = { { 5, 3, 2 },   { 4, 9, 3 },   { 20, 6, 3 },
+                                                     { 33, 16, 2 }, { 41, 24, 3 }, { 97, 10, 2 },
+                                                     { 270, 3, 2 } };
+    return sizes[p->size][k];
+}
+
+/* Behind the rows: of a sequence or state; a rank of -1: ids below IDS. */
 static wf_shape form_of(const program *p, bool state, int i)
 {
+    const int64_t a = program_width(p, 0), b = program_width(p, 1), c = program_width(p, 2);
+    const wf_shape forms[] = { { 1, { a } },    { 1, { a } }, { 1, { b } },  { 0, { 0 } },
+                               { 2, { c, b } }, { 1, { 1 } }, { -1, { 0 } }, { 2, { b, a } } };
     dice d = { .key = p->seed * 2 + 1, .drawn = (uint64_t)(1000 + 2 * i + state) };
-    return forms[below(&d, sizeof forms / sizeof *forms)];
+    return forms[p->step ? 0 : below(&d, sizeof forms / sizeof *forms)];
+}
+
+static wf_shape closed_form(const program *p, int i)
+{
+    const int64_t a = program_width(p, 0), b = program_width(p, 1);
+    const wf_shape forms[PROGRAM_CLOSED] = {
+        { 2, { a, b } }, { 1, { a } },    { 2, { b, a } },     { 2, { IDS, a } },   { 1, { b } },
+        { 0, { 0 } },    { 2, { a, a } }, { 2, { a, 2 * a } }, { 2, { 3 * a, a } }, { 1, { a } },
+    };
+    return forms[i];
 }
 
 /* Numbers of a sequence or state: (lead..., form...). */
@@ -80,8 +120,8 @@ wf_module *program_net(const program *p)
 {
     wf_module *net = wf_module_new("net",
                                    &(wf_module_options){ .seed = p->seed, .dtype = p->dtype });
-    wf_param_new(net, "w", closed_forms[0], (wf_init){ WF_INIT_UNIFORM, -1, 1, 0 });
-    wf_param_new(net, "b", closed_forms[1], (wf_init){ WF_INIT_UNIFORM, -1, 1, 0 });
+    wf_param_new(net, "w", closed_form(p, 0), (wf_init){ WF_INIT_UNIFORM, -1, 1, 0 });
+    wf_param_new(net, "b", closed_form(p, 1), (wf_init){ WF_INIT_UNIFORM, -1, 1, 0 });
     return net;
 }
 
@@ -91,12 +131,19 @@ bool program_vars_make(wf_tape *t, const program *p, wf_module *net, program_var
     *v = (program_vars){ .p = p };
     for (int i = 0; i < p->sequences; i++) v->x[i] = numbers(t, p, 2, false, i);
     for (int k = 0; k < p->states; k++) v->initial[k] = numbers(t, p, 1, true, k);
-    for (int i = 0; i < 2; i++) v->closed[i] = wf_module_param_at(net, i);
+    for (int i = 0; i < 2; i++) v->leaf[i] = wf_module_param_at(net, i);
     for (int i = 2; i < PROGRAM_CLOSED; i++)
-        v->closed[i] = drawn(t, p->dtype, closed_forms[i], p->seed * 64 + 32 + (uint64_t)i, -1, 1);
+        v->leaf[i] = drawn(t, p->dtype, closed_form(p, i), p->seed * 64 + 32 + (uint64_t)i, -1, 1);
     for (int64_t b = 0; b < p->batch; b++)
         v->length[b] = (int32_t)(p->ragged ? below(&d, p->time + 1) : p->time);
     if (p->ragged) v->lengths = wf_constant(t, WF_I32, WF_SHAPE(p->batch), v->length);
+    return wf_tape_ok(t);
+}
+
+bool program_vars_close(wf_tape *t, program_vars *v)
+{
+    for (int i = 0; i < PROGRAM_CLOSED; i++)
+        v->closed[i] = i % 3 == 1 ? wf_tanh(t, v->leaf[i]) : v->leaf[i];
     return wf_tape_ok(t);
 }
 
@@ -256,6 +303,39 @@ static void product(maker *m, bool affine)
     }
 }
 
+static bool has_width(const value *x, const void *width)
+{
+    return x->below == 0 && x->rows && tail(x).rank == 1 &&
+           tail(x).dim[0] == *(const int64_t *)width;
+}
+
+/* What cells begin with: a product of two things side by side, or a sum of two products, with
+ * biases. */
+static void gates(maker *m)
+{
+    const int64_t width = program_width(m->in->p, 0);
+    const value *a = pick(m, has_width, &width), *b = pick(m, has_width, &width);
+    wf_var *const *c = m->in->closed;
+    if (!a || !b) return;
+    wf_var *x = a->v, *h = b->v, *y;
+    if (below(&m->d, 2))
+        y = wf_affine(m->t, wf_concat(m->t, -1, WF_VARS(x, h)), c[7],
+                      below(&m->d, 2) ? c[1] : NULL);
+    else
+        y = wf_add(
+            m->t, wf_affine(m->t, x, c[6], c[9]),
+            wf_affine(m->t, h, below(&m->d, 2) ? c[6] : wf_transpose(m->t, c[6], 0, 1), c[1]));
+    if (below(&m->d, 2)) y = wf_add(m->t, y, below(&m->d, 2) ? c[9] : c[5]);
+    push(m, y, true, 0);
+    if (below(&m->d, 2)) { /* of which not every part may be read */
+        wf_var *part[3];
+        if (!wf_split(m->t, wf_affine(m->t, h, c[8], NULL), -1, 3, part)) return;
+        push(m, part[0], true, 0);
+        push(m, part[2], true, 0);
+        if (below(&m->d, 2)) push(m, part[1], true, 0);
+    }
+}
+
 /* The last layer of a classifier and its loss. */
 static void classifier(maker *m)
 {
@@ -346,11 +426,11 @@ static void losses(maker *m, const char *name)
 static void lookup(maker *m, const char *name)
 {
     const value *ids = pick(m, is_ids, NULL);
-    const int64_t width = 5;
+    const int64_t width = program_width(m->in->p, 0);
     if (!ids || tail(ids).rank > 0) return;
     wf_var *at = ids->v;
     if (named(name, "one_hot")) {
-        push(m, wf_cast(m->t, wf_one_hot(m->t, at, 5), m->in->p->dtype), true, 0);
+        push(m, wf_cast(m->t, wf_one_hot(m->t, at, width), m->in->p->dtype), true, 0);
     } else if (named(name, "gather_rows")) {
         wf_var *table = m->in->closed[3]; /* (IDS, 5) */
         push(m, wf_gather_rows(m->t, below(&m->d, 2) ? table : tame(m, table), at), true, 0);
@@ -362,6 +442,20 @@ static void lookup(maker *m, const char *name)
     }
 }
 
+/* Side by side: what was there, or what follows from one another, in either order. */
+static void chain(maker *m, wf_var *x, wf_var *other)
+{
+    wf_var *u = other, *w = x;
+    if (below(&m->d, 2)) {
+        u = tame(m, x);
+        w = tame(m, u);
+        push(m, u, true, 0);
+        push(m, w, true, 0);
+    }
+    const wf_vars both = below(&m->d, 2) ? WF_VARS(x, u, w) : WF_VARS(w, u, x);
+    push(m, wf_concat(m->t, -1, both), true, 0);
+}
+
 static void joining(maker *m, const char *name)
 {
     const value *a = pick(m, is_float, NULL);
@@ -370,8 +464,9 @@ static void joining(maker *m, const char *name)
     if (!b || !b->rows) b = &given;
     if (named(name, "stack") && tail(&given).rank < 2)
         push(m, wf_stack(m->t, below(&m->d, 2) ? -1 : 1, WF_VARS(given.v, b->v)), true, 0);
-    else if (named(name, "concat") && tail(&given).rank > 0 && wf_dim(given.v, -1) < 16)
-        push(m, wf_concat(m->t, -1, WF_VARS(given.v, b->v, given.v)), true, 0);
+    else if (named(name, "concat") && tail(&given).rank > 0 &&
+             wf_dim(given.v, -1) < 4 * program_width(m->in->p, 0))
+        chain(m, given.v, b->v);
 }
 
 static void copying(maker *m, const char *name)
@@ -387,10 +482,13 @@ static void copying(maker *m, const char *name)
     } else if (named(name, "expand")) {
         wf_shape to = wf_shape_of(x);
         if (s.rank < 1 || s.dim[s.rank - 1] != 1) return;
-        to.dim[to.rank - 1] = 5;
+        to.dim[to.rank - 1] = program_width(m->in->p, 0);
         push(m, wf_expand(m->t, x, to), true, 0);
     } else if (named(name, "dropout")) {
         if (m->in->p->mixing) push(m, wf_dropout(m->t, x, 0.3), true, 0);
+    } else if (m->in->p->finer && below(&m->d, 2)) { /* both precisions in a step */
+        wf_var *fine = tame(m, wf_sin(m->t, wf_cast(m->t, x, WF_F64)));
+        push(m, wf_cast(m->t, fine, m->in->p->dtype), true, 0);
     } else {
         const value *mask = pick(m, is_mask_for, a);
         wf_var *ones = mask ? mask->v : wf_greater(m->t, x, m->in->closed[5]);
@@ -447,7 +545,11 @@ static void by_count(maker *m)
     case 2:
         push(m, wf_add(m->t, x, wf_full(m->t, wf_dtype_of(x), wf_shape_of(x), share)), true, 0);
         break;
-    case 3: push(m, wf_expand(m->t, m->in->closed[1], WF_SHAPE(wf_dim(x, 0), 5)), true, 0); break;
+    case 3:
+        push(m,
+             wf_expand(m->t, m->in->closed[1], WF_SHAPE(wf_dim(x, 0), wf_dim(m->in->closed[1], 0))),
+             true, 0);
+        break;
     case 4: { /* another weight of the same form */
         wf_var *w = m->in->closed[6];
         if (s.rank < 1 || s.dim[s.rank - 1] != wf_dim(w, 1)) break;
@@ -519,6 +621,10 @@ void program_step(wf_tape *t, const void *context, wf_var *const x[], wf_var *st
 {
     const program_vars *in = context;
     const program *p = in->p;
+    if (p->step) {
+        p->step(t, context, x, state, y);
+        return;
+    }
     maker m = { .t = t, .in = in, .d = { .key = p->seed * 2 + 1, .drawn = 3000 } };
     int rows = 0;
     while (wf_op_at(rows)) rows++;
@@ -530,6 +636,7 @@ void program_step(wf_tape *t, const void *context, wf_var *const x[], wf_var *st
     for (int i = 0; i < p->ops && wf_tape_ok(t); i++) {
         const int row = (int)below(&m.d, rows);
         if (below(&m.d, 6) == 0) view(&m);
+        if (below(&m.d, 8) == 0) gates(&m);
         if (p->mixing && below(&m.d, 6) == 0) by_count(&m);
         const int had = m.n;
         apply(&m, wf_op_at(row));
@@ -538,6 +645,6 @@ void program_step(wf_tape *t, const void *context, wf_var *const x[], wf_var *st
     for (int k = 0; k < p->states; k++) state[k] = state_after(&m, k, state[k]);
     for (int j = 0; j < p->outputs; j++) {
         const value *made = pick(&m, with_rows, NULL);
-        y[j] = made->v;
+        y[j] = made ? made->v : NULL; /* none: the tape has failed */
     }
 }

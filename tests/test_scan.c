@@ -2,280 +2,25 @@
  * and what a loop says of what it cannot take. `FROM=1 COUNT=20000 test_scan --programs`: more. */
 #include "tests/programs.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 static int more_programs(void);
-const harness_suite suite = { .child = more_programs };
-
-/* ---- the same loop by hand ---- */
-
-/* Row b of x, (1, ...). */
-static wf_var *row_of(wf_tape *t, wf_var *x, int64_t b)
-{
-    return wf_slice(t, x, 0, b, b + 1, 1);
-}
-
-/* Sequences, longest first; those of one length as they came. */
-static void in_order(const program_vars *v, int64_t order[16])
-{
-    for (int64_t b = 0; b < v->p->batch; b++) {
-        int64_t r = b;
-        for (; r > 0 && v->length[order[r - 1]] < v->length[b]; r--) order[r] = order[r - 1];
-        order[r] = b;
-    }
-}
-
-/* What every sequence has: its states, and its outputs (1, ...) at each step. */
-typedef struct by_hand {
-    const program_vars *in;
-    wf_var *state[WF_SCAN_VARS][16], *y[WF_SCAN_VARS][9][16], *form[WF_SCAN_VARS];
-} by_hand;
-
-/* Step i of n sequences at once. */
-static void hand_step(wf_tape *t, by_hand *h, int64_t i, int n, const int64_t which[])
-{
-    const program *p = h->in->p;
-    wf_var *x[WF_SCAN_VARS], *state[WF_SCAN_VARS], *y[WF_SCAN_VARS] = { NULL }, *row[16];
-    for (int k = 0; k < p->sequences; k++) {
-        for (int r = 0; r < n; r++) row[r] = row_of(t, wf_select(t, h->in->x[k], 0, i), which[r]);
-        x[k] = n == 1 ? row[0] : wf_concat(t, 0, (wf_vars){ n, row });
-    }
-    for (int k = 0; k < p->states; k++) {
-        for (int r = 0; r < n; r++) row[r] = h->state[k][which[r]];
-        state[k] = n == 1 ? row[0] : wf_concat(t, 0, (wf_vars){ n, row });
-    }
-    program_step(t, h->in, x, state, y);
-    for (int r = 0; r < n; r++) {
-        for (int k = 0; k < p->states; k++) h->state[k][which[r]] = row_of(t, state[k], r);
-        for (int j = 0; j < p->outputs; j++) h->form[j] = h->y[j][i][which[r]] = row_of(t, y[j], r);
-    }
-}
-
-/* The results of a program: outputs (NULL: no step says what they are), then final states. */
-static bool run_by_hand(wf_tape *t, const program_vars *v, wf_var *out[])
-{
-    const program *p = v->p;
-    static by_hand h;
-    int64_t order[16];
-    memset(&h, 0, sizeof h);
-    h.in = v;
-    in_order(v, order);
-    for (int k = 0; k < p->states; k++)
-        for (int64_t b = 0; b < p->batch; b++) h.state[k][b] = row_of(t, v->initial[k], b);
-    for (int64_t s = 0; s < p->time; s++) {
-        const int64_t i = p->reverse ? p->time - 1 - s : s;
-        int n = 0;
-        while (n < p->batch && v->length[order[n]] > i) n++;
-        if (p->mixing && n > 0) hand_step(t, &h, i, n, order);
-        for (int r = 0; r < n && !p->mixing; r++) hand_step(t, &h, i, 1, order + r);
-    }
-    for (int j = 0; j < p->outputs; j++) {
-        wf_var *at[9], *zero = NULL;
-        out[j] = NULL;
-        if (!h.form[j]) continue;
-        zero = wf_zeros(t, wf_dtype_of(h.form[j]), wf_shape_of(h.form[j]));
-        for (int64_t i = 0; i < p->time; i++) {
-            for (int64_t b = 0; b < p->batch; b++)
-                if (!h.y[j][i][b]) h.y[j][i][b] = zero;
-            at[i] = wf_concat(t, 0, (wf_vars){ (int)p->batch, h.y[j][i] });
-        }
-        out[j] = wf_stack(t, 0, (wf_vars){ (int)p->time, at });
-    }
-    for (int k = 0; k < p->states; k++)
-        out[p->outputs + k] = wf_concat(t, 0, (wf_vars){ (int)p->batch, h.state[k] });
-    return wf_tape_ok(t);
-}
-
-static bool run_scan(wf_tape *t, const program_vars *v, wf_var *out[])
-{
-    const program *p = v->p;
-    return wf_scan(t,
-                   &(wf_scan_call){ .step = program_step,
-                                    .context = v,
-                                    .sequences = { p->sequences, v->x },
-                                    .time = p->time,
-                                    .initial = { p->states, v->initial },
-                                    .outputs = p->outputs,
-                                    .lengths = v->lengths,
-                                    .reverse = p->reverse },
-                   out, out + p->outputs);
-}
-
-/* ---- values, first and second derivatives of a run ---- */
-
-enum { OUTS = 2 * WF_SCAN_VARS, WRT = 2 * WF_SCAN_VARS + PROGRAM_CLOSED };
-
-typedef struct result {
-    wf_var *out[OUTS], *first[WRT], *second[WRT];
-    int outs, wrt;
-} result;
-
-static bool is_float(const wf_var *x)
-{
-    return wf_dtype_of(x) != WF_I32;
-}
-
-/* Numbers for a cotangent, the same ones on any tape. */
-static wf_var *direction(wf_tape *t, const wf_var *like, uint64_t key)
-{
-    return drawn(t, wf_dtype_of(like), wf_shape_of(like), key, -1, 1);
-}
-
-/* Gradients of the results that `chosen` names, and of sums of those. */
-static bool derive(wf_tape *t, const program_vars *v, uint32_t chosen, bool second, result *r)
-{
-    const program *p = v->p;
-    wf_var *wrt[WRT], *out[OUTS], *cotangent[OUTS], *u[WRT];
-    int n = 0;
-    r->wrt = 0;
-    for (int i = 0; i < p->sequences; i++)
-        if (is_float(v->x[i])) wrt[r->wrt++] = v->x[i];
-    for (int k = 0; k < p->states; k++)
-        if (is_float(v->initial[k])) wrt[r->wrt++] = v->initial[k];
-    for (int i = 0; i < PROGRAM_CLOSED; i++) wrt[r->wrt++] = v->closed[i];
-    for (int i = 0; i < r->outs; i++) {
-        if (!r->out[i] || !is_float(r->out[i]) || !(chosen >> i & 1)) continue;
-        cotangent[n] = direction(t, r->out[i], p->seed * 64 + (uint64_t)i);
-        out[n++] = r->out[i];
-    }
-    if (n == 0) {
-        r->wrt = 0;
-        return wf_tape_ok(t);
-    }
-    if (!wf_grad(t, n, out, cotangent, r->wrt, wrt, r->first,
-                 &(wf_grad_options){ .create_graph = second }))
-        return false;
-    for (int i = 0; i < r->wrt; i++)
-        u[i] = direction(t, r->first[i], p->seed * 64 + 32 + (uint64_t)i);
-    return !second || wf_grad(t, r->wrt, r->first, u, r->wrt, wrt, r->second, NULL);
-}
-
-static double largest(int n, wf_var *const x[])
-{
-    double most = 0;
-    for (int i = 0; i < n; i++)
-        for (int64_t k = 0; x[i] && k < wf_count(x[i]); k++) {
-            const double a = fabs(wf_at(x[i], k));
-            if (a > most || isnan(a)) most = a;
-        }
-    return most;
-}
-
-static bool equal(const char *what, int n, wf_var *const got[], wf_var *const want[],
-                  double relative, char why[static 200])
-{
-    const double most = largest(n, want);
-    for (int i = 0; i < n; i++) {
-        if (!want[i]) continue;
-        const wf_shape a = wf_shape_of(got[i]), b = wf_shape_of(want[i]);
-        if (!wf_shape_equal(&a, &b)) {
-            snprintf(why, 200, "%s %d has another shape", what, i);
-            return false;
-        }
-        for (int64_t k = 0; k < wf_count(want[i]); k++) {
-            const double x = wf_at(got[i], k), y = wf_at(want[i], k);
-            if (fabs(x - y) <= relative * (most + 1e-3)) continue; /* or all of it is rounding */
-            snprintf(why, 200, "%s %d: element %lld is %.17g, by hand %.17g (largest %g)", what, i,
-                     (long long)k, x, y, most);
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Does the loop agree with the steps by hand? */
-static bool agrees(const program *p, char why[static 200])
-{
-    const wf_mode mode = p->seed % 8 == 7 ? WF_INFER : WF_TRAIN;
-    const bool second = mode == WF_TRAIN && p->seed % 4 == 0;
-    uint32_t chosen = (uint32_t)wf_random_below(p->seed, 1, 1 << 12) | 1;
-    wf_tape_options options = { .mode = mode, .seed = p->seed, .threads = 1 };
-    OWN(wf_module) *net = program_net(p);
-    OWN(wf_tape) *t = wf_tape_new(&options), *h = wf_tape_new(&options);
-    program_vars v, w;
-    result got = { .outs = p->outputs + p->states }, want = got;
-    const double relative = 1e-12;
-    bool ok = program_vars_make(t, p, net, &v) && run_scan(t, &v, got.out) &&
-              (mode == WF_INFER || derive(t, &v, chosen, second, &got));
-    if (!ok) {
-        snprintf(why, 200, "the loop: %.150s", wf_tape_error(t));
-        return false;
-    }
-    if (p->batch == 0) return true;
-    ok = program_vars_make(h, p, net, &w) && run_by_hand(h, &w, want.out) &&
-         (mode == WF_INFER || derive(h, &w, chosen, second, &want));
-    if (!ok) {
-        snprintf(why, 200, "by hand: %.150s", wf_tape_error(h));
-        return false;
-    }
-    for (int j = 0; j < p->outputs; j++) {
-        if (want.out[j] || largest(1, &got.out[j]) == 0) continue;
-        snprintf(why, 200, "output %d of no step is not zero", j);
-        return false;
-    }
-    return equal("result", got.outs, got.out, want.out, relative, why) &&
-           equal("gradient", want.wrt, got.first, want.first, relative, why) &&
-           (!second ||
-            equal("second derivative", want.wrt, got.second, want.second, relative * 100, why));
-}
-
-/* A smaller program that fails too, or the same. */
-static program shrunk(program p)
-{
-    char why[200];
-    for (bool smaller = true; smaller;) {
-        smaller = false;
-        for (int i = 0; i < 8; i++) {
-            program q = p;
-            if (i == 0) q.ops = p.ops / 2;
-            if (i == 1) q.ops--;
-            if (i == 2) q.time--;
-            if (i == 3) q.batch--;
-            if (i == 4) q.outputs--;
-            if (i == 5) q.states--;
-            if (i == 6) q.sequences--;
-            if (i == 7) q.ragged = q.reverse = q.mixing = false;
-            const bool sound = q.ops >= 0 && q.time > 0 && q.batch > 0 && q.outputs >= 0 &&
-                               q.states >= 0 && q.sequences >= 0 && q.states + q.sequences > 0;
-            if (!sound || !memcmp(&p, &q, sizeof p) || agrees(&q, why)) continue;
-            p = q;
-            smaller = true;
-        }
-    }
-    return p;
-}
-
-/* How many of the programs from..from + count - 1 fail; the first of them is told. */
-static int failing(uint64_t from, uint64_t count, char told[static 600])
-{
-    char why[200];
-    int failures = 0;
-    for (uint64_t seed = from; seed < from + count; seed++) {
-        const program p = program_drawn(seed);
-        if (agrees(&p, why) || failures++) continue;
-        program small = shrunk(p);
-        size_t n = (size_t)snprintf(told, 600, "%s: %s\n  ", program_text(&p), why);
-        agrees(&small, why);
-        snprintf(told + n, 600 - n, "%s: %s", program_text(&small), why);
-    }
-    return failures;
-}
+const harness_suite suite = { .child = more_programs, .threads = 5 };
 
 enum { PARTS = 4, EACH = 500 };
 
 TEST_EACH(a_random_step_in_a_loop_equals_itself_by_hand, PARTS)
 {
-    char told[600];
-    int failures = failing((uint64_t)(_i * EACH + 1), EACH, told);
+    char told[700];
+    int failures = programs_failing((uint64_t)(_i * EACH + 1), EACH, told);
     ck_assert_msg(failures == 0, "%d of %d programs differ\n%s", failures, EACH, told);
 }
 
 TEST(random_steps_apply_every_row_there_is)
 {
-    char told[600];
-    ck_assert_int_eq(failing(100000, 200, told), 0);
+    char told[700];
+    ck_assert_int_eq(programs_failing(100000, 500, told), 0);
     for (int i = 0; wf_op_at(i); i++) {
         const char *name = wf_op_at(i)->name;
         const bool engine = !strcmp(name, "add_into") || !strcmp(name, "alias");
@@ -285,6 +30,19 @@ TEST(random_steps_apply_every_row_there_is)
 }
 
 /* ---- by numbers ---- */
+
+/* Row b of x, (1, ...). */
+static wf_var *row_of(wf_tape *t, wf_var *x, int64_t b)
+{
+    return wf_slice(t, x, 0, b, b + 1, 1);
+}
+
+static void assert_near(const wf_var *got, const wf_var *want, double relative)
+{
+    ck_assert_int_eq(wf_count(got), wf_count(want));
+    for (int64_t i = 0; i < wf_count(want); i++)
+        ck_assert_double_eq_tol(wf_at(got, i), wf_at(want, i), relative);
+}
 
 /* The sum so far, and twice x. */
 static void sums(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[], wf_var *y[])
@@ -366,7 +124,8 @@ TEST(a_loop_of_no_step_knows_what_its_outputs_would_be)
     ck_assert(wf_scan(t, &call, y, &final));
     const wf_shape got = wf_shape_of(y[1]);
     ck_assert(wf_shape_equal(&got, &empty));
-    ck_assert_double_eq(largest(2, y), 0);
+    for (int j = 0; j < 2; j++)
+        for (int64_t i = 0; i < wf_count(y[j]); i++) ck_assert_double_eq(wf_at(y[j], i), 0);
 }
 
 /* ---- what is computed before the loop ---- */
@@ -436,10 +195,9 @@ TEST(what_depends_on_no_state_is_computed_for_all_steps_at_once)
     wf_var *got = seven(t, &c, true, NULL);
     ck_assert_int_eq(products, 1 + 7);
     ck_assert_int_eq(most_rows, 7 * 3);
-    char why[200];
     wf_var *want = seven(h, &c, false, NULL);
     ck_assert_int_eq(products, 7 + 7);
-    ck_assert_msg(equal("y", 1, &got, &want, 1e-15, why), "%s", why);
+    assert_near(got, want, 1e-15);
     wf_tape_reset(t);
     ck_assert_ptr_nonnull(seven(t, &c, true, (int32_t[]){ 2, 0, 5 }));
     ck_assert_int_eq(products, 1 + 5);
@@ -450,13 +208,12 @@ TEST(a_step_that_reads_values_runs_as_it_is_and_nothing_is_said)
 {
     OWN(wf_tape) *t = wf_tape_new(NULL), *h = wf_tape_new(NULL);
     cell c = { .reads = true };
-    char why[200];
     wf_var *got = seven(t, &c, true, NULL);
     ck_assert_int_eq(products, 7 + 7);
     ck_assert_int_eq(log_kept.times, 0);
     ck_assert_str_eq(wf_tape_error(t), "");
     wf_var *want = seven(h, &c, false, NULL);
-    ck_assert_msg(equal("y", 1, &got, &want, 1e-15, why), "%s", why);
+    assert_near(got, want, 1e-15);
 }
 
 /* It chooses what it reads, by which op, and how much of what is closed over, by how many rows
@@ -480,7 +237,6 @@ TEST(what_a_step_is_handed_was_made_by_the_op_and_of_the_inputs_that_it_names)
     wf_var *x = drawn(t, WF_F64, WF_SHAPE(4, 3, 4), 1, -1, 1),
            *z = drawn(t, WF_F64, WF_SHAPE(4, 3, 4), 2, -1, 1), *y, *last, *want[3];
     cell c = { .w = drawn(t, WF_F64, WF_SHAPE(5, 4), 3, -1, 1) };
-    char why[200];
     counted = *op_named("affine");
     counted.forward = count_forward;
     const wf_scan_call call = { .step = chooses,
@@ -502,7 +258,7 @@ TEST(what_a_step_is_handed_was_made_by_the_op_and_of_the_inputs_that_it_names)
         }
     }
     wf_var *all = wf_concat(t, 0, (wf_vars){ 3, want });
-    ck_assert_msg(equal("last", 1, &last, &all, 1e-14, why), "%s", why);
+    assert_near(last, all, 1e-14);
 }
 
 /* A loop of one step within a step: what is around it is still handed its rows. */
@@ -541,7 +297,6 @@ TEST(a_plain_loop_gives_what_a_planned_one_does)
 {
     OWN(wf_tape) *t = wf_tape_new(NULL);
     cell c = { .reads = false };
-    char why[200];
     wf_var *got = seven(t, &c, true, (int32_t[]){ 2, 7, 5 }), *want;
     wf_scan_call call = { .step = elman,
                           .context = &c,
@@ -553,7 +308,7 @@ TEST(a_plain_loop_gives_what_a_planned_one_does)
     ck_assert_int_eq(products, 0); /* a plan multiplies by itself */
     ck_assert(wf_scan(t, &call, &want, NULL));
     ck_assert_int_eq(products, 7 + 7);
-    ck_assert_msg(equal("y", 1, &got, &want, 1e-15, why), "%s", why);
+    assert_near(got, want, 1e-15);
 }
 
 /* It resets the tape that it runs on. */
@@ -600,10 +355,9 @@ TEST(a_carry_within_a_step_is_written_as_often_as_the_step_runs)
     const wf_scan_call call = {
         .step = carries, .context = &both, .sequences = WF_VARS(x), .outputs = 1
     };
-    char why[200];
     ck_assert(wf_scan(t, &call, &y, NULL));
     wf_var *want = wf_rnn_forward(t, both.rnn, x, NULL);
-    ck_assert_msg(equal("y", 1, &y, &want, 1e-15, why), "%s", why);
+    assert_near(y, want, 1e-15);
 }
 
 /* ---- what it says ---- */
@@ -731,11 +485,11 @@ TEST(a_step_that_is_recorded_alone_may_read_nothing)
 
 static int more_programs(void)
 {
-    char told[600];
+    char told[700];
     const char *from = getenv("FROM"), *count = getenv("COUNT");
     const unsigned long long first = from ? strtoull(from, NULL, 10) : 1,
                              n = count ? strtoull(count, NULL, 10) : 20000;
-    const int failures = failing(first, n, told);
+    const int failures = programs_failing(first, n, told);
     printf("%llu programs from seed %llu: %d differ\n", n, first, failures);
     if (failures) puts(told);
     return failures > 0;
