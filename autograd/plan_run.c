@@ -206,7 +206,7 @@ static void forward_by_panels(share *h, const run_stage *s, const step_rows *ste
 {
     int64_t first, last;
     my_panels(h, s->panels, &first, &last);
-    const int64_t some = s->merged || h->to - h->from <= 2 ? last - first : 1;
+    const int64_t some = s->merged || h->to - h->from <= 2 ? last - first : 2;
     for (int64_t q = first; q < last; q += some) {
         const int64_t end = q + some < last ? q + some : last;
         if (s->merged)

@@ -35,7 +35,7 @@ typedef struct wf_cell_state {
     const void *reserved[2];
 } wf_cell_state;
 
-/* One direction of one layer over all time, for a fused kernel. */
+/* One direction of one layer over all time, for a sequence of the cell's own. */
 typedef struct wf_sequence {
     wf_var *x;                                     /* (T, B, input) */
     wf_var *lengths;                               /* (B) I32, or NULL: all T */
@@ -124,8 +124,8 @@ constexpr wf_cell_param wf_cxx_param(const char *name, size_t offset, const wf_i
 
 /* Proves a cell: gradients of steps in double; ragged = one at a time (NaN and infinities in the
  * padding and in the initial states of empty sequences); halves = whole through a carry and
- * through explicit states; reverse = flipped; sequence = steps, values and gradients; f32 close to
- * f64; purity. */
+ * through explicit states; reverse = flipped; the planned loop, or the sequence, = steps one after
+ * another, values and gradients; f32 close to f64; purity. */
 typedef struct wf_cell_check_options {
     wf_check_options check;
     const void *prototype;             /* a struct of the cell with plain options set, or NULL */

@@ -508,6 +508,23 @@ static void check_gradients(proof *p, const wf_rnn *rnn)
     if (!r.ok) fail(p, "gradients of its steps: %s", r.text);
 }
 
+/* What runs, a sequence of the cell's own or its loop, against one step after another. */
+static void check_against_steps(proof *p, bool own)
+{
+    wf_rnn *steps = layer_new(p, WF_F64, true, true), *fast = layer_new(p, WF_F64, true, false),
+           *fast_f32 = layer_new(p, WF_F32, true, false);
+    const char *law = own ? "sequence against steps" : "loop against steps",
+               *law_f32 = own ? "sequence in f32 against steps in f64"
+                              : "loop in f32 against steps in f64";
+    for (int ragged = 0; p->report.ok && ragged < 2; ragged++) {
+        cell_case c = case_new(p, 2, ragged);
+        cell_result want = run(p, law, steps, &c), got = run(p, law, fast, &c),
+                    f32 = run(p, law_f32, fast_f32, &c);
+        near_result(p, law, &got, &want, apart_f64, apart_f64);
+        near_result(p, law_f32, &f32, &want, apart_f32, apart_grad_f32);
+    }
+}
+
 wf_report cell_check_layer(const wf_cell *cell, const wf_cell_check_options *options,
                            int64_t layers, bool no_bias)
 {
@@ -534,8 +551,11 @@ wf_report cell_check_layer(const wf_cell *cell, const wf_cell_check_options *opt
     for (int k = 0; k < p.states; k++)
         p.width[k] = cell_size(cell->states[k].width, p.o.input, p.o.hidden, p.o.output);
 
-    wf_rnn *steps = layer_new(&p, WF_F64, false, true), *both = layer_new(&p, WF_F64, true, true);
-    wf_rnn *steps_f32 = layer_new(&p, WF_F32, false, true);
+    /* The laws are about the steps, by a plan where there is one; a sequence of the cell's own is
+     * held against them. */
+    const bool own = cell && cell->sequence;
+    wf_rnn *steps = layer_new(&p, WF_F64, false, own), *both = layer_new(&p, WF_F64, true, own);
+    wf_rnn *steps_f32 = layer_new(&p, WF_F32, false, own);
     check_purity(&p, steps);
     check_gradients(&p, steps);
     check_ragged(&p, steps, 1);
@@ -546,19 +566,7 @@ wf_report cell_check_layer(const wf_cell *cell, const wf_cell_check_options *opt
         cell_result f64 = run(&p, law, steps, &c), f32 = run(&p, law, steps_f32, &c);
         near_result(&p, law, &f32, &f64, apart_f32, apart_grad_f32);
     }
-    if (p.report.ok && cell->sequence) {
-        wf_rnn *fast = layer_new(&p, WF_F64, true, false),
-               *fast_f32 = layer_new(&p, WF_F32, true, false);
-        for (int ragged = 0; p.report.ok && ragged < 2; ragged++) {
-            cell_case c = case_new(&p, 2, ragged);
-            const char *law = "sequence against steps",
-                       *law_f32 = "sequence in f32 against steps in f64";
-            cell_result want = run(&p, law, both, &c), got = run(&p, law, fast, &c),
-                        f32 = run(&p, law_f32, fast_f32, &c);
-            near_result(&p, law, &got, &want, apart_f64, apart_f64);
-            near_result(&p, law_f32, &f32, &want, apart_f32, apart_grad_f32);
-        }
-    }
+    check_against_steps(&p, own);
     if (layers > 1) check_ragged(&p, both, 2); /* directions meet between layers */
     for (int ragged = 0; layers == 1 && ragged < 2; ragged++)
         check_direction(&p, steps, both, ragged); /* last: it overwrites parameters */

@@ -51,14 +51,15 @@ static void lstm_step(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
 }
 
 static const wf_cell lstm_cell = {
-    .name = "lstm", .size = sizeof(wf_lstm_cell), .step = lstm_step, .sequence = lstm_sequence,
+    .name = "lstm",
+    .size = sizeof(wf_lstm_cell),
+    .step = lstm_step,
     .states = WF_STATES(WF_STATE("h", WF_OUTPUT), WF_STATE("c", WF_HIDDEN)),
-    .params = WF_PARAMS(
-        WF_PARAM(wf_lstm_cell, weight_ih, 4 * WF_HIDDEN, WF_INPUT),
-        WF_PARAM(wf_lstm_cell, weight_hh, 4 * WF_HIDDEN, WF_OUTPUT),
-        WF_BIAS(wf_lstm_cell, bias_ih, 4 * WF_HIDDEN),
-        WF_BIAS(wf_lstm_cell, bias_hh, 4 * WF_HIDDEN),
-        WF_PROJECTION(wf_lstm_cell, weight_hr, WF_OUTPUT, WF_HIDDEN)),
+    .params = WF_PARAMS(WF_PARAM(wf_lstm_cell, weight_ih, 4 * WF_HIDDEN, WF_INPUT),
+                        WF_PARAM(wf_lstm_cell, weight_hh, 4 * WF_HIDDEN, WF_OUTPUT),
+                        WF_BIAS(wf_lstm_cell, bias_ih, 4 * WF_HIDDEN),
+                        WF_BIAS(wf_lstm_cell, bias_hh, 4 * WF_HIDDEN),
+                        WF_PROJECTION(wf_lstm_cell, weight_hr, WF_OUTPUT, WF_HIDDEN)),
 };
 
 /* ---- gru: Cho et al. 2014; gates r, z, n: h = (1 - z) n + z h. The reset gate behind the product,

@@ -39,9 +39,9 @@ const wf_cell *cell_at(int i);
 int64_t cell_size(int64_t size, int64_t input, int64_t hidden, int64_t output);
 /* How many states a row lists, 0 to WF_CELL_STATES. */
 int cell_states(const wf_cell *cell);
-/* One direction of one layer, step by step: the meaning of every fused sequence. False after
- * failing the tape. */
-bool cell_steps(wf_tape *t, const wf_cell *cell, const void *self, wf_sequence *s);
+/* One direction of one layer as a loop over its steps, planned unless `plain`: the meaning of every
+ * sequence of a cell's own. False after failing the tape. */
+bool cell_steps(wf_tape *t, const wf_cell *cell, const void *self, bool plain, wf_sequence *s);
 
 /* What a carry must know of a layer. */
 typedef struct rnn_form {
@@ -60,15 +60,5 @@ bool carry_fits(wf_tape *t, const wf_carry *carry, const wf_rnn *rnn, const wf_v
 wf_var *carry_read(wf_tape *t, const wf_carry *carry, int64_t layer, int k, wf_dtype dtype);
 /* Remembers layers * states vars, in this order. False after failing the tape. */
 bool carry_write(wf_tape *t, wf_carry *carry, wf_var *const state[]);
-
-/* ---- the fused LSTM (lstm_sequence.c) ---- */
-
-/* x (T, B, I), h0 (B, H), c0 (B, H), w_ih (4H, I), w_hh (4H, H), b_ih (4H)?, b_hh (4H)?, lengths
- * (B)? to y (T, B, H), h_n (B, H), c_n (B, H); attr: lstm_attr. */
-typedef struct lstm_attr {
-    int32_t reverse;
-} lstm_attr;
-const wf_op *wf_lstm_sequence_op(void);
-wf_cell_sequence lstm_sequence;
 
 #endif

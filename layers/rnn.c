@@ -392,7 +392,7 @@ static const void *self_on(wf_tape *t, const wf_rnn *rnn, int64_t place)
     return self;
 }
 
-/* What a fused sequence left must be what the steps would have left. */
+/* What a sequence of the cell's own left must be what the steps would have left. */
 static bool sequence_is_sound(wf_tape *t, const wf_cell *cell, const wf_sequence *before,
                               wf_sequence *s, int states)
 {
@@ -426,15 +426,15 @@ static bool run_direction(wf_tape *t, const wf_rnn *rnn, int64_t place, wf_seque
     const void *self = self_on(t, rnn, place);
     if (!self) return false;
     if (cell->sequence && !rnn->stepwise && wf_dim(s->x, 0) > 0) {
-        wf_sequence fused = *s;
-        bool done = cell->sequence(t, self, &fused);
+        wf_sequence own = *s;
+        bool done = cell->sequence(t, self, &own);
         if (!wf_tape_ok(t)) return false;
-        if (done && !sequence_is_sound(t, cell, s, &fused, rnn->states)) return false;
-        if (done) *s = fused;
+        if (done && !sequence_is_sound(t, cell, s, &own, rnn->states)) return false;
+        if (done) *s = own;
         if (done) wf_explain(t, "cell '%s': by a sequence of its own\n", cell->name);
         if (done) return true;
     }
-    return cell_steps(t, cell, self, s);
+    return cell_steps(t, cell, self, rnn->stepwise, s);
 }
 
 /* All layers and directions; last (in the order layer, direction, state) receives the final

@@ -17,7 +17,7 @@ typedef struct wf_rnn_options {
     bool bidirectional;                /* both directions, concatenated: (T, B, 2 * output) */
     bool reverse;                      /* each sequence from its own last step to its first */
     bool no_bias;
-    bool stepwise;                                 /* never the fused sequence: for comparison */
+    bool stepwise;                     /* one step after another: for comparison */
     double dropout;                    /* between layers, as PyTorch's; of one: refused */
     wf_init init_input, init_hidden;   /* of weights over the input, the state; zero: the cell's */
     const void *prototype;             /* a struct of the cell, whose plain options are copied */

@@ -1,4 +1,4 @@
-/* A cell over time, step by step: its loop, which is the meaning of every fused sequence. */
+/* A cell over time: the loop of its steps, which is the meaning of a sequence of its own. */
 #include "autograd/scan.h"
 #include "layers/private.h"
 #include "tensor/text.h"
@@ -16,7 +16,7 @@ static void step(wf_tape *t, const void *context, wf_var *const x[], wf_var *sta
     y[0] = state[0];
 }
 
-bool cell_steps(wf_tape *t, const wf_cell *cell, const void *self, wf_sequence *s)
+bool cell_steps(wf_tape *t, const wf_cell *cell, const void *self, bool plain, wf_sequence *s)
 {
     const int states = cell_states(cell);
     struct loop {
@@ -36,6 +36,7 @@ bool cell_steps(wf_tape *t, const wf_cell *cell, const void *self, wf_sequence *
                                     .outputs = 1,
                                     .lengths = s->lengths,
                                     .reverse = s->reverse,
+                                    .plain = plain,
                                     .name = n->name,
                                     .state_names = n->state },
                    &s->output, s->state);

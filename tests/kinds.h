@@ -74,8 +74,7 @@ static inline bool can_have(const wf_cell *cell, const wf_rnn_options *options)
         bias |= p->optional == WF_CELL_BIAS;
         projection |= p->optional == WF_CELL_PROJECTION;
     }
-    return (bias || !options->no_bias) && (projection || !options->output) &&
-           (cell->sequence || !options->stepwise);
+    return (bias || !options->no_bias) && (projection || !options->output);
 }
 
 /* Kinds are counted from 0: layers of each built-in cell in all ways that it can have, then those
@@ -90,9 +89,9 @@ static inline kind kind_at(int i)
         { "%s of two layers", { .layers = 2 } },
         { "%s without biases", { .layers = 1, .no_bias = true } },
         { "%s, projected", { .layers = 2, .output = 3 } },
-        { "%s in steps", { .layers = 2, .stepwise = true } },
     };
     const kind others[] = {
+        { "lstm in steps", wf_lstm_row(), { .layers = 2, .stepwise = true } },
         { "rnn, relu", wf_elman_row(), { .layers = 2, .prototype = &relu } },
         { "gru, reset before", wf_gru_row(), { .layers = 2, .prototype = &reset_before } },
         { "mgu", &mgu_cell, { .layers = 2 } },

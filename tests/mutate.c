@@ -3,14 +3,12 @@
  * assignment for addition (backward), zero, one of the largest elements x(1 + 1e-5), NaN as 0, and
  * infinity as a number, where there is one. Prints
  * caught/planted and returns 0 only if they are equal. `mutate NAME` takes the rows whose name
- * contains it. Without a name, the faults in the machinery of the fused LSTM (tests/faults.c)
- * follow, each held against the checks of its row and of its cell. */
+ * contains it. */
 #define _GNU_SOURCE
 #include "autograd/check.h"
 #include "autograd/ops.h"
 #include "layers/private.h"
 #include "tensor/runtime.h"
-#include "tests/faults.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -242,18 +240,10 @@ typedef struct board {
     result row[ROWS];
 } board;
 
-static const wf_op *fused(int index)
-{
-    return index == 0 ? wf_lstm_sequence_op() : NULL;
-}
-
 static int list_rows(const wf_op *row[], const char *only)
 {
     int n = 0;
     const wf_op *op;
-    /* The fused ones are by far the longest: they go first, so that the processes end together. */
-    for (int i = 0; (op = fused(i)) && n < ROWS; i++)
-        if (strstr(op->name, only)) row[n++] = op;
     for (int i = 0; (op = wf_op_at(i)) && n < ROWS; i++)
         if (strstr(op->name, only)) row[n++] = op;
     return n;
@@ -268,42 +258,6 @@ static void no_log(void *user, const char *text)
 {
     (void)user;
     (void)text;
-}
-
-/* ---- the machinery ---- */
-
-/* In a process of its own, at the plainest level, whose gates are those that the faults reach. */
-static pid_t check_machinery(int fault)
-{
-    pid_t child = fork();
-    if (child != 0) return child;
-    setenv("WEFT_ISA", "c", 1);
-    machinery_fault = (enum machinery_fault)fault;
-    wf_report r = wf_op_check(wf_lstm_sequence_op(), NULL);
-    /* Its steps walk the same plan of lengths: that is proved against sequences alone. */
-    if (r.ok) r = wf_cell_check(wf_lstm_row(), NULL);
-    _exit(!r.ok);
-}
-
-/* Plants all, and nothing last; how many were caught, -1 when something dies or the sound row does
- * not pass. */
-static int mutate_machinery(void)
-{
-    enum { ALL = MACHINERY_FAULTS + 1 };
-    pid_t child[ALL] = { 0 };
-    int caught = 0, ended;
-    for (int f = 0; f < ALL + WORKERS; f++) {
-        if (f < ALL && (child[f] = check_machinery(f)) < 0) return -1;
-        const int first = f - WORKERS;
-        if (first < 0) continue;
-        if (waitpid(child[first], &ended, 0) < 0 || !WIFEXITED(ended)) return -1;
-        const bool told = WEXITSTATUS(ended) != 0;
-        if (first == MACHINERY_FAULTS && told) return -1;
-        if (first == MACHINERY_FAULTS) continue;
-        printf("%-60s %s\n", machinery_faults[first], told ? "caught" : "MISSED");
-        caught += told;
-    }
-    return caught;
 }
 
 int main(int argc, char **argv)
@@ -337,10 +291,6 @@ int main(int argc, char **argv)
         caught += r->caught;
         if (r->failed || !r->name[0]) status = 1;
     }
-    const int machinery = argc > 1 ? 0 : mutate_machinery();
-    if (machinery < 0) printf("the fused LSTM fails with nothing planted, or a process died\n");
-    total += argc > 1 ? 0 : MACHINERY_FAULTS;
-    caught += machinery;
     printf("caught/planted: %d/%d\n", caught, total);
     return status || caught != total || total == 0;
 }

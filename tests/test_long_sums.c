@@ -218,7 +218,7 @@ TEST(a_bias_that_a_million_rows_of_a_tenth_share_has_its_gradient_to_a_millionth
     ck_assert_msg(fabs(got / exact - 1) <= 1e-6, "%.9g for %.9g", got, exact);
 }
 
-/* The fused LSTM: its biases over many steps, and over many sequences. */
+/* A planned loop: its biases over many steps, and over many sequences. */
 static void check_lstm(int64_t time, int64_t batch)
 {
     enum { HIDDEN = 3, INPUT = 2 };
@@ -255,7 +255,7 @@ static void check_lstm(int64_t time, int64_t batch)
     }
 }
 
-TEST_EACH(the_biases_and_weights_of_the_fused_lstm_are_right_over_many_steps_and_sequences, 4)
+TEST_EACH(the_biases_and_weights_of_an_lstm_are_right_over_many_steps_and_sequences, 4)
 {
     even = _i % 2 == 1;
     if (_i < 2)

@@ -1,10 +1,12 @@
-/* The fused LSTM against its steps: the same numbers at every size and shape, the same bits for
- * any number of threads. */
+/* The planned loop of each built-in cell against its steps one after another: the same numbers at
+ * every size and shape, the same bits for any number of threads. */
 #include "tests/cells.h"
 
 enum { MOST_THREADS = 5 };
 
 /* ---- layers ---- */
+
+enum { CELLS = 3 }; /* the built-in ones */
 
 typedef struct size {
     int64_t time, batch, input, hidden;
@@ -26,15 +28,15 @@ static double *as_floats(const void *numbers, int64_t n)
 }
 
 /* Values are floats in either precision; ragged ones are spoilt past their ends. */
-static fixture lstm_of(const size *z, wf_dtype dtype, bool bidirectional, bool stepwise,
-                       bool ragged)
+static fixture layer_of(int cell, const size *z, wf_dtype dtype, bool bidirectional, bool stepwise,
+                        bool ragged)
 {
     fixture f = { .net = wf_module_new("net", &(wf_module_options){ .seed = 17, .dtype = dtype }) };
-    f.rnn = wf_lstm_new(f.net, "rnn",
-                        &(wf_rnn_options){ .input = z->input,
-                                           .hidden = z->hidden,
-                                           .stepwise = stepwise,
-                                           .bidirectional = bidirectional });
+    f.rnn = wf_rnn_new(f.net, "rnn", cell_at(cell),
+                       &(wf_rnn_options){ .input = z->input,
+                                          .hidden = z->hidden,
+                                          .stepwise = stepwise,
+                                          .bidirectional = bidirectional });
     ck_assert(wf_module_ok(f.net, NULL));
     for (int64_t i = 0; i < wf_module_param_count(f.net); i++) {
         const wf_tensor *value = wf_param_value(wf_module_param_at(f.net, i));
@@ -45,7 +47,7 @@ static fixture lstm_of(const size *z, wf_dtype dtype, bool bidirectional, bool s
     f.on = case_of(f.rnn, z->time, z->batch, input);
     double *x = as_floats(f.on.x, z->time * z->batch * input),
            *gy = as_floats(f.on.gy, z->time * z->batch * row);
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < f.on.states; k++) {
         as_floats(f.on.initial[k], z->batch * row);
         as_floats(f.on.gfinal[k], z->batch * row);
     }
@@ -62,42 +64,41 @@ static fixture lstm_of(const size *z, wf_dtype dtype, bool bidirectional, bool s
     return f;
 }
 
-TEST(the_row_is_proved)
+/* By every size: one direction or two, sequences full or ragged, each built-in cell. */
+enum { CASES = 4 * CELLS * SIZES };
+
+static fixture case_at(int i, wf_dtype dtype, bool stepwise)
 {
-    wf_report r = wf_op_check(wf_lstm_sequence_op(), NULL);
-    ck_assert_msg(r.ok, "%s", r.text);
-    ck_assert_int_gt(r.checked, 1000);
+    return layer_of(i / 4 % CELLS, &sizes[i / 4 / CELLS], dtype, i & 1, stepwise, i & 2);
 }
 
-TEST_EACH(fused_is_composed_in_double, 4 * SIZES)
+TEST_EACH(a_planned_loop_is_its_steps_in_double, CASES)
 {
     OWN(fixture)
-    fused = lstm_of(&sizes[_i / 4], WF_F64, _i & 1, false, _i & 2),
-    steps = lstm_of(&sizes[_i / 4], WF_F64, _i & 1, true, _i & 2);
-    cell_result got = run_case(&fused.on), want = run_case(&steps.on);
+    planned = case_at(_i, WF_F64, false), steps = case_at(_i, WF_F64, true);
+    cell_result got = run_case(&planned.on), want = run_case(&steps.on);
     assert_result(&got, &want, 1e-12, 1e-12);
 }
 
 /* The bounds hold for values of order one and sums over up to a few hundred terms: values within
  * 2e-6 and gradients within 1e-5 of the largest. */
-TEST_EACH(fused_in_float_is_close_to_composed_in_double, 4 * SIZES)
+TEST_EACH(a_planned_loop_in_float_is_close_to_its_steps_in_double, CASES)
 {
     OWN(fixture)
-    fused = lstm_of(&sizes[_i / 4], WF_F32, _i & 1, false, _i & 2),
-    steps = lstm_of(&sizes[_i / 4], WF_F64, _i & 1, true, _i & 2);
-    cell_result got = run_case(&fused.on), want = run_case(&steps.on);
+    planned = case_at(_i, WF_F32, false), steps = case_at(_i, WF_F64, true);
+    cell_result got = run_case(&planned.on), want = run_case(&steps.on);
     assert_result(&got, &want, 2e-6, 1e-5);
 }
 
 /* Many sequences are shared out by rows, few by units; both must really run on that many
  * threads. */
-TEST_EACH(the_bits_are_the_same_for_any_number_of_threads, 6)
+TEST_EACH(the_bits_are_the_same_for_any_number_of_threads, 6 * CELLS)
 {
-    static const size wide[] = { { 11, 37, 48, 133 }, { 10, 1, 40, 400 }, { 10, 6, 64, 330 } };
+    static const size wide[] = { { 11, 37, 48, 133 }, { 10, 1, 40, 400 }, { 10, 6, 64, 530 } };
     static const int counts[] = { 1, 2, 3, 5 };
     uint64_t first = 0;
     for (int i = 0; i < 4; i++) {
-        OWN(fixture) l = lstm_of(&wide[_i / 2], WF_F32, true, false, _i % 2 == 1);
+        OWN(fixture) l = layer_of(_i / 6, &wide[_i / 2 % 3], WF_F32, true, false, _i % 2 == 1);
         wf_par_width();
         cell_result o = run_on(&l.on, counts[i]);
         ck_assert_int_eq(wf_par_width(), counts[i]);
@@ -107,28 +108,28 @@ TEST_EACH(the_bits_are_the_same_for_any_number_of_threads, 6)
     }
 }
 
-TEST_EACH(inference_gives_the_values_of_training, SIZES)
+TEST_EACH(inference_gives_the_values_of_training, CELLS *SIZES)
 {
-    OWN(fixture) l = lstm_of(&sizes[_i], WF_F32, true, false, true);
+    const size *z = &sizes[_i / CELLS];
+    OWN(fixture) l = layer_of(_i % CELLS, z, WF_F32, true, false, true);
     cell_result train = run_case(&l.on);
     OWN(wf_tape) *t = wf_tape_new(&(wf_tape_options){ .mode = WF_INFER, .threads = 1 });
-    wf_var *initial[2], *final[2];
-    for (int k = 0; k < 2; k++)
-        initial[k] = cell_var(t, WF_F32, false, WF_SHAPE(2, l.on.batch, sizes[_i].hidden),
+    wf_var *initial[WF_CELL_STATES], *final[WF_CELL_STATES];
+    for (int k = 0; k < l.on.states; k++)
+        initial[k] = cell_var(t, WF_F32, false, WF_SHAPE(2, l.on.batch, z->hidden),
                               l.on.initial[k]);
     wf_var *x = cell_var(t, WF_F32, false, WF_SHAPE(l.on.time, l.on.batch, l.on.input), l.on.x);
     wf_var *n = wf_constant(t, WF_I32, WF_SHAPE(l.on.batch), l.on.lengths);
     wf_var *y = wf_rnn_forward(t, l.rnn, x,
                                &(wf_rnn_call){ .lengths = n, .initial = initial, .final = final });
-    double *got[3] = { doubles_of(y), doubles_of(final[0]), doubles_of(final[1]) };
-    assert_close("y", train.n_y, got[0], train.y, 0);
-    assert_close("h_n", train.n_state[0], got[1], train.final[0], 0);
-    assert_close("c_n", train.n_state[1], got[2], train.final[1], 0);
+    assert_close("y", train.n_y, doubles_of(y), train.y, 0);
+    for (int k = 0; k < l.on.states; k++)
+        assert_close("final state", train.n_state[k], doubles_of(final[k]), train.final[k], 0);
 }
 
-TEST_EACH(a_nan_in_one_sequence_stays_in_it, 2)
+TEST_EACH(a_nan_in_one_sequence_stays_in_it, 2 * CELLS)
 {
-    OWN(fixture) l = lstm_of(&sizes[0], WF_F32, false, false, _i == 1);
+    OWN(fixture) l = layer_of(_i / 2, &sizes[0], WF_F32, false, false, _i % 2 == 1);
     const int64_t batch = l.on.batch, hidden = sizes[0].hidden, input = sizes[0].input;
     int64_t bad = 4;
     while (l.on.lengths && l.on.lengths[bad] == 0) bad++;
@@ -145,38 +146,6 @@ TEST_EACH(a_nan_in_one_sequence_stays_in_it, 2)
     for (int64_t k = 0; k < clean.n_x; k++)
         if (k / input % batch != bad) ck_assert(dirty.dx[k] == clean.dx[k]);
     ck_assert(arrived);
-}
-
-TEST(inputs_that_do_not_fit_are_told_what_does)
-{
-    enum { T = 4, B = 3, I = 5, H = 6, INPUTS = 8 };
-    const struct {
-        int input;
-        wf_dtype dtype;
-        wf_shape shape;
-        const char *text;
-    } wrong[] = {
-        { 0, WF_F32, WF_SHAPE(B, I), "x is (3, 5); expected (time, batch, input)" },
-        { 0, WF_F32, WF_SHAPE(0, B, I), "x has 0 time steps; there must be from 1 to 2147483647" },
-        { 1, WF_F32, WF_SHAPE(2, H), "h0 is (2, 6); expected (batch, hidden)" },
-        { 2, WF_F32, WF_SHAPE(B, 7), "c0 is (3, 7); expected (batch, hidden), as h0" },
-        { 3, WF_F32, WF_SHAPE(24, 4), "weight_ih is (24, 4); expected (4 * hidden, input)" },
-        { 4, WF_F64, WF_SHAPE(24, H), "weight_hh is f64; expected f32" },
-        { 5, WF_F32, WF_SHAPE(23), "bias_ih is (23); expected (4 * hidden)" },
-        { 7, WF_F32, WF_SHAPE(B), "lengths is f32; expected i32" },
-        { 7, WF_I32, WF_SHAPE(4), "lengths is (4); expected (batch)" },
-    };
-    const wf_shape right[INPUTS] = { WF_SHAPE(T, B, I),  WF_SHAPE(B, H),     WF_SHAPE(B, H),
-                                     WF_SHAPE(4 * H, I), WF_SHAPE(4 * H, H), WF_SHAPE(4 * H),
-                                     WF_SHAPE(4 * H),    WF_SHAPE(B) };
-    OWN(wf_tape) *t = wf_tape_new(NULL);
-    for (size_t k = 0; k < sizeof wrong / sizeof wrong[0]; k++) {
-        wf_var *in[INPUTS], *out[3];
-        for (int i = 0; i < INPUTS; i++) in[i] = wf_zeros(t, i < 7 ? WF_F32 : WF_I32, right[i]);
-        in[wrong[k].input] = wf_zeros(t, wrong[k].dtype, wrong[k].shape);
-        ck_assert(!wf_apply(t, wf_lstm_sequence_op(), INPUTS, in, &(lstm_attr){ 0 }, out));
-        assert_fails(t, worded("lstm_sequence: %s", wrong[k].text));
-    }
 }
 
 const harness_suite suite = { .threads = MOST_THREADS };
