@@ -45,7 +45,7 @@ static bool group_slope(plan *p, value *v)
     int32_t *g = &p->group_slope[v->source];
     const buffer like = p->buffer[p->group[v->source]];
     if (*g < 0) *g = plan_buffer(p, SPACE_SLOPES, 0, like.dtype, like.width);
-    v->slope = (place){ *g, INDEX_KEPT, v->at.column };
+    v->slope = (place){ *g, INDEX_SLOPES, v->at.column };
     return *g >= 0;
 }
 
@@ -57,7 +57,7 @@ static bool call_slope(plan *p, value *v)
     if (*g < 0)
         *g = plan_buffer(p, c->shared ? SPACE_SLOPES : SPACE_STEP_SLOPES, 0, like.dtype,
                          like.width);
-    v->slope = (place){ *g, c->shared ? INDEX_KEPT : INDEX_STILL, v->column };
+    v->slope = (place){ *g, c->shared ? INDEX_SLOPES : INDEX_STILL, v->column };
     return *g >= 0;
 }
 
@@ -452,4 +452,52 @@ bool plan_backward(plan *p)
     find_widths(p);
     p->sums += p->sums & 1; /* so that doubles are aligned */
     return true;
+}
+
+/* ---- what a product begins ---- */
+
+/* Is it the only one that makes the weight's gradient, or the first, and of all of it? */
+static bool begins_weight(const plan *p, int32_t number)
+{
+    const bulk *b = &p->bulk[number];
+    const term *m = &p->term[b->term];
+    const wf_tensor *form = &m->weight.form;
+    const int64_t all = wf_tensor_count(&p->constant[m->weight.constant].root->value);
+    if (b->width * p->value[m->value].width != all || wf_tensor_count(form) != all ||
+        wf_tensor_overlaps_itself(form))
+        return false;
+    for (int32_t i = p->hoisted; i < number; i++)
+        if (p->term[p->bulk[i].term].weight.constant == m->weight.constant) return false;
+    for (int32_t i = 0; i < p->n[LIST_CALL]; i++)
+        for (int k = 0; k < p->call[i].node->n_in; k++) {
+            const operand *o = &p->call[i].in[k];
+            if (o->given && o->value < 0 && o->closed.constant == m->weight.constant) return false;
+        }
+    return true;
+}
+
+/* And of a sequence, that nothing else of the step reads? */
+static bool begins_sequence(const plan *p, int32_t number)
+{
+    const int32_t of = p->term[p->bulk[number].term].value;
+    const value *x = &p->value[of];
+    if (x->kind != VALUE_SEQUENCE || x->slope.buffer >= 0 ||
+        x->width != p->buffer[x->at.buffer].width)
+        return false;
+    for (int32_t i = p->hoisted; i < number; i++)
+        if (p->term[p->bulk[i].term].value == of) return false;
+    for (int32_t i = 0; i < p->n[LIST_VALUE]; i++) {
+        const value *v = &p->value[i];
+        if (i != of && !v->dead && v->kind == VALUE_SEQUENCE && v->source == x->source)
+            return false;
+    }
+    return true;
+}
+
+void plan_beginnings(plan *p)
+{
+    for (int32_t i = p->hoisted; i < p->n[LIST_BULK]; i++) {
+        p->bulk[i].begins = begins_weight(p, i);
+        p->bulk[i].begins_sequence = begins_sequence(p, i);
+    }
 }

@@ -68,7 +68,7 @@ bool plan_calls(plan *p)
         if (!any_rows && !varied && !p->full)
             return plan_refuse(p, "%s names the number of rows", op->name);
         c->whole |= !any_rows || op->check; /* a check speaks of all rows */
-        c->whole |= c->shared && !shape_of_rows(c, p->kept_rows, p->t->threads, &c->scratch_all);
+        c->whole |= c->shared && !shape_of_rows(c, p->slope_rows, p->t->threads, &c->scratch_all);
         if (c->scratch_all < c->scratch) c->scratch_all = c->scratch;
         p->serial |= c->whole;
         const operand *table = &c->in[0];
@@ -139,7 +139,7 @@ static void point_at(const run *r, const call *c, const step_rows *s, int64_t fi
                                  n);
         x->gout_at[k] = NULL;
         if (r->way == 0 || k >= of->op->outputs || c->slope[k] < 0) continue;
-        const row_index there = c->shared ? INDEX_KEPT : INDEX_STILL;
+        const row_index there = c->shared ? INDEX_SLOPES : INDEX_STILL;
         x->gout[k] = dense_of(r, &of->out[k].value, (place){ c->slope[k], there, 0 }, s, first, n);
         x->gout_at[k] = &x->gout[k];
     }
@@ -227,11 +227,10 @@ void run_call_shared(const run *r, const call *c)
     bool even = !c->whole;
     for (int i = 0; i < n->n_in; i++)
         even &= !c->in[i].given || !c->in[i].rows || lies_even(r, &c->in[i]);
-    for (int64_t k = 0; k < (even ? 1 : r->p->steps); k++) {
-        /* The step whose rows come first begins all of them. */
-        const step_rows s = run_step(r, even && r->p->s->reverse ? r->p->steps - 1 : k);
+    for (int64_t k = r->first; k < (even ? r->first + 1 : r->last); k++) {
+        const step_rows s = even ? run_earliest(r) : run_step(r, k);
         tensors x;
-        point_at(r, c, &s, 0, even ? r->rows->rows : s.n, &x);
+        point_at(r, c, &s, 0, even ? r->row_count : s.n, &x);
         for (int i = 0; i < n->n_in; i++) {
             x.gin_at[i] = NULL;
             if (c->in[i].rows || !closed_wants(r, &c->in[i])) continue;

@@ -10,8 +10,8 @@
 static int64_t rows_in(const plan *p, space where)
 {
     switch (where) {
-    case SPACE_KEPT:
-    case SPACE_SLOPES: return p->kept_rows;
+    case SPACE_KEPT: return p->kept_rows;
+    case SPACE_SLOPES: return p->slope_rows;
     case SPACE_STEP:
     case SPACE_STEP_SLOPES: return p->s->batch;
     case SPACE_CARRY: return 2 * p->s->batch;
@@ -278,7 +278,8 @@ static bool place_tile(plan *p, value *v, int32_t i, tile_pool *f)
         v->at = at(plan_buffer(p, SPACE_KEPT, 0, v->dtype, v->width), INDEX_KEPT, 0);
     else if (!v->saved && v->across)
         v->at = at(plan_buffer(p, SPACE_STEP, 0, v->dtype, v->width), INDEX_STILL, 0);
-    else if (!v->saved && !pool_take_tile(p, f, v->dtype, &v->at))
+    else if (!v->saved && (p->infer || !inherit(p, v, i)) && /* which it may leave to a saved one */
+             !pool_take_tile(p, f, v->dtype, &v->at))
         return false;
     for (int k = 0; k < v->args; k++) { /* tiles that end here */
         value *x = &p->value[p->arg[v->arg + k]];

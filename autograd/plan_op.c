@@ -360,6 +360,7 @@ static bool make(plan *p, scan *s)
     if (!plan_values(p) || !plan_calls(p) || !plan_forward(p) || !plan_backward(p) ||
         !plan_bulks(p))
         return false;
+    plan_beginnings(p);
     count_packed(p);
     int outputs = s->states;
     for (int j = 0; j < s->outputs; j++) outputs += p->y_state[j] < 0;
@@ -367,7 +368,7 @@ static bool make(plan *p, scan *s)
                       .inputs = -1,
                       .outputs = outputs,
                       .hidden = 1,
-                      .flags = OP_LOOP,
+                      .flags = WF_OP_BEGINS | OP_LOOP,
                       .reads_in = UINT32_MAX,
                       .reads_out = UINT32_MAX,
                       .shape = plan_shape,
@@ -379,7 +380,9 @@ static bool make(plan *p, scan *s)
 
 bool scan_planned(wf_tape *t, scan *s, const traced_step *step, bool *done)
 {
-    enum { KEPT_ROWS = 1024 }; /* in infer mode: as many as make a product efficient */
+    /* As many rows as make a product efficient: those that are computed ahead in infer mode, and
+     * that go back at once, in at most so many parts, of which weights' gradients are the sums. */
+    enum { KEPT_ROWS = 1024, PARTS = 8 };
     struct {
         plan p;
         scan s;
@@ -396,7 +399,10 @@ bool scan_planned(wf_tape *t, scan *s, const traced_step *step, bool *done)
     p->full = s->plan.full;
     while (p->steps < s->time && s->plan.active[p->steps] > 0) p->steps++;
     p->chunk = p->steps;
-    p->kept_rows = s->plan.rows;
+    p->kept_rows = p->slope_rows = s->plan.rows;
+    int64_t parts = s->plan.rows / KEPT_ROWS;
+    if (parts > PARTS) parts = PARTS;
+    if (parts > 1) p->slope_rows = s->plan.rows / parts + s->batch;
     if (p->infer && s->plan.rows > 2 * KEPT_ROWS) {
         p->chunk = KEPT_ROWS / s->batch > 0 ? KEPT_ROWS / s->batch : 1;
         p->kept_rows = p->chunk * s->batch;

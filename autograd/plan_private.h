@@ -39,6 +39,7 @@ typedef struct product {
 typedef struct bulk {
     int32_t term;
     bool add;
+    bool begins, begins_sequence; /* the gradient of all of the weight; of all of the sequence */
     int64_t width;
     place of;
 } bulk;
@@ -95,6 +96,7 @@ typedef struct plan {
     wf_mode mode;
     int64_t steps, chunk; /* steps with rows; and how many are kept at once */
     int64_t kept_rows;    /* rows of those, at most */
+    int64_t slope_rows;   /* rows of the steps that go back at once, at most */
     int32_t n[LISTS];
     int64_t room[LISTS];
     wf_var **sequence; /* (rows, ...) */
@@ -110,7 +112,7 @@ typedef struct plan {
     product *product;
     buffer *buffer;
     bulk *bulk;
-    int32_t hoisted; /* bulks before the loop; the others are after it */
+    int32_t hoisted; /* bulks before the loop; the others are behind it, on the way back */
     sum_range *range;
     other_step *other;
     trunk *trunk;
@@ -153,6 +155,7 @@ bool plan_values(plan *p);
 bool plan_forward(plan *p);
 bool plan_backward(plan *p);
 bool plan_bulks(plan *p);
+void plan_beginnings(plan *p);
 bool plan_calls(plan *p);
 
 /* The node's inputs: sequences, states, constants. */

@@ -20,7 +20,7 @@ static int64_t product_bytes(const plan *p, int64_t *widest)
     *widest = 0;
     for (int32_t i = p->hoisted; i < p->n[LIST_BULK]; i++) {
         const value *x = &p->value[p->term[p->bulk[i].term].value];
-        const int64_t bytes = wf_gemm_scratch(x->dtype, p->bulk[i].width, x->width, p->kept_rows);
+        const int64_t bytes = wf_gemm_scratch(x->dtype, p->bulk[i].width, x->width, p->slope_rows);
         const int64_t row = x->width * wf_dtype_size(x->dtype);
         if (bytes > most) most = bytes;
         if (row > *widest && x->kind != VALUE_SEQUENCE) *widest = row;
@@ -41,7 +41,6 @@ int64_t run_layout(run *r, const plan *p, int threads, int way, char *memory)
     wf_parts x = { .memory = memory };
     *r = (run){ .p = p, .way = way, .rows = &p->s->plan, .batch = p->s->batch };
     r->threads = p->serial ? 1 : threads;
-    r->last = p->steps;
     r->stage = wf_part(&x, p->n[LIST_STAGE], 1, sizeof *r->stage);
     r->line = wf_part(&x, p->n[LIST_ORDER] + 3 * p->n[LIST_VALUE], 1, sizeof *r->line);
     r->alive = wf_part(&x, p->n[LIST_VALUE], 1, sizeof(bool));
@@ -68,7 +67,7 @@ int64_t run_layout(run *r, const plan *p, int threads, int way, char *memory)
     r->high = wf_part(&x, groups, p->sums, sizeof(double));
     r->low = wf_part(&x, groups, p->sums, sizeof(double));
     r->product = wf_part(&x, product_bytes(p, &widest), 1, 1);
-    r->gathered = wf_part(&x, p->full ? 0 : p->kept_rows, widest, 1);
+    r->gathered = wf_part(&x, p->full ? 0 : p->slope_rows, widest, 1);
     r->shared = wf_part(&x, shared_bytes(p), 1, 1);
     return x.used;
 }

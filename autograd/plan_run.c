@@ -20,12 +20,29 @@ step_rows run_step(const run *r, int64_t k)
                         .time = i,
                         .n = r->rows->active[i],
                         .at = { [INDEX_ROW] = begin[i],
-                                [INDEX_KEPT] = begin[i] - r->kept_from,
+                                [INDEX_KEPT] = begin[i] - (r->way == 0 ? r->row_from : 0),
+                                [INDEX_SLOPES] = begin[i] - r->row_from,
                                 [INDEX_BEFORE] = reverse ? later : earlier,
                                 [INDEX_AFTER] = reverse ? earlier : later,
                                 [INDEX_STILL] = 0,
                                 [INDEX_PAST] = (k & 1) * batch,
                                 [INDEX_NOW] = ((k + 1) & 1) * batch } };
+}
+
+step_rows run_earliest(const run *r)
+{
+    return run_step(r, r->p->s->reverse ? r->last - 1 : r->first);
+}
+
+/* Steps first..last - 1 are at hand. */
+static void take_steps(run *r, int64_t first, int64_t last)
+{
+    const plan *p = r->p;
+    const int64_t *begin = r->rows->begin;
+    r->first = first;
+    r->last = last;
+    r->row_from = begin[p->s->reverse ? p->steps - last : first];
+    r->row_count = begin[p->s->reverse ? p->steps - first : last] - r->row_from;
 }
 
 /* ---- tile programs ---- */
@@ -354,7 +371,7 @@ static void backward_steps(void *context, const wf_seq_share *mine)
 {
     run *r = context;
     share h = share_of(r, mine);
-    for (int64_t k = r->p->steps; k-- > 0;) {
+    for (int64_t k = r->last; k-- > r->first;) {
         const step_rows step = run_step(r, k);
         const int64_t to = step.n < h.to ? step.n : h.to;
         h.tile.step = &step;
@@ -437,16 +454,17 @@ static void run_loop(run *r, wf_seq_fn *steps)
 }
 
 /* Rows of sequences times weights, of the steps at hand. */
-static void run_hoisted(const run *r, int64_t row, int64_t rows)
+static void run_hoisted(const run *r)
 {
     const plan *p = r->p;
+    const int64_t rows = r->row_count;
     for (int32_t i = 0; i < p->hoisted; i++) {
         const bulk *b = &p->bulk[i];
         const term *m = &p->term[b->term];
         const value *x = &p->value[m->value];
         const spot from = run_spot(r, x->at), to = run_spot(r, b->of);
         wf_gemm(r->c->threads, 1,
-                wf_matrix_strided(x->dtype, from.base + row * from.row, rows, x->width,
+                wf_matrix_strided(x->dtype, from.base + r->row_from * from.row, rows, x->width,
                                   from.row / from.size, 1),
                 wf_matrix_transposed(run_weight(r, m, m->row, b->width, x->width, false)),
                 b->add ? 1 : 0,
@@ -519,12 +537,8 @@ void plan_run_forward(const wf_call *c)
     pack_all(&r);
     begin_outputs(&r);
     for (int64_t k = 0; k < p->steps; k += p->chunk) {
-        r.first = k;
-        r.last = k + p->chunk < p->steps ? k + p->chunk : p->steps;
-        const int64_t early = p->s->reverse ? p->steps - r.last : r.first;
-        const int64_t late = p->s->reverse ? p->steps - r.first : r.last;
-        r.kept_from = r.rows->begin[early];
-        run_hoisted(&r, r.kept_from, r.rows->begin[late] - r.kept_from);
+        take_steps(&r, k, k + p->chunk < p->steps ? k + p->chunk : p->steps);
+        run_hoisted(&r);
         run_loop(&r, forward_steps);
     }
 }
@@ -594,45 +608,80 @@ static void end_states(const run *r)
 wf_matrix run_rows(const run *r, place where, wf_dtype dtype, int64_t width)
 {
     const spot s = run_spot(r, where);
-    const int64_t rows = r->rows->rows,
-                  first = run_step(r, r->p->s->reverse ? r->p->steps - 1 : 0).at[where.index];
+    const int64_t rows = r->row_count, first = run_earliest(r).at[where.index];
     bool gaps = false;
-    for (int64_t k = 0; k < r->p->steps && !gaps; k++) {
+    for (int64_t k = r->first; k < r->last && !gaps; k++) {
         const step_rows step = run_step(r, k);
-        gaps = step.at[where.index] != first + step.at[INDEX_ROW];
+        gaps = step.at[where.index] != first + step.at[INDEX_SLOPES];
     }
     if (!gaps)
         return wf_matrix_strided(dtype, s.base + first * s.row, rows, width, s.row / s.size, 1);
-    for (int64_t k = 0; k < r->p->steps; k++) {
+    for (int64_t k = r->first; k < r->last; k++) {
         const step_rows step = run_step(r, k);
         for (int64_t i = 0; i < step.n; i++)
-            memcpy(r->gathered + (step.at[INDEX_ROW] + i) * width * s.size,
+            memcpy(r->gathered + (step.at[INDEX_SLOPES] + i) * width * s.size,
                    s.base + (step.at[where.index] + i) * s.row, (size_t)(width * s.size));
     }
     return wf_matrix_of(dtype, r->gathered, rows, width);
 }
 
-/* Weights' gradients, and those of sequences: one product each over all steps. */
+static bool fresh(const run *r, int32_t input)
+{
+    return input < 32 && r->c->fresh >> input & 1;
+}
+
+/* Gradients that hold nothing yet and that no product begins. */
+static void clear_fresh(const run *r)
+{
+    const plan *p = r->p;
+    const wf_call *c = r->c;
+    uint32_t begun = 0;
+    for (int32_t i = p->hoisted; i < p->n[LIST_BULK]; i++) {
+        const bulk *b = &p->bulk[i];
+        const term *m = &p->term[b->term];
+        const int32_t of = input_of_constant(p, m->weight.constant);
+        if (b->begins && of < 32) begun |= UINT32_C(1) << of;
+        if (b->begins_sequence) begun |= UINT32_C(1) << p->value[m->value].source;
+    }
+    for (int32_t i = 0; i < c->n_in; i++)
+        if (c->gin[i] && fresh(r, i) && !(begun >> i & 1)) wf_tensor_fill(c->gin[i], 0);
+}
+
+/* Weights' gradients, and those of sequences: one product each over the steps at hand. */
 static void run_deferred(const run *r)
 {
     const plan *p = r->p;
     const int threads = r->c->threads;
+    const bool begin = r->last == p->steps;
     for (int32_t i = p->hoisted; i < p->n[LIST_BULK]; i++) {
         const bulk *b = &p->bulk[i];
         const term *m = &p->term[b->term];
         const value *x = &p->value[m->value];
         const wf_matrix d = run_rows(r, b->of, x->dtype, b->width);
         const wf_matrix slope = run_weight(r, m, m->row, b->width, x->width, true);
+        const bool writes = begin && b->begins &&
+                            fresh(r, input_of_constant(p, m->weight.constant));
         if (slope.data)
             wf_gemm_long(threads, 1, wf_matrix_transposed(d),
-                         run_rows(r, x->at, x->dtype, x->width), 1, slope, r->product);
+                         run_rows(r, x->at, x->dtype, x->width), writes ? 0 : 1, slope, r->product);
         if (x->kind != VALUE_SEQUENCE || !x->wants) continue;
         wf_matrix to = run_rows(r, x->at, x->dtype, x->width);
         const wf_tensor *gin = r->c->gin[x->source];
         if (!gin) continue;
-        to.data = wf_element(x->dtype, gin->data, x->column);
-        wf_gemm(threads, 1, d, run_weight(r, m, m->row, b->width, x->width, false), 1, to);
+        const int64_t row = p->buffer[x->at.buffer].width;
+        to.data = wf_element(x->dtype, gin->data, r->row_from * row + x->column);
+        wf_gemm(threads, 1, d, run_weight(r, m, m->row, b->width, x->width, false),
+                b->begins_sequence && fresh(r, x->source) ? 0 : 1, to);
     }
+}
+
+/* The first of the steps that go back at once, down from last - 1. */
+static int64_t steps_back(const run *r, int64_t last)
+{
+    int64_t first = last - 1, rows = run_step(r, first).n;
+    while (first > 0 && rows + run_step(r, first - 1).n <= r->p->slope_rows)
+        rows += run_step(r, --first).n;
+    return first;
 }
 
 void plan_run_backward(const wf_call *c)
@@ -647,11 +696,15 @@ void plan_run_backward(const wf_call *c)
     memset(r.parts, 0, (size_t)(wf_seq_groups(r.batch) * p->sums) * SUM_BYTES);
     memset(r.high, 0, sums);
     memset(r.low, 0, sums);
-    run_loop(&r, backward_steps);
-    run_deferred(&r);
-    for (int32_t i = 0; i < p->n[LIST_CALL]; i++)
-        if (p->call[i].shared && p->call[i].done && run_call_alive(&r, &p->call[i]))
-            run_call_shared(&r, &p->call[i]);
+    clear_fresh(&r);
+    for (int64_t last = p->steps; last > 0; last = r.first) {
+        take_steps(&r, steps_back(&r, last), last);
+        run_loop(&r, backward_steps);
+        run_deferred(&r);
+        for (int32_t i = 0; i < p->n[LIST_CALL]; i++)
+            if (p->call[i].shared && p->call[i].done && run_call_alive(&r, &p->call[i]))
+                run_call_shared(&r, &p->call[i]);
+    }
     end_states(&r);
     end_sums(&r);
 }

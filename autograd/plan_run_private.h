@@ -47,7 +47,8 @@ typedef struct run {
     const wf_call *c;
     int way; /* 0: forward, 1: back */
     const wf_seq_plan *rows;
-    int64_t batch, kept_from, first, last; /* steps first..last - 1 of the loop */
+    int64_t batch, first, last;  /* steps first..last - 1 of the loop are at hand, */
+    int64_t row_from, row_count; /* which have these rows */
     char *memory[SPACES];
     run_stage *stage, ends; /* ends: zeros where a state's gradient is not made by a step */
     line *line;
@@ -82,6 +83,8 @@ typedef struct step_rows {
     int64_t at[INDICES];
 } step_rows;
 step_rows run_step(const run *r, int64_t k);
+/* The step at hand whose rows come first. */
+step_rows run_earliest(const run *r);
 
 /* Lays out what a pass needs in `memory`, and returns the bytes; with NULL only that. */
 int64_t run_layout(run *r, const plan *p, int threads, int way, char *memory);
@@ -94,11 +97,11 @@ bool run_call_alive(const run *r, const call *c);
 /* Forward and back through a call for rows first..first + n - 1 of a step. */
 void run_call(const run *r, const call *c, const step_rows *s, int64_t first, int64_t n,
               char *scratch);
-/* The gradients of what all rows of a call share, over all steps. */
+/* The gradients of what all rows of a call share, over the steps at hand. */
 void run_call_shared(const run *r, const call *c);
 /* A constant as an op sees it: its numbers, or its gradient (no data: not wanted). */
 wf_tensor run_closed(const run *r, const closed *c, bool slope);
-/* The rows of all steps of a value as a matrix; gathered where they have gaps. */
+/* The rows of a value, of the steps at hand, as a matrix; gathered where they have gaps. */
 wf_matrix run_rows(const run *r, place where, wf_dtype dtype, int64_t width);
 /* The block of a term's weight, `width` rows of it; of its gradient where `slope`. */
 wf_matrix run_weight(const run *r, const term *m, int64_t row, int64_t width, int64_t k,

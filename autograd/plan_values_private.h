@@ -20,7 +20,7 @@ typedef enum space {
     SPACE_TILE,        /* a tile's own, of each thread */
     SPACE_INPUT_SLOPE, /* gradients: of an input, of an output, */
     SPACE_OUTPUT_SLOPE,
-    SPACE_SLOPES,      /* of values, all steps at once, */
+    SPACE_SLOPES,      /* of values, all steps that go back at once, */
     SPACE_STEP_SLOPES, /* of a step's, */
     SPACE_CARRY,       /* and of states: two steps' rows in turn */
     SPACES
@@ -30,6 +30,7 @@ typedef enum space {
 typedef enum row_index {
     INDEX_ROW,    /* rows of all steps */
     INDEX_KEPT,   /* of the steps that are kept */
+    INDEX_SLOPES, /* of the steps that go back at once */
     INDEX_BEFORE, /* of a state's buffer: before the step, after it */
     INDEX_AFTER,
     INDEX_STILL, /* 0 */
