@@ -131,7 +131,9 @@ const char *wf_scan_explain(wf_tape *t, const wf_scan_call *given)
     wf_var *output[WF_SCAN_VARS];
     if (!wf_explain_begin(t)) return NULL;
     const wf_mark mark = wf_tape_mark(t);
+    const uint64_t drawn = t->random_ops;
     const bool ok = wf_scan(t, given, output, NULL);
     const char *text = wf_explain_end(t);
+    t->random_ops = drawn;
     return ok && text && wf_tape_rewind(t, mark, 0, NULL) ? text : NULL;
 }

@@ -3,6 +3,8 @@
  * rules are broken one after another by tests/plan_faults.txt. */
 #include "tests/programs.h"
 
+#include <string.h>
+
 const harness_suite suite = { .threads = 5 };
 
 /* Each step has one sequence and one state, (n, a) both; c: what it is closed over, of which c[6]
@@ -129,6 +131,13 @@ STEP(ids_between)
     state[0] = wf_sin(t, a);
 }
 
+/* What is kept of x is drawn anew in each step. */
+STEP(draws)
+{
+    (void)context;
+    y[0] = state[0] = wf_tanh(t, wf_add(t, wf_dropout(t, x[0], 0.5), state[0]));
+}
+
 /* Tiles of rows so wide that fewer fit, beside narrow ones. */
 STEP(wide_tiles)
 {
@@ -142,7 +151,7 @@ STEP(wide_tiles)
 static wf_scan_step *const steps[] = {
     product_read_twice, product_adds, call_adds,    product_and_sum, tile_across,
     half_of_call,       unread_part,  one_is_added, chain,           two_biases,
-    calls_between,      ids_between,  wide_tiles,
+    calls_between,      ids_between,  draws,        wide_tiles,
 };
 enum { STEPS = sizeof steps / sizeof *steps, FORMS = 48 };
 
@@ -150,7 +159,7 @@ enum { STEPS = sizeof steps / sizeof *steps, FORMS = 48 };
  * more, on one thread and more. */
 static program loop_of(wf_scan_step *step, int form)
 {
-    static const int batch[] = { 3, 1, 2, 9, 5, 20 }, size[] = { 0, 2, 4, 3 },
+    static const int batch[] = { 3, 1, 2, 9, 5, 20 }, size[] = { 3, 2, 4, 0 },
                      threads[] = { 1, 2, 1, 3, 1, 5, 2 };
     program p = { .seed = (uint64_t)(form + 1), .step = step, .sequences = 1, .states = 1 };
     p.outputs = 1;
@@ -160,6 +169,11 @@ static program loop_of(wf_scan_step *step, int form)
     p.threads = threads[form % 7];
     p.chosen = form % 3 ? 1 : 3;
     p.ragged = form / 24;
+    if (step ==
+        draws) { /* the rows of a step at once, and rows of which the bits are kept by rows */
+        p.mixing = true;
+        p.size = 2;
+    }
     p.reverse = form / 2 % 2;
     p.mode = form % 11 == 10 ? WF_INFER : WF_TRAIN;
     p.second = p.size < 4 && form % 2;
@@ -219,12 +233,6 @@ TEST_EACH(a_long_loop_in_infer_mode_gives_what_it_gives_in_training, 8)
 
 /* ---- draws ---- */
 
-STEP(draws)
-{
-    (void)context;
-    y[0] = state[0] = wf_tanh(t, wf_add(t, wf_dropout(t, x[0], 0.5), state[0]));
-}
-
 TEST(what_is_drawn_after_a_loop_is_what_would_be_drawn_after_its_steps)
 {
     wf_var *y[2], *after[2];
@@ -232,12 +240,13 @@ TEST(what_is_drawn_after_a_loop_is_what_would_be_drawn_after_its_steps)
     OWN(wf_tape) *u = wf_tape_new(&(wf_tape_options){ .mode = WF_TRAIN, .seed = 5 });
     for (int plain = 0; plain < 2; plain++) {
         wf_tape *on = plain ? u : t;
-        wf_var *x = drawn(on, WF_F64, WF_SHAPE(6, 4, 5), 1, -1, 1);
+        wf_var *x = drawn(on, WF_F64, WF_SHAPE(6, 4, 9), 1, -1, 1);
         const wf_scan_call call = { .step = draws,
                                     .sequences = { 1, &x },
-                                    .initial = WF_VARS(wf_zeros(on, WF_F64, WF_SHAPE(4, 5))),
+                                    .initial = WF_VARS(wf_zeros(on, WF_F64, WF_SHAPE(4, 9))),
                                     .outputs = 1,
                                     .plain = plain };
+        if (!plain) ck_assert_ptr_nonnull(strstr(wf_scan_explain(on, &call), "scan: planned"));
         for (int i = 0; i < 2; i++) ck_assert(wf_scan(on, &call, &y[plain], NULL));
         after[plain] = wf_dropout(on, x, 0.5);
         ck_assert_ptr_nonnull(after[plain]);
