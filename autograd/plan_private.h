@@ -178,17 +178,6 @@ static inline int64_t packed_bytes(wf_dtype dtype, int64_t k, int64_t n)
 int32_t plan_buffer(plan *p, space where, int32_t number, wf_dtype dtype, int64_t width);
 void order_at(order *o, int k, place where);
 order *plan_order(plan *p, order_kind kind, int64_t width);
-/* The rows of autograd/pointwise.def, by number. */
-enum {
-#define WF_POINTWISE_1(name, ...) POINTWISE_##name,
-#define WF_POINTWISE_S(name, ...) POINTWISE_##name,
-#define WF_POINTWISE_2(name, ...) POINTWISE_##name,
-#define WF_POINTWISE_3(name, ...) POINTWISE_##name,
-#define WF_POINTWISE_WHERE(name, ...) POINTWISE_##name,
-#define WF_POINTWISE_COMPARE(name, ...) POINTWISE_##name,
-#include "autograd/pointwise.def"
-};
-const wf_op *plan_pointwise(int number);
 
 /* Adds the plan to the text of wf_scan_explain, if there is one. */
 void plan_explain(const plan *p);

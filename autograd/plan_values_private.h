@@ -143,4 +143,16 @@ typedef struct call {
     uint32_t begins; /* by input: the call writes its gradient, to which others add */
 } call;
 
+/* The rows of autograd/pointwise.def, by number. */
+enum {
+#define WF_POINTWISE_1(name, ...) POINTWISE_##name,
+#define WF_POINTWISE_S(name, ...) POINTWISE_##name,
+#define WF_POINTWISE_2(name, ...) POINTWISE_##name,
+#define WF_POINTWISE_3(name, ...) POINTWISE_##name,
+#define WF_POINTWISE_WHERE(name, ...) POINTWISE_##name,
+#define WF_POINTWISE_COMPARE(name, ...) POINTWISE_##name,
+#include "autograd/pointwise.def"
+};
+const wf_op *plan_pointwise(int number);
+
 #endif
