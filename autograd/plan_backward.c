@@ -468,6 +468,10 @@ static bool begins_weight(const plan *p, int32_t number)
         return false;
     for (int32_t i = p->hoisted; i < number; i++)
         if (p->term[p->bulk[i].term].weight.constant == m->weight.constant) return false;
+    for (int32_t i = 0; i < p->n[LIST_VALUE]; i++) { /* used as rows of the batch, too */
+        const value *v = &p->value[i];
+        if (v->kind == VALUE_ROWS && v->source == m->weight.constant) return false;
+    }
     for (int32_t i = 0; i < p->n[LIST_CALL]; i++)
         for (int k = 0; k < p->call[i].node->n_in; k++) {
             const operand *o = &p->call[i].in[k];

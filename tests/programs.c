@@ -30,7 +30,8 @@ static void draw_sizes(program *p, dice *d)
     p->threads = threads[below(d, 5)];
     p->finer = p->dtype == WF_F32 && below(d, 2);
     if (p->mode != WF_INFER || below(d, 4)) return;
-    p->time = 2500 / (p->batch + 3) + below(d, 100); /* more rows than are kept at once */
+    p->time = 2500 / (p->batch + 3) +
+              below(d, 100); /* more rows than are kept, or go back, at once */
     p->batch += 3;
     p->ops = 1 + p->ops % 10;
     p->mixing = false;

@@ -131,6 +131,26 @@ STEP(ids_between)
     state[0] = wf_sin(t, a);
 }
 
+/* A weight has the rows of the batch, too, and is multiplied as such: a = B. */
+STEP(weight_is_rows)
+{
+    wf_var *const *c = closed_of(context);
+    wf_var *in = wf_tanh(t, wf_add(t, wf_affine(t, x[0], c[6], NULL), state[0]));
+    y[0] = state[0] = wf_mul(t, in, c[6]);
+}
+
+/* It forgets, and so do its gradients: in many steps nothing grows. */
+STEP(forgets)
+{
+    wf_var *const *c = closed_of(context), *part[3];
+    if (!wf_split(t, wf_affine(t, wf_mul_scalar(t, state[0], 0.1), c[8], NULL), -1, 3, part))
+        return;
+    wf_var *g = wf_affine(t, wf_concat(t, -1, WF_VARS(x[0], part[0])), c[7], c[1]);
+    wf_var *rows = wf_softmax(t, wf_add(t, g, c[9]), -1);
+    y[0] = wf_mul(t, wf_affine(t, rows, c[6], c[9]), part[2]);
+    state[0] = wf_tanh(t, wf_add(t, wf_layer_norm(t, g, c[9], NULL, 0.1), part[1]));
+}
+
 /* What is kept of x is drawn anew in each step. */
 STEP(draws)
 {
@@ -151,7 +171,7 @@ STEP(wide_tiles)
 static wf_scan_step *const steps[] = {
     product_read_twice, product_adds, call_adds,    product_and_sum, tile_across,
     half_of_call,       unread_part,  one_is_added, chain,           two_biases,
-    calls_between,      ids_between,  draws,        wide_tiles,
+    calls_between,      ids_between,  draws,        weight_is_rows,  wide_tiles,
 };
 enum { STEPS = sizeof steps / sizeof *steps, FORMS = 48 };
 
@@ -169,10 +189,12 @@ static program loop_of(wf_scan_step *step, int form)
     p.threads = threads[form % 7];
     p.chosen = form % 3 ? 1 : 3;
     p.ragged = form / 24;
-    if (step ==
-        draws) { /* the rows of a step at once, and rows of which the bits are kept by rows */
-        p.mixing = true;
-        p.size = 2;
+    p.mixing = step == draws || step == weight_is_rows; /* by hand all rows of a step at once */
+    if (step == draws) p.size = 2;                      /* of which bits are kept by rows */
+    if (step == weight_is_rows) {
+        p.ragged = false;
+        p.size = 0;
+        p.batch = program_width(&p, 0);
     }
     p.reverse = form / 2 % 2;
     p.mode = form % 11 == 10 ? WF_INFER : WF_TRAIN;
@@ -193,7 +215,21 @@ TEST_EACH(a_step_that_shares_places_is_what_it_is_by_hand, STEPS)
     ck_assert_int_ge(program_counts.planned, FORMS);
 }
 
-/* ---- more rows than infer mode keeps at once ---- */
+/* ---- more rows than are kept, or go back, at once ---- */
+
+TEST_EACH(a_long_loop_is_what_it_is_step_by_step, 16)
+{
+    char why[200];
+    program p = { .seed = (uint64_t)(_i + 1), .step = forgets, .time = 500, .batch = 7 };
+    p.sequences = p.states = p.outputs = 1;
+    p.chosen = 3;
+    p.threads = 2;
+    p.ragged = _i & 1;
+    p.reverse = _i & 2;
+    p.mode = _i & 4 ? WF_INFER : WF_TRAIN;
+    p.dtype = _i & 8 ? WF_F32 : WF_F64;
+    ck_assert_msg(program_agrees(&p, why), "%s: %s", program_text(&p), why);
+}
 
 /* Outputs and final state of a loop, in either mode. */
 static void loop_in(wf_tape *t, const program *p, wf_module *net, program_vars *v, wf_var *out[2])
