@@ -92,19 +92,41 @@ typedef struct run {
     void *context;
 } run;
 
-/* The first group of which a share's steps begin: shares have about as many steps each. */
+/* What a step costs besides its rows, in rows: the weights pass through the caches. */
+enum { STEP_ROWS = 2 };
+
+/* The group before which a share ends that begins with `group`, costs no more than `most` and is
+ * not empty. A share takes part in as many steps as its first row, the longest, has. */
+static int64_t share_end(const wf_seq_plan *p, int64_t group, int64_t most)
+{
+    const int64_t groups = wf_seq_groups(p->batch);
+    int64_t row = wf_seq_group_begin(p->batch, group);
+    int64_t cost = row < p->batch ? STEP_ROWS * p->length[row] : 0;
+    const int64_t first = group;
+    for (; group < groups; group++) {
+        const int64_t end = wf_seq_group_begin(p->batch, group + 1);
+        for (; row < end; row++) cost += p->length[row];
+        if (cost > most && group > first) break;
+    }
+    return group;
+}
+
+/* The first group of share `id` of `size`, of which the dearest costs as little as can be. */
 static int64_t share_begin(const wf_seq_plan *p, int id, int size)
 {
-    int64_t groups = wf_seq_groups(p->batch), steps = 0, row = 0, group = 0;
-    if (id == 0) return 0;
-    if (id == size) return groups;
-    for (; group < groups; group++) {
-        int64_t end = wf_seq_group_begin(p->batch, group + 1), more = 0;
-        for (; row < end; row++) more += p->length[row];
-        /* The group that straddles the cut goes to the side where most of it lies. */
-        if ((2 * steps + more) * size >= 2 * p->rows * id) break;
-        steps += more;
+    const int64_t groups = wf_seq_groups(p->batch);
+    int64_t low = 0, high = p->rows + STEP_ROWS * p->time, group;
+    while (low < high) {
+        const int64_t most = low + (high - low) / 2;
+        group = 0;
+        for (int k = 0; k < size && group < groups; k++) group = share_end(p, group, most);
+        if (group < groups)
+            low = most + 1;
+        else
+            high = most;
     }
+    group = 0;
+    for (int k = 0; k < id && group < groups; k++) group = share_end(p, group, low);
     return group;
 }
 
