@@ -116,8 +116,8 @@ void plan_explain(const plan *p)
             elements += p->order[k].width;
     }
     if (!p->infer)
-        wf_explain(t, "  after the way back: %d products over all steps\n",
-                   (int)(p->n[LIST_BULK] - p->hoisted));
+        wf_explain(t, "  on the way back, over %lld rows at a time: %d products\n",
+                   (long long)p->slope_rows, (int)(p->n[LIST_BULK] - p->hoisted));
     const int64_t rows = p->kept_rows > 0 ? p->kept_rows : 1;
     wf_explain(t,
                "  a row of a step: %lld bytes kept, %lld operations in products (%lld of them "

@@ -50,7 +50,7 @@ TEST(a_loop_tells_how_it_runs)
     assert_says(text, "scan: planned, 7 steps of 3 rows\n");
     assert_says(text, "before the loop, for all steps: a product (5, 4)\n");
     assert_says(text, "1. products with packed (5, 5) added; tiles of all units alike: tanh\n");
-    assert_says(text, "after the way back: 2 products over all steps\n");
+    assert_says(text, "on the way back, over 21 rows at a time: 2 products\n");
     assert_says(text, "90 operations in products (40 of them before the loop)");
     assert_says(explained(t, &c, 7, true), "scan: step by step: as .plain asks\n");
     assert_says(explained(t, &c, 2, false), "step by step: it has fewer than 3 steps\n");
