@@ -19,8 +19,21 @@ static uint32_t wanted_of(const node *n)
     return wanted;
 }
 
-/* Can the op's shape be had of so many rows, and nothing but the rows differ? */
-static bool shape_of_rows(const call *c, int64_t rows, int threads, int64_t *scratch)
+/* Of x (n, ...) the form (n, steps, ...), `apart` elements from step to step; 1: the same for all. */
+static wf_tensor with_steps(wf_tensor x, int64_t steps, int64_t apart)
+{
+    for (int k = x.rank++; k > 1; k--) {
+        x.dim[k] = x.dim[k - 1];
+        x.stride[k] = x.stride[k - 1];
+    }
+    x.dim[1] = steps;
+    x.stride[1] = steps > 1 ? apart : 0;
+    return x;
+}
+
+/* Can the op's shape be had of so many rows, and of steps behind that axis unless they are 0, and
+ * nothing else differ? */
+static bool shape_of_rows(const call *c, int64_t rows, int64_t steps, int threads, int64_t *scratch)
 {
     const node *n = c->node;
     wf_tensor form[MOST_INPUTS], out[WF_OP_OUTPUTS];
@@ -32,6 +45,7 @@ static bool shape_of_rows(const call *c, int64_t rows, int threads, int64_t *scr
         if (!n->in[i]) continue;
         form[i] = n->in[i]->value;
         if (c->in[i].rows) form[i].dim[0] = rows;
+        if (steps > 0) form[i] = with_steps(form[i], c->in[i].value < 0 ? 1 : steps, 0);
     }
     wf_shaping s = { .op = n->op,
                      .n_in = n->n_in,
@@ -44,10 +58,10 @@ static bool shape_of_rows(const call *c, int64_t rows, int threads, int64_t *scr
                      .error = &error };
     if (!n->op->shape(&s)) return false;
     for (int i = 0; i < n->n_out; i++) {
-        const wf_tensor *one = &n->out[i].value;
-        if (out[i].dtype != one->dtype || out[i].rank != one->rank) return false;
-        for (int k = 0; k < one->rank; k++)
-            if (out[i].dim[k] != (k == 0 ? rows : one->dim[k])) return false;
+        const wf_tensor one = steps > 0 ? with_steps(n->out[i].value, steps, 0) : n->out[i].value;
+        if (out[i].dtype != one.dtype || out[i].rank != one.rank) return false;
+        for (int k = 0; k < one.rank; k++)
+            if (out[i].dim[k] != (k == 0 ? rows : one.dim[k])) return false;
     }
     if (s.scratch_forward > *scratch) *scratch = s.scratch_forward;
     if (s.scratch_backward > *scratch) *scratch = s.scratch_backward;
@@ -60,15 +74,19 @@ bool plan_calls(plan *p)
     for (int32_t i = 0; i < p->n[LIST_CALL]; i++) {
         call *c = &p->call[i];
         const wf_op *op = c->node->op;
-        if (!shape_of_rows(c, p->s->batch, 1, &c->scratch))
+        if (!shape_of_rows(c, p->s->batch, 0, 1, &c->scratch))
             return plan_refuse(p, "%s is not of these shapes", op->name);
         int64_t unused = 0;
         const bool varied = p->s->replay->at[c->number].varied;
-        const bool any_rows = !varied && shape_of_rows(c, 1, 1, &unused);
+        const bool any_rows = !varied && shape_of_rows(c, 1, 0, 1, &unused);
         if (!any_rows && !varied && !p->full)
             return plan_refuse(p, "%s names the number of rows", op->name);
         c->whole |= !any_rows || op->check; /* a check speaks of all rows */
-        c->whole |= c->shared && !shape_of_rows(c, p->slope_rows, p->t->threads, &c->scratch_all);
+        if (c->over_time &&
+            !shape_of_rows(c, p->s->batch, p->steps, p->t->threads, &c->scratch_all))
+            return plan_refuse(p, "%s is not of these shapes", op->name);
+        c->whole |= c->shared && !c->over_time &&
+                    !shape_of_rows(c, p->slope_rows, 0, p->t->threads, &c->scratch_all);
         if (c->scratch_all < c->scratch) c->scratch_all = c->scratch;
         p->serial |= c->whole;
         const operand *table = &c->in[0];
@@ -192,7 +210,7 @@ void run_call(const run *r, const call *c, const step_rows *s, int64_t first, in
     for (int i = 0; r->way == 1 && i < c->node->n_in; i++) {
         const operand *o = &c->in[i];
         const bool wants = o->value >= 0 ? r->p->value[o->value].wants
-                                         : o->rows && closed_wants(r, o);
+                                         : o->rows && !c->over_time && closed_wants(r, o);
         x.gin_at[i] = NULL;
         if (!wants) continue;
         x.gin[i] = input_of(r, o, s, first, n, true);
@@ -221,14 +239,42 @@ static bool lies_even(const run *r, const operand *o)
     return r->p->full && (index == INDEX_BEFORE || index == INDEX_AFTER);
 }
 
+/* Steps s and on of a call whose constant has rows of its own. */
+static void call_over_time(const run *r, const call *c, const step_rows *s, int64_t steps)
+{
+    const node *n = c->node;
+    const int64_t batch = r->batch;
+    tensors x;
+    point_at(r, c, s, 0, batch, &x);
+    for (int i = 0; i < n->n_in; i++) {
+        x.gin_at[i] = NULL;
+        x.in[i] = with_steps(x.in[i], c->in[i].value < 0 ? 1 : steps, batch * x.in[i].stride[0]);
+        if (!closed_wants(r, &c->in[i])) continue;
+        x.gin[i] = with_steps(input_of(r, &c->in[i], s, 0, batch, true), 1, 0);
+        if (x.gin[i].data) x.gin_at[i] = &x.gin[i];
+    }
+    for (int k = 0; k < n->n_out; k++) {
+        x.out[k] = with_steps(x.out[k], steps, batch * x.out[k].stride[0]);
+        if (x.gout_at[k]) x.gout[k] = with_steps(x.gout[k], steps, batch * x.gout[k].stride[0]);
+    }
+    wf_call made = call_of(r, c, s, &x, r->shared);
+    made.threads = r->c->threads;
+    made.op->backward(&made);
+}
+
 void run_call_shared(const run *r, const call *c)
 {
     const node *n = c->node;
     bool even = !c->whole;
     for (int i = 0; i < n->n_in; i++)
-        even &= !c->in[i].given || !c->in[i].rows || lies_even(r, &c->in[i]);
+        even &= !c->in[i].given || !c->in[i].rows || (c->over_time && c->in[i].value < 0) ||
+                lies_even(r, &c->in[i]);
     for (int64_t k = r->first; k < (even ? r->first + 1 : r->last); k++) {
         const step_rows s = even ? run_earliest(r) : run_step(r, k);
+        if (c->over_time) {
+            call_over_time(r, c, &s, even ? r->last - r->first : 1);
+            continue;
+        }
         tensors x;
         point_at(r, c, &s, 0, even ? r->row_count : s.n, &x);
         for (int i = 0; i < n->n_in; i++) {

@@ -426,6 +426,16 @@ bool plan_leads(const plan *p, const value *v, int k)
            (v->kind == VALUE_COPY || v->op->pointwise[wf_isa_level()].gradient[k][v->dtype]);
 }
 
+/* Is input k a constant whose rows are multiplied each by its own matrix, in every step, and larger
+ * than the products? Its gradient is then one product over all steps, not a sum of one for each: of
+ * the leading axes of matmul, time is one more. */
+static bool is_over_time(const call *c, int k)
+{
+    const wf_tensor *made = &c->node->out->value, *of = &c->in[k].closed.form;
+    return c->node->op == &op_matmul && c->in[k].rows && made->rank < WF_RANK &&
+           wf_tensor_count(made) < wf_tensor_count(of);
+}
+
 static bool call_wants(plan *p, call *c)
 {
     for (int k = 0; k < c->node->n_in; k++) {
@@ -433,7 +443,8 @@ static bool call_wants(plan *p, call *c)
         const bool fixed = x->given && x->value < 0 && x->closed.form.dtype != WF_I32 &&
                            p->constant[x->closed.constant].wants;
         c->wants |= fixed || (x->value >= 0 && p->value[x->value].wants);
-        c->shared |= fixed && !x->rows;
+        c->over_time |= fixed && is_over_time(c, k);
+        c->shared |= fixed && (!x->rows || c->over_time);
     }
     return c->wants;
 }

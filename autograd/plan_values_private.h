@@ -138,7 +138,8 @@ typedef struct call {
     int32_t value[WF_OP_OUTPUTS], values[WF_OP_OUTPUTS]; /* of each visible output */
     int64_t scratch, scratch_all;
     bool whole;         /* of all rows of a step at once */
-    bool wants, shared; /* shared: what all rows use wants a gradient */
+    bool wants, shared; /* shared: a gradient of a constant is made after the loop */
+    bool over_time;     /* that is one with rows of its own, which all steps use */
     bool done;
     uint32_t begins; /* by input: the call writes its gradient, to which others add */
 } call;

@@ -209,3 +209,45 @@ TEST_EACH(rows_that_outgrow_the_caches_are_taken_in_blocks, 3)
     for (int64_t k = 0; k < N; k++) ck_assert(fabsf(one[k] - other[k]) < 1e-4f);
     free(one), free(other);
 }
+
+/* Several heads attend over a memory (n, 2, S, H) that the loop closes over: twice, and once through
+ * another matrix of every row, which is smaller than what is made of it. */
+static void recalls(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[],
+                    wf_var *y[])
+{
+    const cell *c = context;
+    wf_var *fit = wf_matmul(t, c->w, wf_unsqueeze(t, state[0], -1)); /* (n, 2, S, 1) */
+    wf_var *weight = wf_softmax(t, wf_transpose(t, fit, -1, -2), -1);
+    wf_var *seen = wf_matmul(t, weight, c->w);                    /* (n, 2, 1, H) */
+    wf_var *more = wf_matmul(t, wf_unsqueeze(t, x[0], -1), c->u); /* (n, 2, H, 3) */
+    y[0] = wf_mean(t, more, WF_AXES(-1));
+    state[0] = wf_tanh(t, wf_add(t, wf_squeeze(t, seen, 2), y[0]));
+}
+
+TEST_EACH(the_gradient_of_a_memory_is_one_product_over_all_steps, 4)
+{
+    enum { B = 5, S = 3, H = 4, GRADS = 4 };
+    OWN(wf_tape) *t = wf_tape_new(&(wf_tape_options){ .threads = 1 + _i / 2 });
+    wf_var *w = drawn(t, WF_F64, WF_SHAPE(B, 2, S, H), 1, -1, 1), *y, *last, *sum[2];
+    wf_var *u = drawn(t, WF_F64, WF_SHAPE(B, 2, 1, 3), 2, -1, 1), *g[2][GRADS];
+    wf_var *x = drawn(t, WF_F64, WF_SHAPE(300, B, 2, H), 3, -1, 1);
+    wf_var *h = drawn(t, WF_F64, WF_SHAPE(B, 2, H), 4, -1, 1);
+    const cell c = { .w = w, .u = u };
+    wf_scan_call call = { .step = recalls,
+                          .context = &c,
+                          .sequences = WF_VARS(x),
+                          .initial = WF_VARS(h),
+                          .outputs = 1,
+                          .reverse = _i % 2 };
+    assert_says(wf_scan_explain(t, &call), "scan: planned, 300 steps of 5 rows");
+    for (int plain = 0; plain < 2; plain++) {
+        call.plain = plain;
+        ck_assert(wf_scan(t, &call, &y, &last));
+        sum[0] = wf_sum(t, wf_mul(t, y, x), NULL);
+        sum[1] = wf_sum(t, wf_mul(t, last, h), NULL);
+        ck_assert(wf_grad(t, 2, sum, NULL, GRADS, (wf_var *[]){ w, u, x, h }, g[plain], NULL));
+    }
+    for (int i = 0; i < GRADS; i++)
+        for (int64_t k = 0; k < wf_count(g[0][i]); k++)
+            ck_assert_double_eq_tol(wf_at(g[0][i], k), wf_at(g[1][i], k), 1e-11);
+}
