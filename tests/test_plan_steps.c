@@ -85,13 +85,13 @@ STEP(unread_part)
     y[0] = state[0] = wf_mul(t, wf_tanh(t, part[0]), wf_sigmoid(t, part[2]));
 }
 
-/* Of three neighbours one is added to what was made before the loop, the others are not. */
+/* Of three neighbours the last is added to what was made before the loop, the others are not. */
 STEP(one_is_added)
 {
     wf_var *const *c = closed_of(context), *part[3];
     if (!wf_split(t, wf_affine(t, state[0], c[8], NULL), -1, 3, part)) return;
-    wf_var *in = wf_tanh(t, wf_add(t, part[0], wf_affine(t, x[0], c[6], NULL)));
-    y[0] = state[0] = wf_add(t, wf_mul(t, in, wf_sigmoid(t, part[1])), wf_tanh(t, part[2]));
+    wf_var *in = wf_tanh(t, wf_add(t, part[2], wf_affine(t, x[0], c[6], NULL)));
+    y[0] = state[0] = wf_add(t, wf_mul(t, in, wf_sigmoid(t, part[0])), wf_tanh(t, part[1]));
 }
 
 /* Neighbours of which each is made of the one before it: no line of its own for all of them. */
@@ -158,7 +158,7 @@ STEP(draws)
     y[0] = state[0] = wf_tanh(t, wf_add(t, wf_dropout(t, x[0], 0.5), state[0]));
 }
 
-/* Tiles of rows so wide that fewer fit, beside narrow ones. */
+/* Tiles of rows so wide that fewer fit, beside narrow ones; in infer mode none of them is kept. */
 STEP(wide_tiles)
 {
     wf_var *in = wf_add(t, x[0], state[0]);
@@ -197,7 +197,7 @@ static program loop_of(wf_scan_step *step, int form)
         p.batch = program_width(&p, 0);
     }
     p.reverse = form / 2 % 2;
-    p.mode = form % 11 == 10 ? WF_INFER : WF_TRAIN;
+    p.mode = form % 11 == 10 || (step == wide_tiles && form % 2) ? WF_INFER : WF_TRAIN;
     p.second = p.size < 4 && form % 2;
     p.dtype = form % 9 == 8 ? WF_F32 : WF_F64;
     return p;
