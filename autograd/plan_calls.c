@@ -202,11 +202,19 @@ static bool closed_wants(const run *r, const operand *o)
            r->p->constant[o->closed.constant].wants;
 }
 
+/* Of a call that is left out: the gradients that it would have written. */
+static void begin_with_zeros(const wf_call *c)
+{
+    for (int i = 0; i < c->n_in; i++)
+        if (c->fresh >> i & 1 && c->gin[i]) wf_tensor_fill(c->gin[i], 0);
+}
+
 void run_call(const run *r, const call *c, const step_rows *s, int64_t first, int64_t n,
               char *scratch)
 {
     tensors x;
-    if (r->p->refused || (r->way == 1 && (!c->wants || !c->done || !run_call_alive(r, c)))) return;
+    if (r->p->refused || (r->way == 1 && (!c->wants || !c->done || !run_call_alive(r, c, NULL))))
+        return;
     point_at(r, c, s, first, n, &x);
     for (int i = 0; r->way == 1 && i < c->node->n_in; i++) {
         const operand *o = &c->in[i];
@@ -220,7 +228,10 @@ void run_call(const run *r, const call *c, const step_rows *s, int64_t first, in
     wf_call made = call_of(r, c, s, &x, scratch);
     made.fresh = r->way == 1 ? c->begins : 0;
     if (r->way == 1) {
-        made.op->backward(&made);
+        if (run_call_alive(r, c, s))
+            made.op->backward(&made);
+        else
+            begin_with_zeros(&made);
         return;
     }
     wf_error error = { { 0 } };
@@ -266,7 +277,7 @@ static void call_over_time(const run *r, const call *c, const step_rows *s, int6
 void run_call_shared(const run *r, const call *c)
 {
     const node *n = c->node;
-    bool even = !c->whole;
+    bool even = !c->whole && r->lives == 1;
     for (int i = 0; i < n->n_in; i++)
         even &= !c->in[i].given || !c->in[i].rows || (c->over_time && c->in[i].value < 0) ||
                 lies_even(r, &c->in[i]);
@@ -277,6 +288,7 @@ void run_call_shared(const run *r, const call *c)
             continue;
         }
         tensors x;
+        if (!even && !run_call_alive(r, c, &s)) continue;
         point_at(r, c, &s, 0, even ? r->row_count : s.n, &x);
         for (int i = 0; i < n->n_in; i++) {
             x.gin_at[i] = NULL;

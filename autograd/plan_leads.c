@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-bool plan_alive(const plan *p, uint32_t arrived, bool carried[], bool alive[])
+bool plan_alive(const plan *p, uint32_t arrived, const bool carried[], bool before[], bool alive[])
 {
     bool more = false;
     for (int32_t i = p->n[LIST_VALUE]; i-- > 0;) { /* what a value reads stands before it */
@@ -15,7 +15,7 @@ bool plan_alive(const plan *p, uint32_t arrived, bool carried[], bool alive[])
         if (v->y >= 0) alive[i] |= arrived >> p->y_output[v->y] & 1;
         alive[i] &= v->wants; /* no gradient goes through ids */
         if (!alive[i]) continue;
-        if (v->kind == VALUE_STATE && !carried[v->source]) more = carried[v->source] = true;
+        if (v->kind == VALUE_STATE && !before[v->source]) more = before[v->source] = true;
         for (int k = 0; k < v->args; k++)
             if (plan_leads(p, v, k)) alive[p->arg[v->arg + k]] = true;
         for (int32_t m = v->term; m >= 0; m = p->term[m].next) alive[p->term[m].value] = true;
@@ -66,7 +66,7 @@ bool plan_inputs(plan *p)
     for (int o = 0; o < p->row.outputs; o++) {
         bool carried[WF_SCAN_VARS] = { false };
         memset(alive, 0, (size_t)values);
-        while (plan_alive(p, UINT32_C(1) << o, carried, alive)) continue;
+        while (plan_alive(p, UINT32_C(1) << o, carried, carried, alive)) continue;
         p->made_of[o] = o < p->s->states && passes ? input(input_of_state(p, o)) : 0;
         for (int32_t i = 0; i < values; i++)
             if (alive[i]) p->made_of[o] |= inputs_of(p, &p->value[i]);

@@ -145,8 +145,9 @@ bool plan_refuse(plan *p, const char *format, ...) WF_PRINTF(2, 3);
 bool plan_leads(const plan *p, const value *v, int k);
 
 /* Marks the values that lead to node outputs of which a gradient arrived (a bit each) or to states
- * that are carried on; true when there are states among them that were none before. */
-bool plan_alive(const plan *p, uint32_t arrived, bool carried[], bool alive[]);
+ * that are carried on; and the states before the step that are among them: true when there are any
+ * that were not marked. `before` may be `carried`: called until it is false, for all steps. */
+bool plan_alive(const plan *p, uint32_t arrived, const bool carried[], bool before[], bool alive[]);
 /* Finds what outputs are made of. False after failing the tape. */
 bool plan_inputs(plan *p);
 

@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+enum { MOST_LIVES = 8 };
+
 static int64_t call_bytes(const plan *p)
 {
     int64_t most = 0;
@@ -43,7 +45,9 @@ int64_t run_layout(run *r, const plan *p, int threads, int way, char *memory)
     r->threads = p->serial ? 1 : threads;
     r->stage = wf_part(&x, p->n[LIST_STAGE], 1, sizeof *r->stage);
     r->line = wf_part(&x, p->n[LIST_ORDER] + 3 * p->n[LIST_VALUE], 1, sizeof *r->line);
-    r->alive = wf_part(&x, p->n[LIST_VALUE], 1, sizeof(bool));
+    r->alive = wf_part(&x, way == 1 ? MOST_LIVES + 1 : 1, p->n[LIST_VALUE], sizeof(bool));
+    r->life = wf_part(&x, way == 1 ? p->steps : 0, 1, 1);
+    r->lives = 1;
     r->unwritten = wf_part(&x, p->n[LIST_VALUE], 1, sizeof(bool));
     r->multiply = wf_part(&x, p->n[LIST_PRODUCT], 1, sizeof *r->multiply);
     r->packed = wf_part(&x, p->pack[way], 1, 1);
@@ -109,11 +113,83 @@ char *run_part(const run *r, wf_dtype dtype, int64_t column)
 
 /* ---- what gradients arrive at ---- */
 
-bool run_call_alive(const run *r, const call *c)
+/* Are all bits zero? Those of most gradients are not, from the first on. */
+static bool zeros(const char *at, int64_t bytes)
 {
+    uint64_t some;
+    for (; bytes >= (int64_t)sizeof some; at += sizeof some, bytes -= (int64_t)sizeof some) {
+        memcpy(&some, at, sizeof some);
+        if (some != 0) return false;
+    }
+    some = 0;
+    memcpy(&some, at, (size_t)bytes);
+    return some == 0;
+}
+
+/* The outputs of which a gradient that is not all zero arrived at a step. */
+static uint32_t arrived_at(const run *r, const step_rows *s)
+{
+    const plan *p = r->p;
+    uint32_t arrived = 0;
+    for (int k = 0; k < p->row.outputs; k++) {
+        const wf_tensor *g = r->c->gout[k];
+        if (!g || g->dim[0] == 0) continue;
+        const int64_t row = wf_tensor_count(g) / g->dim[0] * wf_dtype_size(g->dtype);
+        const int64_t first = s->at[k < p->s->states ? INDEX_AFTER : INDEX_ROW];
+        arrived |= (uint32_t)!zeros((const char *)g->data + first * row, s->n * row) << k;
+    }
+    return arrived;
+}
+
+/* Which of the lives there are has just these values, or a new one, whose are the last; of too many
+ * the rest are as in any step. */
+static uint8_t life_of(run *r, const bool alive[])
+{
+    const size_t values = (size_t)r->p->n[LIST_VALUE];
+    for (int32_t l = 0; l < r->lives; l++)
+        if (!memcmp(r->alive + (size_t)l * values, alive, values)) return (uint8_t)l;
+    return r->lives < MOST_LIVES ? (uint8_t)r->lives++ : 0;
+}
+
+/* Where a gradient arrives at some steps alone, say at the last state, others may lead to none of
+ * it: 0 times a derivative that is infinite there would be NaN. */
+static void find_lives(run *r)
+{
+    const plan *p = r->p;
+    bool carried[WF_SCAN_VARS] = { false }, after[WF_SCAN_VARS], before[WF_SCAN_VARS];
+    uint32_t last = 0;
+    uint8_t life = 0;
+    for (int64_t k = p->steps; k-- > 0; memcpy(carried, before, sizeof carried)) {
+        const step_rows s = run_step(r, k);
+        const uint32_t arrived = arrived_at(r, &s);
+        if (k + 1 == p->steps || arrived != last || memcmp(carried, after, sizeof carried) != 0) {
+            bool *alive = r->alive + (size_t)r->lives * (size_t)p->n[LIST_VALUE];
+            memset(alive, 0, (size_t)p->n[LIST_VALUE]);
+            memset(before, 0, sizeof before);
+            plan_alive(p, arrived, carried, before, alive);
+            life = life_of(r, alive);
+            last = arrived;
+            memcpy(after, carried, sizeof after);
+        }
+        r->life[k] = life;
+    }
+}
+
+/* Do two values live at the same steps? */
+static bool live_alike(const run *r, int32_t a, int32_t b)
+{
+    const int32_t values = r->p->n[LIST_VALUE];
+    for (int32_t l = 0; l < r->lives && a != b; l++)
+        if (a < 0 || b < 0 || r->alive[l * values + a] != r->alive[l * values + b]) return false;
+    return true;
+}
+
+bool run_call_alive(const run *r, const call *c, const step_rows *s)
+{
+    const bool *alive = s && s->alive ? s->alive : r->alive;
     bool any = false;
     for (int k = 0; k < c->node->op->outputs; k++)
-        for (int32_t j = 0; j < c->values[k]; j++) any |= r->alive[c->value[k] + j];
+        for (int32_t j = 0; j < c->values[k]; j++) any |= alive[c->value[k] + j];
     return any;
 }
 
@@ -121,7 +197,7 @@ bool run_call_alive(const run *r, const call *c)
 
 static line zero_line(const run *r, place where, int64_t width)
 {
-    line l = { .kind = ORDER_ZERO, .width = width, .to = WF_AT_GIN };
+    line l = { .kind = ORDER_ZERO, .width = width, .to = WF_AT_GIN, .from = -1 };
     for (int i = 0; i < WF_AT; i++) l.at[i] = run_spot(r, where);
     return l;
 }
@@ -145,9 +221,9 @@ static int32_t zeros_for_call(const run *r, const call *c, int32_t lines)
 {
     const plan *p = r->p;
     if (r->way == 0 || !c) return lines;
-    for (int k = 0; k < c->node->n_in && !run_call_alive(r, c); k++)
+    for (int k = 0; k < c->node->n_in && !run_call_alive(r, c, NULL); k++)
         if (c->begins >> k & 1) r->unwritten[c->in[k].value] = true;
-    if (!run_call_alive(r, c)) return lines;
+    if (!run_call_alive(r, c, NULL)) return lines;
     for (int k = 0; k < c->node->n_in; k++) {
         const int32_t i = c->in[k].value;
         if (i < 0 || !r->unwritten[i]) continue;
@@ -195,7 +271,8 @@ static bool resolve_line(const run *r, const order *o, line *l)
                  .fn = o->fn,
                  .number = o->number,
                  .width = o->width,
-                 .to = r->way == 0 ? WF_AT_OUT : WF_AT_GIN };
+                 .to = r->way == 0 ? WF_AT_OUT : WF_AT_GIN,
+                 .from = r->way == 1 && o->kind == ORDER_TILE ? o->from : -1 };
     const int stand_in = r->way == 0 ? 0 : WF_AT_GOUT;
     for (int i = 0; i < WF_AT; i++)
         if (o->used >> i & 1) l->at[i] = run_spot(r, o->at[i]);
@@ -358,7 +435,8 @@ void run_resolve(run *r, const wf_call *c)
         for (int k = 0; k < p->row.outputs; k++) arrived |= (uint32_t)(c->gout[k] != NULL) << k;
         memset(r->alive, 0, (size_t)p->n[LIST_VALUE]);
         memset(r->unwritten, 0, (size_t)p->n[LIST_VALUE]);
-        while (plan_alive(p, arrived, carried, r->alive)) continue;
+        while (plan_alive(p, arrived, carried, carried, r->alive)) continue;
+        find_lives(r);
     }
     for (int32_t k = 0; k < p->n[LIST_STAGE]; k++) { /* in the order in which they run */
         const int32_t i = r->way == 0 ? k : p->n[LIST_STAGE] - 1 - k;
@@ -370,7 +448,8 @@ void run_resolve(run *r, const wf_call *c)
         for (int32_t o = of->order[r->way]; o < of->order_end[r->way]; o++) {
             line *now = &r->line[lines];
             if (!resolve_line(r, &p->order[o], now)) continue;
-            if (s->merged && lines > s->line && line_follows(now - 1, now, now->to))
+            if (s->merged && lines > s->line && line_follows(now - 1, now, now->to) &&
+                live_alike(r, now[-1].from, now->from))
                 now[-1].width += now->width;
             else
                 lines++;

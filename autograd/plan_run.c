@@ -16,7 +16,9 @@ step_rows run_step(const run *r, int64_t k)
     const int64_t i = reverse ? p->steps - 1 - k : k, batch = r->batch;
     const int64_t *begin = r->rows->begin;
     const int64_t later = batch + begin[i], earlier = i > 0 ? batch + begin[i - 1] : 0;
+    const int32_t life = r->way == 1 && r->lives > 1 ? r->life[k] : 0;
     return (step_rows){ .k = k,
+                        .alive = life > 0 ? r->alive + life * p->n[LIST_VALUE] : NULL,
                         .time = i,
                         .n = r->rows->active[i],
                         .at = { [INDEX_ROW] = begin[i],
@@ -109,7 +111,9 @@ static inline void run_line(const run *r, const line *l, const tile *t)
     const int64_t n = t->units > 0 ? t->units : l->width;
     int64_t row[WF_AT];
     void *at[WF_AT];
-    if (l->kind == ORDER_TILE) {
+    if (l->from >= 0 && t->step->alive && !t->step->alive[l->from]) {
+        if (!l->add) copy_rows(l, t, n, true); /* nothing of it arrives at this step */
+    } else if (l->kind == ORDER_TILE) {
         for (int i = 0; i <= l->to; i++) at[i] = address(&l->at[i], t, &row[i]);
         l->fn(t->rows, n, at, row, l->number, l->add);
     } else if (l->kind == ORDER_SUM) {
@@ -702,7 +706,7 @@ void plan_run_backward(const wf_call *c)
         run_loop(&r, backward_steps);
         run_deferred(&r);
         for (int32_t i = 0; i < p->n[LIST_CALL]; i++)
-            if (p->call[i].shared && p->call[i].done && run_call_alive(&r, &p->call[i]))
+            if (p->call[i].shared && p->call[i].done && run_call_alive(&r, &p->call[i], NULL))
                 run_call_shared(&r, &p->call[i]);
     }
     end_states(&r);

@@ -15,7 +15,8 @@ typedef struct spot {
 typedef struct line {
     order_kind kind;
     bool add;
-    int32_t to; /* the last of at[] */
+    int32_t to;   /* the last of at[] */
+    int32_t from; /* the value whose gradient it passes on; -1: it runs at any step */
     wf_tile_fn *fn;
     double number;
     int64_t width;
@@ -54,6 +55,8 @@ typedef struct run {
     line *line;
     multiply *multiply;
     bool *alive;     /* by value: a gradient arrives in this pass */
+    int32_t lives;   /* steps differ in that: alive[l * values..] in those of life l, 0: in any */
+    uint8_t *life;   /* by step */
     bool *unwritten; /* what was to write it is left out: the next that adds does */
     char *packed, *tiles, *calls;
     int64_t tile_area;              /* elements of a tile's buffer */
@@ -81,6 +84,7 @@ char *run_part(const run *r, wf_dtype dtype, int64_t column);
 typedef struct step_rows {
     int64_t k, time, n;
     int64_t at[INDICES];
+    const bool *alive; /* by value: a gradient arrives at it; NULL: as in any step */
 } step_rows;
 step_rows run_step(const run *r, int64_t k);
 /* The step at hand whose rows come first. */
@@ -92,8 +96,8 @@ void run_resolve(run *r, const wf_call *c);
 spot run_spot(const run *r, place where);
 /* How many rows a tile of so many columns has. */
 int64_t run_tile_rows(const run *r, int64_t units);
-/* Does a gradient arrive at a call in this pass? */
-bool run_call_alive(const run *r, const call *c);
+/* Does a gradient arrive at a call in this pass, or at this step of it (NULL: at any)? */
+bool run_call_alive(const run *r, const call *c, const step_rows *s);
 /* Forward and back through a call for rows first..first + n - 1 of a step. */
 void run_call(const run *r, const call *c, const step_rows *s, int64_t first, int64_t n,
               char *scratch);

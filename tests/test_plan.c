@@ -251,3 +251,131 @@ TEST_EACH(the_gradient_of_a_memory_is_one_product_over_all_steps, 4)
         for (int64_t k = 0; k < wf_count(g[0][i]); k++)
             ck_assert_double_eq_tol(wf_at(g[0][i], k), wf_at(g[1][i], k), 1e-11);
 }
+
+/* ---- steps at which no gradient arrives ---- */
+
+/* x is zero at one step, where each of these has a derivative that is infinite: of the state before
+ * nothing, or what came a step earlier, is left. */
+#define CORNER(name)                                                                               \
+    static void name(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[],          \
+                     wf_var *y[])
+
+CORNER(overwrites)
+{
+    const cell *c = context;
+    state[0] = wf_affine(t, wf_sqrt(t, x[0]), c->w, NULL);
+    y[0] = wf_square(t, state[0]);
+}
+
+CORNER(delays)
+{
+    (void)context;
+    y[0] = wf_tanh(t, state[0]);
+    state[0] = wf_log(t, x[0]);
+}
+
+CORNER(delays_two)
+{
+    (void)context;
+    wf_var *before = state[0];
+    state[0] = wf_div(t, state[1], x[0]);
+    state[1] = wf_sqrt(t, wf_mul(t, x[0], x[0]));
+    y[0] = wf_tanh(t, before);
+}
+
+/* By ops with kernels of their own, one of them over what is closed over. */
+CORNER(calls)
+{
+    const cell *c = context;
+    wf_var *share = wf_div(t, wf_select(t, c->w, 0, 0), wf_sum_keep(t, x[0], WF_AXES(-1)));
+    wf_var *some = wf_matmul(t, wf_unsqueeze(t, wf_sqrt(t, x[0]), 1), c->w);
+    state[0] = wf_mul(t, wf_select(t, some, 1, 0), share);
+    y[0] = wf_square(t, state[0]);
+}
+
+/* What a call is the first to add to goes on where the call does not. */
+CORNER(carries_beside_a_call)
+{
+    (void)context;
+    wf_var *all = wf_exp(t, wf_add(t, x[0], state[1]));
+    state[0] = wf_div(t, all, wf_sum_keep(t, x[0], WF_AXES(-1)));
+    state[1] = wf_mul_scalar(t, all, 0.1);
+    y[0] = wf_square(t, state[1]);
+}
+
+static const struct {
+    wf_scan_step *step;
+    int states;
+} corners[] = {
+    { overwrites, 1 }, { delays, 1 }, { delays_two, 2 }, { calls, 1 }, { carries_beside_a_call, 2 }
+};
+enum { CORNERS = sizeof corners / sizeof *corners, STEPS = 6, MOST = 9 };
+
+/* The gradients of x, the weight and the initial states under a loss of the last final state. */
+static void last_alone(wf_tape *t, int which, const wf_scan_call *how, int64_t batch, wf_var *g[])
+{
+    cell c = { .w = drawn(t, WF_F64, WF_SHAPE(4, 4), 3, 0.1, 1) };
+    wf_var *x = drawn(t, WF_F64, WF_SHAPE(STEPS, batch, 4), 1, 0.1, 1), *y, *final[2];
+    wf_var *wrt[] = { x, c.w, drawn(t, WF_F64, WF_SHAPE(batch, 4), 2, 0.1, 1),
+                      drawn(t, WF_F64, WF_SHAPE(batch, 4), 4, 0.1, 1) };
+    wf_scan_call call = *how;
+    for (int64_t i = 0; i < batch * 4; i++) put(wf_value(x), batch * 4 + i, 0); /* at step 1 */
+    call.step = corners[which].step;
+    call.context = &c;
+    call.sequences = WF_VARS(x);
+    call.initial = (wf_vars){ corners[which].states, wrt + 2 };
+    call.outputs = 1;
+    if (how->lengths) call.lengths = wf_constant_tensor(t, wf_value(how->lengths));
+    ck_assert_msg(wf_scan(t, &call, &y, final), "%s", wf_tape_error(t));
+    wf_var *loss = wf_sum(t, final[0], NULL);
+    ck_assert(wf_grad(t, 1, &loss, NULL, 2 + corners[which].states, wrt, g, NULL));
+}
+
+TEST_EACH(no_zero_meets_an_infinite_derivative_at_a_step_that_nothing_leads_to, CORNERS)
+{
+    static const int32_t lengths[MOST] = { 6, 3, 0, 4, 6, 5, 5, 3, 6 };
+    for (int64_t batch = 1; batch <= MOST; batch += 2)
+        for (int i = 0; i < 4; i++) {
+            OWN(wf_tape) *t = wf_tape_new(NULL), *u = wf_tape_new(NULL);
+            wf_scan_call how = { .reverse = i / 2 };
+            wf_var *got[4], *want[4];
+            if (i % 2) how.lengths = wf_constant(t, WF_I32, WF_SHAPE(batch), lengths);
+            last_alone(t, _i, &how, batch, got);
+            how.plain = true;
+            last_alone(u, _i, &how, batch, want);
+            for (int k = 0; k < 2 + corners[_i].states; k++)
+                for (int64_t j = 0; j < wf_count(want[k]); j++) {
+                    const double a = wf_at(got[k], j), b = wf_at(want[k], j);
+                    if (!isfinite(b)) continue;
+                    ck_assert_msg(fabs(a - b) <= 1e-12 * (1 + fabs(b)), "%lld: %.17g %.17g",
+                                  (long long)j, a, b);
+                }
+        }
+}
+
+/* The one product over all steps that makes a weight's gradient asks each of them. */
+CORNER(multiplies_what_is_infinite)
+{
+    const cell *c = context;
+    y[0] = state[0] = wf_affine(t, wf_log(t, x[0]), c->w, NULL);
+}
+
+TEST(a_weight_times_what_is_infinite_has_no_gradient_even_where_nothing_leads)
+{
+    for (int plain = 0; plain < 2; plain++) {
+        OWN(wf_tape) *t = wf_tape_new(NULL);
+        cell c = { .w = drawn(t, WF_F64, WF_SHAPE(4, 4), 3, 0.1, 1) };
+        wf_var *x = drawn(t, WF_F64, WF_SHAPE(STEPS, 3, 4), 1, 0.1, 1), *y, *final, *g;
+        for (int64_t i = 0; i < 12; i++) put(wf_value(x), 12 + i, 0);
+        const wf_scan_call call = { .step = multiplies_what_is_infinite,
+                                    .context = &c,
+                                    .sequences = WF_VARS(x),
+                                    .initial = WF_VARS(wf_zeros(t, WF_F64, WF_SHAPE(3, 4))),
+                                    .outputs = 1,
+                                    .plain = plain };
+        ck_assert(wf_scan(t, &call, &y, &final));
+        wf_var *loss = wf_sum(t, final, NULL);
+        ck_assert(wf_grad(t, 1, &loss, NULL, 1, &c.w, &g, NULL));
+        for (int i = 0; i < 16; i++) ck_assert_int_eq(isnan(wf_at(g, i)), !plain);
+    }
+}
