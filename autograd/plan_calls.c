@@ -19,8 +19,8 @@ static uint32_t wanted_of(const node *n)
     return wanted;
 }
 
-/* Of x (n, ...) the form (n, steps, ...), `apart` elements from step to step. One: the same for all.
- */
+/* Of x (n, ...) the form (n, steps, ...), `apart` elements from step to step; one: the same for
+ * all. */
 static wf_tensor with_steps(wf_tensor x, int64_t steps, int64_t apart)
 {
     for (int k = x.rank++; k > 1; k--) {

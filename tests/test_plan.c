@@ -210,8 +210,8 @@ TEST_EACH(rows_that_outgrow_the_caches_are_taken_in_blocks, 3)
     free(one), free(other);
 }
 
-/* Two heads attend over a memory (n, 2, S, H) that the loop closes over; and another matrix of every
- * row is smaller than what is made of it. */
+/* Two heads attend over a memory (n, 2, S, H) that the loop closes over; and
+ * another matrix of every row is smaller than what is made of it. */
 static void recalls(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[],
                     wf_var *y[])
 {
