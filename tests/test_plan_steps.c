@@ -29,6 +29,14 @@ STEP(product_read_twice)
     y[0] = state[0] = wf_tanh(t, wf_add(t, u, wf_tanh(t, p)));
 }
 
+/* What is made of a product may take its place over, but not while another value reads it. */
+STEP(product_read_again)
+{
+    wf_var *const *c = closed_of(context);
+    wf_var *p = wf_affine(t, wf_concat(t, -1, WF_VARS(x[0], state[0])), c[7], NULL);
+    y[0] = state[0] = wf_mul(t, wf_tanh(t, p), wf_sigmoid(t, p));
+}
+
 /* A product, of which `a` is the second term, adds to the gradient of a, which is not lent that of
  * the sum: w has it too. */
 STEP(product_adds)
@@ -169,9 +177,10 @@ STEP(wide_tiles)
 }
 
 static wf_scan_step *const steps[] = {
-    product_read_twice, product_adds, call_adds,    product_and_sum, tile_across,
-    half_of_call,       unread_part,  one_is_added, chain,           two_biases,
-    calls_between,      ids_between,  draws,        weight_is_rows,  wide_tiles,
+    product_read_twice, product_read_again, product_adds, call_adds,    product_and_sum,
+    tile_across,        half_of_call,       unread_part,  one_is_added, chain,
+    two_biases,         calls_between,      ids_between,  draws,        weight_is_rows,
+    wide_tiles,
 };
 enum { STEPS = sizeof steps / sizeof *steps, FORMS = 48 };
 
