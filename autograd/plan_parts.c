@@ -14,8 +14,8 @@ void *plan_room(plan *p, void *items, int which, size_t item)
 {
     if (p->n[which] < p->room[which]) return items;
     const int64_t first = which == LIST_ORDER || which == LIST_BUFFER || which == LIST_VALUE
-                              ? 8 * p->nodes + 32 /* mostly enough */
-                              : 2 * p->nodes + 16;
+                              ? 3 * p->nodes + 8 /* mostly enough */
+                              : 8;
     const int64_t room = p->room[which] > 0 ? 2 * p->room[which] : first;
     void *more = wf_tape_memory(p->t, (size_t)room * item);
     if (!more) return NULL;

@@ -379,3 +379,14 @@ TEST(a_weight_times_what_is_infinite_has_no_gradient_even_where_nothing_leads)
         for (int i = 0; i < 16; i++) ck_assert_int_eq(isnan(wf_at(g, i)), !plain);
     }
 }
+
+TEST(a_plan_is_small)
+{
+    OWN(wf_module) *net = wf_module_new("net", NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    wf_rnn *rnn = wf_lstm_new(net, "lstm", &(wf_rnn_options){ .input = 1, .hidden = 1 });
+    wf_var *x = wf_zeros(t, WF_F32, WF_SHAPE(3, 1, 1));
+    const int64_t before = wf_tape_bytes(t);
+    ck_assert(wf_rnn_forward(t, rnn, x, NULL));
+    ck_assert_int_le(wf_tape_bytes(t) - before, 56 << 10);
+}
