@@ -2,6 +2,7 @@
  * kernel runs, and the node is recorded. A trace (autograd/trace.c) leaves out the third and the
  * fourth, and catches up on them later. */
 #include "autograd/memory_private.h"
+#include "autograd/ops_private.h"
 #include "autograd/state_private.h"
 #include "autograd/trace_private.h"
 #include "autograd/var_private.h"
@@ -309,9 +310,10 @@ INLINE void record(wf_tape *t, const application *a, int n_out)
         t->first = n;
     t->last = n;
     t->nodes++;
+    const bool leads = a->wanted && !(a->op->flags & OP_CUTS);
     for (int i = 0; i < n_out; i++) {
         a->out[i].producer = n;
-        if (a->wanted && a->out[i].value.dtype != WF_I32) a->out[i].flags |= VAR_WANTS_GRAD;
+        if (leads && a->out[i].value.dtype != WF_I32) a->out[i].flags |= VAR_WANTS_GRAD;
     }
 }
 

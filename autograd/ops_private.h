@@ -17,6 +17,11 @@
 /* A row's .name, and with it its .doc. */
 #define OP_NAME(op) #op, .doc = doc_##op
 
+/* Of a row's flags: no gradient leads to its inputs. */
+enum { OP_CUTS = 1 << 29 };
+/* x without its history, as an op. */
+wf_var *detach_applied(wf_tape *t, wf_var *x);
+
 /* The rows of autograd/pointwise.def, and how many there are. */
 const wf_op *const *pointwise_rows(int *count);
 

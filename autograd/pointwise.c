@@ -506,6 +506,26 @@ const wf_op *const *pointwise_rows(int *count)
     return rows;
 }
 
+/* wf_detach of what is recorded only, or was: its numbers are not there to be shared. */
+#define DETACH_LEVEL(level, attributes, fused, name)                                               \
+    WFP_LEVEL(level, name, NULL, WFP_NONE, WFP_NONE, WFP_NONE)
+WFP_FORWARD(detach, WFP_IN_1, WFP_READ_1, a)
+static const wf_pointwise detach_kernels[] = { WF_ISA_LEVELS(DETACH_LEVEL, detach) };
+
+wf_var *detach_applied(wf_tape *t, wf_var *x)
+{
+    static const wf_op op = {
+        .name = "detach",
+        .inputs = 1,
+        .outputs = 1,
+        .flags = WF_OP_ELEMENTWISE | OP_CUTS,
+        .shape = wf_pointwise_shape,
+        .forward = wf_pointwise_forward,
+        .pointwise = detach_kernels,
+    };
+    return wf_apply_one(t, wf_dtype_is_float(x->value.dtype) ? &op : &op_copy, 1, &x, NULL);
+}
+
 wf_var *wf_clamp(wf_tape *t, wf_var *x, double low, double high)
 {
     return wf_minimum_scalar(t, wf_maximum_scalar(t, x, low), high);

@@ -389,7 +389,9 @@ wf_var *wf_detach(wf_tape *t, wf_var *x)
 {
     if (!t || t->failed) return NULL;
     x = var_enter(t, x, "detach", 0);
-    return x ? rooted(t, "detach", x) : NULL;
+    if (!x) return NULL;
+    /* A step that is recorded and the same one that then runs are made of the same ops. */
+    return t->tracing || t->replaying ? detach_applied(t, x) : rooted(t, "detach", x);
 }
 
 wf_var *alias_new(wf_tape *t, wf_var *x)

@@ -226,6 +226,16 @@ STEP(reads_its_input)
     y[0] = state[0] = wf_tanh(t, wf_add(t, in, state[0]));
 }
 
+/* Its history ends at each step in one place, and its weight's in another. */
+STEP(detaches)
+{
+    const given *g = context;
+    wf_var *before = wf_sigmoid(t, wf_detach(t, state[0]));
+    wf_var *fixed = wf_affine(t, wf_detach(t, x[0]), wf_detach(t, g->closed), NULL);
+    wf_var *in = wf_affine(t, wf_mul(t, before, state[0]), g->closed, NULL);
+    y[0] = state[0] = wf_tanh(t, wf_add(t, wf_add(t, in, fixed), x[0]));
+}
+
 /* Of what it computes on the way nothing stays but a sum. */
 STEP(rewinds)
 {
@@ -277,6 +287,7 @@ static const example examples[] = {
     { "multiplies each row by itself", multiplies_each_row_by_itself, 1 },
     { "does very much", does_very_much, 1 },
     { "reads its input", reads_its_input, 1 },
+    { "detaches", detaches, 1 },
     { "rewinds", rewinds, 1 },
     { "differentiates", differentiates, 1 },
     { "loops in turn", loops_in_turn, 1 },
@@ -706,9 +717,11 @@ STEP(drops_some)
     state[0] = wf_affine(t, wf_slice(t, wide, -1, 1, 1 + WIDTH, 1), g->closed, NULL);
 }
 
-TEST_EACH(what_is_no_rows_of_a_step_is_planned_for_any_number_of_them, 2)
+TEST_EACH(what_is_no_rows_of_a_step_is_planned_for_any_number_of_them, 3)
 {
-    static const example all[] = { { "scales", scales_its_weight, 1 }, { "drops", drops_some, 1 } };
+    static const example all[] = { { "scales", scales_its_weight, 1 },
+                                   { "drops", drops_some, 1 },
+                                   { "detaches", detaches, 1 } };
     wf_var *out[2][2], *grad[2][3];
     for (int i = 0; i < 4; i++) {
         OWN(wf_tape) *t = wf_tape_new(NULL), *u = wf_tape_new(NULL);

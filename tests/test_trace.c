@@ -149,11 +149,10 @@ READS(element, isnan(wf_at(x, 0)))
 READS(value, !wf_value(x))
 READS(data, !wf_data(wf_unsqueeze(t, x, 0)))
 READS(copied, !wf_copy_out(x, &(float){ 0 }, 1))
-READS(detached, !wf_detach(t, x))
 READS(kept, !wf_tape_rewind(t, wf_tape_mark(t), 1, &x))
 READS(swept, !wf_backward(t, x))
 
-TEST_EACH(nothing_reads_a_value_that_is_not_there, 8)
+TEST_EACH(nothing_reads_a_value_that_is_not_there, 7)
 {
     static const struct {
         bool (*fails)(wf_var *x);
@@ -165,7 +164,6 @@ TEST_EACH(nothing_reads_a_value_that_is_not_there, 8)
         { data, "read: the value is not there: a step is being recorded" },
         { copied, "read: the value is not there: a step is being recorded" },
         { kept, "read: the value is not there: a step is being recorded" },
-        { detached, "detach: the value is not there: a step is being recorded" },
         { swept, "backward: trace has not ended on this tape, and this was called from within it" },
     };
     wf_var *x = leaf(WF_SCALAR, 1);
