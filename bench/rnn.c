@@ -53,7 +53,7 @@ static void *numbers(wf_dtype dtype, int64_t n, uint64_t key)
     if (dtype == WF_F32) return x;
     double *y = wf_alloc((size_t)n * sizeof *y);
     if (!y) exit((fprintf(stderr, "out of memory\n"), 1));
-    for (int64_t i = 0; i < n; i++) y[i] = x[i];
+    for (int64_t i = 0; i < n; i++) y[i] = (double)x[i];
     wf_release(x);
     return y;
 }

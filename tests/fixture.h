@@ -12,7 +12,7 @@
 /* ---- what a test owns ---- */
 
 /* OWN(wf_tape) *t = ...: let go where its scope ends, the last one first. */
-#define OWN(type) __attribute__((cleanup(free_##type))) type
+#define OWN(type) __attribute__((cleanup(free_##type), unused)) type
 void free_double(double **x); /* by free */
 void free_wf_tape(wf_tape **x);
 void free_wf_module(wf_module **x);
