@@ -480,7 +480,7 @@ static bool begins_weight(const plan *p, int32_t number)
     return true;
 }
 
-/* And of a sequence, that nothing else of the step reads? */
+/* And of a sequence: are its rows read as they are, and by products alone? */
 static bool begins_sequence(const plan *p, int32_t number)
 {
     const int32_t of = p->term[p->bulk[number].term].value;
@@ -490,11 +490,6 @@ static bool begins_sequence(const plan *p, int32_t number)
         return false;
     for (int32_t i = p->hoisted; i < number; i++)
         if (p->term[p->bulk[i].term].value == of) return false;
-    for (int32_t i = 0; i < p->n[LIST_VALUE]; i++) {
-        const value *v = &p->value[i];
-        if (i != of && !v->dead && v->kind == VALUE_SEQUENCE && v->source == x->source)
-            return false;
-    }
     return true;
 }
 

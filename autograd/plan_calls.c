@@ -209,6 +209,14 @@ static void begin_with_zeros(const wf_call *c)
         if (c->fresh >> i & 1 && c->gin[i]) wf_tensor_fill(c->gin[i], 0);
 }
 
+/* Does the row's check refuse a value? */
+static bool refuses(const wf_call *c)
+{
+    if (!c->op->check) return false;
+    wf_error error = { { 0 } };
+    return !c->op->check(c, &error);
+}
+
 void run_call(const run *r, const call *c, const step_rows *s, int64_t first, int64_t n,
               char *scratch)
 {
@@ -234,12 +242,10 @@ void run_call(const run *r, const call *c, const step_rows *s, int64_t first, in
             begin_with_zeros(&made);
         return;
     }
-    wf_error error = { { 0 } };
-    if (made.op->check && !made.op->check(&made, &error)) {
+    if (refuses(&made))
         ((plan *)(uintptr_t)r->p)->refused = true;
-        return;
-    }
-    made.op->forward(&made);
+    else
+        made.op->forward(&made);
 }
 
 /* Do the rows of all steps of an input lie as the kept ones do? */

@@ -9,6 +9,13 @@
 
 enum { TEXT = 16 << 10 };
 
+/* What wf_explain_begin began: where the tape stood, and the text so far. */
+struct explanation {
+    wf_mark mark;
+    uint64_t drawn;
+    char text[TEXT];
+};
+
 bool wf_explain_begin(wf_tape *t)
 {
     if (!wf_tape_ok(t)) return false;
@@ -16,18 +23,30 @@ bool wf_explain_begin(wf_tape *t)
         wf_fail(t, "explain_begin: loops are being explained already");
         return false;
     }
-    char *text = tape_take(t, "explain_begin", TEXT);
-    if (text) text[0] = '\0';
-    t->explaining = text;
-    return text != NULL;
+    struct explanation *e = tape_take(t, "explain_begin", sizeof *e);
+    if (!e) return false;
+    e->text[0] = '\0';
+    e->mark = wf_tape_mark(t);
+    e->drawn = t->random_ops;
+    t->explaining = e;
+    return true;
 }
 
 const char *wf_explain_end(wf_tape *t)
 {
     if (!t) return NULL;
-    const char *text = t->explaining;
+    const struct explanation *e = t->explaining;
     t->explaining = NULL;
-    return wf_tape_ok(t) ? text : NULL;
+    return e && wf_tape_ok(t) ? e->text : NULL;
+}
+
+const char *wf_explain_forget(wf_tape *t)
+{
+    const struct explanation *e = t ? t->explaining : NULL;
+    const char *text = wf_explain_end(t);
+    if (!text || !wf_tape_rewind(t, e->mark, 0, NULL)) return NULL;
+    t->random_ops = e->drawn;
+    return text;
 }
 
 void wf_explain(wf_tape *t, const char *format, ...)
@@ -38,7 +57,7 @@ void wf_explain(wf_tape *t, const char *format, ...)
     va_start(values, format);
     wf_vformat(line, sizeof line, format, values);
     va_end(values);
-    wf_append(t->explaining, TEXT, "%s", line);
+    wf_append(t->explaining->text, TEXT, "%s", line);
 }
 
 /* "sigmoid 2, tanh": the ops of a stage's tile program, in the order of their first use. */
@@ -130,10 +149,6 @@ const char *wf_scan_explain(wf_tape *t, const wf_scan_call *given)
 {
     wf_var *output[WF_SCAN_VARS];
     if (!wf_explain_begin(t)) return NULL;
-    const wf_mark mark = wf_tape_mark(t);
-    const uint64_t drawn = t->random_ops;
-    const bool ok = wf_scan(t, given, output, NULL);
-    const char *text = wf_explain_end(t);
-    t->random_ops = drawn;
-    return ok && text && wf_tape_rewind(t, mark, 0, NULL) ? text : NULL;
+    wf_scan(t, given, output, NULL);
+    return wf_explain_forget(t);
 }

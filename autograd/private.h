@@ -110,7 +110,7 @@ struct wf_tape {
     uintptr_t frame;          /* of the engine's function that calls out just now; 0: none does */
     const char *sweeping;     /* the sweep, commit or trace that has not ended */
     trace *tracing;           /* ops are recorded and not run */
-    char *explaining;         /* NULL, or the text of wf_explain_begin */
+    struct explanation *explaining;    /* NULL: none was begun */
     const struct stand_ins *stand_ins; /* NULL: none */
     struct replay *replaying; /* the step of a loop runs, of whose ops some have run before it */
     bool inside;              /* kernels run, or were left by a jump */

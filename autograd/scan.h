@@ -61,6 +61,9 @@ WF_API wf_var *wf_enter_lengths(wf_tape *t, wf_var *lengths, int64_t time, int64
 WF_API bool wf_explain_begin(wf_tape *t);
 WF_API void wf_explain(wf_tape *t, const char *format, ...) WF_PRINTF(2, 3);
 WF_API const char *wf_explain_end(wf_tape *t);
+/* The same, and what was recorded since begin is taken off the tape (wf_tape_rewind), as if it had
+ * drawn no random number: what a layer of your own tells of itself with. */
+WF_API const char *wf_explain_forget(wf_tape *t);
 /* Of one call: runs it, and the tape is as it was, but for the text. NULL after failing the tape.
  */
 WF_API const char *wf_scan_explain(wf_tape *t, const wf_scan_call *call);

@@ -507,12 +507,10 @@ const char *wf_rnn_explain(wf_tape *t, const wf_rnn *rnn, wf_var *x, const wf_rn
 {
     wf_rnn_call plain = call ? *call : (wf_rnn_call){ .lengths = NULL };
     if (!wf_explain_begin(t)) return NULL;
-    const wf_mark mark = wf_tape_mark(t);
     plain.carry = NULL;
     plain.final = NULL;
-    const bool ok = wf_rnn_forward(t, rnn, x, &plain) != NULL;
-    const char *text = wf_explain_end(t);
-    return ok && text && wf_tape_rewind(t, mark, 0, NULL) ? text : NULL;
+    wf_rnn_forward(t, rnn, x, &plain);
+    return wf_explain_forget(t);
 }
 
 /* ---- one step ---- */

@@ -63,6 +63,12 @@ TEST(a_loop_tells_how_it_runs)
     wf_explain(t, "a line of %s\n", "one's own");
     ck_assert_str_eq(wf_explain_end(t), "a line of one's own\n");
     ck_assert_ptr_null(wf_explain_end(t));
+    ck_assert_ptr_null(wf_explain_forget(t));
+    const int64_t nodes = wf_tape_nodes(t);
+    ck_assert(wf_explain_begin(t) && wf_zeros(t, WF_F32, WF_SHAPE(2)));
+    wf_explain(t, "forgotten\n");
+    ck_assert_str_eq(wf_explain_forget(t), "forgotten\n");
+    ck_assert_int_eq(wf_tape_nodes(t), nodes);
     ck_assert(wf_explain_begin(t) && !wf_explain_begin(t));
     ck_assert_str_eq(wf_tape_error(t), "explain_begin: loops are being explained already");
     ck_assert_ptr_null(wf_explain_end(t));

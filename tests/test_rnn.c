@@ -307,3 +307,20 @@ TEST(a_layer_tells_how_it_runs)
     ck_assert_ptr_nonnull(strstr(text, "cell 'gru': by a sequence of its own\n"));
     ck_assert_ptr_null(wf_rnn_explain(t, NULL, x, NULL));
 }
+
+TEST(what_tells_how_a_layer_runs_draws_nothing)
+{
+    OWN(wf_module) *net = wf_module_new("net", NULL);
+    wf_rnn *rnn = wf_gru_new(
+        net, "gru", &(wf_rnn_options){ .input = 3, .hidden = 64, .layers = 2, .dropout = 0.5 });
+    double *y[2];
+    for (int told = 0; told < 2; told++) {
+        OWN(wf_tape) *t = wf_tape_new(NULL);
+        wf_var *x = wf_full(t, WF_F32, WF_SHAPE(5, 2, 3), 1);
+        const int64_t nodes = wf_tape_nodes(t);
+        ck_assert(!told || wf_rnn_explain(t, rnn, x, NULL));
+        ck_assert_int_eq(wf_tape_nodes(t), nodes);
+        y[told] = doubles_of(wf_rnn_forward(t, rnn, x, NULL));
+    }
+    for (int i = 0; i < 5 * 2 * 64; i++) ck_assert(y[0][i] == y[1][i]);
+}
