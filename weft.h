@@ -37,6 +37,7 @@
 
 #include "data/batch.h"
 #include "data/corpus.h"
+#include "data/parallel.h"
 #include "data/text.h"
 #include "data/utf8.h"
 #include "data/vocab.h"

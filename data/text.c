@@ -144,6 +144,17 @@ int64_t wf_text_word(const char *text, int64_t n, int64_t *at, int64_t *start)
     return found;
 }
 
+bool text_next_line(const char *text, int64_t n, int64_t *at, int64_t *start, int64_t *bytes)
+{
+    if (*at >= n) return false;
+    const char *from = text + *at, *feed = memchr(from, '\n', (size_t)(n - *at));
+    *start = *at;
+    *bytes = feed ? feed - from : n - *at;
+    *at += *bytes + 1;
+    if (*bytes && from[*bytes - 1] == '\r') --*bytes;
+    return true;
+}
+
 int64_t text_line(const char *text, int64_t at)
 {
     int64_t line = 1;

@@ -1,9 +1,8 @@
-/* A vocabulary: words counted in a hash table, the frequent ones put in order, and looked up by the
- * same hash. */
+/* A vocabulary: words (or letters) counted in a hash table, the frequent ones put in order, and
+ * looked up by the same hash. */
 #include "data/vocab.h"
 
 #include "data/text_private.h"
-#include "tensor/io.h"
 #include "tensor/size.h"
 #include "tensor/text.h"
 
@@ -11,6 +10,7 @@
 #include <string.h>
 
 static const char *const special[WF_SPECIAL_IDS] = { "<pad>", "<unk>", "<bos>", "<eos>" };
+static const char letters_line[] = "<letters>\n"; /* before them, where ids are letters */
 
 /* ---- memory that grows ---- */
 
@@ -125,30 +125,46 @@ static void table_free(table *t)
 
 struct wf_vocab {
     table words;
-    char *text; /* all of it, as it is saved */
+    char *text;   /* all of it, as it is saved */
+    bool letters; /* what `words` holds */
 };
+
+/* The next word of text that is UTF-8, or the next letter that ends no line: see wf_text_word. */
+static int64_t token(bool letters, const char *text, int64_t n, int64_t *at, int64_t *start)
+{
+    int32_t letter = 0;
+    if (!letters) return wf_text_word(text, n, at, start);
+    while (*at < n && (text[*at] == '\n' || text[*at] == '\r')) ++*at;
+    const int64_t bytes = *at < n ? wf_utf8_take(text + *at, n - *at, &letter) : 0;
+    *start = *at;
+    *at += bytes;
+    return bytes;
+}
 
 /* Joins the words to text once all are there. NULL, and the vocabulary is gone, when there is no
  * memory, or `ok` says that it was not to be. */
 static wf_vocab *finished(wf_vocab *v, bool ok, const char *what, wf_error *error)
 {
-    const int64_t bytes = v->words.letters.bytes + 1;
+    const int64_t first = v->letters ? (int64_t)strlen(letters_line) : 0;
+    const int64_t bytes = first + v->words.letters.bytes + 1;
     if (ok) v->text = text_memory(wf_alloc((size_t)bytes), bytes, what, error);
     if (!v->text) {
         wf_vocab_free(v);
         return NULL;
     }
     /* The words stand in the order of ids already, each with a zero behind it. */
-    for (int64_t i = 0; i < bytes - 1; i++)
-        v->text[i] = v->words.letters.at[i] ? v->words.letters.at[i] : '\n';
+    memcpy(v->text, letters_line, (size_t)first);
+    for (int64_t i = 0; i < v->words.letters.bytes; i++)
+        v->text[first + i] = v->words.letters.at[i] ? v->words.letters.at[i] : '\n';
     v->text[bytes - 1] = 0;
     return v;
 }
 
-static wf_vocab *blank(const char *what, wf_error *error)
+static wf_vocab *blank(bool letters, const char *what, wf_error *error)
 {
     wf_vocab *v = text_memory(wf_alloc_zero(sizeof *v), sizeof *v, what, error);
     if (!v) return NULL;
+    v->letters = letters;
     for (int i = 0; i < WF_SPECIAL_IDS; i++)
         if (enter(&v->words, special[i], (int64_t)strlen(special[i]), what, error) < 0) {
             wf_vocab_free(v);
@@ -170,7 +186,7 @@ static int by_count(const void *one, const void *other)
     return strcmp(a->word, b->word); /* UTF-8 sorts as its code points do */
 }
 
-static bool count_words(table *t, const wf_text *part, wf_error *error)
+static bool count_words(table *t, bool letters, const wf_text *part, wf_error *error)
 {
     char what[WF_WHAT];
     const wf_text text = text_body(part);
@@ -180,7 +196,7 @@ static bool count_words(table *t, const wf_text *part, wf_error *error)
     while (at < text.n)
         if (!text_letter(text.bytes, text.n, &at, &letter, what, error)) return false;
     at = 0;
-    while ((n = wf_text_word(text.bytes, text.n, &at, &start))) {
+    while ((n = token(letters, text.bytes, text.n, &at, &start))) {
         const int64_t i = enter(t, text.bytes + start, n, what, error);
         if (i < 0) return false;
         entries_of(t)[i].count++;
@@ -232,10 +248,11 @@ wf_vocab *wf_vocab_from_parts(const wf_text *parts, int n, const wf_vocab_option
     if (!options) options = &none;
     if (!text_given(parts, n, "vocab", error)) return NULL;
     if (!check_options(options, error)) return NULL;
-    wf_vocab *v = blank("vocab", error);
+    wf_vocab *v = blank(options->letters, "vocab", error);
     if (!v) return NULL;
     bool ok = true;
-    for (int i = 0; ok && i < n; i++) ok = count_words(&counted, &parts[i], error);
+    for (int i = 0; ok && i < n; i++)
+        ok = count_words(&counted, options->letters, &parts[i], error);
     v = finished(v, ok && choose(v, &counted, options, error), "vocab", error);
     table_free(&counted);
     return v;
@@ -271,26 +288,49 @@ const char *wf_vocab_text(const wf_vocab *v)
     return v ? v->text : NULL;
 }
 
-/* Line `line` (from 1) of a saved vocabulary, n bytes without its end. */
+/* Line `line` (from 1) of a saved vocabulary, n bytes without its end: the word of id `line - 1`,
+ * or `line - 2` after a line <letters>. */
 static bool take_line(wf_vocab *v, const char *text, int64_t n, int64_t line, const char *what,
                       wf_error *error)
 {
+    const int64_t id = line - 1 - v->letters;
+    const bool letter = v->letters && id >= WF_SPECIAL_IDS;
     int64_t at = 0, start;
     char shown[WF_SHOWN];
-    if (n == 0 || wf_text_word(text, n, &at, &start) != n)
-        return wf_error_set(error, "%s: line %lld is no word: '%s'", what, (long long)line,
-                            wf_shown(shown, sizeof shown, text, n));
-    if (line <= WF_SPECIAL_IDS) {
-        if (n == (int64_t)strlen(special[line - 1]) && !memcmp(text, special[line - 1], (size_t)n))
-            return true;
+    if (n == 0 || token(letter, text, n, &at, &start) != n)
+        return wf_error_set(error, "%s: line %lld is no %s: '%s'", what, (long long)line,
+                            letter ? "letter" : "word", wf_shown(shown, sizeof shown, text, n));
+    if (id < WF_SPECIAL_IDS) {
+        if (n == (int64_t)strlen(special[id]) && !memcmp(text, special[id], (size_t)n)) return true;
         return wf_error_set(error, "%s: line %lld is '%s'; expected %s", what, (long long)line,
-                            wf_shown(shown, sizeof shown, text, n), special[line - 1]);
+                            wf_shown(shown, sizeof shown, text, n), special[id]);
     }
     const int64_t i = enter(&v->words, text, n, what, error);
-    if (i >= 0 && i < line - 1)
-        wf_error_set(error, "%s: lines %lld and %lld are both '%s'", what, (long long)i + 1,
-                     (long long)line, wf_shown(shown, sizeof shown, text, n));
-    return i == line - 1;
+    if (i >= 0 && i < id)
+        wf_error_set(error, "%s: lines %lld and %lld are both '%s'", what,
+                     (long long)i + 1 + v->letters, (long long)line,
+                     wf_shown(shown, sizeof shown, text, n));
+    return i == id;
+}
+
+/* Takes each line; false and the reason where it is none. Returns how many there are in *lines. */
+static bool take_lines(wf_vocab *v, const wf_text *body, int64_t *lines, const char *what,
+                       wf_error *error)
+{
+    int64_t start, n;
+    int32_t letter;
+    *lines = 0;
+    for (int64_t at = 0; at < body->n;)
+        if (!text_letter(body->bytes, body->n, &at, &letter, what, error)) return false;
+    for (int64_t at = 0; text_next_line(body->bytes, body->n, &at, &start, &n);) {
+        const char *line = body->bytes + start;
+        if (++*lines == 1 && n == (int64_t)strlen(letters_line) - 1 &&
+            !memcmp(line, letters_line, (size_t)n))
+            v->letters = true;
+        else if (!take_line(v, line, n, *lines, what, error))
+            return false;
+    }
+    return true;
 }
 
 wf_vocab *wf_vocab_from_text(const char *name, const char *text, int64_t n, wf_error *error)
@@ -301,23 +341,11 @@ wf_vocab *wf_vocab_from_text(const char *name, const char *text, int64_t n, wf_e
     if (!text_given(&part, 1, "vocab", error)) return NULL;
     text_what(what, "vocab", text_name(&part));
     const wf_text body = text_body(&part);
-    wf_vocab *v = blank(what, error);
+    wf_vocab *v = blank(false, what, error);
     if (!v) return NULL;
-    int64_t line = 0;
-    int32_t letter;
-    bool ok = true;
-    for (int64_t at = 0; ok && at < body.n;)
-        ok = text_letter(body.bytes, body.n, &at, &letter, what, error);
-    for (int64_t at = 0; ok && at < body.n;) {
-        const char *end = memchr(body.bytes + at, '\n', (size_t)(body.n - at));
-        int64_t bytes = end ? end - (body.bytes + at) : body.n - at;
-        const int64_t next = at + bytes + 1;
-        if (bytes && body.bytes[at + bytes - 1] == '\r')
-            bytes--; /* an editor may have put it there */
-        ok = take_line(v, body.bytes + at, bytes, ++line, what, error);
-        at = next;
-    }
-    if (ok && line < WF_SPECIAL_IDS)
+    int64_t line;
+    bool ok = take_lines(v, &body, &line, what, error);
+    if (ok && line - v->letters < WF_SPECIAL_IDS)
         ok = wf_error_set(error, "%s: it has %lld lines; expected %s and more", what,
                           (long long)line, "<pad>, <unk>, <bos>, <eos>");
     return finished(v, ok, what, error);
@@ -341,7 +369,32 @@ wf_vocab *wf_vocab_load(const char *path, wf_error *error)
     return v;
 }
 
+bool wf_vocab_to_bundle(const wf_vocab *v, wf_bundle *bundle, const char *key)
+{
+    if (!v) return wf_bundle_fail(bundle, "vocab: it was never made (NULL)");
+    return wf_bundle_meta(bundle, key, "%s", v->text);
+}
+
+wf_vocab *wf_vocab_from_archive(const wf_archive *archive, const char *key, wf_error *error)
+{
+    wf_error_clear(error);
+    char shown[WF_SHOWN];
+    const char *text = wf_archive_meta(archive, key);
+    if (text) return wf_vocab_from_text(key, text, (int64_t)strlen(text), error);
+    if (archive && key)
+        wf_error_set(error, "vocab: the file's metadata have no '%s'",
+                     wf_shown(shown, sizeof shown, key, (int64_t)strlen(key)));
+    else
+        wf_error_set(error, "vocab: no %s was given (NULL)", archive ? "key" : "archive");
+    return NULL;
+}
+
 /* ---- words and ids ---- */
+
+bool wf_vocab_letters(const wf_vocab *v)
+{
+    return v && v->letters;
+}
 
 int64_t wf_vocab_size(const wf_vocab *v)
 {
@@ -374,7 +427,7 @@ int64_t wf_vocab_encode(const wf_vocab *v, const char *text, int64_t n, int32_t 
     }
     for (int64_t at = 0; at < n;)
         if (!text_letter(text, n, &at, &letter, "encode", error)) return -1;
-    for (int64_t at = 0; (bytes = wf_text_word(text, n, &at, &start)); words++)
+    for (int64_t at = 0; (bytes = token(v->letters, text, n, &at, &start)); words++)
         if (words < room) ids[words] = wf_vocab_id(v, text + start, bytes);
     return words;
 }
@@ -388,7 +441,7 @@ size_t wf_vocab_decode(const wf_vocab *v, const int32_t *ids, int64_t n, char *t
         const char *word = wf_vocab_word(v, ids[i]);
         const bool whole = length < bytes; /* nothing was cut off yet */
         length += wf_format(whole ? text + length : NULL, whole ? bytes - length : 0, "%s%s",
-                            i ? " " : "", word ? word : special[WF_UNK]);
+                            i && !v->letters ? " " : "", word ? word : special[WF_UNK]);
     }
     return length;
 }

@@ -30,6 +30,8 @@ FREED_BY_ITS_OWN(wf_archive)
 FREED_BY_ITS_OWN(wf_bundle)
 FREED_BY_ITS_OWN(wf_corpus)
 FREED_BY_ITS_OWN(wf_vocab)
+FREED_BY_ITS_OWN(wf_parallel)
+FREED_BY_ITS_OWN(wf_buckets)
 
 void nothing_is_left(void)
 {

@@ -22,6 +22,8 @@ void free_wf_archive(wf_archive **x);
 void free_wf_bundle(wf_bundle **x);
 void free_wf_corpus(wf_corpus **x);
 void free_wf_vocab(wf_vocab **x);
+void free_wf_parallel(wf_parallel **x);
+void free_wf_buckets(wf_buckets **x);
 /* The library holds no memory. For a suite's `.after`. */
 void nothing_is_left(void);
 

@@ -327,9 +327,11 @@ static void free_result(call *c)
         void (*release)(void *made);
     } ways[] = {
 #define BY(type, function) { #type " *", (void (*)(void *))(function) }
-        BY(wf_tape, wf_tape_free),       BY(wf_carry, wf_carry_free),   BY(wf_optim, wf_optim_free),
-        BY(wf_bundle, wf_bundle_free),   BY(wf_corpus, wf_corpus_free), BY(wf_vocab, wf_vocab_free),
-        BY(wf_archive, wf_archive_free), BY(wf_module, wf_module_free),
+        BY(wf_tape, wf_tape_free),         BY(wf_carry, wf_carry_free),
+        BY(wf_optim, wf_optim_free),       BY(wf_bundle, wf_bundle_free),
+        BY(wf_corpus, wf_corpus_free),     BY(wf_vocab, wf_vocab_free),
+        BY(wf_archive, wf_archive_free),   BY(wf_module, wf_module_free),
+        BY(wf_parallel, wf_parallel_free), BY(wf_buckets, wf_buckets_free),
     };
     void *x = c->result.pointer;
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)

@@ -1,4 +1,4 @@
-/* Misuse of the data folder: corpora, vocabularies, padded batches, texts and UTF-8. */
+/* Misuse of the data folder: corpora, vocabularies, parallel text, batches, texts and UTF-8. */
 #include "tests/misuse.h"
 
 #include <limits.h>
@@ -116,6 +116,71 @@ TEST(texts_that_make_no_vocabulary_are_refused)
     ERROR_SAYS(wf_vocab_save(v, NULL, e), NULL);
     QUIET(wf_vocab_encode(v, NULL, 0, NULL, 0, NULL) == 0);
     wf_vocab_free(v);
+}
+
+TEST(texts_that_make_no_pairs_are_refused)
+{
+    wf_error *e = &now.error;
+    const wf_text good = { NULL, "a b\n", 4 }, less = { "less", "a", -1 };
+    wf_vocab *v;
+    wf_parallel *p;
+    wf_buckets *b;
+    ERROR_CLEARED(v = wf_vocab_from_parts(&good, 1, NULL, e));
+    ERROR_SAYS(wf_parallel_from_parts(NULL, &good, v, v, NULL, e),
+               "parallel: no source text was given (NULL)");
+    ERROR_SAYS(wf_parallel_from_parts(&good, NULL, v, v, NULL, e),
+               "parallel: no target text was given (NULL)");
+    ERROR_SAYS(wf_parallel_from_parts(&good, &less, v, v, NULL, e),
+               "parallel 'less': no bytes were given");
+    ERROR_SAYS(wf_parallel_from_parts(&good, &good, NULL, v, NULL, e),
+               "parallel '(memory)' and '(memory)': no source vocabulary was given (NULL)");
+    ERROR_SAYS(wf_parallel_from_parts(&good, &good, v, NULL, NULL, e),
+               "parallel '(memory)' and '(memory)': no target vocabulary was given (NULL)");
+    ERROR_SAYS(
+        wf_parallel_from_parts(&good, &good, v, v, &(wf_parallel_options){ .max_length = -1 }, e),
+        "parallel '(memory)' and '(memory)': .max_length is -1; it must be 0 or more");
+    ERROR_SAYS(wf_parallel_new(path_of("missing"), NULL, v, v, NULL, e), NULL);
+    ERROR_SAYS(wf_parallel_new(harness_folder(), "-", v, v, NULL, e), NULL);
+    ck_assert(wf_file_write(path_of("text"), "a\n", 2, e));
+    ERROR_CLEARED(p = wf_parallel_new(path_of("text"), path_of("text"), v, v, NULL, e));
+    wf_parallel_free(p);
+    ERROR_CLEARED(p = wf_parallel_from_parts(&good, &good, v, v, NULL, e));
+    wf_vocab_free(v); /* it was only read */
+    QUIET(!wf_parallel_ids(p, WF_SOURCE, -1).at && !wf_parallel_ids(p, WF_SOURCE, 1).at &&
+          !wf_parallel_ids(p, (wf_side)2, 0).at && !wf_parallel_ids(p, (wf_side)-1, 0).at);
+    QUIET(!wf_parallel_text(p, WF_TARGET, INT64_MIN).bytes && !wf_parallel_line(p, INT64_MAX));
+    ERROR_SAYS(wf_buckets_new(NULL, NULL, e), "buckets: there is no parallel text (NULL)");
+    ERROR_SAYS(wf_buckets_new(p, NULL, e),
+               "buckets: neither .max_tokens nor .max_sentences was given");
+    ERROR_CLEARED(b = wf_buckets_new(p, &(wf_buckets_options){ .max_sentences = 2 }, e));
+    QUIET(!wf_buckets_seek(b, 0, 2) && !wf_buckets_seek(b, 0, -1) && wf_buckets_position(b) == 0);
+    QUIET(!wf_buckets_next(NULL) && !wf_buckets_count(NULL) && !wf_parallel_hash(NULL));
+    wf_buckets_free(b);
+    wf_parallel_free(p);
+}
+
+TEST(vocabularies_that_a_file_lacks_are_refused)
+{
+    wf_error *e = &now.error;
+    const wf_text good = { NULL, "a b", 3 };
+    wf_vocab *v, *again;
+    wf_bundle *b = wf_bundle_new();
+    wf_archive *file;
+    ERROR_CLEARED(v = wf_vocab_from_parts(&good, 1, NULL, e));
+    QUIET(wf_vocab_to_bundle(v, b, "vocab") && !wf_vocab_to_bundle(v, NULL, "vocab"));
+    ERROR_CLEARED(wf_bundle_save(b, path_of("model"), e));
+    ERROR_CLEARED(file = wf_safetensors_load(path_of("model"), e));
+    ERROR_CLEARED(again = wf_vocab_from_archive(file, "vocab", e));
+    ERROR_SAYS(wf_vocab_from_archive(file, "words", e),
+               "vocab: the file's metadata have no 'words'");
+    ERROR_SAYS(wf_vocab_from_archive(file, NULL, e), "vocab: no key was given (NULL)");
+    ERROR_SAYS(wf_vocab_from_archive(NULL, "vocab", e), "vocab: no archive was given (NULL)");
+    QUIET(!wf_vocab_to_bundle(v, b, "vocab"));
+    ERROR_SAYS(wf_bundle_ok(b, e), NULL);
+    wf_vocab_free(v);
+    wf_vocab_free(again);
+    wf_archive_free(file);
+    wf_bundle_free(b);
 }
 
 TEST(words_and_texts_that_are_none_are_none)
