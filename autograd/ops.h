@@ -27,12 +27,12 @@ typedef struct wf_cross_entropy_options {
 } wf_cross_entropy_options;
 
 /* Pointwise ops: inputs broadcast against each other by NumPy's rule (a comparison also takes I32,
- * and gives an I32 mask). NaN gives NaN. An op that chooses (abs, relu, maximum, minimum, where)
- * chooses in its derivative too: NaN is chosen before every number, and what was not chosen gets
- * exactly 0, whatever lies there and whatever the derivative is. Elsewhere a derivative is the
- * formula's limit: infinite where that is (sqrt and log at 0), NaN where infinity meets 0 or the
- * input is NaN. Gradients say what is added to the gradient of each input, g being that of the
- * result y. */
+ * and gives an I32 mask; where chooses between ids, too). NaN gives NaN. An op that chooses (abs,
+ * relu, maximum, minimum, where) chooses in its derivative too: NaN is chosen before every number,
+ * and what was not chosen gets exactly 0, whatever lies there and whatever the derivative is.
+ * Elsewhere a derivative is the formula's limit: infinite where that is (sqrt and log at 0), NaN
+ * where infinity meets 0 or the input is NaN. Gradients say what is added to the gradient of each
+ * input, g being that of the result y. */
 
 /* Their prototypes, and what each means, are the lines of autograd/pointwise.def: of one input,
  * wf_tanh(t, a); with a number, wf_mul_scalar(t, a, 0.5); of two, wf_add(t, a, b); of three,

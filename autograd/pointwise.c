@@ -42,7 +42,7 @@ static inline bool broadcast(const wf_shaping *s, wf_tensor *out)
     return true;
 }
 
-/* Inputs from `first` on have one dtype: a float, or I32 where `whole` says so. */
+/* Inputs from `first` on have one dtype: a float, or where `whole` says so I32. */
 static bool one_dtype(const wf_shaping *s, int first, bool whole)
 {
     for (int k = first + 1; k < s->n_in; k++)
@@ -61,7 +61,7 @@ static bool where_shape(wf_shaping *s)
 {
     if (s->in[0]->dtype != WF_I32)
         return wf_refuse(s->error, "the mask is %s; expected i32", wf_dtype_name(s->in[0]->dtype));
-    if (!one_dtype(s, 1, false)) return false;
+    if (!one_dtype(s, 1, true)) return false;
     s->out[0].dtype = s->in[1]->dtype;
     return broadcast(s, &s->out[0]);
 }
@@ -401,11 +401,11 @@ bool wf_pointwise_sample(int k, wf_sample *s, int inputs, double low, double hig
 
 static bool sample_where(int k, wf_sample *s, double low, double high, double gap)
 {
-    if (!wf_pointwise_sample(k, s, 3, low, high, gap, 0)) return false;
-    s->in[0].dtype = WF_I32;
+    if (!wf_pointwise_sample(k % FORMS, s, 3, low, high, gap, 0)) return false;
+    for (int i = 0; i < (k < FORMS ? 1 : 3); i++) s->in[i].dtype = WF_I32;
     s->in[0].low = s->in[0].gap = 0;
     s->in[0].high = 2;
-    return true;
+    return k < 2 * FORMS;
 }
 
 static bool sample_compare(int k, wf_sample *s)
@@ -465,13 +465,16 @@ LERP_OF(double)
     const T b = pb_[i_];                                                                           \
     (void)m; (void)a; (void)b
 #define LEVEL_M(level, attributes, fused, name)                                                    \
-    WFP_LEVEL(level, name, NULL, WFP_NONE, WFP_D(name, 1, level), WFP_D(name, 2, level))
+    WFP_LEVEL(level, name, name##_i32_##level, WFP_NONE, WFP_D(name, 1, level),                    \
+              WFP_D(name, 2, level))
 #define WF_POINTWISE_WHERE(op, doc, value, d_a, d_b, tape_a, tape_b, reads, low, high, gap)        \
     WFP_FORWARD(op, IN_M, READ_M, value)                                                           \
+    WFP_VALUES(WF_I32, i32, int32_t, op, IN_M, READ_M, value)                                      \
     WFP_BACKWARD(op, 1, IN_M, READ_M, d_a)                                                         \
     WFP_BACKWARD(op, 2, IN_M, READ_M, d_b)                                                         \
     WFP_OP(op, doc, 3, 0, reads, LEVEL_M, where_shape, sample_where(k, s, low, high, gap),         \
-           wf_var *M = d->in[0], WFP_FITTED(1, tape_a); WFP_FITTED(2, tape_b))                     \
+           wf_var *M = d->in[0], WFP_FITTED(1, tape_a);                                            \
+           WFP_FITTED(2, tape_b))                                                                  \
     wf_var *wf_##op(wf_tape *t, wf_var *m, wf_var *a, wf_var *b)                                   \
     {                                                                                              \
         return wf_apply_one(t, &op##_row, 3, (wf_var *[]){ m, a, b }, NULL);                       \

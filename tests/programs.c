@@ -275,6 +275,15 @@ static void pointwise(maker *m, const wf_op *op)
          compares ? -1 : 0);
 }
 
+/* The larger of two ids of each row. */
+static void ids_where(maker *m)
+{
+    const value *a = pick(m, is_ids, NULL), *b = pick(m, is_ids, NULL);
+    if (!a || tail(a).rank > 0 || tail(b).rank > 0) return;
+    push(m, wf_where(m->t, wf_greater(m->t, a->v, b->v), a->v, b->v), true,
+         a->below > b->below ? a->below : b->below);
+}
+
 /* ---- the other rows: each recipe applies its row to values that it picks ---- */
 
 static void product(maker *m, bool affine)
@@ -569,7 +578,9 @@ static void by_count(maker *m)
 static void apply(maker *m, const wf_op *op)
 {
     const char *name = op->name;
-    if (op->pointwise)
+    if (named(name, "where") && below(&m->d, 2))
+        ids_where(m);
+    else if (op->pointwise)
         pointwise(m, op);
     else if (named(name, "matmul affine"))
         product(m, named(name, "affine"));

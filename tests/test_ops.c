@@ -155,6 +155,20 @@ TEST(a_number_may_stand_for_one_input)
     }
 }
 
+TEST(where_chooses_between_ids_too)
+{
+    wf_var *mask = wf_constant(t, WF_I32, WF_SHAPE(2, 3), (int32_t[]){ 1, 0, -7, 0, 0, 1 }),
+           *a = wf_constant(t, WF_I32, WF_SHAPE(3), (int32_t[]){ 4, INT32_MAX, INT32_MIN }),
+           *b = wf_constant(t, WF_I32, WF_SHAPE(2, 1), (int32_t[]){ 8, 9 });
+    static const int32_t want[2][6] = { { 4, 8, INT32_MIN, 9, 9, INT32_MIN },
+                                        { 8, INT32_MAX, 8, 4, INT32_MAX, 9 } };
+    for (int k = 0; k < 2; k++) {
+        wf_var *y = k ? wf_where(t, mask, b, a) : wf_where(t, mask, a, b);
+        ck_assert_int_eq(wf_dtype_of(y), WF_I32);
+        ck_assert_mem_eq(wf_data(y), want[k], sizeof want[k]);
+    }
+}
+
 /* Sizes that are one product, several, and odd; the factors whole, transposed or repeated. */
 static const struct {
     wf_shape a, b;
