@@ -78,8 +78,8 @@ wf_linear *wf_linear_new(wf_module *parent, const char *name, const wf_linear_op
     if (!layer->weight) return NULL;
     if (o.no_bias) return layer;
     double bound = 1 / __builtin_sqrt((double)o.input);
-    layer->bias = wf_param_new(module, "bias", WF_SHAPE(o.output),
-                               (wf_init){ .kind = WF_INIT_UNIFORM, .a = -bound, .b = bound });
+    const wf_init narrow = { .kind = WF_INIT_UNIFORM, .a = -bound, .b = bound };
+    layer->bias = wf_param_new(module, "bias", WF_SHAPE(o.output), layer_init(o.init_bias, narrow));
     return layer->bias ? layer : NULL;
 }
 

@@ -13,6 +13,7 @@ typedef struct wf_linear_options {
     int64_t input, output;                         /* required */
     bool no_bias;
     wf_init init;                      /* weight; zero: PyTorch's, uniform +-1 / sqrt(input) */
+    wf_init init_bias;                 /* zero: the same */
     const void *reserved[4];
 } wf_linear_options;
 /* y = x W^T + b over the last axis. Fields to read (weight tying: pass them to ops). */

@@ -21,6 +21,7 @@ typedef struct fixture {
     wf_dropout_layer *dropout;
     wf_layer_norm_layer *layer_norm;
     wf_rnn *rnn;
+    wf_multihead *multihead;
     wf_optim *adam;
     wf_carry *carry;
     wf_error error; /* for calls that fill one */
@@ -117,6 +118,8 @@ static inline void misuse_set_up(void)
     now.dropout = wf_dropout_new(now.net, "dropout", &(wf_dropout_options){ .p = 0.5 });
     now.layer_norm = wf_layer_norm_new(now.net, "norm", &(wf_layer_norm_options){ .input = 3 });
     now.rnn = wf_gru_new(now.net, "gru", &(wf_rnn_options){ .input = 3, .hidden = 4 });
+    now.multihead = wf_multihead_new(now.net, "heads",
+                                     &(wf_multihead_options){ .width = 3, .heads = 3 });
     now.adam = wf_adam_new(now.net, NULL);
     now.carry = wf_carry_new(now.rnn, 2);
     now.param = now.linear ? now.linear->weight : NULL;
