@@ -13,6 +13,17 @@ static inline bool kept_bit(const uint32_t *kept, int64_t i)
     return kept[i / DROPOUT_WORD] >> (i % DROPOUT_WORD) & 1;
 }
 
+/* The terms that additive attention sums, of n units or places: of the score v tanh(keys + query),
+ * of its derivative to keys or query, and to v. Strides in elements; g is the cotangent. Where mask
+ * (NULL: nowhere) is 0 nothing is read. */
+typedef enum additive_term { ADDITIVE_SCORE, ADDITIVE_SLOPE, ADDITIVE_TANH } additive_term;
+typedef struct additive_row {
+    int64_t n, keys_step, query_step, v_step, g_step, mask_step;
+    const void *keys, *query, *v, *g;
+    const int32_t *mask;
+    double *high, *low; /* sums of tensor/sum.h */
+} additive_row;
+
 /* Kernels of one dtype, on n elements with strides in elements. */
 typedef struct op_kernels {
     /* Adds (scale * from[i]) squared to sums of tensor/sum.h, ts apart: 0 for one sum, or 1. */
@@ -53,6 +64,8 @@ typedef struct op_kernels {
      * derivative. */
     double (*entropy_turn)(int64_t n, void *z, const void *bias, int64_t id, double smoothing,
                            double scale);
+    /* Adds terms to n sums, or all to one. */
+    void (*additive)(const additive_row *r, additive_term what, bool each);
     /* Adds (a - b) squared to a sum of tensor/sum.h; ga += scale * (a - b). */
     void (*mse)(int64_t n, const void *a, int64_t as, const void *b, int64_t bs, double *high,
                 double *low);

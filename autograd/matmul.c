@@ -495,7 +495,7 @@ const wf_op op_matmul = {
     .name = OP_NAME(matmul),
     .inputs = 2,
     .outputs = 1,
-    .flags = WF_OP_BEGINS,
+    .flags = WF_OP_BEGINS | WF_OP_LEADING,
     .reads_in = 3,
     .varying = matmul_varying,
     .product = { .weight = 1 },

@@ -94,7 +94,10 @@ enum {
     WF_OP_SPARSE = 4,
     /* Backward, where a cotangent arrived, heeds wf_call.fresh: what it is the first to add to is
      * not cleared before. */
-    WF_OP_BEGINS = 8
+    WF_OP_BEGINS = 8,
+    /* Where rows of axis 0 are computed apart, a further axis may be put in behind it: an input
+     * without rows has none, another may have a size of 1 there, which is then the same for all. */
+    WF_OP_LEADING = 16
 };
 
 struct wf_op {

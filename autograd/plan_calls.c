@@ -46,7 +46,8 @@ static bool shape_of_rows(const call *c, int64_t rows, int64_t steps, int thread
         if (!n->in[i]) continue;
         form[i] = n->in[i]->value;
         if (c->in[i].rows) form[i].dim[0] = rows;
-        if (steps > 0) form[i] = with_steps(form[i], c->in[i].value < 0 ? 1 : steps, 0);
+        if (steps > 0 && c->in[i].rows)
+            form[i] = with_steps(form[i], c->in[i].value < 0 ? 1 : steps, 0);
     }
     wf_shaping s = { .op = n->op,
                      .n_in = n->n_in,
@@ -265,10 +266,13 @@ static void call_over_time(const run *r, const call *c, const step_rows *s, int6
     tensors x;
     point_at(r, c, s, 0, batch, &x);
     for (int i = 0; i < n->n_in; i++) {
+        const operand *o = &c->in[i];
         x.gin_at[i] = NULL;
-        x.in[i] = with_steps(x.in[i], c->in[i].value < 0 ? 1 : steps, batch * x.in[i].stride[0]);
-        if (!closed_wants(r, &c->in[i])) continue;
-        x.gin[i] = with_steps(input_of(r, &c->in[i], s, 0, batch, true), 1, 0);
+        if (o->given && o->rows)
+            x.in[i] = with_steps(x.in[i], o->value < 0 ? 1 : steps, batch * x.in[i].stride[0]);
+        if (!closed_wants(r, o)) continue;
+        x.gin[i] = input_of(r, o, s, 0, batch, true);
+        if (o->rows) x.gin[i] = with_steps(x.gin[i], 1, 0);
         if (x.gin[i].data) x.gin_at[i] = &x.gin[i];
     }
     for (int k = 0; k < n->n_out; k++) {

@@ -426,14 +426,14 @@ bool plan_leads(const plan *p, const value *v, int k)
            (v->kind == VALUE_COPY || v->op->pointwise[wf_isa_level()].gradient[k][v->dtype]);
 }
 
-/* Is input k a constant whose rows are multiplied each by its own matrix, in every step, and larger
- * than the products? Its gradient is then one product over all steps, not a sum of one for each: of
- * the leading axes of matmul, time is one more. */
+/* Is input k a constant with rows of its own, larger than what each step makes of it? Its gradient
+ * is then one call over all steps, not a sum of one for each, where time is one more of the op's
+ * leading axes. */
 static bool is_over_time(const call *c, int k)
 {
     const wf_tensor *made = &c->node->out->value, *of = &c->in[k].closed.form;
-    return c->node->op == &op_matmul && c->in[k].rows && made->rank < WF_RANK &&
-           wf_tensor_count(made) < wf_tensor_count(of);
+    return c->node->op->flags & WF_OP_LEADING && c->in[k].rows && made->rank < WF_RANK &&
+           of->rank < WF_RANK && wf_tensor_count(made) < wf_tensor_count(of);
 }
 
 static bool call_wants(plan *p, call *c)

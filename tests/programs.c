@@ -403,6 +403,24 @@ static void layer_norm(maker *m)
     push(m, wf_layer_norm(m->t, a->v, given[0], given[1], 0.1), true, 0);
 }
 
+/* Keys are a value's rows of vectors, the query another's, or a vector that all rows share. */
+static void additive_score(maker *m)
+{
+    const value *keys = pick(m, is_float, NULL), *query = pick(m, is_float, NULL);
+    if (!keys || tail(keys).rank < 1) return;
+    wf_var *v = NULL, *shared = NULL, *x = keys->v;
+    const int64_t units = tail(keys).dim[tail(keys).rank - 1];
+    for (int i = 0; i < PROGRAM_CLOSED; i++)
+        if (wf_rank(m->in->closed[i]) == 1 && wf_dim(m->in->closed[i], 0) == units)
+            (v ? (shared = m->in->closed[i]) : (v = m->in->closed[i]));
+    if (!v) return;
+    if (tail(keys).rank == 1) x = wf_unsqueeze(m->t, x, 1);
+    if (wf_rank(x) != 3) return;
+    const bool fits = query && tail(query).rank == 1 && tail(query).dim[0] == units;
+    if (!fits && !shared) return;
+    push(m, wf_additive_score(m->t, x, fits ? query->v : shared, v, NULL), true, 0);
+}
+
 static void sum_to(maker *m)
 {
     const value *a = pick(m, is_float, NULL);
@@ -588,6 +606,8 @@ static void apply(maker *m, const wf_op *op)
         reduction(m, name);
     else if (named(name, "layer_norm"))
         layer_norm(m);
+    else if (named(name, "additive_score"))
+        additive_score(m);
     else if (named(name, "sum_to"))
         sum_to(m);
     else if (named(name, "affine_cross_entropy"))
