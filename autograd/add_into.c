@@ -8,7 +8,7 @@
 void add_into_layout(const wf_tensor *base, const add_into_attr *a, wf_tensor *view)
 {
     view->dtype = base->dtype;
-    view->rank = a->rank;
+    view->rank = (int32_t)a->rank;
     memcpy(view->dim, a->dim, sizeof view->dim);
     memcpy(view->stride, a->stride, sizeof view->stride);
     view->data = (char *)base->data + a->offset * wf_dtype_size(base->dtype);
@@ -76,7 +76,7 @@ static bool sample(int k, wf_sample *s)
     };
     if (k >= COUNT_OF(all)) return false;
     s->label = all[k].label;
-    wf_shape part = { .rank = all[k].a.rank };
+    wf_shape part = { .rank = (int32_t)all[k].a.rank };
     memcpy(part.dim, all[k].a.dim, sizeof all[k].a.dim);
     sample_input(s, WF_F64, WF_SHAPE(5, 3), -2, 2);
     sample_input(s, WF_F64, part, -2, 2);

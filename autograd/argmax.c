@@ -1,11 +1,9 @@
 /* argmax and argmin along an axis: places, which have no derivative. */
 #include "autograd/ops_private.h"
 
-#include <string.h>
-
 typedef struct extreme {
     int32_t axis;
-    bool smallest;
+    int32_t smallest; /* no bool: without padding, as attributes are */
 } extreme;
 
 static bool argmax_shape(wf_shaping *s)
@@ -103,10 +101,7 @@ const wf_op op_argmax = {
 
 static wf_var *found(wf_tape *t, wf_var *x, int axis, bool smallest)
 {
-    extreme e;
-    memset(&e, 0, sizeof e); /* the padding too: attributes are compared bytewise */
-    e.axis = axis;
-    e.smallest = smallest;
+    const extreme e = { .axis = axis, .smallest = smallest };
     return wf_apply_one(t, &op_argmax, 1, &x, &e);
 }
 

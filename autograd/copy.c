@@ -3,8 +3,6 @@
 #include "autograd/ops_private.h"
 #include "autograd/private.h"
 
-#include <string.h>
-
 static bool copy_shape(wf_shaping *s)
 {
     s->out[0] = *s->in[0];
@@ -14,16 +12,16 @@ static bool copy_shape(wf_shaping *s)
 static bool expand_shape(wf_shaping *s)
 {
     const wf_tensor *x = s->in[0];
-    const wf_shape *to = s->attr;
-    if (wf_shape_check(to, x->dtype, s->error) < 0) return false;
-    bool fits = to->rank >= x->rank;
+    const wf_shape to = attr_shape(s->attr);
+    if (wf_shape_check(&to, x->dtype, s->error) < 0) return false;
+    bool fits = to.rank >= x->rank;
     for (int i = 1; fits && i <= x->rank; i++) {
         int64_t n = x->dim[x->rank - i];
-        fits = n == 1 || n == to->dim[to->rank - i];
+        fits = n == 1 || n == to.dim[to.rank - i];
     }
     if (!fits)
-        return wf_refuse(s->error, "%s does not broadcast to %s", SHAPE_TEXT(x), SHAPE_TEXT(to));
-    form_out(&s->out[0], x->dtype, *to);
+        return wf_refuse(s->error, "%s does not broadcast to %s", SHAPE_TEXT(x), SHAPE_TEXT(&to));
+    form_out(&s->out[0], x->dtype, to);
     return true;
 }
 
@@ -68,8 +66,8 @@ static bool expand_sample(int k, wf_sample *s)
     };
     if (k >= COUNT_OF(tried)) return false;
     s->large = wf_shape_count(&tried[k].to) > 1000;
-    return sample_one(s, tried[k].label, tried[k].dtype, tried[k].from, 2, &tried[k].to,
-                      sizeof tried[k].to);
+    const shape_attr to = shape_attr_of(tried[k].to);
+    return sample_one(s, tried[k].label, tried[k].dtype, tried[k].from, 2, &to, sizeof to);
 }
 
 const wf_op op_copy = {
@@ -100,7 +98,7 @@ const wf_op op_expand = {
     .name = OP_NAME(expand),
     .inputs = 1,
     .outputs = 1,
-    .attr_size = sizeof(wf_shape),
+    .attr_size = sizeof(shape_attr),
     .flags = WF_OP_ELEMENTWISE,
     .shape = expand_shape,
     .forward = forward_copy,
@@ -117,6 +115,7 @@ wf_var *wf_copy(wf_tape *t, wf_var *x)
 wf_var *wf_expand(wf_tape *t, wf_var *x, wf_shape shape)
 {
     if (!wf_tape_ok(t) || !(x = var_enter(t, x, op_expand.name, 0))) return NULL;
-    wf_shape now = wf_shape_of(x);
-    return wf_shape_equal(&now, &shape) ? x : wf_apply_one(t, &op_expand, 1, &x, &shape);
+    const wf_shape now = wf_shape_of(x);
+    const shape_attr to = shape_attr_of(shape);
+    return wf_shape_equal(&now, &shape) ? x : wf_apply_one(t, &op_expand, 1, &x, &to);
 }

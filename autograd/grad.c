@@ -5,16 +5,16 @@
 #include "autograd/sweep_private.h"
 #include "autograd/trace_private.h"
 
-#include <string.h>
-
 /* A place of a view in its root, as add_into wants it. */
 static add_into_attr layout_of(const wf_var *v)
 {
     add_into_attr a = { .rank = v->value.rank };
     a.offset = ((char *)v->value.data - (char *)v->root->value.data) /
                wf_dtype_size(v->value.dtype);
-    memcpy(a.dim, v->value.dim, sizeof a.dim);
-    memcpy(a.stride, v->value.stride, sizeof a.stride);
+    for (int k = 0; k < v->value.rank; k++) { /* and zeros behind it, as attributes have */
+        a.dim[k] = v->value.dim[k];
+        a.stride[k] = v->value.stride[k];
+    }
     return a;
 }
 

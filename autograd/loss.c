@@ -14,7 +14,7 @@
 
 void entropy_set(entropy *e, const wf_cross_entropy_options *options)
 {
-    memset(e, 0, sizeof *e); /* the padding too: attributes are compared bytewise */
+    *e = (entropy){ 0 };
     if (!options) return;
     e->smoothing = options->label_smoothing;
     e->ignore = options->ignore;

@@ -9,7 +9,7 @@ typedef struct entropy {
     double smoothing;
     int32_t ignore;
     int32_t reduction;
-    bool has_ignore;
+    int64_t has_ignore; /* no bool: without padding, as attributes are */
 } entropy;
 
 /* Of options that name no weight of classes (NULL: all zero). */

@@ -104,7 +104,7 @@ struct wf_op {
     const char *name, *doc;            /* doc: the meaning, with shapes */
     int32_t inputs;                    /* how many; -1: one or more */
     int32_t outputs, hidden;           /* visible outputs; saved values that trail them */
-    int32_t attr_size;                 /* bytes copied with the node; no pointers inside */
+    int32_t attr_size;                 /* bytes copied with the node; no pointers, no padding */
     uint32_t flags;
     uint32_t optional;                 /* bit i: input i may be NULL */
     /* Bit i: backward or gradient reads the numbers of in[i] (out[i]), or check does. Of what is
@@ -136,7 +136,9 @@ struct wf_op {
 
 /* Runs an op on vars of this tape and parameters (NULL: an optional input left out) and records
  * it. out receives op->outputs vars; NULLs and false after any failure. attr (attr_size bytes) is
- * copied; the row must stay until the tape's next reset. */
+ * copied, and all of its bytes say what is applied: a loop compares them from step to step, so
+ * that what lies in a struct's padding, or was never written, would decide how the loop runs. The
+ * row must stay until the tape's next reset. */
 WF_API bool wf_apply(wf_tape *t, const wf_op *op, int n_in, wf_var *const in[], const void *attr,
                      wf_var *out[]);
 /* The same for an op with one output. */

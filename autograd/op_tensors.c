@@ -15,6 +15,20 @@ const op_kernels *op_kernels_of(wf_dtype dtype)
     return each[wf_isa_level()][dtype];
 }
 
+shape_attr shape_attr_of(wf_shape shape)
+{
+    shape_attr a = { .rank = shape.rank };
+    for (int k = 0; k < shape.rank && k < WF_RANK; k++) a.dim[k] = shape.dim[k];
+    return a;
+}
+
+wf_shape attr_shape(const shape_attr *a)
+{
+    wf_shape shape = { .rank = (int32_t)a->rank };
+    memcpy(shape.dim, a->dim, sizeof shape.dim);
+    return shape;
+}
+
 bool varies(const wf_call *c, int i)
 {
     const wf_tensor *x = c->in[i], *y = c->out[0];

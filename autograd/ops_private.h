@@ -32,12 +32,21 @@ bool affine_sound(const wf_shaping *s);
 wf_var *cross_entropy_spelled(wf_tape *t, wf_var *logits, wf_var *target,
                               const wf_cross_entropy_options *o);
 
+/* A shape as an attribute: without wf_shape's padding, and zeros behind the rank (op.h: attr_size).
+ */
+typedef struct shape_attr {
+    int64_t rank, dim[WF_RANK];
+} shape_attr;
+
+shape_attr shape_attr_of(wf_shape shape);
+wf_shape attr_shape(const shape_attr *a);
+
 /* Which axes an op is over. n < 0: all of them. More than WF_RANK are too many, and counted only.
  * keep: they stay, with size 1. */
 typedef struct reduction {
     int32_t n;
     int32_t axis[WF_RANK];
-    bool keep;
+    int32_t keep; /* no bool: without padding, as attributes are */
 } reduction;
 
 reduction reduction_of(const wf_axes *axes, bool keep);

@@ -298,9 +298,9 @@ static bool joined(plan *p, const stage *s, const value *v, const term *m)
         product *o = &p->product[i];
         const term *a = &p->term[o->term];
         if (a->value != m->value || a->weight.constant != m->weight.constant ||
-            memcmp(&a->weight.form, &m->weight.form, sizeof m->weight.form) != 0 ||
-            a->column != m->column || o->row + o->k != m->row ||
-            o->from.buffer != v->slope.buffer || o->from.column + o->k != v->slope.column)
+            !same_view(&a->weight.form, &m->weight.form) || a->column != m->column ||
+            o->row + o->k != m->row || o->from.buffer != v->slope.buffer ||
+            o->from.column + o->k != v->slope.column)
             continue;
         o->k += v->width;
         return true;

@@ -398,8 +398,8 @@ static bool bulk_add(plan *p, int32_t m, int64_t width, place of, bool add, int3
         bulk *b = &p->bulk[i];
         const term *c = &p->term[b->term];
         if (c->value != a->value || c->weight.constant != a->weight.constant ||
-            memcmp(&c->weight.form, &a->weight.form, sizeof a->weight.form) != 0 ||
-            c->column != a->column || c->row + b->width != a->row || b->of.buffer != of.buffer ||
+            !same_view(&c->weight.form, &a->weight.form) || c->column != a->column ||
+            c->row + b->width != a->row || b->of.buffer != of.buffer ||
             b->of.column + b->width != of.column || b->add != add)
             continue;
         b->width += width;

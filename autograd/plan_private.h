@@ -176,6 +176,8 @@ static inline int64_t packed_bytes(wf_dtype dtype, int64_t k, int64_t n)
            WF_ALIGNMENT;
 }
 
+/* Are they the same view of the same numbers? What lies behind the rank says nothing. */
+bool same_view(const wf_tensor *a, const wf_tensor *b);
 int32_t plan_buffer(plan *p, space where, int32_t number, wf_dtype dtype, int64_t width);
 void order_at(order *o, int k, place where);
 order *plan_order(plan *p, order_kind kind, int64_t width);

@@ -326,8 +326,8 @@ static bool follows(const run *r, const multiply *a, const multiply *b)
     const term *x = &r->p->term[a->term], *y = &r->p->term[b->term];
     return same_spot(&a->from, &b->from) && a->add == b->add &&
            x->weight.constant == y->weight.constant && x->column == y->column &&
-           !memcmp(&x->weight.form, &y->weight.form, sizeof x->weight.form) &&
-           a->weight_row + a->n == b->weight_row && a->to.base + a->n * a->to.size == b->to.base;
+           same_view(&x->weight.form, &y->weight.form) && a->weight_row + a->n == b->weight_row &&
+           a->to.base + a->n * a->to.size == b->to.base;
 }
 
 static void resolve_products(run *r, const stage *of, run_stage *s, int32_t *n, int64_t *packed)

@@ -5,6 +5,14 @@
 
 #include <string.h>
 
+bool same_view(const wf_tensor *a, const wf_tensor *b)
+{
+    bool same = a->data == b->data && a->dtype == b->dtype && a->rank == b->rank;
+    for (int k = 0; same && k < a->rank; k++)
+        same = a->dim[k] == b->dim[k] && a->stride[k] == b->stride[k];
+    return same;
+}
+
 /* ---- values ---- */
 
 static int32_t value_add(plan *p, value_kind kind, wf_dtype dtype, int64_t width)
@@ -50,7 +58,7 @@ static int32_t row_value(plan *p, const given *g, wf_shape inner, int64_t column
     for (; i < p->n[LIST_ROW]; i++) {
         const constant_row *r = &p->of_row[i];
         if (r->of.constant == of.constant && wf_shape_equal(&r->inner, &inner) &&
-            !memcmp(&r->of.form, &of.form, sizeof of.form))
+            same_view(&r->of.form, &of.form))
             break;
     }
     if (i == p->n[LIST_ROW]) {
@@ -322,14 +330,6 @@ static bool leave(plan *p, wf_var *left, int32_t state, int32_t y)
     return true;
 }
 
-static bool same_view(const wf_var *a, const wf_var *b)
-{
-    const wf_tensor *x = &a->value, *y = &b->value;
-    return a->root == b->root && x->data == y->data && x->rank == y->rank &&
-           !memcmp(x->dim, y->dim, (size_t)x->rank * sizeof *x->dim) &&
-           !memcmp(x->stride, y->stride, (size_t)x->rank * sizeof *x->stride);
-}
-
 static bool leave_all(plan *p)
 {
     const traced_step *step = p->step;
@@ -338,7 +338,9 @@ static bool leave_all(plan *p)
     for (int j = 0; j < p->s->outputs; j++) {
         p->y_state[j] = -1;
         for (int k = p->s->states; k-- > 0;)
-            if (same_view(step->y[j], step->next[k])) p->y_state[j] = k;
+            if (step->y[j]->root == step->next[k]->root &&
+                same_view(&step->y[j]->value, &step->next[k]->value))
+                p->y_state[j] = k;
         if (p->y_state[j] < 0 && !leave(p, step->y[j], -1, j)) return false;
     }
     for (int k = 0; k < p->s->states; k++) {

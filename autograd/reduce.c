@@ -12,10 +12,7 @@
 
 reduction reduction_of(const wf_axes *axes, bool keep)
 {
-    reduction r;
-    memset(&r, 0, sizeof r); /* the padding too: attributes are compared bytewise */
-    r.n = axes ? axes->n : -1;
-    r.keep = keep;
+    reduction r = { .n = axes ? axes->n : -1, .keep = keep };
     for (int i = 0; axes && axes->at && i < r.n && i < WF_RANK; i++) r.axis[i] = axes->at[i];
     if (axes && !axes->at && r.n > 0)
         r.n = INT32_MAX; /* a list that was never made: refused by shape */
@@ -265,16 +262,16 @@ static void max_gradient(wf_tape *t, const wf_gradient *g)
 static bool sum_to_shape(wf_shaping *s)
 {
     const wf_tensor *x = s->in[0];
-    const wf_shape *to = s->attr;
+    const wf_shape to = attr_shape(s->attr);
     if (!takes_floats(s, 0)) return false;
-    bool fits = to->rank >= 0 && to->rank <= x->rank;
-    for (int i = 1; fits && i <= to->rank; i++) {
-        int64_t n = to->dim[to->rank - i];
+    bool fits = to.rank >= 0 && to.rank <= x->rank;
+    for (int i = 1; fits && i <= to.rank; i++) {
+        int64_t n = to.dim[to.rank - i];
         fits = n == 1 || n == x->dim[x->rank - i];
     }
     if (!fits)
-        return wf_refuse(s->error, "%s does not broadcast to %s", SHAPE_TEXT(to), SHAPE_TEXT(x));
-    form_out(&s->out[0], x->dtype, *to);
+        return wf_refuse(s->error, "%s does not broadcast to %s", SHAPE_TEXT(&to), SHAPE_TEXT(x));
+    form_out(&s->out[0], x->dtype, to);
     return true;
 }
 
@@ -334,8 +331,9 @@ static bool sum_to_sample(int k, wf_sample *s)
         { "ones", { 3, { 3, 1, 5 } }, { 3, { 1, 1, 5 } } },
         { "nothing", { 2, { 0, 3 } }, { 1, { 3 } } },
     };
-    return k < COUNT_OF(tried) && sample_one(s, tried[k].label, WF_F64, tried[k].from, 2,
-                                             &tried[k].to, sizeof tried[k].to);
+    if (k >= COUNT_OF(tried)) return false;
+    const shape_attr to = shape_attr_of(tried[k].to);
+    return sample_one(s, tried[k].label, WF_F64, tried[k].from, 2, &to, sizeof to);
 }
 
 const wf_op op_sum = {
@@ -383,7 +381,7 @@ const wf_op op_sum_to = {
     .name = OP_NAME(sum_to),
     .inputs = 1,
     .outputs = 1,
-    .attr_size = sizeof(wf_shape),
+    .attr_size = sizeof(shape_attr),
     .varying = broadcast_varying,
     .shape = sum_to_shape,
     .forward = sum_to_forward,
@@ -415,6 +413,7 @@ REDUCTION(norm)
 wf_var *wf_sum_to(wf_tape *t, wf_var *x, wf_shape shape)
 {
     if (!wf_tape_ok(t) || !(x = var_enter(t, x, op_sum_to.name, 0))) return NULL;
-    wf_shape now = wf_shape_of(x);
-    return wf_shape_equal(&now, &shape) ? x : wf_apply_one(t, &op_sum_to, 1, &x, &shape);
+    const wf_shape now = wf_shape_of(x);
+    const shape_attr to = shape_attr_of(shape);
+    return wf_shape_equal(&now, &shape) ? x : wf_apply_one(t, &op_sum_to, 1, &x, &to);
 }

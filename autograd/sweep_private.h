@@ -113,8 +113,8 @@ void blame_gradient(wf_tape *t, const char *path, const char *what, const node *
 
 extern const wf_op op_add_into;
 typedef struct add_into_attr {
-    int64_t offset;           /* elements from the base's first */
-    int32_t rank;
+    int64_t offset; /* elements from the base's first */
+    int64_t rank;
     int64_t dim[WF_RANK], stride[WF_RANK];
 } add_into_attr;
 void add_into_layout(const wf_tensor *base, const add_into_attr *a, wf_tensor *view);

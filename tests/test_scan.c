@@ -1,5 +1,6 @@
 /* Loops over time: random steps in wf_scan equal the same steps by hand, one sequence at a time;
  * and what a loop says of what it cannot take. `FROM=1 COUNT=20000 test_scan --programs`: more. */
+#include "autograd/scan_private.h"
 #include "tests/programs.h"
 
 #include <stdio.h>
@@ -166,7 +167,7 @@ static void elman(wf_tape *t, const void *context, wf_var *const x[], wf_var *st
 }
 
 /* Seven steps, by wf_scan or by hand. */
-static wf_var *seven(wf_tape *t, cell *c, bool scan, const int32_t *length)
+static wf_var *seven(wf_tape *t, cell *c, bool looped, const int32_t *length)
 {
     counted = *op_named("affine");
     counted.forward = count_forward;
@@ -182,7 +183,7 @@ static wf_var *seven(wf_tape *t, cell *c, bool scan, const int32_t *length)
                           .initial = WF_VARS(state),
                           .outputs = 1 };
     if (length) call.lengths = wf_constant(t, WF_I32, WF_SHAPE(3), length);
-    if (scan) return wf_scan(t, &call, &y, NULL) ? y : NULL;
+    if (looped) return wf_scan(t, &call, &y, NULL) ? y : NULL;
     for (int i = 0; i < 7; i++) {
         wf_var *now = wf_select(t, x, 0, i);
         elman(t, c, &now, &state, &all[i]);
@@ -276,6 +277,88 @@ static void inner(wf_tape *t, const void *context, wf_var *const x[], wf_var *st
     made = product(t, x[0], c->w);
     made = wf_add(t, made, wf_mul_scalar(t, wf_sum(t, state[0], NULL), 0)); /* so it has no plan */
     y[0] = state[0] = wf_add(t, made, state[0]);
+}
+
+/* ---- what lies in memory by chance ---- */
+
+/* Leaves its bytes where the variables of whoever is called next will lie. */
+static __attribute__((noinline)) void soil_stack(int byte)
+{
+    volatile char below[12000];
+    for (size_t i = 0; i < sizeof below; i++) below[i] = (char)byte;
+}
+
+static void assert_same_attributes(const program *p, const traced_step *a, const traced_step *b)
+{
+    const node *y = b->first;
+    ck_assert_int_eq(a->nodes, b->nodes);
+    for (const node *x = a->first; x; x = x->next, y = y->next) {
+        ck_assert_ptr_eq(x->op, y->op);
+        ck_assert_msg(!memcmp(x->attr, y->attr, (size_t)x->op->attr_size),
+                      "%s: attributes of %s hold what lay in memory", program_text(p), x->op->name);
+    }
+}
+
+/* A loop compares them from step to step: what it computes ahead, and how, would depend on it. */
+TEST(what_lay_in_memory_is_no_part_of_an_ops_attributes)
+{
+    for (uint64_t seed = 1; seed <= 300; seed++) {
+        const program p = program_drawn(seed);
+        OWN(wf_module) *net = program_net(&p);
+        OWN(wf_tape) *t = wf_tape_new(NULL);
+        program_vars v;
+        traced_step step[2];
+        scan s = { .name = "scan", .step = program_step, .context = &v };
+        ck_assert(program_vars_make(t, &p, net, &v) && program_vars_close(t, &v));
+        s.sequences = p.sequences;
+        s.states = p.states;
+        s.outputs = p.outputs;
+        memcpy(s.x, v.x, sizeof s.x);
+        memcpy(s.state, v.initial, sizeof s.state);
+        for (int i = 0; i < 2; i++) {
+            soil_stack(i ? 0xff : 0);
+            ck_assert(scan_trace(t, &s, p.batch, false, &step[i]));
+        }
+        assert_same_attributes(&p, &step[0], &step[1]);
+    }
+}
+
+static int leftover;
+
+static wf_shape soiled(int64_t size)
+{
+    wf_shape shape;
+    memset(&shape, leftover, sizeof shape);
+    leftover += 3;
+    shape.rank = 1;
+    shape.dim[0] = size;
+    return shape;
+}
+
+static void repeats(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[],
+                    wf_var *y[])
+{
+    wf_var *const *w = context; /* (1), whose uses are once for all steps */
+    wf_var *row = wf_tanh(t, wf_expand(t, *w, soiled(4)));
+    wf_var *one = wf_sum_to(t, row, soiled(1));
+    state[0] = wf_tanh(t, wf_add(t, wf_mul(t, state[0], row), wf_mul(t, x[0], one)));
+    y[0] = state[0];
+}
+
+TEST(how_a_loop_runs_is_not_decided_by_what_was_left_over_in_a_shape)
+{
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    wf_var *w = drawn(t, WF_F64, WF_SHAPE(1), 1, -1, 1);
+    const wf_scan_call call = {
+        .step = repeats,
+        .context = &w,
+        .sequences = WF_VARS(drawn(t, WF_F64, WF_SHAPE(5, 3, 4), 2, -1, 1)),
+        .initial = WF_VARS(drawn(t, WF_F64, WF_SHAPE(3, 4), 3, -1, 1)),
+        .lengths = wf_constant(t, WF_I32, WF_SHAPE(3), (int32_t[]){ 5, 3, 1 }),
+        .outputs = 1,
+    };
+    leftover = 1;
+    ck_assert_ptr_nonnull(strstr(wf_scan_explain(t, &call), "planned, 5 steps"));
 }
 
 TEST(a_loop_within_a_step_leaves_the_outer_one_what_it_has)
