@@ -47,6 +47,7 @@ static void part_of_harness(part *p, const check_harness *d, const cutting *how,
 {
     const check_case *c = d->c;
     p->call = d->call;
+    if (p->call.op->flags & WF_OP_RANDOM) p->call.counter += (uint64_t)from; /* axis 0: rows */
     p->call.in = p->in_at;
     p->call.out = p->out_at;
     p->call.gout = p->gout_at;

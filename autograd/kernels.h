@@ -38,6 +38,8 @@ typedef struct op_kernels {
     void (*softmax)(int64_t n, const void *x, int64_t xs, void *y, int64_t ys, bool logarithm);
     void (*softmax_back)(int64_t n, const void *y, int64_t ys, const void *g, int64_t gs, void *gx,
                          int64_t gxs, bool logarithm);
+    /* exp(x[i] - max), all <= 1, into y side by side; y NULL: their sum is returned instead. */
+    double (*exponentials)(int64_t n, const void *x, int64_t xs, double max, double *y);
     /* One row of n >= 1 elements: y = (x - mean) * factor * scale + shift, with the mean and the
      * factor 1 / sqrt(variance + eps) of the row left in *mean and *factor; NULL: no scale, no
      * shift, with a stride of 0. gx += the derivative. */

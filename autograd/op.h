@@ -85,7 +85,9 @@ typedef struct wf_sample {
 } wf_sample;
 
 enum {
-    WF_OP_RANDOM = 1, /* draws from key and counter */
+    /* Draws from key and counter; a row whose `varying` is not 0 draws for row r of a result from
+     * key and counter + r alone. */
+    WF_OP_RANDOM = 1,
     /* An element of the outputs is made of those of the inputs at its index, broadcast, in the same
      * way wherever that is. */
     WF_OP_ELEMENTWISE = 2,

@@ -173,8 +173,8 @@ static const void *attr_of(const plan *p, const call *c, int64_t n)
     return c->node->attr;
 }
 
-static wf_call call_of(const run *r, const call *c, const step_rows *s, const tensors *x,
-                       char *scratch)
+static wf_call call_of(const run *r, const call *c, const step_rows *s, int64_t first,
+                       const tensors *x, char *scratch)
 {
     const node *n = c->node;
     wf_call made = { .wanted = wanted_of(n),
@@ -188,7 +188,8 @@ static wf_call call_of(const run *r, const call *c, const step_rows *s, const te
                      .threads = 1 };
     if (c->draw >= 0) {
         made.key = r->p->key;
-        made.counter = r->p->counter + ((uint64_t)(s->k * r->p->draws + c->draw) << 32);
+        made.counter = r->p->counter + ((uint64_t)(s->k * r->p->draws + c->draw) << 32) +
+                       (uint64_t)first;
     }
     if (r->way == 1) {
         made.gout = x->gout_at;
@@ -234,7 +235,7 @@ void run_call(const run *r, const call *c, const step_rows *s, int64_t first, in
         x.gin[i] = input_of(r, o, s, first, n, true);
         if (x.gin[i].data) x.gin_at[i] = &x.gin[i];
     }
-    wf_call made = call_of(r, c, s, &x, scratch);
+    wf_call made = call_of(r, c, s, first, &x, scratch);
     made.fresh = r->way == 1 ? c->begins : 0;
     if (r->way == 1) {
         if (run_call_alive(r, c, s))
@@ -279,7 +280,7 @@ static void call_over_time(const run *r, const call *c, const step_rows *s, int6
         x.out[k] = with_steps(x.out[k], steps, batch * x.out[k].stride[0]);
         if (x.gout_at[k]) x.gout[k] = with_steps(x.gout[k], steps, batch * x.gout[k].stride[0]);
     }
-    wf_call made = call_of(r, c, s, &x, r->shared);
+    wf_call made = call_of(r, c, s, 0, &x, r->shared);
     made.threads = r->c->threads;
     made.op->backward(&made);
 }
@@ -287,7 +288,7 @@ static void call_over_time(const run *r, const call *c, const step_rows *s, int6
 void run_call_shared(const run *r, const call *c)
 {
     const node *n = c->node;
-    bool even = !c->whole && r->lives == 1;
+    bool even = !c->whole && r->lives == 1 && c->draw < 0;
     for (int i = 0; i < n->n_in; i++)
         even &= !c->in[i].given || !c->in[i].rows || (c->over_time && c->in[i].value < 0) ||
                 lies_even(r, &c->in[i]);
@@ -306,7 +307,7 @@ void run_call_shared(const run *r, const call *c)
             x.gin[i] = run_closed(r, &c->in[i].closed, true);
             if (x.gin[i].data) x.gin_at[i] = &x.gin[i];
         }
-        wf_call made = call_of(r, c, &s, &x, r->shared);
+        wf_call made = call_of(r, c, &s, 0, &x, r->shared);
         made.threads = r->c->threads;
         made.op->backward(&made);
     }

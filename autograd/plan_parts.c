@@ -231,7 +231,7 @@ static bool look_at_rows(plan *p, step_node *s)
     const uint32_t have = rows_given(s), free = op_varying(&c);
     if (have == 0)
         return plan_refuse(p, "%s is applied in the step to nothing that has rows", n->op->name);
-    s->whole = (have & ~free) != 0 || n->op->flags & WF_OP_RANDOM || s->at->varied;
+    s->whole = (have & ~free) != 0 || s->at->varied;
     for (int i = 0; i < n->n_in; i++) {
         if (!(free >> i & 1) || s->in[i].rows || s->whole) continue;
         s->in[i].sliced = true;

@@ -592,6 +592,19 @@ static void by_count(maker *m)
     }
 }
 
+/* Draws differ from row to row, and so from all of them to one. */
+static void drawing(maker *m, const char *name)
+{
+    const value *a = m->in->p->mixing ? pick(m, is_float, NULL) : NULL;
+    if (!a) return;
+    const wf_shape s = tail(a);
+    wf_var *x = a->v;
+    if (named(name, "bernoulli"))
+        push(m, wf_bernoulli(m->t, wf_sigmoid(m->t, x)), true, -1);
+    else if (s.rank == 1 && s.dim[0] <= IDS && s.dim[0] > 0)
+        push(m, wf_categorical(m->t, x), true, s.dim[0]);
+}
+
 /* One application of a row, if there are values that it takes. */
 static void apply(maker *m, const wf_op *op)
 {
@@ -620,6 +633,8 @@ static void apply(maker *m, const wf_op *op)
         joining(m, name);
     else if (named(name, "copy flip cast expand dropout"))
         copying(m, name);
+    else if (named(name, "bernoulli categorical"))
+        drawing(m, name);
     else if (!named(name, "add_into alias")) /* the engine's own */
         wf_fail(m->t, "programs: there is no recipe for %s", name);
 }
