@@ -26,6 +26,17 @@ typedef struct wf_cross_entropy_options {
     const void *reserved[3];
 } wf_cross_entropy_options;
 
+/* How ctc_loss counts; all zero: class 0 is the blank, and the loss is PyTorch's mean, that over
+ * the batch of each sequence's loss divided by its labels (by 1 where there are none; of no
+ * sequences it is 0). zero_infinity: a target that does not fit counts 0 instead of infinity.
+ * WF_REDUCE_NONE: one loss per sequence. */
+typedef struct wf_ctc_options {
+    int32_t blank;
+    bool zero_infinity;
+    wf_reduction reduction;
+    const void *reserved[4];
+} wf_ctc_options;
+
 /* Pointwise ops: inputs broadcast against each other by NumPy's rule (a comparison also takes I32,
  * and gives an I32 mask; where chooses between ids, too). NaN gives NaN. An op that chooses (abs,
  * relu, maximum, minimum, where) chooses in its derivative too: NaN is chosen before every number,

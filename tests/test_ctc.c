@@ -1,0 +1,360 @@
+/* The loss of connectionist temporal classification: every path counted one by one, PyTorch's
+ * numbers, long sequences, and all that is at an edge: nothing to read, nothing to say, targets
+ * that do not fit, and padding that is no number. */
+#include "autograd/ops.h"
+#include "autograd/views.h"
+#include "tensor/rng.h"
+#include "tests/tape.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct problem {
+    wf_var *logits, *targets, *frames, *labels;
+    wf_ctc_options o;
+} problem;
+
+static wf_var *loss_of(const problem *p)
+{
+    return wf_ctc_loss(t, p->logits, p->targets, p->frames, p->labels, &p->o);
+}
+
+/* The gradient of y, with a cotangent or none, to the logits. */
+static wf_var *gradient(const problem *p, wf_var *y, wf_var *cotangent)
+{
+    wf_var *grad = NULL;
+    ck_assert_msg(wf_grad(t, 1, &y, cotangent ? &cotangent : NULL, 1, &p->logits, &grad, NULL),
+                  "%s", wf_tape_error(t));
+    return grad;
+}
+
+static wf_var *ids(int64_t rows, int64_t columns, const int32_t *id)
+{
+    return wf_constant(t, WF_I32, WF_SHAPE(rows, columns), id);
+}
+
+static wf_var *lengths(int64_t n, const int32_t *length)
+{
+    return wf_constant(t, WF_I32, WF_SHAPE(n), length);
+}
+
+/* ---- every path ---- */
+
+enum { MOST_FRAMES = 6, MOST_CLASSES = 4, MOST_LABELS = 4, TARGETS = 1 + 3 + 9 + 27 + 81 };
+
+/* All targets of up to MOST_LABELS of `labels` kinds are numbered: those of n labels come after
+ * all shorter ones. */
+static int64_t first_of(int n, int labels)
+{
+    int64_t first = 0;
+    for (int64_t k = 0, many = 1; k < n; k++, many *= labels) first += many;
+    return first;
+}
+
+/* What is counted of one target: the probability of its paths, and of those that visit a class in
+ * a frame. */
+typedef struct counted {
+    double all, visits[MOST_FRAMES][MOST_CLASSES];
+} counted;
+
+/* Counts all paths of `time` frames with probabilities p. */
+static void count_paths(int time, int classes, int blank, double p[MOST_FRAMES][MOST_CLASSES],
+                        counted *c)
+{
+    int64_t paths = 1;
+    for (int i = 0; i < time; i++) paths *= classes;
+    for (int64_t path = 0; path < paths; path++) {
+        int at[MOST_FRAMES], n = 0, before = blank;
+        double probability = 1;
+        int64_t rest = path, code = 0;
+        for (int i = 0; i < time; i++, rest /= classes) {
+            at[i] = (int)(rest % classes);
+            probability *= p[i][at[i]];
+            if (at[i] != blank && at[i] != before) {
+                code = code * (classes - 1) + (at[i] - (at[i] > blank));
+                n++;
+            }
+            before = at[i];
+        }
+        if (n > MOST_LABELS) continue;
+        counted *of = &c[first_of(n, classes - 1) + code];
+        of->all += probability;
+        for (int i = 0; i < time; i++) of->visits[i][at[i]] += probability;
+    }
+}
+
+/* Every target at once, as a batch; `wide` frames, of which `time` count and the others are NaN. */
+static problem all_targets(int wide, int time, int classes, int blank, int64_t n)
+{
+    wf_tensor z, id, length;
+    problem p = { .o = { .blank = blank, .reduction = WF_REDUCE_NONE } };
+    wf_var *one = drawn(t, WF_F64, WF_SHAPE(wide, 1, classes),
+                        (uint64_t)(100 * time + 10 * classes + blank), -2, 2);
+    p.logits = wf_leaf(t, WF_F64, WF_SHAPE(wide, n, classes), NULL);
+    z = *wf_value(p.logits);
+    for (int64_t i = 0; i < wf_count(p.logits); i++)
+        put(&z, i,
+            i / (n * classes) < time ? wf_at(one, i / (n * classes) * classes + i % classes)
+                                     : (double)NAN);
+    p.targets = wf_constant_fill(t, WF_I32, WF_SHAPE(MOST_LABELS, n), &id);
+    p.labels = wf_constant_fill(t, WF_I32, WF_SHAPE(n), &length);
+    for (int64_t b = 0; b < n; b++) {
+        int labels = 0;
+        while (labels < MOST_LABELS && first_of(labels + 1, classes - 1) <= b) labels++;
+        int64_t code = b - first_of(labels, classes - 1);
+        put(&length, b, labels);
+        for (int i = 0; i < MOST_LABELS; i++) put(&id, i * n + b, i < labels ? 0 : -9);
+        for (int i = labels - 1; i >= 0; i--, code /= classes - 1) {
+            const int64_t label = code % (classes - 1);
+            put(&id, i * n + b, (double)(label + (label >= blank)));
+        }
+    }
+    wf_tensor frames;
+    p.frames = wf_constant_fill(t, WF_I32, WF_SHAPE(n), &frames);
+    wf_tensor_fill(&frames, time);
+    return p;
+}
+
+/* The numbers of frames, classes and the blank that are tried. */
+enum { TRIALS = (MOST_FRAMES + 1) * 3 * 2 };
+
+TEST_EACH(losses_and_gradients_are_those_of_all_paths_counted_one_by_one, TRIALS)
+{
+    static counted c[TARGETS];
+    const int time = _i % (MOST_FRAMES + 1), classes = 2 + _i / (MOST_FRAMES + 1) % 3;
+    const int blank = _i / (3 * (MOST_FRAMES + 1)) ? classes - 1 : 0;
+    const int64_t n = first_of(MOST_LABELS + 1, classes - 1);
+    problem p = all_targets(time + 1, time, classes, blank, n);
+    double probability[MOST_FRAMES][MOST_CLASSES];
+    for (int i = 0; i < time; i++) {
+        double sum = 0;
+        for (int v = 0; v < classes; v++) sum += exp(wf_at(p.logits, i * n * classes + v));
+        for (int v = 0; v < classes; v++)
+            probability[i][v] = exp(wf_at(p.logits, i * n * classes + v)) / sum;
+    }
+    memset(c, 0, sizeof c);
+    count_paths(time, classes, blank, probability, c);
+    wf_var *loss = loss_of(&p), *grad = gradient(&p, loss, wf_full(t, WF_F64, WF_SHAPE(n), 1));
+    int64_t fits = 0;
+    for (int64_t b = 0; b < n; b++) {
+        const double want = -log(c[b].all);
+        fits += c[b].all > 0;
+        ck_assert(isinf(want) ? wf_at(loss, b) == want
+                              : fabs(wf_at(loss, b) - want) <= 1e-12 * fmax(want, 1));
+        for (int64_t i = 0; i <= time; i++)
+            for (int v = 0; v < classes; v++) {
+                const double g = wf_at(grad, (i * n + b) * classes + v);
+                if (i == time || c[b].all == 0)
+                    ck_assert(g == 0);
+                else
+                    ck_assert(fabs(g - (probability[i][v] - c[b].visits[i][v] / c[b].all)) <=
+                              1e-12);
+            }
+    }
+    ck_assert(fits >= 1 && (time < 1 || fits > 1));
+}
+
+/* ---- PyTorch's numbers ---- */
+
+static const wf_tensor *stored(const wf_archive *a, const char *name)
+{
+    const wf_tensor *x = wf_archive_find(a, name);
+    ck_assert_msg(x != NULL, "the fixture has no '%s'", name);
+    return x;
+}
+
+static void assert_stored(const char *what, const wf_var *got, const wf_tensor *want)
+{
+    ck_assert_int_eq(wf_count(got), wf_tensor_count(want));
+    for (int64_t i = 0; i < wf_count(got); i++)
+        ck_assert_msg(fabs(wf_at(got, i) - wf_tensor_at(want, i)) <= 1e-12,
+                      "%s: %.17g is not %.17g", what, wf_at(got, i), wf_tensor_at(want, i));
+}
+
+TEST(values_and_gradients_are_pytorchs)
+{
+    static const char *const how[] = { "mean", "sum", "none" };
+    wf_error e = { "" };
+    OWN(wf_archive) *a = wf_safetensors_load(WF_SOURCE_DIR "/tests/fixtures/ctc.safetensors", &e);
+    ck_assert_msg(a != NULL, "%s", e.text);
+    const int64_t batch = stored(a, "frames")->dim[0];
+    for (int k = 0; k < 6; k++) {
+        const bool zero = k / 3;
+        const int64_t n = batch - !zero; /* the last one's target does not fit */
+        wf_var *z = wf_leaf_tensor(t, stored(a, "logits"));
+        problem p = {
+            .logits = wf_slice(t, z, 1, 0, n, 1),
+            .targets = wf_slice(t, wf_constant_tensor(t, stored(a, "targets")), 1, 0, n, 1),
+            .frames = wf_slice(t, wf_constant_tensor(t, stored(a, "frames")), 0, 0, n, 1),
+            .labels = wf_slice(t, wf_constant_tensor(t, stored(a, "lengths")), 0, 0, n, 1),
+            .o = { .blank = 2, .reduction = (wf_reduction)(k % 3), .zero_infinity = zero },
+        };
+        wf_var *cotangent = wf_slice(t, wf_constant_tensor(t, stored(a, "cotangent")), 0, 0, n, 1);
+        char name[32], slope[40];
+        snprintf(name, sizeof name, "%s%s", zero ? "zero_" : "", how[k % 3]);
+        snprintf(slope, sizeof slope, "%s.grad", name);
+        for (int normalised = 0; normalised < 2; normalised++) {
+            problem q = p;
+            if (normalised) q.logits = wf_log_softmax(t, p.logits, -1);
+            wf_var *loss = loss_of(&q);
+            assert_stored(name, loss, stored(a, name));
+            assert_stored(slope, gradient(&p, loss, k % 3 == WF_REDUCE_NONE ? cotangent : NULL),
+                          stored(a, slope));
+        }
+    }
+}
+
+/* ---- long sequences ---- */
+
+TEST(sequences_of_thousands_of_frames_stay_finite_in_both_precisions)
+{
+    enum { LONG = 2500, CLASSES = 7, LABELS = 400, MANY = 2 };
+    for (int hard = 0; hard < 2; hard++) {
+        wf_var *loss[2], *grad[2];
+        for (int dtype = WF_F32; dtype <= WF_F64; dtype++) {
+            wf_tensor id;
+            const double reach = hard ? 300 : 3; /* paths that are all but impossible */
+            problem p = { .logits = drawn(t, (wf_dtype)dtype, WF_SHAPE(LONG, MANY, CLASSES), 1,
+                                          -reach, reach),
+                          .targets = wf_constant_fill(t, WF_I32, WF_SHAPE(LABELS, MANY), &id),
+                          .o = { .reduction = WF_REDUCE_NONE } };
+            for (int64_t i = 0; i < LABELS * MANY; i++)
+                put(&id, i, 1 + (double)wf_random_below(2, (uint64_t)i, CLASSES - 1));
+            if (dtype == WF_F64) /* rounded to floats, as those of the other */
+                p.logits = wf_cast(t, wf_cast(t, p.logits, WF_F32), WF_F64);
+            loss[dtype] = loss_of(&p);
+            grad[dtype] = gradient(&p, loss[dtype], wf_full(t, (wf_dtype)dtype, WF_SHAPE(MANY), 1));
+        }
+        for (int64_t b = 0; b < MANY; b++) {
+            ck_assert(isfinite(wf_at(loss[1], b)) && wf_at(loss[1], b) > 1000);
+            ck_assert(fabs(wf_at(loss[0], b) / wf_at(loss[1], b) - 1) < 1e-6);
+        }
+        for (int64_t i = 0; i < wf_count(grad[0]); i++)
+            ck_assert(fabs(wf_at(grad[0], i) - wf_at(grad[1], i)) < 2e-3);
+        for (int64_t i = 0; i < LONG * MANY; i++) { /* what softmax shares out, paths use up */
+            double sum = 0;
+            for (int v = 0; v < CLASSES; v++) sum += wf_at(grad[1], i * CLASSES + v);
+            ck_assert(fabs(sum) < 1e-8);
+        }
+    }
+}
+
+/* ---- edges ---- */
+
+TEST(an_empty_target_is_all_blanks_and_of_no_frames_it_costs_nothing)
+{
+    problem p = { .logits = drawn(t, WF_F64, WF_SHAPE(4, 3, 3), 1, -2, 2),
+                  .targets = ids(2, 3, (int32_t[]){ 7, -1, 1, 7, 0, 2 }),
+                  .frames = lengths(3, (int32_t[]){ 4, 0, 0 }),
+                  .labels = lengths(3, (int32_t[]){ 0, 0, 1 }),
+                  .o = { .reduction = WF_REDUCE_NONE } };
+    wf_var *loss = loss_of(&p), *log_p = wf_log_softmax(t, p.logits, -1);
+    double blanks = 0;
+    for (int64_t i = 0; i < 4; i++) blanks -= wf_at(log_p, i * 9);
+    ck_assert(fabs(wf_at(loss, 0) - blanks) < 1e-12);
+    ck_assert(wf_at(loss, 1) == 0 && wf_at(loss, 2) == (double)INFINITY);
+    p.o.zero_infinity = true;
+    loss = loss_of(&p);
+    ck_assert(wf_at(loss, 1) == 0 && wf_at(loss, 2) == 0);
+    p.o.reduction = WF_REDUCE_MEAN;
+    ck_assert(fabs(wf_item(loss_of(&p)) - blanks / 3) < 1e-12);
+}
+
+TEST(repeated_labels_need_a_frame_more_each)
+{
+    const int32_t repeats[3] = { 1, 1, 1 };
+    for (int time = 3; time <= 5; time++) {
+        problem p = { .logits = wf_leaf(t, WF_F64, WF_SHAPE(time, 1, 2), NULL),
+                      .targets = ids(3, 1, repeats),
+                      .o = { .reduction = WF_REDUCE_NONE } };
+        const double loss = wf_at(loss_of(&p), 0);
+        ck_assert(time < 5 ? loss == (double)INFINITY : fabs(loss - 5 * log(2)) < 1e-12);
+    }
+}
+
+/* What is at no step of a sequence, and what another sequence is, moves no bit of it. */
+TEST(padding_full_of_nan_and_sequences_without_a_path_reach_nothing)
+{
+    enum { TIME = 6, BATCH = 4, CLASSES = 4 };
+    const int32_t frames[BATCH] = { 4, 1, 0, 6 }, labels[BATCH] = { 2, 3, 0, 1 };
+    for (int dtype = WF_F32; dtype <= WF_F64; dtype++) {
+        wf_var *z = drawn(t, (wf_dtype)dtype, WF_SHAPE(TIME, BATCH, CLASSES), 1, -2, 2);
+        problem p = { .logits = z,
+                      .targets = ids(3, BATCH,
+                                     (int32_t[]){ 1, 1, -5, 3, 2, 1, 99, 0, 99, 1, 0, 99 }),
+                      .frames = lengths(BATCH, frames),
+                      .labels = lengths(BATCH, labels),
+                      .o = { .reduction = WF_REDUCE_NONE } };
+        wf_var *ones = wf_full(t, (wf_dtype)dtype, WF_SHAPE(BATCH), 1);
+        wf_var *loss = loss_of(&p), *grad = gradient(&p, loss, ones);
+        p.logits = wf_leaf_tensor(t, wf_value(z));
+        for (int64_t i = 0; i < TIME * BATCH * CLASSES; i++)
+            if (i / (BATCH * CLASSES) >= frames[i / CLASSES % BATCH])
+                put(wf_value(p.logits), i, i % 2 ? (double)NAN : (double)INFINITY);
+        wf_var *same = loss_of(&p), *slope = gradient(&p, same, ones);
+        ck_assert(hash_tensor(HASH, wf_value(same)) == hash_tensor(HASH, wf_value(loss)));
+        ck_assert(hash_tensor(HASH, wf_value(slope)) == hash_tensor(HASH, wf_value(grad)));
+        ck_assert(wf_at(loss, 1) == (double)INFINITY);
+        for (int64_t i = 0; i < wf_count(grad); i++) {
+            const int64_t b = i / CLASSES % BATCH;
+            if (b == 1 || i / (BATCH * CLASSES) >= frames[b]) ck_assert(wf_at(grad, i) == 0);
+        }
+        /* Nor does the second derivative of the spelling see it. */
+        wf_var *graph, *twice;
+        ck_assert(wf_grad(t, 1, &same, &ones, 1, &p.logits, &graph, &with_graph));
+        wf_var *norm = wf_sum(t, wf_square(t, graph), NULL);
+        ck_assert(wf_grad(t, 1, &norm, NULL, 1, &p.logits, &twice, NULL));
+        for (int64_t i = 0; i < wf_count(twice); i++) ck_assert(isfinite(wf_at(twice, i)));
+    }
+}
+
+/* Classes that a model rules out are no paths, and no NaN. */
+TEST(logits_of_minus_infinity_rule_labels_out)
+{
+    problem p = { .logits = wf_leaf(t, WF_F64, WF_SHAPE(3, 2, 3), NULL),
+                  .targets = ids(1, 2, (int32_t[]){ 1, 2 }),
+                  .o = { .reduction = WF_REDUCE_NONE } };
+    for (int64_t i = 0; i < 6; i++) put(wf_value(p.logits), 3 * i + 2, -(double)INFINITY);
+    wf_var *loss = loss_of(&p), *grad = gradient(&p, loss, wf_full(t, WF_F64, WF_SHAPE(2), 1));
+    ck_assert(fabs(wf_at(loss, 0) - log(8.0 / 6)) < 1e-12); /* 1 at any run of the three frames */
+    ck_assert(wf_at(loss, 1) == (double)INFINITY);
+    for (int64_t i = 0; i < wf_count(grad); i++)
+        ck_assert(isfinite(wf_at(grad, i)) && (i / 3 % 2 == 0 || wf_at(grad, i) == 0));
+}
+
+/* ---- what is refused ---- */
+
+TEST(what_it_cannot_take_is_one_sentence)
+{
+    wf_var *z = drawn(t, WF_F64, WF_SHAPE(4, 2, 3), 1, -1, 1);
+    const int32_t good[2] = { 1, 2 };
+    static const struct {
+        int32_t id, frames, labels, blank;
+        const char *says;
+    } tried[] = {
+        { 0, 4, 1, 0, "ctc_loss: target 0 at (0, 1) is the blank" },
+        { 3, 4, 1, 0, "ctc_loss: target 3 at (0, 1) is out of range: there are 3 classes" },
+        { -1, 4, 1, 0, "ctc_loss: target -1 at (0, 1) is out of range: there are 3 classes" },
+        { 2, 5, 1, 0, "ctc_loss: input lengths[1] is 5; it must be from 0 to 4" },
+        { 2, 4, 2, 0, "ctc_loss: target lengths[1] is 2; it must be from 0 to 1" },
+        { 2, 4, 1, 3, "ctc_loss: the blank is 3; there are 3 classes" },
+        { 2, 4, 1, -1, "ctc_loss: the blank is -1; there are 3 classes" },
+    };
+    for (int k = 0; k < (int)(sizeof tried / sizeof *tried); k++) {
+        z = drawn(t, WF_F64, WF_SHAPE(4, 2, 3), 1, -1, 1);
+        problem p = { .logits = z,
+                      .targets = ids(1, 2, (int32_t[]){ 1, tried[k].id }),
+                      .frames = lengths(2, (int32_t[]){ 4, tried[k].frames }),
+                      .labels = lengths(2, (int32_t[]){ 1, tried[k].labels }),
+                      .o = { .blank = tried[k].blank } };
+        ck_assert_ptr_null(loss_of(&p));
+        assert_fails(t, tried[k].says);
+    }
+    z = drawn(t, WF_F64, WF_SHAPE(4, 2, 3), 1, -1, 1);
+    ck_assert_ptr_null(wf_ctc_loss(t, z, ids(2, 1, good), NULL, NULL, NULL));
+    assert_fails(t, "ctc_loss: logits are (4, 2, 3) and targets (2, 1); expected (frames, "
+                    "sequences, classes) and (labels, sequences)");
+}
+
+const harness_suite suite = { .before = set_up, .after = tear_down };
