@@ -37,7 +37,11 @@
 #include "optim/optim.h"
 
 #include "data/batch.h"
+#include "data/bleu.h"
+#include "data/chrf.h"
 #include "data/corpus.h"
+#include "data/edits.h"
+#include "data/metrics.h"
 #include "data/parallel.h"
 #include "data/text.h"
 #include "data/utf8.h"

@@ -117,7 +117,7 @@ const char *text_what(char what[WF_WHAT], const char *kind, const char *name)
 
 /* ---- words ---- */
 
-static bool is_space(int32_t letter)
+bool text_space(int32_t letter)
 {
     return (letter >= 0x09 && letter <= 0x0D) || letter == 0x20 || letter == 0x85 ||
            letter == 0xA0 || letter == 0x1680 || (letter >= 0x2000 && letter <= 0x200A) ||
@@ -133,7 +133,7 @@ int64_t wf_text_word(const char *text, int64_t n, int64_t *at, int64_t *start)
     while (*at < n) {
         int32_t letter = 0;
         const int bytes = wf_utf8_take(text + *at, n - *at, &letter);
-        if (bytes && is_space(letter)) {
+        if (bytes && text_space(letter)) {
             if (found) return found;
             *start = *at += bytes;
         } else {

@@ -25,6 +25,8 @@ wf_text text_body(const wf_text *part);
  * or are U+0000. */
 bool text_letter(const char *text, int64_t n, int64_t *at, int32_t *letter, const char *what,
                  wf_error *error);
+/* Has it Unicode's property White_Space? */
+bool text_space(int32_t letter);
 /* The next line from byte *at on, which moves behind its end: n bytes at *start without the line
  * feed, and without a carriage return before that. False when there are no more; what follows the
  * last line feed is a line only if it is something. */

@@ -3,6 +3,7 @@
 #include "data/vocab.h"
 
 #include "data/text_private.h"
+#include "data/words_private.h"
 #include "tensor/size.h"
 #include "tensor/text.h"
 
@@ -12,119 +13,10 @@
 static const char *const special[WF_SPECIAL_IDS] = { "<pad>", "<unk>", "<bos>", "<eos>" };
 static const char letters_line[] = "<letters>\n"; /* before them, where ids are letters */
 
-/* ---- memory that grows ---- */
-
-typedef struct growing {
-    char *at;
-    int64_t bytes, room;
-} growing;
-
-/* Room for `more` bytes behind those there are, which then count as there. */
-static char *more_of(growing *g, int64_t more, const char *what, wf_error *error)
-{
-    int64_t need, room;
-    if (!wf_size_add(g->bytes, more, &need) || !wf_size_mul(need, 2, &room))
-        need = room = INT64_MAX;
-    if (need > g->room) {
-        char *at = text_memory(wf_alloc((size_t)room), room, what, error);
-        if (!at) return NULL;
-        if (g->bytes) memcpy(at, g->at, (size_t)g->bytes);
-        wf_release(g->at);
-        g->at = at;
-        g->room = room;
-    }
-    char *place = g->at + g->bytes;
-    g->bytes += more;
-    return place;
-}
-
-/* ---- words by their hash ---- */
-
-/* In `letters` at `at`: n bytes and a zero. */
-typedef struct entry {
-    int64_t at, n, count;
-} entry;
-
-/* Slots hold the number of an entry plus 1, 0 where they are free; at least half of them are. */
-typedef struct table {
-    growing entries, letters;
-    int32_t *slot;
-    int64_t slots, n;
-} table;
-
-static uint64_t hash_of(const char *word, int64_t n)
-{
-    uint64_t h = UINT64_C(0xCBF29CE484222325);
-    for (int64_t i = 0; i < n; i++) h = (h ^ (unsigned char)word[i]) * UINT64_C(0x100000001B3);
-    return h ^ h >> 32;
-}
-
-static entry *entries_of(const table *t)
-{
-    return (entry *)(void *)t->entries.at;
-}
-
-/* The slot where the word is, or would be. */
-static int32_t *slot_of(const table *t, const char *word, int64_t n)
-{
-    const entry *e = entries_of(t);
-    const uint64_t mask = (uint64_t)t->slots - 1;
-    for (uint64_t at = hash_of(word, n) & mask;; at = (at + 1) & mask) {
-        const int32_t found = t->slot[at];
-        if (!found ||
-            (e[found - 1].n == n && !memcmp(t->letters.at + e[found - 1].at, word, (size_t)n)))
-            return &t->slot[at];
-    }
-}
-
-static bool more_slots(table *t, const char *what, wf_error *error)
-{
-    if (2 * (t->n + 1) <= t->slots) return true;
-    const int64_t slots = t->slots ? 2 * t->slots : 1024;
-    const int64_t bytes = slots * (int64_t)sizeof *t->slot;
-    int32_t *slot = text_memory(wf_alloc_zero((size_t)bytes), bytes, what, error);
-    if (!slot) return false;
-    wf_release(t->slot);
-    t->slot = slot;
-    t->slots = slots;
-    for (int64_t i = 0; i < t->n; i++) {
-        const entry *e = entries_of(t) + i;
-        *slot_of(t, t->letters.at + e->at, e->n) = (int32_t)i + 1;
-    }
-    return true;
-}
-
-/* The number of the word's entry, which is made if it is not there; -1 when there is no memory. */
-static int64_t enter(table *t, const char *word, int64_t n, const char *what, wf_error *error)
-{
-    if (!more_slots(t, what, error)) return -1;
-    int32_t *slot = slot_of(t, word, n);
-    if (*slot) return *slot - 1;
-    if (t->n == INT32_MAX - 1) {
-        wf_error_set(error, "%s: there are more words than ids", what);
-        return -1;
-    }
-    char *letters = more_of(&t->letters, n + 1, what, error);
-    entry *e = letters ? (entry *)(void *)more_of(&t->entries, sizeof *e, what, error) : NULL;
-    if (!e) return -1;
-    memcpy(letters, word, (size_t)n);
-    letters[n] = 0;
-    *e = (entry){ .at = letters - t->letters.at, .n = n };
-    *slot = (int32_t)++t->n;
-    return t->n - 1;
-}
-
-static void table_free(table *t)
-{
-    wf_release(t->entries.at);
-    wf_release(t->letters.at);
-    wf_release(t->slot);
-}
-
-/* ---- the vocabulary: a table whose entries are in the order of ids ---- */
+/* ---- the vocabulary: words in the order of their ids ---- */
 
 struct wf_vocab {
-    table words;
+    word_table words;
     char *text;   /* all of it, as it is saved */
     bool letters; /* what `words` holds */
 };
@@ -166,7 +58,7 @@ static wf_vocab *blank(bool letters, const char *what, wf_error *error)
     if (!v) return NULL;
     v->letters = letters;
     for (int i = 0; i < WF_SPECIAL_IDS; i++)
-        if (enter(&v->words, special[i], (int64_t)strlen(special[i]), what, error) < 0) {
+        if (words_enter(&v->words, special[i], (int64_t)strlen(special[i]), what, error) < 0) {
             wf_vocab_free(v);
             return NULL;
         }
@@ -186,7 +78,7 @@ static int by_count(const void *one, const void *other)
     return strcmp(a->word, b->word); /* UTF-8 sorts as its code points do */
 }
 
-static bool count_words(table *t, bool letters, const wf_text *part, wf_error *error)
+static bool count_words(word_table *t, bool letters, const wf_text *part, wf_error *error)
 {
     char what[WF_WHAT];
     const wf_text text = text_body(part);
@@ -197,15 +89,16 @@ static bool count_words(table *t, bool letters, const wf_text *part, wf_error *e
         if (!text_letter(text.bytes, text.n, &at, &letter, what, error)) return false;
     at = 0;
     while ((n = token(letters, text.bytes, text.n, &at, &start))) {
-        const int64_t i = enter(t, text.bytes + start, n, what, error);
+        const int64_t i = words_enter(t, text.bytes + start, n, what, error);
         if (i < 0) return false;
-        entries_of(t)[i].count++;
+        words_at(t, i)->count++;
     }
     return true;
 }
 
 /* Enters the counted words that are frequent enough, in their order. */
-static bool choose(wf_vocab *v, const table *counted, const wf_vocab_options *o, wf_error *error)
+static bool choose(wf_vocab *v, const word_table *counted, const wf_vocab_options *o,
+                   wf_error *error)
 {
     static const char what[] = "vocab";
     int64_t n = 0;
@@ -214,16 +107,16 @@ static bool choose(wf_vocab *v, const table *counted, const wf_vocab_options *o,
     candidate *list = text_memory(wf_alloc((size_t)bytes), bytes, what, error);
     if (!list) return false;
     for (int64_t i = 0; i < counted->n; i++) {
-        const entry *e = entries_of(counted) + i;
-        const char *word = counted->letters.at + e->at;
+        const word_entry *e = words_at(counted, i);
+        const char *letters = words_letters(counted, i);
         bool has_id = false; /* <unk> in a text is one already */
-        for (int k = 0; k < WF_SPECIAL_IDS; k++) has_id |= !strcmp(word, special[k]);
-        if (!has_id && e->count >= o->min_count) list[n++] = (candidate){ word, e->n, e->count };
+        for (int k = 0; k < WF_SPECIAL_IDS; k++) has_id |= !strcmp(letters, special[k]);
+        if (!has_id && e->count >= o->min_count) list[n++] = (candidate){ letters, e->n, e->count };
     }
     qsort(list, (size_t)n, sizeof *list, by_count);
     bool ok = true;
     for (int64_t i = 0; ok && i < n && (o->max_size == 0 || v->words.n < o->max_size); i++)
-        ok = enter(&v->words, list[i].word, list[i].n, what, error) >= 0;
+        ok = words_enter(&v->words, list[i].word, list[i].n, what, error) >= 0;
     wf_release(list);
     return ok;
 }
@@ -244,7 +137,7 @@ wf_vocab *wf_vocab_from_parts(const wf_text *parts, int n, const wf_vocab_option
 {
     wf_error_clear(error);
     static const wf_vocab_options none;
-    table counted = { .slots = 0 };
+    word_table counted = { .n = 0 };
     if (!options) options = &none;
     if (!text_given(parts, n, "vocab", error)) return NULL;
     if (!check_options(options, error)) return NULL;
@@ -254,7 +147,7 @@ wf_vocab *wf_vocab_from_parts(const wf_text *parts, int n, const wf_vocab_option
     for (int i = 0; ok && i < n; i++)
         ok = count_words(&counted, options->letters, &parts[i], error);
     v = finished(v, ok && choose(v, &counted, options, error), "vocab", error);
-    table_free(&counted);
+    words_free(&counted);
     return v;
 }
 
@@ -276,7 +169,7 @@ wf_vocab *wf_vocab_new(const char *path, const wf_vocab_options *options, wf_err
 void wf_vocab_free(wf_vocab *v)
 {
     if (!v) return;
-    table_free(&v->words);
+    words_free(&v->words);
     wf_release(v->text);
     wf_release(v);
 }
@@ -305,7 +198,7 @@ static bool take_line(wf_vocab *v, const char *text, int64_t n, int64_t line, co
         return wf_error_set(error, "%s: line %lld is '%s'; expected %s", what, (long long)line,
                             wf_shown(shown, sizeof shown, text, n), special[id]);
     }
-    const int64_t i = enter(&v->words, text, n, what, error);
+    const int64_t i = words_enter(&v->words, text, n, what, error);
     if (i >= 0 && i < id)
         wf_error_set(error, "%s: lines %lld and %lld are both '%s'", what,
                      (long long)i + 1 + v->letters, (long long)line,
@@ -404,14 +297,14 @@ int64_t wf_vocab_size(const wf_vocab *v)
 const char *wf_vocab_word(const wf_vocab *v, int64_t id)
 {
     if (!v || id < 0 || id >= v->words.n) return NULL;
-    return v->words.letters.at + entries_of(&v->words)[id].at;
+    return words_letters(&v->words, id);
 }
 
 int32_t wf_vocab_id(const wf_vocab *v, const char *word, int64_t n)
 {
     if (!v || !word || n < 0) return WF_UNK;
-    const int32_t found = *slot_of(&v->words, word, n);
-    return found ? found - 1 : WF_UNK;
+    const int64_t found = words_find(&v->words, word, n);
+    return found >= 0 ? (int32_t)found : WF_UNK;
 }
 
 int64_t wf_vocab_encode(const wf_vocab *v, const char *text, int64_t n, int32_t *ids, int64_t room,

@@ -32,6 +32,9 @@ FREED_BY_ITS_OWN(wf_corpus)
 FREED_BY_ITS_OWN(wf_vocab)
 FREED_BY_ITS_OWN(wf_parallel)
 FREED_BY_ITS_OWN(wf_buckets)
+FREED_BY_ITS_OWN(wf_bleu)
+FREED_BY_ITS_OWN(wf_chrf)
+FREED_BY_ITS_OWN(wf_edits)
 
 void nothing_is_left(void)
 {

@@ -24,6 +24,9 @@ void free_wf_corpus(wf_corpus **x);
 void free_wf_vocab(wf_vocab **x);
 void free_wf_parallel(wf_parallel **x);
 void free_wf_buckets(wf_buckets **x);
+void free_wf_bleu(wf_bleu **x);
+void free_wf_chrf(wf_chrf **x);
+void free_wf_edits(wf_edits **x);
 /* The library holds no memory. For a suite's `.after`. */
 void nothing_is_left(void);
 

@@ -332,6 +332,8 @@ static void free_result(call *c)
         BY(wf_corpus, wf_corpus_free),     BY(wf_vocab, wf_vocab_free),
         BY(wf_archive, wf_archive_free),   BY(wf_module, wf_module_free),
         BY(wf_parallel, wf_parallel_free), BY(wf_buckets, wf_buckets_free),
+        BY(wf_bleu, wf_bleu_free),         BY(wf_chrf, wf_chrf_free),
+        BY(wf_edits, wf_edits_free),
     };
     void *x = c->result.pointer;
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)

@@ -1,4 +1,5 @@
-/* Misuse of the data folder: corpora, vocabularies, parallel text, batches, texts and UTF-8. */
+/* Misuse of the data folder: corpora, vocabularies, parallel text, batches, metrics, texts and
+ * UTF-8. */
 #include "tests/misuse.h"
 
 #include <limits.h>
@@ -157,6 +158,92 @@ TEST(texts_that_make_no_pairs_are_refused)
     QUIET(!wf_buckets_next(NULL) && !wf_buckets_count(NULL) && !wf_parallel_hash(NULL));
     wf_buckets_free(b);
     wf_parallel_free(p);
+}
+
+TEST(metrics_that_make_no_sense_are_refused)
+{
+    wf_error *e = &now.error;
+    ERROR_SAYS(wf_bleu_new(&(wf_bleu_options){ .tokenize = (wf_tokenize)3 }, e),
+               "bleu: there is no .tokenize 3");
+    ERROR_SAYS(wf_bleu_new(&(wf_bleu_options){ .smoothing = (wf_smoothing)-1 }, e),
+               "bleu: there is no .smoothing -1");
+    ERROR_SAYS(wf_bleu_new(&(wf_bleu_options){ .smoothing_value = -0.5 }, e),
+               "bleu: .smoothing_value is -0.5; it must be 0 or more");
+    ERROR_SAYS(wf_bleu_new(&(wf_bleu_options){ .smoothing_value = (double)NAN }, e),
+               "bleu: .smoothing_value is nan; it must be 0 or more");
+    ERROR_SAYS(wf_bleu_new(&(wf_bleu_options){ .smoothing_value = 0.5 }, e),
+               "bleu: .smoothing_value is 0.5, but this .smoothing takes none");
+    ERROR_SAYS(wf_bleu_new(&(wf_bleu_options){ .max_order = 9 }, e),
+               "bleu: .max_order is 9; it must be 0 to 8");
+    ERROR_SAYS(wf_chrf_new(&(wf_chrf_options){ .letter_order = -1 }, e),
+               "chrf: .letter_order is -1; it must be 0 to 8");
+    ERROR_SAYS(wf_chrf_new(&(wf_chrf_options){ .word_order = 9 }, e),
+               "chrf: .word_order is 9; it must be 0 to 8");
+    ERROR_SAYS(wf_chrf_new(&(wf_chrf_options){ .beta = -2 }, e),
+               "chrf: .beta is -2; it must be 0 or more");
+    ERROR_SAYS(wf_edits_new((wf_edit_unit)3, e), "edits: there is no unit 3");
+}
+
+TEST(sentences_that_are_none_are_not_added)
+{
+    wf_error *e = &now.error;
+    const wf_text good = { NULL, "a b", 3 }, less = { NULL, "a", -1 };
+    const wf_ids ids = { NULL, 2 };
+    wf_bleu *b;
+    wf_chrf *c;
+    wf_edits *d;
+    ERROR_CLEARED(b = wf_bleu_new(NULL, e));
+    ERROR_CLEARED(c = wf_chrf_new(NULL, e));
+    ERROR_CLEARED(d = wf_edits_new(WF_EDIT_WORDS, e));
+    ERROR_SAYS(wf_bleu_add(NULL, &good, &good, 1, e), "bleu: it was never made (NULL)");
+    ERROR_SAYS(wf_bleu_add(b, &good, &good, 0, e),
+               "bleu: 0 references were given; it takes 1 or more");
+    ERROR_SAYS(wf_bleu_add(b, &good, NULL, 1, e),
+               "bleu: 1 references were given; it takes 1 or more");
+    ERROR_SAYS(wf_bleu_add(b, &good, (wf_text[]){ good, less }, 2, e),
+               "bleu: reference (1): no bytes were given");
+    ERROR_CLEARED(wf_bleu_add(b, &good, &good, 1, e));
+    ERROR_SAYS(wf_chrf_add(NULL, &good, &good, 1, e), "chrf: it was never made (NULL)");
+    ERROR_SAYS(wf_chrf_add(c, &good, &good, -1, e),
+               "chrf: -1 references were given; it takes 1 or more");
+    ERROR_SAYS(wf_chrf_add(c, &less, &good, 1, e), "chrf: hypothesis: no bytes were given");
+    ERROR_CLEARED(wf_chrf_add(c, &good, &good, 1, e));
+    ERROR_SAYS(wf_edits_add(NULL, &good, &good, e), "edits: it was never made (NULL)");
+    ERROR_SAYS(wf_edits_add(d, &good, NULL, e), "edits: reference: no bytes were given");
+    ERROR_SAYS(wf_edits_add_ids(NULL, ids, ids, e), "edits: it was never made (NULL)");
+    ERROR_SAYS(wf_edits_add_ids(d, (wf_ids){ NULL, 0 }, ids, e),
+               "edits: the reference has 2 ids that were not given");
+    ERROR_SAYS(wf_edits_add_ids(d, (wf_ids){ NULL, -1 }, ids, e),
+               "edits: the hypothesis has -1 ids that were not given");
+    ERROR_CLEARED(wf_edits_add_ids(d, (wf_ids){ 0 }, (wf_ids){ 0 }, e));
+    ERROR_CLEARED(wf_edits_add(d, &good, &good, e));
+    QUIET(wf_bleu_result(b).sentences == 1 && wf_edits_count(d).sentences == 2);
+    QUIET(wf_bleu_result(NULL).sentences == 0 && wf_chrf_result(NULL) == 0);
+    wf_bleu_free(b);
+    wf_chrf_free(c);
+    wf_edits_free(d);
+}
+
+TEST(predictions_that_are_no_ids_are_refused)
+{
+    wf_error *e = &now.error;
+    int32_t ids[6] = { 0 };
+    const wf_tensor x = wf_tensor_of(WF_I32, WF_SHAPE(3, 2), ids);
+    const wf_tensor none = wf_tensor_of(WF_I32, WF_SHAPE(3, 2), NULL);
+    const wf_tensor f = wf_tensor_of(WF_F32, WF_SHAPE(3, 2), ids);
+    wf_accuracy a = { 0 };
+    ERROR_SAYS(wf_accuracy_add(NULL, &x, &x, NULL, e),
+               "accuracy: there is nothing to add to (NULL)");
+    ERROR_SAYS(wf_accuracy_add(&a, NULL, &x, NULL, e),
+               "accuracy: the predictions must be i32 of shape (T, B) or (B)");
+    ERROR_SAYS(wf_accuracy_add(&a, &x, &f, NULL, e),
+               "accuracy: the targets must be i32 of shape (T, B) or (B)");
+    ERROR_SAYS(wf_accuracy_add(&a, &x, &none, NULL, e),
+               "accuracy: the targets must be i32 of shape (T, B) or (B)");
+    ERROR_SAYS(wf_accuracy_add(&a, &x, &x, &x, e),
+               "accuracy: the lengths must be i32 of shape (2)");
+    ERROR_CLEARED(wf_accuracy_add(&a, &x, &x, NULL, e));
+    QUIET(a.right == 6 && isnan(wf_accuracy_tokens(NULL)) && isnan(wf_perplexity_result(NULL)));
 }
 
 TEST(vocabularies_that_a_file_lacks_are_refused)
