@@ -40,6 +40,11 @@ typedef struct op_kernels {
                          int64_t gxs, bool logarithm);
     /* exp(x[i] - max), all <= 1, into y side by side; y NULL: their sum is returned instead. */
     double (*exponentials)(int64_t n, const void *x, int64_t xs, double max, double *y);
+    /* The same of those elements alone where the mask is not 0; others get 0. */
+    void (*masked_softmax)(int64_t n, const void *x, int64_t xs, const int32_t *mask, int64_t ms,
+                           void *y, int64_t ys);
+    void (*masked_softmax_back)(int64_t n, const int32_t *mask, int64_t ms, const void *y,
+                                int64_t ys, const void *g, int64_t gs, void *gx, int64_t gxs);
     /* One row of n >= 1 elements: y = (x - mean) * factor * scale + shift, with the mean and the
      * factor 1 / sqrt(variance + eps) of the row left in *mean and *factor; NULL: no scale, no
      * shift, with a stride of 0. gx += the derivative. */

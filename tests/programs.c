@@ -373,7 +373,11 @@ static void reduction(maker *m, const char *name)
     if (s.rank < 1 && !over_rows) return;
     const int axis = over_rows ? 0 : -1;
     wf_var *x = a->v;
-    if (named(name, "softmax log_softmax")) {
+    if (named(name, "masked_softmax")) {
+        const value given = *a, *mask = pick(m, is_mask_for, &given);
+        wf_var *seen = mask && below(&m->d, 2) ? mask->v : wf_less(m->t, x, m->in->closed[5]);
+        push(m, wf_masked_softmax(m->t, x, seen, axis), true, 0);
+    } else if (named(name, "softmax log_softmax")) {
         push(m, named(name, "softmax") ? wf_softmax(m->t, x, axis) : wf_log_softmax(m->t, x, axis),
              true, 0);
     } else if (named(name, "argmax")) {
@@ -615,7 +619,7 @@ static void apply(maker *m, const wf_op *op)
         pointwise(m, op);
     else if (named(name, "matmul affine"))
         product(m, named(name, "affine"));
-    else if (named(name, "sum mean max norm argmax softmax log_softmax"))
+    else if (named(name, "sum mean max norm argmax softmax log_softmax masked_softmax"))
         reduction(m, name);
     else if (named(name, "layer_norm"))
         layer_norm(m);

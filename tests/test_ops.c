@@ -290,6 +290,31 @@ TEST(reductions_reduce_the_axes_that_are_named)
     ck_assert(isnan(wf_item(wf_mean(t, F64(0, 3), NULL))));
 }
 
+/* The softmax of what is left when the hidden elements are taken out. */
+TEST(a_masked_softmax_is_that_of_what_takes_part)
+{
+    enum { B = 4, H = 3, N = 37 };
+    int32_t hidden[B * N];
+    for (int i = 0; i < B * N; i++) hidden[i] = i / N == 1 ? 0 : i * 7 % 5 ? 3 * (i % 3) - 1 : 0;
+    wf_var *mask = wf_constant(t, WF_I32, WF_SHAPE(B, 1, N), hidden);
+    wf_var *x = drawn(t, WF_F64, WF_SHAPE(B, H, N), 1, -5, 5);
+    x = wf_where(t, mask, x, wf_full(t, WF_F64, WF_SCALAR, (double)NAN));
+    wf_var *y = wf_masked_softmax(t, x, mask, -1),
+           *turned = wf_masked_softmax(t, wf_transpose(t, x, 0, 2), wf_transpose(t, mask, 0, 2), 0);
+    wf_var *all = wf_masked_softmax(t, y, NULL, 1), *plain = wf_softmax(t, y, 1);
+    for (int64_t r = 0; r < B * H; r++) {
+        double sum = 0;
+        for (int64_t i = 0; i < N; i++) sum += hidden[r / H * N + i] ? exp(wf_at(x, r * N + i)) : 0;
+        for (int64_t i = 0; i < N; i++) {
+            const double want = hidden[r / H * N + i] ? exp(wf_at(x, r * N + i)) / sum : 0;
+            ck_assert(fabs(wf_at(y, r * N + i) - want) <= 4e-16);
+            ck_assert(want != 0 || wf_at(y, r * N + i) == 0);
+            assert_near(wf_at(turned, (i * H + r % H) * B + r / H), want, 4e-16);
+        }
+    }
+    ck_assert_mem_eq(wf_data(all), wf_data(plain), B * H * N * sizeof(double));
+}
+
 TEST(a_float_sum_is_as_exact_as_a_float_can_be)
 {
     wf_var *x = drawn(t, WF_F32, WF_SHAPE(1000, 300), 1, 0, 1);
@@ -437,7 +462,7 @@ TEST(nan_gives_nan)
         wf_sample s = { 0 };
         ck_assert(op->sample(0, &s));
         bool picks = !strcmp(op->name, "gather_rows") || !strcmp(op->name, "where") ||
-                     !strcmp(op->name, "add_into");
+                     !strcmp(op->name, "masked_softmax") || !strcmp(op->name, "add_into");
         if (picks || op->flags & WF_OP_RANDOM) continue;
         for (int poisoned = 0; poisoned < s.n_in; poisoned++) {
             wf_var *in[WF_SAMPLE_INPUTS], *out[8];

@@ -216,6 +216,19 @@ TEST(a_softmax_shares_nothing_out_among_minus_infinities_and_is_nan_beyond_its_r
             (const double[1][MOST]){ { 0, 0, 0, 0, N, N, N, N } });
 }
 
+OP(f_masked_softmax, wf_masked_softmax(t, x[0],
+                                       wf_constant(t, WF_I32, WF_SHAPE(5, 2),
+                                                   (int32_t[]){ 0, 0, 1, 0, 0, -1, 1, 0, 1, 1 }),
+                                       1))
+
+TEST(what_a_softmax_is_not_to_see_gets_zero_whatever_lies_there_and_arrives_there)
+{
+    const numbers in = { WF_SHAPE(5, 2), { N, I, 0, N, I, -I, N, I, -I, I } };
+    answers("masked_softmax", f_masked_softmax, 1, &in, (double[]){ 0, 0, 1, 0, 0, 0, N, 0, N, N },
+            (double[]){ N, 1, 2, N, I, 3, 1, -I, 1, 2 },
+            (const double[1][MOST]){ { 0, 0, 0, 0, 0, 0, N, 0, N, N } });
+}
+
 /* ---- losses and tables ---- */
 
 static wf_cross_entropy_options how;
