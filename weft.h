@@ -33,6 +33,7 @@
 #include "layers/decoder.h"
 #include "layers/multihead.h"
 #include "layers/rnn.h"
+#include "layers/transformer.h"
 
 #include "optim/optim.h"
 

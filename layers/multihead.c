@@ -128,84 +128,90 @@ static given given_of(wf_var *query, wf_var *key, wf_var *value, const wf_multih
                     .weights = call->weights };
 }
 
-/* A sequence (time, batch, width) in the weights' dtype, on this tape; NULL after failing it. */
-static wf_var *enter_sequence(wf_tape *t, const wf_multihead *m, wf_var *x, const char *what,
-                              int64_t width)
+static layer_caller caller_of(const wf_multihead *m)
 {
-    x = layer_enter(t, "multihead", m ? m->module : NULL, x, what);
+    layer_caller c = { .kind = "multihead" };
+    if (!m) return c;
+    c.module = m->module;
+    c.weight = m->in_proj_weight ? m->in_proj_weight : m->q_proj_weight;
+    return c;
+}
+
+wf_var *sequence_enter(wf_tape *t, const layer_caller *c, wf_var *x, const char *what,
+                       int64_t batch, int64_t width)
+{
+    x = layer_enter(t, c->kind, c->module, x, what);
     if (!x) return NULL;
-    const char *path = wf_module_path(m->module);
+    const char *path = wf_module_path(c->module);
     wf_shape shape = wf_shape_of(x);
-    char text[128];
-    if (shape.rank != 3 || shape.dim[2] != (width ? width : m->width)) {
-        return wf_fail(t, "multihead '%s': %s is %s; expected (time, batch, %lld)", path, what,
-                       wf_shape_text(text, sizeof text, shape.rank, shape.dim),
-                       (long long)(width ? width : m->width));
+    char text[128], wanted[32] = "batch";
+    if (batch >= 0) wf_format(wanted, sizeof wanted, "%lld", (long long)batch);
+    if (shape.rank != 3 || shape.dim[2] != width || (batch >= 0 && shape.dim[1] != batch)) {
+        return wf_fail(t, "%s '%s': %s is %s; expected (time, %s, %lld)", c->kind, path, what,
+                       wf_shape_text(text, sizeof text, shape.rank, shape.dim), wanted,
+                       (long long)width);
     }
-    wf_var *weight = m->in_proj_weight ? m->in_proj_weight : m->q_proj_weight;
-    weight = wf_enter(t, weight, "multihead '%s': a weight", path);
+    wf_var *weight = wf_enter(t, c->weight, "%s '%s': a weight", c->kind, path);
     if (!weight || wf_dtype_of(x) == wf_dtype_of(weight)) return weight ? x : NULL;
-    return wf_fail(t, "multihead '%s': %s is %s; the layer's weights are %s", path, what,
+    return wf_fail(t, "%s '%s': %s is %s; the layer's weights are %s", c->kind, path, what,
                    wf_dtype_name(wf_dtype_of(x)), wf_dtype_name(wf_dtype_of(weight)));
 }
 
-/* Enters the memory that is attended to. */
-static bool memory_is_sound(wf_tape *t, const wf_multihead *m, given *g, int64_t batch)
+wf_var *mask_enter(wf_tape *t, const layer_caller *c, wf_var *mask, const char *what, wf_shape form)
 {
-    const char *path = wf_module_path(m->module);
-    bool same = g->value == g->key;
-    g->key = enter_sequence(t, m, g->key, "key", m->key_width);
-    if (!g->key) return false;
-    g->value = same ? enter_sequence(t, m, g->key, "value", m->value_width)
-                    : enter_sequence(t, m, g->value, "value", m->value_width);
-    if (!g->value) return false;
-    wf_shape k = wf_shape_of(g->key), v = wf_shape_of(g->value);
-    char a[128], b[128];
-    if (batch >= 0 && k.dim[1] != batch) {
-        wf_fail(t, "multihead '%s': key is %s; the batch of query is %lld", path,
-                wf_shape_text(a, sizeof a, k.rank, k.dim), (long long)batch);
-        return false;
-    }
-    if (k.dim[0] == v.dim[0] && k.dim[1] == v.dim[1]) return true;
-    wf_fail(t, "multihead '%s': value is %s; key is %s", path,
-            wf_shape_text(a, sizeof a, v.rank, v.dim), wf_shape_text(b, sizeof b, k.rank, k.dim));
-    return false;
-}
-
-/* A mask as it is on this tape, I32 and broadcasting to a form; NULL after failing the tape. */
-static wf_var *enter_mask(wf_tape *t, const wf_multihead *m, wf_var *mask, const char *what,
-                          wf_shape form)
-{
-    const char *path = wf_module_path(m->module);
-    mask = wf_enter(t, mask, "multihead '%s': %s", path, what);
+    const char *path = wf_module_path(c->module);
+    mask = wf_enter(t, mask, "%s '%s': %s", c->kind, path, what);
     if (!mask) return NULL;
     if (wf_dtype_of(mask) != WF_I32) {
-        return wf_fail(t, "multihead '%s': %s is %s; it must be i32", path, what,
+        return wf_fail(t, "%s '%s': %s is %s; it must be i32", c->kind, path, what,
                        wf_dtype_name(wf_dtype_of(mask)));
     }
     wf_shape shape = wf_shape_of(mask), both;
     if (wf_shape_broadcast(&shape, &form, &both) && wf_shape_equal(&both, &form)) return mask;
     char a[128], b[128];
-    return wf_fail(t, "multihead '%s': %s is %s; it must broadcast to %s", path, what,
+    return wf_fail(t, "%s '%s': %s is %s; it must broadcast to %s", c->kind, path, what,
                    wf_shape_text(a, sizeof a, shape.rank, shape.dim),
                    wf_shape_text(b, sizeof b, form.rank, form.dim));
+}
+
+static wf_var *query_enter(wf_tape *t, const wf_multihead *m, wf_var *query, const char *what)
+{
+    const layer_caller c = caller_of(m);
+    return sequence_enter(t, &c, query, what, -1, m ? m->width : 0);
+}
+
+/* Enters the memory that is attended to; batch below 0: any. */
+static bool memory_is_sound(wf_tape *t, const wf_multihead *m, given *g, int64_t batch)
+{
+    const layer_caller c = caller_of(m);
+    bool same = g->value == g->key;
+    g->key = sequence_enter(t, &c, g->key, "key", batch, m->key_width);
+    if (!g->key) return false;
+    g->value = sequence_enter(t, &c, same ? g->key : g->value, "value", wf_dim(g->key, 1),
+                              m->value_width);
+    if (!g->value || wf_dim(g->value, 0) == wf_dim(g->key, 0)) return g->value != NULL;
+    wf_fail(t, "multihead '%s': value has %lld steps; key has %lld", wf_module_path(m->module),
+            (long long)wf_dim(g->value, 0), (long long)wf_dim(g->key, 0));
+    return false;
 }
 
 /* Enters the masks of T steps that attend to S of B sequences. */
 static bool masks_are_sound(wf_tape *t, const wf_multihead *m, given *g, int64_t T, int64_t S,
                             int64_t B)
 {
+    const layer_caller c = caller_of(m);
     if (g->lengths) {
         g->lengths = wf_enter_lengths(t, g->lengths, S, B, "multihead '%s'",
                                       wf_module_path(m->module));
         if (!g->lengths) return false;
     }
     if (g->key_mask) {
-        g->key_mask = enter_mask(t, m, g->key_mask, ".key_mask", WF_SHAPE(S, B));
+        g->key_mask = mask_enter(t, &c, g->key_mask, ".key_mask", WF_SHAPE(S, B));
         if (!g->key_mask) return false;
+        while (wf_rank(g->key_mask) < 2) g->key_mask = wf_unsqueeze(t, g->key_mask, 0);
     }
     if (g->mask) {
-        g->mask = enter_mask(t, m, g->mask, ".mask", WF_SHAPE(B, m->heads, T, S));
+        g->mask = mask_enter(t, &c, g->mask, ".mask", WF_SHAPE(B, m->heads, T, S));
         if (!g->mask) return false;
     }
     return true;
@@ -213,25 +219,29 @@ static bool masks_are_sound(wf_tape *t, const wf_multihead *m, given *g, int64_t
 
 /* ---- masks ---- */
 
-/* Not 0 where both are, I32. NULL stands for a mask that hides nothing. */
-static wf_var *both(wf_tape *t, wf_var *a, wf_var *b)
+wf_var *mask_both(wf_tape *t, wf_var *a, wf_var *b)
 {
     if (!a || !b) return a ? a : b;
     return wf_where(t, a, b, wf_zeros(t, WF_I32, WF_SCALAR));
 }
 
-/* Which steps of each memory are there, (S, B) or what broadcasts to it; NULL: all of them. */
+/* Which steps of each memory are there, of two axes that broadcast to (S, B); NULL: all. */
 static wf_var *keys_there(wf_tape *t, const given *g, int64_t S)
 {
-    return both(t, g->lengths ? wf_length_mask(t, g->lengths, S) : NULL, g->key_mask);
+    return mask_both(t, g->lengths ? wf_length_mask(t, g->lengths, S) : NULL, g->key_mask);
 }
 
-/* x (S, B, ...) where there is something, else 0: so that nothing of what is hidden, nor 0 times
- * it, is in a product or in the gradient of a weight. */
-static wf_var *only_there(wf_tape *t, wf_var *x, wf_var *there)
+wf_var *mask_clear(wf_tape *t, wf_var *x, wf_var *there)
 {
     if (!there) return x;
     return wf_where(t, wf_unsqueeze(t, there, -1), x, wf_zeros(t, wf_dtype_of(x), WF_SCALAR));
+}
+
+wf_var *mask_of_keys(wf_tape *t, wf_var *there)
+{
+    if (!there) return NULL;
+    there = wf_transpose(t, there, 0, 1); /* (B, S) */
+    return wf_unsqueeze(t, wf_unsqueeze(t, there, 1), 1);
 }
 
 /* All that hides, broadcasting to (B, H, T, S); NULL: nothing does. */
@@ -241,12 +251,12 @@ static wf_var *scores_mask(wf_tape *t, const given *g, wf_var *there, int64_t T,
     if (there) {
         if (wf_rank(there) == 2) there = wf_transpose(t, there, 0, 1); /* (B, S) */
         for (int axis = 1; axis <= 2; axis++) there = wf_unsqueeze(t, there, axis);
-        mask = both(t, mask, there);
+        mask = mask_both(t, mask, there);
     }
     if (!g->causal || (T == 1 && S > 0)) return mask;
     wf_var *now = wf_unsqueeze(t, wf_arange(t, WF_I32, (double)(S - T), (double)S, 1), -1);
     wf_var *then = wf_arange(t, WF_I32, 0, (double)S, 1);
-    return both(t, mask, wf_less_equal(t, then, now)); /* (T, S) */
+    return mask_both(t, mask, wf_less_equal(t, then, now)); /* (T, S) */
 }
 
 /* ---- projections ---- */
@@ -319,12 +329,12 @@ static wf_var *forward(wf_tape *t, const wf_multihead *m, given *g, bool itself)
 {
     const int64_t S = wf_dim(g->key, 0);
     wf_var *within = g->lengths ? wf_length_mask(t, g->lengths, S) : NULL, *qkv[3];
-    wf_var *there = both(t, within, g->key_mask);
+    wf_var *there = mask_both(t, within, g->key_mask);
     bool one = g->value == g->key;
     /* A step past the end of a sequence does not ask, either; one that is hidden as a key may. */
-    if (itself) g->query = only_there(t, g->query, within);
-    g->key = itself && there == within ? g->query : only_there(t, g->key, there);
-    g->value = one ? g->key : only_there(t, g->value, there);
+    if (itself) g->query = mask_clear(t, g->query, within);
+    g->key = itself && there == within ? g->query : mask_clear(t, g->key, there);
+    g->value = one ? g->key : mask_clear(t, g->value, there);
     if (g->query == g->value && m->in_proj_weight) {
         if (!project(t, m, g->query, 0, 3, qkv)) return NULL;
     } else {
@@ -353,7 +363,7 @@ wf_var *wf_multihead_forward(wf_tape *t, const wf_multihead *layer, wf_var *quer
     if (!value) value = key;
     given g = given_of(query, key, value, call);
     bool itself = key == query;
-    g.query = enter_sequence(t, layer, query, "query", 0);
+    g.query = query_enter(t, layer, query, "query");
     if (!g.query || (!itself && !takes_a_memory(t, layer))) return NULL;
     const int64_t T = wf_dim(g.query, 0), B = wf_dim(g.query, 1);
     if (!memory_is_sound(t, layer, &g, B)) return NULL;
@@ -384,8 +394,8 @@ wf_var *wf_multihead_memory(wf_tape *t, const wf_multihead *layer, wf_var *key, 
     wf_scope_push(t, wf_module_name(layer->module));
     wf_var *there = keys_there(t, &g, S), *kv[2] = { NULL };
     bool one = g.value == g.key;
-    g.key = only_there(t, g.key, there);
-    g.value = one ? g.key : only_there(t, g.value, there);
+    g.key = mask_clear(t, g.key, there);
+    g.value = one ? g.key : mask_clear(t, g.value, there);
     bool ok = project_memory(t, layer, g.key, g.value, kv);
     wf_var *memory = ok ? wf_stack(t, 1, (wf_vars){ 2, kv }) : NULL; /* (B, 2, H, S, D) */
     wf_scope_pop(t);
@@ -416,7 +426,7 @@ wf_var *wf_multihead_attend(wf_tape *t, const wf_multihead *layer, wf_var *query
                             const wf_multihead_call *call)
 {
     given g = given_of(query, NULL, NULL, call);
-    g.query = enter_sequence(t, layer, query, "query", 0);
+    g.query = query_enter(t, layer, query, "query");
     if (!g.query || !takes_a_memory(t, layer)) return NULL;
     memory = enter_kept(t, layer, memory, "the memory", g.query);
     if (!memory) return NULL;
@@ -457,7 +467,7 @@ wf_var *wf_multihead_append(wf_tape *t, const wf_multihead *layer, wf_var *x, wf
     given g = given_of(x, NULL, NULL, call);
     wf_var *before = state ? *state : NULL;
     if (state) *state = NULL;
-    g.query = enter_sequence(t, layer, x, "x", 0);
+    g.query = query_enter(t, layer, x, "x");
     if (!g.query) return NULL;
     const char *path = wf_module_path(layer->module);
     if (!state) return wf_fail(t, "multihead '%s': the state's place is NULL", path);

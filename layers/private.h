@@ -30,6 +30,30 @@ static inline wf_init layer_init(wf_init asked, wf_init usual)
     return zero ? usual : asked;
 }
 
+/* ---- what attention is given (multihead.c) ---- */
+
+/* Whose call it is, for messages. */
+typedef struct layer_caller {
+    const char *kind;
+    const wf_module *module; /* NULL: the layer was never made */
+    wf_var *weight;          /* one of its weights */
+} layer_caller;
+
+/* A sequence (time, batch, width) in the weights' dtype, on this tape; batch below 0: any. NULL
+ * after failing it. */
+wf_var *sequence_enter(wf_tape *t, const layer_caller *c, wf_var *x, const char *what,
+                       int64_t batch, int64_t width);
+/* A mask on this tape, I32 and broadcasting to a form. NULL after failing it. */
+wf_var *mask_enter(wf_tape *t, const layer_caller *c, wf_var *mask, const char *what,
+                   wf_shape form);
+/* Masks are not 0 where something takes part; NULL hides nothing. Where both are not 0: */
+wf_var *mask_both(wf_tape *t, wf_var *a, wf_var *b);
+/* x (S, B, ...) where there is something, (S, B), else 0: so that nothing of what is hidden, nor 0
+ * times it, is in a product or in the gradient of a weight. */
+wf_var *mask_clear(wf_tape *t, wf_var *x, wf_var *there);
+/* The same steps as keys: (S, B) as (B, 1, 1, S), which broadcasts to scores. */
+wf_var *mask_of_keys(wf_tape *t, wf_var *there);
+
 /* ---- cells over time (cells.c, rnn.c, steps.c) ---- */
 
 /* The built-in cells, from 0; NULL past the last. */

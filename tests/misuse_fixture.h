@@ -22,6 +22,7 @@ typedef struct fixture {
     wf_layer_norm_layer *layer_norm;
     wf_rnn *rnn;
     wf_multihead *multihead;
+    wf_transformer *transformer;
     wf_optim *adam;
     wf_carry *carry;
     wf_error error; /* for calls that fill one */
@@ -120,6 +121,13 @@ static inline void misuse_set_up(void)
     now.rnn = wf_gru_new(now.net, "gru", &(wf_rnn_options){ .input = 3, .hidden = 4 });
     now.multihead = wf_multihead_new(now.net, "heads",
                                      &(wf_multihead_options){ .width = 3, .heads = 3 });
+    now.transformer = wf_transformer_new(
+        now.net, "transformer",
+        &(wf_transformer_options){ .source = 5,
+                                   .target = 5,
+                                   .layer = { .width = 3, .heads = 3, .hidden = 2 },
+                                   .encoder_layers = 1,
+                                   .decoder_layers = 1 });
     now.adam = wf_adam_new(now.net, NULL);
     now.carry = wf_carry_new(now.rnn, 2);
     now.param = now.linear ? now.linear->weight : NULL;

@@ -148,3 +148,70 @@ TEST_EACH(after_the_second_step_no_loop_asks_for_memory, 2 * LOOPS)
     assert_steady(loop_name(_i / 2), train_loop, &(looping){ &l, t, _i % 2 });
     loop_free(&l);
 }
+
+/* A transformer that trains, or writes eight words. */
+typedef struct translating {
+    wf_module *net;
+    wf_transformer *model;
+    wf_optim *adam;
+    wf_tape *t;
+} translating;
+
+static bool train_transformer(void *of, int64_t i)
+{
+    const translating *on = of;
+    int32_t source[11 * 4], target[7 * 4], length[4];
+    for (int k = 0; k < 44; k++) source[k] = (int32_t)((k * 7 + i) % 50);
+    for (int k = 0; k < 28; k++) target[k] = (int32_t)((k * 3 + i) % 40);
+    for (int k = 0; k < 4; k++) length[k] = (int32_t)((k * 5 + i) % 12);
+    wf_tape *t = on->t;
+    wf_tape_reset(t);
+    wf_var *x = wf_constant(t, WF_I32, WF_SHAPE(11, 4), source);
+    wf_var *y = wf_constant(t, WF_I32, WF_SHAPE(7, 4), target);
+    wf_transformer_call call = { .memory_lengths = wf_constant(t, WF_I32, WF_SHAPE(4), length) };
+    wf_var *features = wf_transformer_forward(t, on->model, x, y, &call);
+    wf_var *loss = wf_linear_cross_entropy(t, on->model->output, features, y, NULL);
+    return wf_backward(t, loss) && wf_optim_step(on->adam);
+}
+
+static bool write_words(void *of, int64_t i)
+{
+    const translating *on = of;
+    int32_t source[11 * 4];
+    for (int k = 0; k < 44; k++) source[k] = (int32_t)((k * 7 + i) % 50);
+    wf_tape *t = on->t;
+    wf_tape_reset(t);
+    wf_decoder decoder;
+    wf_var *x = wf_constant(t, WF_I32, WF_SHAPE(11, 4), source), *state[2];
+    if (!wf_transformer_decoder(t, on->model, x, NULL, &decoder)) return false;
+    memcpy(state, decoder.initial.at, sizeof state);
+    wf_var *word = wf_zeros(t, WF_I32, WF_SHAPE(4));
+    for (int k = 0; k < 8; k++) {
+        wf_decoder_rows rows = { .word = word, .memory = decoder.memory.at, .state = state };
+        decoder.step(t, decoder.self, &rows);
+        word = wf_argmax(t, decoder.output(t, decoder.self, rows.features), -1);
+    }
+    return wf_tape_ok(t);
+}
+
+TEST(after_the_second_step_no_transformer_asks_for_memory)
+{
+    if (HARNESS_ADDRESSES) {
+        harness_skip("the sanitizer owns malloc");
+        return;
+    }
+    OWN(wf_module) *net = wf_module_new("net", NULL);
+    OWN(wf_tape) *t = wf_tape_new(&(wf_tape_options){ .seed = 5 });
+    const wf_transformer_options o = { .source = 50,
+                                       .target = 40,
+                                       .layer = { .width = 32, .heads = 4, .dropout = 0.1 },
+                                       .encoder_layers = 2,
+                                       .decoder_layers = 2 };
+    translating on = { net, wf_transformer_new(net, "model", &o), NULL, t };
+    ck_assert(wf_module_ok(net, NULL));
+    OWN(wf_optim) *adam = on.adam = wf_adam_new(net, NULL);
+    assert_steady("training", train_transformer, &on);
+    wf_tape_set_mode(t, WF_INFER);
+    ours = 0;
+    assert_steady("writing", write_words, &on);
+}
