@@ -31,6 +31,7 @@
 #include "layers/basic.h"
 #include "layers/cell.h"
 #include "layers/decoder.h"
+#include "layers/generate.h"
 #include "layers/multihead.h"
 #include "layers/rnn.h"
 #include "layers/transformer.h"

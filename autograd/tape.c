@@ -127,6 +127,17 @@ void wf_tape_set_step(wf_tape *t, uint64_t step)
     if (t) t->step = step;
 }
 
+uint64_t wf_tape_key(wf_tape *t)
+{
+    if (!wf_tape_ok(t)) return 0;
+    if (t->tracing) {
+        wf_fail(t, "key: a step is being recorded, which draws when it runs");
+        return 0;
+    }
+    /* No op has this key: theirs is the inner one, with another counter each. */
+    return wf_key_with(wf_key_with(t->seed, t->step), t->random_ops++);
+}
+
 uint64_t wf_tape_generation(const wf_tape *t)
 {
     return t ? t->generation : 0;

@@ -38,6 +38,10 @@ WF_API int wf_tape_threads(const wf_tape *t);
  * would have. */
 WF_API uint64_t wf_tape_step(const wf_tape *t);
 WF_API void wf_tape_set_step(wf_tape *t, uint64_t step);
+/* A key for random numbers that a layer of your own draws (tensor/rng.h): made of the tape's seed,
+ * its random step and how many random ops came before, of which it counts as one. 0 after failing
+ * the tape, within a step that is being recorded. */
+WF_API uint64_t wf_tape_key(wf_tape *t);
 /* A number that changes with every reset and differs between tapes: tells whether a var is still
  * good. */
 WF_API uint64_t wf_tape_generation(const wf_tape *t);
