@@ -326,6 +326,60 @@ TEST_EACH(the_decoder_of_a_transformer_says_word_by_word_what_its_training_says_
     }
 }
 
+/* Greedily, by going over all that was written so far again for each word; how many there are. */
+static int64_t written_anew(wf_tape *t, const wf_transformer *model, wf_var *source,
+                            wf_var *lengths, int64_t row, int64_t most, int32_t ids[])
+{
+    wf_var *one = wf_slice(t, source, 1, row, row + 1, 1);
+    wf_transformer_call call = { .memory_lengths = wf_slice(t, lengths, 0, row, row + 1, 1) };
+    int32_t words[8] = { 0 };
+    for (int64_t n = 0; n < most; n++) {
+        wf_var *so_far = wf_constant(t, WF_I32, WF_SHAPE(n + 1, 1), words);
+        wf_var *x = wf_transformer_forward(t, model, one, so_far, &call);
+        wf_var *best = wf_argmax(t, wf_linear_forward(t, model->output, wf_select(t, x, 0, n)), -1);
+        ids[n] = words[n + 1] = (int32_t)wf_item(best);
+        if (ids[n] == 1) return n + 1;
+    }
+    return most;
+}
+
+TEST_EACH(a_transformer_generates_what_going_over_all_of_it_again_would, 4)
+{
+    OWN(wf_module) *net = tree();
+    wf_transformer_options o = small((wf_positions)_i);
+    o.longest = _i == WF_POSITIONS_LEARNED ? 8 : 0;
+    o.layer.pre_norm = true;
+    wf_transformer *model = wf_transformer_new(net, "model", &o);
+    assert_made(net);
+    fill_params(net); /* far apart, so that words differ */
+    OWN(wf_tape) *t = wf_tape_new(&(wf_tape_options){ .mode = WF_INFER });
+    wf_var *lengths = ids_on(t, BATCH, (int32_t[]){ 4, 0, 2 });
+    wf_decoder decoder;
+    ck_assert(wf_transformer_decoder(t, model, sources_on(t), lengths, &decoder));
+    wf_generate_options how = { .begin = 0, .end = 1, .max_length = 6 };
+    wf_generated greedy = { 0 }, beams = { 0 }, alone = { 0 };
+    ck_assert_msg(wf_generate(t, &decoder, &how, &greedy), "%s", wf_tape_error(t));
+    how.beams = 3, how.best = 2, how.weights = true;
+    ck_assert_msg(wf_generate(t, &decoder, &how, &beams), "%s", wf_tape_error(t));
+    for (int64_t row = 0; row < BATCH; row++) {
+        int32_t ids[8];
+        int64_t n = written_anew(t, model, sources_on(t), lengths, row, 6, ids);
+        ck_assert_int_eq(greedy.at[row].n, n);
+        ck_assert_mem_eq(greedy.at[row].ids, ids, (size_t)n * sizeof *ids);
+        /* A batch is its sequences, one at a time. */
+        ck_assert(wf_transformer_decoder(t, model, wf_slice(t, sources_on(t), 1, row, row + 1, 1),
+                                         wf_slice(t, lengths, 0, row, row + 1, 1), &decoder));
+        ck_assert_msg(wf_generate(t, &decoder, &how, &alone), "%s", wf_tape_error(t));
+        for (int64_t k = 0; k < 2; k++) {
+            const wf_hypothesis *a = &beams.at[row * 2 + k], *b = &alone.at[k];
+            ck_assert_int_eq(a->n, b->n);
+            ck_assert_mem_eq(a->ids, b->ids, (size_t)a->n * sizeof *ids);
+            ck_assert_double_eq_tol(a->score, b->score, 1e-12);
+        }
+    }
+    wf_generated_free(&greedy), wf_generated_free(&beams), wf_generated_free(&alone);
+}
+
 static bool loss_of(wf_tape *t, void *context, wf_var *const in[], wf_var *out[8], int *n_out)
 {
     const wf_transformer *model = context;
