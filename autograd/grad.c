@@ -141,6 +141,8 @@ bool node_reference(wf_tape *t, const node *n, wf_var *const in[], wf_var *made[
     const wf_op *op = n->op;
     uint64_t epoch = t->epoch;
     for (int i = 0; i < op->outputs; i++) made[i] = NULL;
+    const uint64_t drawn = t->random_ops; /* it draws what the row drew */
+    if (op->flags & WF_OP_RANDOM) t->random_ops = n->counter >> 32;
     bool ok = op->reference(t, &(wf_reference){ .op = op,
                                                 .n_in = n->n_in,
                                                 .n_out = op->outputs,
@@ -148,6 +150,7 @@ bool node_reference(wf_tape *t, const node *n, wf_var *const in[], wf_var *made[
                                                 .attr = n->attr,
                                                 .out = made });
     if (t->epoch != epoch && !call_survived(t, epoch, op->name)) return false;
+    t->random_ops = drawn;
     if (!ok) {
         wf_fail(t, "%s: its reference failed", op->name);
         return false;

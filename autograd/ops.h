@@ -37,6 +37,18 @@ typedef struct wf_ctc_options {
     const void *reserved[4];
 } wf_ctc_options;
 
+/* How wf_scaled_dot_attention attends; all zero, or NULL: to everything that the mask shows.
+ * causal: query i of T sees keys j <= i + S - T alone: the last query sees all keys, as is right
+ * where the first S - T keys are those of earlier steps (a key-value cache); for T = S it is the
+ * lower triangle. scale: of the scores before the softmax; 0: 1 / sqrt(D). dropout: in train mode,
+ * the probability with which a weight is dropped, the others being divided by 1 - dropout; nothing
+ * is stored of it, the way back draws it anew. */
+typedef struct wf_scaled_dot_options {
+    bool causal;
+    double scale, dropout;
+    const void *reserved[4];
+} wf_scaled_dot_options;
+
 /* Pointwise ops: inputs broadcast against each other by NumPy's rule (a comparison also takes I32,
  * and gives an I32 mask; where chooses between ids, too). NaN gives NaN. An op that chooses (abs,
  * relu, maximum, minimum, where) chooses in its derivative too: NaN is chosen before every number,
@@ -79,6 +91,11 @@ WF_API wf_var *wf_arange(wf_tape *t, wf_dtype dtype, double start, double stop, 
 /* From lengths I32 (B), each from 0 to time, a mask I32 (time, B): 1 where the step comes before
  * the sequence's end, else 0. */
 WF_API wf_var *wf_length_mask(wf_tape *t, wf_var *lengths, int64_t time);
+
+/* The weights (..., T, S) by which wf_scaled_dot_attention multiplies values, before dropout, as a
+ * constant: to be looked at and drawn. q (..., T, D), k (..., S, D), mask and options as there. */
+WF_API wf_var *wf_scaled_dot_weights(wf_tape *t, wf_var *q, wf_var *k, wf_var *mask,
+                                     const wf_scaled_dot_options *options);
 
 /* x, but low and high where it is beyond them, and there a derivative of 0; at both, and for NaN,
  * which stays, it is 1. Where low is above high it is high. */

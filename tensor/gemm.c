@@ -251,8 +251,8 @@ void wf_pack(int threads, wf_matrix b, void *packed)
     wf_par_for(threads, (b.columns + width - 1) / width, grain, pack_part, &x);
 }
 
-void wf_gemm_packed(wf_matrix a, const void *packed, int64_t first, int64_t last, bool add,
-                    wf_matrix c)
+void wf_gemm_packed(wf_matrix a, const void *packed, int64_t first, int64_t last,
+                    wf_packed_into into, wf_matrix c)
 {
     const int64_t m = c.rows, n = c.columns, k = a.columns;
     if (!wf_dtype_is_float(c.dtype) || a.dtype != c.dtype || a.rows != m || m <= 0 || n <= 0 ||
@@ -262,6 +262,7 @@ void wf_gemm_packed(wf_matrix a, const void *packed, int64_t first, int64_t last
     const wf_gemm_table *kernels = wf_gemm_kernels(c.dtype);
     if (first >= (n + kernels->width - 1) / kernels->width) return;
     uint32_t fp = wf_fp_enter();
-    kernels->packed(m, n, k, a.data, a.row_stride, packed, first, last, add, c.data, c.row_stride);
+    kernels->packed(m, n, k, a.data, a.row_stride, a.column_stride, packed, first, last, into,
+                    c.data, c.row_stride);
     wf_fp_leave(fp);
 }

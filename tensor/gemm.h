@@ -82,12 +82,18 @@ WF_API int64_t wf_pack_width(wf_dtype dtype);
 WF_API int64_t wf_pack_count(wf_dtype dtype, int64_t k, int64_t n);
 WF_API void wf_pack(int threads, wf_matrix b, void *packed);
 
-/* C (m, n) = A (m, k) B, or += when `add`, on the calling thread, for panels first <= p < last
- * (columns p * width on; C is the whole of it). A and C have their columns side by side. Every
- * element is one chain of fused multiply-adds over k, so the bits do not depend on how rows and
- * panels are shared out. */
-WF_API void wf_gemm_packed(wf_matrix a, const void *packed, int64_t first, int64_t last, bool add,
-                           wf_matrix c);
+/* C (m, n) = A (m, k) B, on the calling thread, for panels first <= p < last (columns p * width on;
+ * C is the whole of it). C has its columns side by side. Every element is one chain of fused
+ * multiply-adds over k, so the bits do not depend on how rows and panels are shared out; what was
+ * in C begins the chain, or what the chain comes to is added to it: a sum of many such products
+ * then has chains no longer than theirs, if k is at most 1024. */
+typedef enum wf_packed_into {
+    WF_PACKED_SET = 0,
+    WF_PACKED_CHAIN = 1,
+    WF_PACKED_ADD = 2
+} wf_packed_into;
+WF_API void wf_gemm_packed(wf_matrix a, const void *packed, int64_t first, int64_t last,
+                           wf_packed_into into, wf_matrix c);
 
 WF_END
 

@@ -3,6 +3,7 @@
 #ifndef WEFT_TENSOR_KERNELS_H
 #define WEFT_TENSOR_KERNELS_H
 
+#include "tensor/gemm.h"
 #include "tensor/isa.h"
 #include "tensor/tensor.h"
 
@@ -42,8 +43,8 @@ typedef struct wf_gemm_table {
     int64_t width;
     void (*pack)(int64_t k, int64_t n, const void *b, int64_t b_row, int64_t b_col, void *packed,
                  int64_t first, int64_t last);
-    void (*packed)(int64_t m, int64_t n, int64_t k, const void *a, int64_t a_row,
-                   const void *packed, int64_t first, int64_t last, bool add, void *c,
+    void (*packed)(int64_t m, int64_t n, int64_t k, const void *a, int64_t a_row, int64_t a_col,
+                   const void *packed, int64_t first, int64_t last, wf_packed_into into, void *c,
                    int64_t c_row);
     int64_t (*units)(const wf_gemm_call *call, int64_t *span);
     void (*run)(const wf_gemm_call *call, int64_t begin, int64_t end);
