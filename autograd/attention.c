@@ -194,10 +194,10 @@ static bool sample(int k, wf_sample *s)
         { "one head, all shown", ONE_HEAD(3, 5, 2, 7), { 1, { 5 } }, PLAIN, 1 },
         { "heads", HEADS(2, 3, 5, 7, 3), NO_MASK, { .scale = 0.3 }, 0 },
         { "causal", HEADS(2, 3, 5, 2, 3), NO_MASK, { .causal = 1 }, 0 },
-        { "causal, fewer keys", ONE_HEAD(5, 3, 2, 2), NO_MASK, { .causal = 1 }, 0 },
+        { "causal, fewer keys", ONE_HEAD(11, 9, 1, 2), NO_MASK, { .causal = 1 }, 0 },
         { "a mask", HEADS(2, 3, 5, 2, 3), { 3, { 2, 3, 5 } }, PLAIN, 0 },
         { "a mask of keys", HEADS(3, 2, 5, 2, 3), { 3, { 3, 1, 5 } }, PLAIN, 0 },
-        { "a mask of queries", ONE_HEAD(5, 3, 2, 2), { 2, { 5, 1 } }, PLAIN, 0 },
+        { "a mask of queries", ONE_HEAD(9, 3, 2, 1), { 2, { 9, 1 } }, PLAIN, 0 },
         { "both", HEADS(2, 3, 5, 2, 2), { 1, { 5 } }, { .causal = 1 }, 0 },
         { "one of all", ONE_HEAD(1, 1, 1, 1), { 0, { 0 } }, PLAIN, 1 },
         { "all hidden", ONE_HEAD(3, 2, 2, 2), { 0, { 0 } }, PLAIN, -1 },
@@ -213,7 +213,7 @@ static bool dropping_sample(int k, wf_sample *s)
 {
     static const attention_sample tried[] = {
         { "heads", HEADS(2, 5, 7, 2, 3), NO_MASK, { .dropout = 0.3 }, 0 },
-        { "masks", HEADS(2, 3, 5, 2, 3), { 2, { 3, 5 } }, { .causal = 1, .dropout = 0.4 }, 0 },
+        { "masks", HEADS(1, 9, 5, 2, 2), { 2, { 9, 5 } }, { .causal = 1, .dropout = 0.4 }, 0 },
         { "a mask of keys", HEADS(2, 3, 5, 2, 3), { 1, { 5 } }, { .dropout = 0.4 }, 0 },
     };
     return k < COUNT_OF(tried) && take_sample(&tried[k], s);

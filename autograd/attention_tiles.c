@@ -16,6 +16,7 @@
 
 /* Of a tile; and of a unit at least, where there are fewer heads than units to be. */
 enum { ROWS = 64, KEYS = 256, FEWEST = 256, UNITS = 16 };
+enum { FEW = 8 };         /* queries for which packing keys does not pay */
 enum { GRAIN = 1 << 19 }; /* multiply-adds that are worth a thread */
 
 static const attention_table *table(void)
@@ -39,6 +40,7 @@ typedef struct sizes {
     int64_t tiles, blocks;      /* of ROWS queries, of KEYS keys */
     int64_t groups, each;       /* units of a head, and tiles (blocks) in one */
     int64_t workers;
+    bool few;
 } sizes;
 
 static int64_t parts(int64_t n, int64_t size)
@@ -70,6 +72,7 @@ static sizes sizes_of(const wf_tensor *const in[], int threads, bool back)
     z.dv = v->dim[lead + 1];
     z.tiles = parts(z.t, ROWS);
     z.blocks = parts(z.s, KEYS);
+    z.few = !back && z.t <= FEW;
     if (back)
         cut(&z, z.s, KEYS);
     else
@@ -126,7 +129,7 @@ static int64_t lay_out(work *w, void *memory, const sizes *z, bool back, bool dr
 {
     wf_parts p = { memory, 0 };
     const wf_dtype dtype = z->dtype;
-    const int64_t blocks = back ? 1 : z->blocks;
+    const int64_t blocks = back ? 1 : z->few ? 0 : z->blocks;
     *w = (work){ .scores = NULL };
     w->scores = wf_part(&p, ROWS, KEYS, z->bytes);
     w->seen = wf_part(&p, ROWS, KEYS, sizeof(int32_t));
@@ -226,6 +229,12 @@ static char *elements(const attending *a, char *from, int64_t n)
     return from + n * a->z.bytes;
 }
 
+/* Keys of the block that begins at j. */
+static int64_t keys_at(const attending *a, int64_t j)
+{
+    return a->z.s - j < KEYS ? a->z.s - j : KEYS;
+}
+
 /* Rows `from` to `from + n - 1` of one head. */
 static wf_matrix rows_of(const wf_tensor *x, int64_t head, int64_t from, int64_t n)
 {
@@ -269,7 +278,7 @@ static score_tile tile_at(const attending *a, int64_t i, int64_t j)
     return t;
 }
 
-/* False: nothing, and the tile is left out. */
+/* False: nothing, and the tile is left out. It ends with the last key that its last query sees. */
 static bool see(const attending *a, const work *w, int64_t head, int64_t i, int64_t j,
                 score_tile *t)
 {
@@ -277,6 +286,7 @@ static bool see(const attending *a, const work *w, int64_t head, int64_t i, int6
     int64_t rows = t->rows, last = INT64_MAX / 2;
     t->seen = NULL;
     if (causal && j > i + rows - 1 + a->ahead) return false;
+    if (causal && t->n > i + rows + a->ahead - j) t->n = i + rows + a->ahead - j;
     if (!causal && !a->mask.data) return true;
     if (causal) last = i + a->ahead - j;
     wf_matrix m = { .data = NULL };
@@ -330,7 +340,7 @@ static void clear_hidden(const attending *a, int64_t head, int64_t j, int64_t n,
 /* Packs some rows of a head's keys or values as they are; are they finite where they are seen? */
 static bool pack_rows(const attending *a, const wf_tensor *x, int64_t head, int64_t j, char *packed)
 {
-    const int64_t n = a->z.s - j < KEYS ? a->z.s - j : KEYS;
+    const int64_t n = keys_at(a, j);
     const wf_matrix m = rows_of(x, head, j, n);
     wf_pack(1, m, packed);
     if (!hides(a)) return true;
@@ -341,8 +351,7 @@ static bool pack_rows(const attending *a, const wf_tensor *x, int64_t head, int6
 static void pack_turned(const attending *a, const wf_tensor *x, int64_t head, int64_t j,
                         char *packed)
 {
-    const int64_t n = a->z.s - j < KEYS ? a->z.s - j : KEYS;
-    wf_pack(1, wf_matrix_transposed(rows_of(x, head, j, n)), packed);
+    wf_pack(1, wf_matrix_transposed(rows_of(x, head, j, keys_at(a, j))), packed);
 }
 
 /* ---- forward ---- */
@@ -354,21 +363,59 @@ static int64_t keys_before(const attending *a, int64_t end)
     return !a->how->causal || last > s ? s : last < 0 ? 0 : last;
 }
 
+/* c += a times the first rows of a packed block, which has `depth`. */
+static void add_packed(const attending *a, wf_matrix m, const char *packed, int64_t depth,
+                       wf_matrix c)
+{
+    const int64_t width = wf_pack_width(a->z.dtype);
+    if (m.columns == depth) {
+        wf_gemm_packed(m, packed, 0, panels(a, c.columns), WF_PACKED_ADD, c);
+        return;
+    }
+    for (int64_t p = 0; p < panels(a, c.columns); p++) {
+        const int64_t n = c.columns - p * width;
+        wf_gemm_packed(m, elements(a, (char *)(uintptr_t)packed, p * depth * width), 0, 1,
+                       WF_PACKED_ADD,
+                       wf_matrix_part(c, 0, p * width, c.rows, n < width ? n : width));
+    }
+}
+
 /* Adds weights times values to the tile's results. */
 static void add_values(const attending *a, const work *w, int64_t head, int64_t j,
                        const score_tile *t)
 {
     const sizes *z = &a->z;
     const int64_t block = j / KEYS;
-    const wf_matrix p = score_matrix(a, w->scores, t);
-    if (t->seen && !w->clean[block]) {
-        const wf_matrix v = rows_of(a->call->in[VALUE], head, j, t->n);
+    const wf_matrix p = score_matrix(a, w->scores, t),
+                    v = rows_of(a->call->in[VALUE], head, j, t->n);
+    const wf_matrix sum = wf_matrix_of(z->dtype, w->sum, t->rows, z->dv);
+    if (t->seen && !(z->few ? all_finite(v) : w->clean[block])) {
         a->kernels->add_seen(t->rows, z->dv, t->n, w->scores, KEYS, 1, t->seen, t->seen_row, 1,
                              v.data, v.row_stride, v.column_stride, w->sum, z->dv);
         return;
     }
-    wf_gemm_packed(p, elements(a, w->values, block * wf_pack_count(z->dtype, KEYS, z->dv)), 0,
-                   panels(a, z->dv), WF_PACKED_ADD, wf_matrix_of(z->dtype, w->sum, t->rows, z->dv));
+    if (z->few) {
+        wf_gemm(1, 1, p, v, 1, sum);
+        return;
+    }
+    add_packed(a, p, elements(a, w->values, block * wf_pack_count(z->dtype, KEYS, z->dv)),
+               keys_at(a, j), sum);
+}
+
+static void make_scores(const attending *a, const work *w, int64_t head, int64_t j,
+                        const score_tile *t)
+{
+    const sizes *z = &a->z;
+    const wf_matrix q = wf_matrix_of(z->dtype, w->row, t->rows, z->d);
+    const wf_matrix scores = score_matrix(a, w->scores, t);
+    if (z->few) {
+        const wf_matrix k = rows_of(a->call->in[KEY], head, j, t->n);
+        wf_gemm(1, 1, q, wf_matrix_transposed(k), 0, scores);
+        return;
+    }
+    const int64_t block = j / KEYS * wf_pack_count(z->dtype, z->d, KEYS);
+    wf_gemm_packed(q, elements(a, w->keys_turned, block), 0, panels(a, t->n), WF_PACKED_SET,
+                   scores);
 }
 
 static void forward_tile(const attending *a, const work *w, int64_t head, int64_t i)
@@ -388,9 +435,7 @@ static void forward_tile(const attending *a, const work *w, int64_t head, int64_
     for (int64_t j = 0; j < end; j += KEYS) {
         t = tile_at(a, i, j);
         if (!see(a, w, head, i, j, &t)) continue;
-        const char *k = elements(a, w->keys_turned, j / KEYS * wf_pack_count(z->dtype, z->d, KEYS));
-        wf_gemm_packed(wf_matrix_of(z->dtype, w->row, t.rows, z->d), k, 0, panels(a, t.n),
-                       WF_PACKED_SET, score_matrix(a, w->scores, &t));
+        make_scores(a, w, head, j, &t);
         a->kernels->soften(&t, w->scores, w->base, w->total, z->dv, w->sum);
         draw(a, w, head, i, j, &t);
         if (t.kept) a->kernels->drop(&t, w->scores, w->used);
@@ -409,7 +454,7 @@ static void forward_unit(const attending *a, const work *w, int64_t unit)
     const int64_t head = unit / z->groups, first = unit % z->groups * z->each;
     const int64_t last = first + z->each < z->tiles ? first + z->each : z->tiles;
     const int64_t end = keys_before(a, last * ROWS < z->t ? last * ROWS : z->t);
-    for (int64_t j = 0; j < end; j += KEYS) {
+    for (int64_t j = 0; !z->few && j < end; j += KEYS) {
         const int64_t b = j / KEYS;
         pack_turned(a, c->in[KEY], head, j,
                     elements(a, w->keys_turned, b * wf_pack_count(z->dtype, z->d, KEYS)));
@@ -476,12 +521,12 @@ static void load_head(const attending *a, const work *w, int64_t head)
 
 /* c += a b: a of weights or slopes, turned or not; b packed, and as it lies. */
 static void add_product(const attending *a, const score_tile *t, bool turned, const char *tile,
-                        bool sound, const char *packed, wf_matrix b, wf_matrix c)
+                        bool sound, const char *packed, int64_t depth, wf_matrix b, wf_matrix c)
 {
     wf_matrix m = score_matrix(a, tile, t);
     if (turned) m = wf_matrix_transposed(m);
     if (sound || !t->seen)
-        wf_gemm_packed(m, packed, 0, panels(a, c.columns), WF_PACKED_ADD, c);
+        add_packed(a, m, packed, depth, c);
     else
         a->kernels->add_seen(m.rows, c.columns, m.columns, m.data, m.row_stride, m.column_stride,
                              t->seen, turned ? 1 : t->seen_row, turned ? t->seen_row : 1, b.data,
@@ -511,12 +556,12 @@ static void backward_tile(const attending *a, const work *w, int64_t head, int64
     const bool sound = w->sound[i / ROWS];
     if (c->gin[VALUE])
         add_product(a, &t, true, w->scores, sound, elements(a, w->g.packed, i / ROWS * w->g.tile),
-                    g, wf_matrix_of(dtype, w->to_v, t.n, z->dv));
+                    t.rows, g, wf_matrix_of(dtype, w->to_v, t.n, z->dv));
     if (c->gin[KEY])
         add_product(a, &t, true, w->slopes, sound, elements(a, w->q.packed, i / ROWS * w->q.tile),
-                    q, wf_matrix_of(dtype, w->to_k, t.n, z->d));
+                    t.rows, q, wf_matrix_of(dtype, w->to_k, t.n, z->d));
     if (c->gin[QUERY])
-        add_product(a, &t, false, w->slopes, w->clean[j / KEYS], w->keys,
+        add_product(a, &t, false, w->slopes, w->clean[j / KEYS], w->keys, keys_at(a, j),
                     rows_of(c->in[KEY], head, j, t.n),
                     wf_matrix_of(dtype, elements(a, to_q, i * z->d), t.rows, z->d));
 }

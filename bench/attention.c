@@ -62,8 +62,8 @@ static double measure(const problem *p, float *const x[4], attend_fn *attend, bo
 
 int main(int argc, char **argv)
 {
-    static const int shapes[][4] = { { 16, 8, 256, 64 },  { 16, 8, 64, 64 },  { 4, 8, 1024, 64 },
-                                     { 1, 8, 4096, 64 },  { 16, 16, 256, 32 }, { 16, 4, 256, 128 },
+    static const int shapes[][4] = { { 16, 8, 256, 64 }, { 16, 8, 64, 64 },   { 4, 8, 1024, 64 },
+                                     { 1, 8, 4096, 64 }, { 16, 16, 256, 32 }, { 16, 4, 256, 128 },
                                      { 1, 1, 1024, 64 } };
     const int threads = argc > 1 ? atoi(argv[1]) : wf_threads();
     printf("%s, dispatch level %s, %d threads\n", wf_processor(), wf_isa_name(wf_isa_level()),
