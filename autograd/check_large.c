@@ -1,5 +1,6 @@
 /* A sample made large, so that its kernels really share their work among threads: one thread and
- * several, again and again, and the parts in another order, give the same bits. */
+ * several, again and again, the parts in another order, and all of it elsewhere in memory, give the
+ * same bits. */
 #include "autograd/check_row_private.h"
 
 #include "tensor/par.h"
@@ -13,7 +14,7 @@
 
 /* The largest tensor of a large sample has so many elements, or a few times as many: several units
  * of every loop. */
-enum { ELEMENTS = 1 << 16, MOST = 1 << 20, FACTOR = 1 << 17, REPEATS = 4 };
+enum { ELEMENTS = 1 << 16, MOST = 1 << 20, FACTOR = 1 << 17, REPEATS = 4, APART = 8 };
 
 /* A case of the scaled sample, on a harness, and what one thread gave there. */
 typedef struct large {
@@ -24,6 +25,7 @@ typedef struct large {
     wf_tensor in[CHECK_VARS], out[CHECK_VARS];
     check_harness harness;
     void *one[2][CHECK_VARS]; /* outputs, gradients */
+    const char *of;           /* what of, for messages */
 } large;
 
 /* ---- how large ---- */
@@ -102,6 +104,7 @@ static bool find(large *l, const wf_sample *from)
 
 static void fill(const wf_tensor *x, uint64_t key, double low, double high, double gap)
 {
+    const wf_dtype_info *type = wf_dtype_describe(x->dtype);
     int64_t n = wf_tensor_count(x);
     uint64_t state = key | 1;
     for (int64_t j = 0; j < n; j++) {
@@ -113,22 +116,24 @@ static void fill(const wf_tensor *x, uint64_t key, double low, double high, doub
         }
         double v = low + (high - low) * u;
         if (v < gap && v > -gap) v = v < 0 || gap > high ? -gap : gap;
-        ((double *)x->data)[j] = v;
+        type->store(x->data, j, v);
     }
 }
 
 /* What was there before backward adds to it. */
 static void prefill(const wf_tensor *x)
 {
+    const wf_dtype_info *type = wf_dtype_describe(x->dtype);
     const int64_t n = wf_tensor_count(x);
-    for (int64_t j = 0; j < n; j++) ((double *)x->data)[j] = 0.75 + 0.0625 * (double)(j % 9);
+    for (int64_t j = 0; j < n; j++) type->store(x->data, j, 0.75 + 0.0625 * (double)(j % 9));
 }
 
-static bool prepare(large *l)
+static bool prepare(large *l, wf_dtype dtype)
 {
     const check_case *c = &l->c;
     check_harness *d = &l->harness;
-    if (!harness_set(d, c, WF_F64, NULL, NULL)) return false;
+    if (!harness_set(d, c, dtype, NULL, NULL)) return false;
+    l->of = dtype == WF_F64 ? "" : "in f32, ";
     for (int i = 0; i < c->n_in; i++) {
         if (!c->given[i]) continue;
         fill(&d->in[i].tensor, wf_key_with(l->k->key, (uint64_t)i), l->sample.in[i].low,
@@ -162,6 +167,24 @@ static void run(large *l, int threads)
     wf_fp_leave(state);
 }
 
+/* The numbers of a place, and around them what nothing writes, are so many bytes further on. */
+static void move(check_place *p, int64_t by)
+{
+    if (!p->given) return;
+    unsigned char *from = p->tensor.data, *to = from + by;
+    const size_t bytes = (size_t)(wf_tensor_count(&p->tensor) * wf_dtype_size(p->tensor.dtype));
+    memmove(to, from, bytes);
+    memset(by > 0 ? from : to + bytes, 0xff, (size_t)(by > 0 ? by : -by));
+    p->tensor.data = to;
+}
+
+static void move_all(large *l, int64_t by)
+{
+    check_harness *d = &l->harness;
+    for (int i = 0; i < l->c.n_in; i++) move(&d->in[i], by), move(&d->gin[i], by);
+    for (int o = 0; o < l->c.n_out; o++) move(&d->out[o], by), move(&d->gout[o], by);
+}
+
 static bool same_as_one(large *l, const char *how)
 {
     const check_case *c = &l->c;
@@ -169,14 +192,14 @@ static bool same_as_one(large *l, const char *how)
     for (int o = 0; o < c->n_out; o++)
         if (memcmp(d->out[o].memory, l->one[0][o], (size_t)d->out[o].bytes))
             return check_fail(c->report,
-                              "%s: made large, %s: output %d has other bits than on one thread",
-                              c->who, how, o);
+                              "%s: made large, %s%s: output %d has other bits than on one thread",
+                              c->who, l->of, how, o);
     for (int i = 0; i < c->n_in; i++)
         if (d->gin_at[i] && memcmp(d->gin[i].memory, l->one[1][i], (size_t)d->gin[i].bytes))
             return check_fail(c->report,
-                              "%s: made large, %s: the gradient of input %d has other bits than "
+                              "%s: made large, %s%s: the gradient of input %d has other bits than "
                               "on one thread",
-                              c->who, how, i);
+                              c->who, l->of, how, i);
     return true;
 }
 
@@ -202,8 +225,12 @@ static bool run_all(large *l)
     wf_par_reverse(true);
     run(l, most);
     wf_par_reverse(false);
+    if (!same_as_one(l, "its parts one by one in the other order")) return false;
+    move_all(l, APART);
+    run(l, 1);
+    move_all(l, -APART);
     k->large++;
-    return same_as_one(l, "its parts one by one in the other order");
+    return same_as_one(l, "its numbers elsewhere in memory");
 }
 
 bool check_large(op_check *k, const wf_sample *sample)
@@ -217,7 +244,13 @@ bool check_large(op_check *k, const wf_sample *sample)
     l->c.sample = &l->sample;
     l->c.threads = wf_threads();
     memset(l->c.value, 0, sizeof l->c.value);
-    bool ok = !find(l, sample) || (prepare(l) && run_all(l));
+    struct check_block *made = k->pool.last;
+    bool ok = true;
+    if (find(l, sample))
+        for (int i = 0; ok && i < 2; i++) {
+            ok = prepare(l, i == 0 ? WF_F64 : WF_F32) && run_all(l);
+            check_let_go(&k->pool, made);
+        }
     check_let_go(&k->pool, until);
     return ok;
 }

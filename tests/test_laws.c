@@ -102,6 +102,35 @@ TEST(parts_that_add_into_one_number_are_told_by_a_sample_made_large)
     only_law(LAW_LARGE, &op, ": the gradient of input 1 has other bits than on one thread");
 }
 
+/* The same sum, of which what lies before the first whole vector comes apart. */
+static void aligned_backward(const wf_call *c)
+{
+    const wf_tensor *gin[2] = { c->gin[0], NULL };
+    wf_call of_a = *c;
+    of_a.gin = gin;
+    scaled_backward(&of_a);
+    if (!c->gout[0] || !c->gin[1]) return;
+    const int64_t n = wf_tensor_count(c->out[0]);
+    const int64_t apart = (int64_t)(-(uintptr_t)c->in[0]->data / sizeof(double) % 8);
+    const int64_t middle = apart < n ? apart : n;
+    put(c->gin[1], 0, get(c->gin[1], 0) + (part_sum(c, 0, middle) + part_sum(c, middle, n)));
+}
+
+TEST(sums_that_begin_where_memory_is_aligned_are_told_by_a_sample_made_large)
+{
+    wf_op op = toy();
+    op.shape = scaled_shape;
+    op.forward = scaled_forward;
+    op.backward = aligned_backward;
+    op.gradient = NULL;
+    op.reference = scaled_reference;
+    op.sample = scaled_sample;
+    must_fail(&op,
+              "toy, sample 'matrix': made large, its numbers elsewhere in memory: the gradient "
+              "of input 1 has other bits than on one thread");
+    only_law(LAW_LARGE, &op, "its numbers elsewhere in memory");
+}
+
 static const wf_op *expand;
 
 static bool sample_of_fixed_size(int k, wf_sample *s)
