@@ -639,7 +639,7 @@ static void apply(maker *m, const wf_op *op)
         copying(m, name);
     else if (named(name, "bernoulli categorical"))
         drawing(m, name);
-    else if (!named(name, "add_into alias")) /* the engine's own */
+    else if (!named(name, "add_into alias ctc_loss")) /* the engine's own; of whole sequences */
         wf_fail(m->t, "programs: there is no recipe for %s", name);
 }
 

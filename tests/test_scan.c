@@ -26,9 +26,10 @@ TEST(random_steps_apply_every_row_there_is)
     ck_assert_int_eq(programs_failing(100000, 500, told), 0);
     for (int i = 0; wf_op_at(i); i++) {
         const char *name = wf_op_at(i)->name;
-        const bool engine = !strcmp(name, "add_into") || !strcmp(name, "alias");
+        const bool not_drawn = !strcmp(name, "add_into") || !strcmp(name, "alias") ||
+                               !strcmp(name, "ctc_loss");
         ck_assert_int_lt(i, PROGRAM_ROWS);
-        ck_assert_msg(program_used[i] != engine, "%s", name);
+        ck_assert_msg(program_used[i] != not_drawn, "%s", name);
     }
 }
 
