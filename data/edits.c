@@ -146,6 +146,6 @@ double wf_edits_rate(const wf_edits *e)
     WF_FP_SCOPE uint32_t fp = wf_fp_enter_exact();
     if (!e) return 0;
     const int64_t edits = e->sum.substitutions + e->sum.insertions + e->sum.deletions;
-    if (e->sum.reference == 0) return edits ? INFINITY : 0;
+    if (e->sum.reference == 0) return edits ? (double)INFINITY : 0;
     return (double)edits / (double)e->sum.reference;
 }

@@ -103,7 +103,7 @@ static inline small small_new(int64_t classes, uint64_t seed)
     s.out = wf_linear_new(s.net, "out",
                           &(wf_linear_options){ .input = HIDDEN,
                                                 .output = classes,
-                                                .init = { WF_INIT_NORMAL, 0, 2 } });
+                                                .init = { WF_INIT_NORMAL, 0, 2, 0 } });
     ck_assert(wf_module_ok(s.net, NULL));
     return s;
 }

@@ -241,8 +241,8 @@ TEST(bleu_counts_what_its_paper_counts)
 {
     static const char *const references[] = {
         "It is a guide to action that ensures that the military will forever heed Party commands",
-        "It is the guiding principle which guarantees the military forces always being under the "
-        "command of the Party",
+        ("It is the guiding principle which guarantees the military forces always being under the "
+         "command of the Party"),
         "It is the practical guide for the army always to heed the directions of the party"
     };
     const wf_text good = text_of("It is a guide to action which ensures that the military always "
