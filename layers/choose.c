@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-enum { LANES = 16, BLOCK = 64 };
+enum { BLOCK = 128 };
 
 /* ---- a heap of the best so far, the worst of them on top ---- */
 
@@ -48,29 +48,29 @@ static void heap_sort(choice *heap, int64_t n)
 
 /* ---- one row ---- */
 
+static const choose_table *kernels_of(wf_dtype dtype)
+{
+    static const choose_level *const each[] = { WF_ISA_EACH(&choose_kernels) };
+    return &each[wf_isa_level()]->of[dtype];
+}
+
 row_is logits_judge(logit_row *x)
 {
-    double largest, sum = 0;
-    if (x->dtype == WF_F32)
-        largest = (double)largest_f32(x->n, x->at);
-    else
-        largest = largest_f64(x->n, x->at);
+    const choose_table *kernels = kernels_of(x->dtype);
+    const double largest = kernels->largest(x->n, x->at);
     if (largest == (double)INFINITY) return ROW_INFINITE;
     x->largest = largest;
     /* Where nothing is larger than -inf, e^(x - 0) still is NaN where x is. */
-    if (!(largest > -(double)INFINITY)) largest = 0;
-    if (x->dtype == WF_F32)
-        sum = mass_f32(x->n, x->at, (float)largest, 1);
-    else
-        sum = mass_f64(x->n, x->at, largest, 1);
+    const double sum = kernels->mass(x->n, x->at, largest > -(double)INFINITY ? largest : 0, 1);
     x->log_sum = log(sum);
     return isnan(sum) ? ROW_NAN : ROW_SOUND;
 }
 
 static int64_t top(const logit_row *x, const void *allowed, int64_t most, choice *heap)
 {
-    const int64_t n = x->dtype == WF_F32 ? top_f32(x->n, allowed, most, heap)
-                                         : top_f64(x->n, allowed, most, heap);
+    const choose_table *kernels = kernels_of(x->dtype);
+    const int64_t n = x->dtype == WF_F32 ? top_f32(kernels, x->n, allowed, most, heap)
+                                         : top_f64(kernels, x->n, allowed, most, heap);
     heap_sort(heap, n);
     return n;
 }
@@ -111,25 +111,15 @@ static int32_t drawn_of(const choice *list, int64_t n, double mass, double u)
     return list[n - 1].id;
 }
 
-static double mass_allowed(const logit_row *x, const void *allowed, double largest, double scale)
-{
-    return x->dtype == WF_F32 ? mass_f32(x->n, allowed, (float)largest, (float)scale)
-                              : mass_f64(x->n, allowed, largest, scale);
-}
-
 static int64_t draw_of_all(const logit_row *x, const void *allowed, const choosing *how,
                            const double u[], choice *chosen)
 {
-    const double scale = 1 / how->temperature;
-    const double largest = x->dtype == WF_F32 ? (double)largest_f32(x->n, allowed)
-                                              : largest_f64(x->n, allowed);
+    const choose_table *kernels = kernels_of(x->dtype);
+    const double largest = kernels->largest(x->n, allowed), scale = 1 / how->temperature;
     if (!(largest > -(double)INFINITY)) return 0;
-    const double mass = mass_allowed(x, allowed, largest, scale);
-    for (int64_t i = 0; i < how->most; i++) {
-        chosen[i].id = x->dtype == WF_F32
-                           ? passing_f32(x->n, allowed, (float)largest, (float)scale, u[i] * mass)
-                           : passing_f64(x->n, allowed, largest, scale, u[i] * mass);
-    }
+    const double mass = kernels->mass(x->n, allowed, largest, scale);
+    for (int64_t i = 0; i < how->most; i++)
+        chosen[i].id = kernels->passing(x->n, allowed, largest, scale, u[i] * mass);
     return how->most;
 }
 
@@ -149,7 +139,8 @@ static int64_t likeliest(const logit_row *x, const void *allowed, const choosing
     double all = 0;
     for (most = FIRST;; most *= 4) {
         const int64_t n = top(x, allowed, most < x->n ? most : x->n, room);
-        if (all == 0 && n > 0) all = mass_allowed(x, allowed, room[0].value, scale);
+        if (all == 0 && n > 0)
+            all = kernels_of(x->dtype)->mass(x->n, allowed, room[0].value, scale);
         const double sum = weigh(room, n, how->temperature);
         if (most < x->n && sum < how->top_p * all) continue;
         *mass = all;

@@ -4,6 +4,7 @@
 #define WEFT_LAYERS_GENERATE_PRIVATE_H
 
 #include "layers/generate.h"
+#include "tensor/isa.h"
 
 /* ---- memory that is kept and grows ---- */
 
@@ -40,6 +41,17 @@ typedef struct logit_row {
     const void *at;
     double largest, log_sum; /* of all, as judged; -inf where all are */
 } logit_row;
+/* Passes over a row: the largest; the sum of e^((x - largest) scale), NaN where an x is; and the
+ * id at which that sum goes beyond target, or the last that counts for anything. */
+typedef struct choose_table {
+    double (*largest)(int64_t n, const void *logits);
+    double (*mass)(int64_t n, const void *logits, double largest, double scale);
+    int32_t (*passing)(int64_t n, const void *logits, double largest, double scale, double target);
+} choose_table;
+typedef struct choose_level {
+    choose_table of[2]; /* by dtype */
+} choose_level;
+extern const choose_level WF_ISA_EACH(choose_kernels);
 row_is logits_judge(logit_row *x);
 /* How many were chosen of `allowed`, a copy of x or x itself in which what is forbidden is -inf:
  * chosen[0 .. most - 1], the likeliest first (of equals the lowest id), or draw by draw with the
