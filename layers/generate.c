@@ -263,13 +263,18 @@ static bool run_step(generating *g, working *x)
     for (int k = 0; k < d->initial.n; k++) dtype[k] = wf_dtype_of(x->state[k]);
     wf_decoder_rows rows = { .word = words_of(g), .memory = x->memory, .state = x->state };
     if (!rows.word) return false;
+    const uint64_t generation = wf_tape_generation(g->t);
     d->step(g->t, d->self, &rows);
+    if (wf_tape_generation(g->t) != generation)
+        return generate_fail(g, "the tape was reset by a step");
     if (!wf_tape_ok(g->t) || !states_are_sound(g, x, dtype)) return false;
     wf_var *logits = rows.features;
     if (d->output) {
         logits = wf_enter(g->t, logits, "%s: the var of features", g->name);
         if (!logits || !rows_fit(g, logits, "the var of features")) return false;
         logits = d->output(g->t, d->self, logits);
+        if (wf_tape_generation(g->t) != generation)
+            return generate_fail(g, "the tape was reset by the output");
         if (!wf_tape_ok(g->t)) return false;
     }
     const bool first = g->classes < 0;

@@ -458,7 +458,7 @@ TEST(decoders_that_are_not_sound_are_told)
               "decoder: the logits of a step are (0, 7); expected (2, ...)");
     STEP_SAYS(loses_its_state, NULL, "decoder: state 0 was never made (NULL)");
     STEP_SAYS(changes_its_state, NULL, "decoder: state 0 is f32 after a step; it was f64");
-    STEP_SAYS(resets, NULL, "decoder: state 0 was made before the tape was reset");
+    STEP_SAYS(resets, NULL, "decoder: the tape was reset by a step");
     wf_generated_free(&g);
     wf_tape_free(t);
 }
@@ -481,8 +481,10 @@ TEST(what_a_decoder_holds_is_judged)
                 "decoder: the list of memory was never made (NULL)");
     d.memory = (wf_vars){ 0, NULL };
     d.initial = (wf_vars){ 1, vars };
+#if !HARNESS_ADDRESSES /* which finds it by itself */
     assert_says(__LINE__, t, wf_generate(t, &d, &o, &g), &g,
                 "decoder: initial 0 was made before the tape was reset");
+#endif
     vars[0] = wf_zeros(t, WF_F64, WF_SHAPE(2, 4));
     d.step = shrinks_its_state;
     m.logits = wf_zeros(t, WF_F64, WF_SHAPE(1, 3));
