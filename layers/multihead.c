@@ -244,21 +244,6 @@ wf_var *mask_of_keys(wf_tape *t, wf_var *there)
     return wf_unsqueeze(t, wf_unsqueeze(t, there, 1), 1);
 }
 
-/* All that hides, broadcasting to (B, H, T, S); NULL: nothing does. */
-static wf_var *scores_mask(wf_tape *t, const given *g, wf_var *there, int64_t T, int64_t S)
-{
-    wf_var *mask = g->mask;
-    if (there) {
-        if (wf_rank(there) == 2) there = wf_transpose(t, there, 0, 1); /* (B, S) */
-        for (int axis = 1; axis <= 2; axis++) there = wf_unsqueeze(t, there, axis);
-        mask = mask_both(t, mask, there);
-    }
-    if (!g->causal || (T == 1 && S > 0)) return mask;
-    wf_var *now = wf_unsqueeze(t, wf_arange(t, WF_I32, (double)(S - T), (double)S, 1), -1);
-    wf_var *then = wf_arange(t, WF_I32, 0, (double)S, 1);
-    return mask_both(t, mask, wf_less_equal(t, then, now)); /* (T, S) */
-}
-
 /* ---- projections ---- */
 
 /* n projections of x (T, B, width), the first of which is 0 (queries), 1 (keys) or 2 (values), by
@@ -297,32 +282,21 @@ static void turn(wf_tape *t, const wf_multihead *m, wf_var *qkv[3], int64_t star
 
 /* ---- attention ---- */
 
-/* softmax(q k / sqrt(D)) v, head by head, with the weights in full: (B, H, T, D). */
-static wf_var *in_full(wf_tape *t, const wf_multihead *m, wf_var *q, wf_var *const kv[2],
-                       wf_var *mask, const given *g)
-{
-    wf_var *scores = wf_matmul(t, q, wf_transpose(t, kv[0], -1, -2)); /* (B, H, T, S) */
-    scores = wf_mul_scalar(t, scores, sqrt((double)m->heads / (double)m->width));
-    if (mask) {
-        wf_var *never = wf_full(t, wf_dtype_of(q), WF_SCALAR, -(double)INFINITY);
-        scores = wf_where(t, mask, scores, never);
-    }
-    wf_var *weights = wf_softmax(t, scores, -1);
-    if (g->weights) *g->weights = g->heads_apart ? weights : wf_mean(t, weights, WF_AXES(1));
-    if (m->dropout > 0) weights = wf_dropout(t, weights, m->dropout);
-    return wf_matmul(t, weights, kv[1]);
-}
-
 /* Queries (B, H, T, D) to keys and values (B, H, S, D), who is there by key: (T, B, E). */
 static wf_var *attend(wf_tape *t, const wf_multihead *m, wf_var *q, wf_var *const kv[2],
                       wf_var *there, const given *g)
 {
-    const int64_t B = wf_dim(q, 0), T = wf_dim(q, 2), S = wf_dim(kv[0], 2);
-    wf_var *y = in_full(t, m, q, kv, scores_mask(t, g, there, T, S), g);
-    y = wf_reshape(t, wf_permute(t, y, WF_AXES(2, 0, 1, 3)), WF_SHAPE(T, B, m->width));
+    const wf_scaled_dot_options how = { .causal = g->causal, .dropout = m->dropout };
+    wf_var *mask = mask_both(t, g->mask, mask_of_keys(t, there));        /* to (B, H, T, S) */
+    wf_var *y = wf_scaled_dot_attention(t, q, kv[0], kv[1], mask, &how); /* (B, H, T, D) */
+    y = wf_permute(t, y, WF_AXES(2, 0, 1, 3));
+    y = wf_reshape(t, y, WF_SHAPE(wf_dim(q, 2), wf_dim(q, 0), m->width));
     y = wf_linear_forward(t, m->out_proj, y);
-    if (!y && g->weights) *g->weights = NULL;
-    return y;
+    if (!y || !g->weights) return y;
+    wf_var *weights = wf_scaled_dot_weights(t, q, kv[0], mask, &how);
+    if (!g->heads_apart) weights = wf_mean(t, weights, WF_AXES(1));
+    *g->weights = weights;
+    return weights ? y : NULL;
 }
 
 static wf_var *forward(wf_tape *t, const wf_multihead *m, given *g, bool itself)

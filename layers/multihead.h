@@ -43,7 +43,7 @@ typedef struct wf_multihead_call {
     wf_var *mask;     /* broadcasting to (B, H, T, S): who sees whom; (T, S), say */
     bool causal;      /* step i sees 0 .. i + S - T: with T = S itself and before */
     bool heads_apart; /* weights of each head, (B, H, T, S), not their mean */
-    wf_var **weights; /* receives the weights, (B, T, S), before dropout */
+    wf_var **weights; /* receives the weights, a constant (B, T, S), as before dropout */
     const void *reserved[4];
 } wf_multihead_call;
 
