@@ -30,6 +30,8 @@
 
 #include "layers/basic.h"
 #include "layers/cell.h"
+#include "layers/crf.h"
+#include "layers/ctc.h"
 #include "layers/decoder.h"
 #include "layers/generate.h"
 #include "layers/multihead.h"

@@ -57,21 +57,6 @@ static void reach(int64_t n, const double *restrict from, const double *restrict
     }
 }
 
-static void best(int64_t n, const double *restrict from, const double *restrict w,
-                 const double *restrict own, double *restrict with, int32_t *restrict place)
-{
-    for (int64_t j = 0; j < n; j++) with[j] = from[0] + w[j], place[j] = 0;
-    for (int64_t i = 1; i < n; i++) {
-        const double a = from[i];
-        for (int64_t j = 0; j < n; j++) {
-            const double x = a + w[i * n + j];
-            place[j] = x > with[j] ? (int32_t)i : place[j];
-            with[j] = x > with[j] ? x : with[j];
-        }
-    }
-    for (int64_t j = 0; j < n; j++) with[j] += own[j];
-}
-
 static void meet(int64_t n, const double *a, const double *b, int64_t step, double all, double *to)
 {
     if (step == -1) {

@@ -17,9 +17,6 @@ typedef struct lattice_kernels {
     /* One step of a chain: what comes from every state i to j over w[i * n + j]. */
     void (*reach)(int64_t n, const double *from, const double *w, const double *own, double *plain,
                   double *with);
-    /* The same of the best path alone, and where it comes from: the first of several. */
-    void (*best)(int64_t n, const double *from, const double *w, const double *own, double *with,
-                 int32_t *place);
     /* to[i] = exp(a[i] + b[i * step] - all); sum[i * n + j] += exp(a[i] + w[i * n + j] + b[j] -
      * all). */
     void (*meet)(int64_t n, const double *a, const double *b, int64_t step, double all, double *to);

@@ -49,6 +49,14 @@ typedef struct wf_scaled_dot_options {
     const void *reserved[4];
 } wf_scaled_dot_options;
 
+/* How crf_loss counts; all zero: the mean over sequences. per_token: that mean is over the steps of
+ * all sequences. WF_REDUCE_NONE: one loss per sequence. */
+typedef struct wf_crf_loss_options {
+    wf_reduction reduction;
+    bool per_token;
+    const void *reserved[4];
+} wf_crf_loss_options;
+
 /* Pointwise ops: inputs broadcast against each other by NumPy's rule (a comparison also takes I32,
  * and gives an I32 mask; where chooses between ids, too). NaN gives NaN. An op that chooses (abs,
  * relu, maximum, minimum, where) chooses in its derivative too: NaN is chosen before every number,

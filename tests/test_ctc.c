@@ -15,6 +15,8 @@ typedef struct problem {
     wf_ctc_options o;
 } problem;
 
+static const double never = -(double)INFINITY;
+
 static wf_var *loss_of(const problem *p)
 {
     return wf_ctc_loss(t, p->logits, p->targets, p->frames, p->labels, &p->o);
@@ -321,6 +323,115 @@ TEST(logits_of_minus_infinity_rule_labels_out)
     ck_assert(wf_at(loss, 1) == (double)INFINITY);
     for (int64_t i = 0; i < wf_count(grad); i++)
         ck_assert(isfinite(wf_at(grad, i)) && (i / 3 % 2 == 0 || wf_at(grad, i) == 0));
+}
+
+/* ---- decoding ---- */
+
+/* The likeliest `n` labellings of all_targets' counts, as their losses say. */
+static int by_loss(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+TEST_EACH(a_wide_beam_finds_all_labellings_and_their_exact_probabilities, MOST_LABELS)
+{
+    enum { FRAMES = 4, CLASSES = 4 };
+    const int time = 1 + _i;
+    const int64_t n = first_of(MOST_LABELS + 1, CLASSES - 1);
+    problem p = all_targets(FRAMES, time, CLASSES, 0, n);
+    wf_var *loss = loss_of(&p);
+    double want[TARGETS];
+    for (int64_t b = 0; b < n; b++) want[b] = wf_at(loss, b);
+    qsort(want, (size_t)n, sizeof *want, by_loss);
+    wf_ctc_decoded found = { 0 };
+    wf_error e = { "" };
+    const wf_ctc_decode_options o = { .beam = 1000, .best = 1000 };
+    wf_var *one = wf_slice(t, p.logits, 1, 0, 1, 1); /* all sequences are this one */
+    const int32_t length[1] = { time };
+    const wf_tensor lengths_of_one = wf_tensor_of(WF_I32, WF_SHAPE(1), (void *)(uintptr_t)length);
+    ck_assert_msg(wf_ctc_decode(&found, wf_value(one), &lengths_of_one, &o, &e), "%s", e.text);
+    for (int64_t k = 0; k < 1000; k++) {
+        const wf_ctc_labelling *y = &found.at[k];
+        if (k >= n || want[k] == (double)INFINITY) {
+            ck_assert(y->n == -1 && y->log_p == never);
+            continue;
+        }
+        ck_assert(y->n >= 0 && fabs(y->log_p + want[k]) < 1e-12);
+        wf_var *own = wf_ctc_loss(t, one, ids(y->n, 1, y->at), lengths(1, length), NULL,
+                                  &(wf_ctc_options){ .reduction = WF_REDUCE_SUM });
+        ck_assert_msg(fabs(wf_item(own) + y->log_p) < 1e-12, "%s", wf_tape_error(t));
+    }
+    wf_ctc_decoded_free(&found);
+}
+
+TEST(the_best_path_is_the_likeliest_class_of_each_frame_collapsed)
+{
+    enum { TIME = 7 };
+    const int32_t path[TIME] = { 0, 2, 2, 0, 2, 1, 1 }, length[2] = { 7, 4 };
+    wf_var *z = wf_leaf(t, WF_F32, WF_SHAPE(TIME, 2, 3), NULL);
+    for (int i = 0; i < TIME; i++)
+        for (int b = 0; b < 2; b++) put(wf_value(z), (i * 2 + b) * 3 + path[i], 2);
+    for (int64_t i = 4; i < TIME; i++) put(wf_value(z), (i * 2 + 1) * 3, (double)NAN);
+    const wf_tensor n = wf_tensor_of(WF_I32, WF_SHAPE(2), (void *)(uintptr_t)length);
+    wf_ctc_decoded found = { 0 };
+    wf_error e = { "" };
+    ck_assert_msg(wf_ctc_decode(&found, wf_value(z), &n, NULL, &e), "%s", e.text);
+    ck_assert(found.batch == 2 && found.best == 1 && found.at[0].n == 3 && found.at[1].n == 1);
+    ck_assert(!memcmp(found.at[0].at, (int32_t[]){ 2, 2, 1 }, 12) && found.at[1].at[0] == 2);
+    ck_assert(fabs(found.at[0].log_p - 7 * (2 - log(exp(2) + 2))) < 1e-6);
+    const void *memory = found.memory;
+    ck_assert(wf_ctc_decode(&found, wf_value(z), &n, NULL, &e) && found.memory == memory);
+    wf_ctc_decoded_free(&found);
+    ck_assert(!found.memory && !found.at);
+}
+
+/* Batched is alone, and a beam never loses to the best path that it contains. */
+TEST(a_batch_is_decoded_as_its_sequences_are_one_by_one)
+{
+    enum { TIME = 30, MANY = 3, CLASSES = 6 };
+    const int32_t length[MANY] = { 30, 0, 17 };
+    wf_var *z = drawn(t, WF_F64, WF_SHAPE(TIME, MANY, CLASSES), 5, -3, 3);
+    const wf_tensor n = wf_tensor_of(WF_I32, WF_SHAPE(MANY), (void *)(uintptr_t)length);
+    const wf_ctc_decode_options o = { .beam = 8, .best = 4, .blank = 5 };
+    wf_ctc_decoded all = { 0 }, one = { 0 };
+    wf_error e = { "" };
+    ck_assert(wf_ctc_decode(&all, wf_value(z), &n, &o, &e));
+    for (int64_t b = 0; b < MANY; b++) {
+        wf_var *own = wf_slice(t, wf_slice(t, z, 1, b, b + 1, 1), 0, 0, length[b], 1);
+        ck_assert(wf_ctc_decode(&one, wf_value(own), NULL, &o, &e));
+        for (int k = 0; k < 4; k++) {
+            const wf_ctc_labelling *x = &all.at[4 * b + k], *y = &one.at[k];
+            ck_assert(x->n == y->n && x->log_p == y->log_p);
+            for (int64_t i = 0; i < x->n; i++) ck_assert(x->at[i] == y->at[i]);
+        }
+    }
+    ck_assert(all.at[4].n == 0 && all.at[4].log_p == 0 && all.at[5].n == -1);
+    wf_ctc_decoded_free(&all);
+    wf_ctc_decoded_free(&one);
+}
+
+TEST(what_cannot_be_decoded_is_one_sentence)
+{
+    wf_var *z = drawn(t, WF_F64, WF_SHAPE(2, 1, 3), 5, -3, 3);
+    wf_ctc_decoded found = { 0 };
+    wf_error e = { "" };
+    const struct {
+        wf_ctc_decode_options o;
+        const char *says;
+    } tried[] = {
+        { { .blank = 3 }, "ctc_decode: .blank is 3; there are 3 classes" },
+        { { .beam = -1 }, "ctc_decode: .beam is -1; it must be 0 or more" },
+        { { .beam = 2, .best = 3 }, "ctc_decode: .best is 3; it must be from 0 to 2, which go on" },
+    };
+    for (int k = 0; k < 3; k++) {
+        ck_assert(!wf_ctc_decode(&found, wf_value(z), NULL, &tried[k].o, &e));
+        ck_assert_str_eq(e.text, tried[k].says);
+    }
+    put(wf_value(z), 4, (double)NAN);
+    ck_assert(!wf_ctc_decode(&found, wf_value(z), NULL, NULL, &e));
+    ck_assert_str_eq(e.text, "ctc_decode: the logit at (1, 0, 1) is nan");
+    ck_assert_ptr_null(found.memory);
 }
 
 /* ---- what is refused ---- */

@@ -131,6 +131,16 @@ TEST(layers_take_what_is_empty_or_deep)
     ck_assert_str_eq(wf_tape_error(t), "test: failed on purpose");
 }
 
+TEST(a_decoding_of_ctc_empties_its_error_first)
+{
+    wf_error *e = &now.error;
+    float z[6] = { 0 };
+    const wf_tensor good = wf_tensor_of(WF_F32, WF_SHAPE(2, 1, 3), z);
+    wf_ctc_decoded found = { 0 };
+    ERROR_CLEARED(wf_ctc_decode(&found, &good, NULL, NULL, e));
+    wf_ctc_decoded_free(&found);
+}
+
 /* ---- layers over time ---- */
 
 static wf_rnn *lstm(wf_rnn_options o)
