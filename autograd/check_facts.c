@@ -135,7 +135,7 @@ static bool apart(op_check *k, const cutting *how)
     if (k->pool.failed) return check_no_memory(k);
     /* Leaves the cotangents in place on both harnesses. */
     bool ok = harness_forward(&k->harness) &&
-              (!k->sweeps || (harness_sweep(d, k->cotangent, unused) &&
+              (!k->sweeps || (harness_forward(d) && harness_sweep(d, k->cotangent, unused) &&
                               harness_sweep(&k->harness, k->cotangent, unused)));
     for (int64_t step = 1; ok && step < all; step += (all + 1) / 2)
         ok = apart_by(k, how, step, d, p);

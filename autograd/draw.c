@@ -1,10 +1,12 @@
-/* Ops that draw: coins, and an id of each row's categorical distribution. Row r of a result is
- * drawn from the call's counter and r alone, so that a planned loop may compute rows apart. */
+/* Ops that draw: coins, an id of each row's categorical distribution, and several by weights. Row r
+ * of a result is drawn from the call's counter and r alone, so that a planned loop may compute rows
+ * apart. */
 #include "autograd/kernels.h"
-#include "autograd/ops_private.h"
+#include "autograd/ranked_private.h"
 #include "tensor/rng.h"
 
 #include <math.h>
+#include <string.h>
 
 /* ---- numbers of a row ---- */
 
@@ -180,6 +182,157 @@ static bool categorical_sample(int k, wf_sample *s)
     return k < COUNT_OF(tried) && sample_one(s, tried[k].label, WF_F64, tried[k].shape, 2, NULL, 0);
 }
 
+/* ---- several ids of each row ---- */
+
+typedef struct draws {
+    int64_t n, replaced; /* replaced 1: with replacement */
+} draws;
+
+static bool multinomial_shape(wf_shaping *s)
+{
+    const wf_tensor *p = s->in[0];
+    const draws *d = s->attr;
+    const int axis = takes_axis(s, -1);
+    if (axis < 0 || !takes_floats(s, 0)) return false;
+    const int64_t n = p->dim[axis];
+    if (d->n < 0) return wf_refuse(s->error, "%lld draws", (long long)d->n);
+    if (n > INT32_MAX)
+        return wf_refuse(s->error, "axis %d of %s is longer than i32 can say", axis, SHAPE_TEXT(p));
+    if (!d->replaced && d->n > n)
+        return wf_refuse(s->error, "%lld draws without replacement of %lld weights",
+                         (long long)d->n, (long long)n);
+    s->out[0] = *p;
+    s->out[0].dtype = WF_I32;
+    s->out[0].dim[axis] = d->n;
+    return rows_scratch(s, &s->scratch_forward,
+                        n * (int64_t)sizeof(double) +
+                            (d->replaced ? 0 : largest_bytes(n, d->n, false)));
+}
+
+/* Of each row: weights that can be, and as many above 0 as are drawn. */
+static bool multinomial_check(const wf_call *c, wf_error *error)
+{
+    const wf_tensor *p = c->in[0];
+    const draws *d = c->attr;
+    const op_rows rows = rows_along(p, p->rank - 1);
+    const wf_dtype_info *dtype = wf_dtype_describe(p->dtype);
+    wf_tensor first = *p;
+    first.rank--;
+    const int64_t count = wf_tensor_count(&first), needed = d->replaced ? d->n > 0 : d->n;
+    for (int64_t row = 0; row < count; row++) {
+        int64_t positive = 0;
+        for (int64_t i = 0; i < rows.n; i++) {
+            const double w = dtype->load(row_at(&rows, row), i * rows.step);
+            if (!isgreaterequal(w, 0) || isinf(w))
+                return wf_refuse(error,
+                                 "the weight at %s is %g; expected a finite number, 0 or "
+                                 "more",
+                                 INDEX_TEXT(p, row * rows.n + i), w);
+            positive += w > 0;
+        }
+        if (positive < needed)
+            return wf_refuse(error, "row %s has %lld weights above 0; %lld are needed",
+                             INDEX_TEXT(&first, row), (long long)positive, (long long)needed);
+    }
+    return true;
+}
+
+typedef struct drawing {
+    const wf_call *call;
+    op_rows rows;
+    int64_t inner;
+} drawing;
+
+/* By the inverse of the cumulative distribution, in double; of weights over the largest, or their
+ * sum might be infinite. */
+static void draw_replaced(const drawing *d, int64_t row, const double *w, double *sum, int32_t *id)
+{
+    const int64_t n = d->rows.n, draws_of = ((const draws *)d->call->attr)->n;
+    double all = 0, most = 0;
+    for (int64_t i = 0; i < n; i++) most = fmax(most, w[i]);
+    for (int64_t i = 0; i < n; i++) sum[i] = all += w[i] / most;
+    for (int64_t k = 0; k < draws_of; k++) {
+        const double to = all * uniform_at(d->call, row / d->inner, row % d->inner * draws_of + k);
+        int64_t low = 0, high = n - 1; /* the first whose sum is above it */
+        while (low < high) {
+            const int64_t between = (low + high) / 2;
+            if (sum[between] > to)
+                high = between;
+            else
+                low = between + 1;
+        }
+        id[k] = (int32_t)low;
+    }
+}
+
+/* The first arrivals of an exponential race (Efraimidis and Spirakis 2006), which are the largest
+ * of log w plus a Gumbel number each (Vieira 2014). */
+static void draw_apart(const drawing *d, int64_t row, double *w, int32_t *id, void *scratch)
+{
+    const int64_t n = d->rows.n;
+    for (int64_t i = 0; i < n; i++) {
+        const double u = 1 - uniform_at(d->call, row / d->inner, row % d->inner * n + i);
+        w[i] = w[i] > 0 ? log(w[i]) - log(-log(u)) : -(double)INFINITY;
+    }
+    largest_places(WF_F64, w, n, 1, ((const draws *)d->call->attr)->n, false, id, 1, scratch);
+}
+
+static void draw_row(void *context, int64_t row, void *scratch)
+{
+    const drawing *d = context;
+    const draws *how = d->call->attr;
+    const wf_dtype_info *dtype = wf_dtype_describe(d->rows.of->dtype);
+    const char *from = row_at(&d->rows, row);
+    int32_t *id = (int32_t *)d->call->out[0]->data + row * how->n;
+    double *w = scratch;
+    for (int64_t i = 0; i < d->rows.n; i++) w[i] = dtype->load(from, i * d->rows.step);
+    if (how->replaced)
+        draw_replaced(d, row, w, w, id);
+    else
+        draw_apart(d, row, w, id, w + d->rows.n);
+}
+
+static void multinomial_forward(const wf_call *c)
+{
+    const wf_tensor *p = c->in[0];
+    const draws *how = c->attr;
+    const int64_t n = p->dim[p->rank - 1];
+    wf_tensor first = *p;
+    first.rank--;
+    drawing d = { c, rows_along(p, p->rank - 1), inner_of(&first) };
+    if (how->n == 0) return;
+    rows_apart(c, wf_tensor_count(&first), 8 * (n + how->n),
+               n * (int64_t)sizeof(double) + (how->replaced ? 0 : largest_bytes(n, how->n, false)),
+               draw_row, &d);
+}
+
+static uint32_t multinomial_varying(const wf_call *c)
+{
+    return c->out[0]->rank > 1;
+}
+
+static bool multinomial_sample(int k, wf_sample *s)
+{
+    static const struct {
+        const char *label;
+        wf_shape shape;
+        draws d;
+    } tried[] = {
+        { "with replacement", { 2, { 3, 7 } }, { 5, 1 } },
+        { "without", { 2, { 3, 7 } }, { 5, 0 } },
+        { "all in some order", { 3, { 3, 2, 5 } }, { 5, 0 } },
+        { "more than there are", { 3, { 3, 2, 5 } }, { 11, 1 } },
+        { "one row", { 1, { 5 } }, { 2, 0 } },
+        { "no rows", { 2, { 0, 3 } }, { 2, 1 } },
+        { "nothing", { 2, { 3, 5 } }, { 0, 1 } },
+    };
+    if (k >= COUNT_OF(tried)) return false;
+    s->label = tried[k].label;
+    sample_input(s, WF_F64, tried[k].shape, 0.5, 2);
+    memcpy(s->attr.bytes, &tried[k].d, sizeof tried[k].d);
+    return true;
+}
+
 const wf_op op_bernoulli = {
     .name = OP_NAME(bernoulli),
     .inputs = 1,
@@ -216,4 +369,25 @@ wf_var *wf_bernoulli(wf_tape *t, wf_var *p)
 wf_var *wf_categorical(wf_tape *t, wf_var *logits)
 {
     return wf_apply_one(t, &op_categorical, 1, &logits, NULL);
+}
+
+const wf_op op_multinomial = {
+    .name = OP_NAME(multinomial),
+    .inputs = 1,
+    .outputs = 1,
+    .attr_size = sizeof(draws),
+    .flags = WF_OP_RANDOM,
+    .reads_check = 1,
+    .varying = multinomial_varying,
+    .shape = multinomial_shape,
+    .check = multinomial_check,
+    .forward = multinomial_forward,
+    .backward = no_backward,
+    .gradient = no_gradient,
+    .sample = multinomial_sample,
+};
+
+wf_var *wf_multinomial(wf_tape *t, wf_var *p, int64_t n, bool replacement)
+{
+    return wf_apply_one(t, &op_multinomial, 1, &p, &(draws){ n, replacement });
 }

@@ -92,6 +92,16 @@ WF_API wf_var *wf_norm_keep(wf_tape *t, wf_var *x, const wf_axes *axes);
 /* As argmax, where the smallest element is; NaN counts as smaller than everything. */
 WF_API wf_var *wf_argmin(wf_tape *t, wf_var *x, int axis);
 
+/* Where the elements along an axis go when they are sorted: the ids of wf_sort. */
+WF_API wf_var *wf_argsort(wf_tape *t, wf_var *x, int axis, bool descending);
+
+/* x as a whole repeated along its axes, times.dim[k] times along axis k, of any dtype (PyTorch's
+ * repeat, NumPy's tile): times has an axis for each of x, and may have more, which lead. Gradient:
+ * the sum of g over the repetitions. */
+WF_API wf_var *wf_repeat(wf_tape *t, wf_var *x, wf_shape times);
+/* Each index of an axis repeated by itself: a b c by 2 is a a b b c c. */
+WF_API wf_var *wf_repeat_interleave(wf_tape *t, wf_var *x, int axis, int64_t times);
+
 /* A constant (n) of the numbers start + i * step that come before stop, i = 0, 1, ..: n is
  * ceil((stop - start) / step), computed in double. I32 takes whole numbers only. A step of 0, or
  * one that leads away from stop, is refused. */

@@ -596,6 +596,36 @@ static void by_count(maker *m)
     }
 }
 
+/* By place along an axis behind the rows. In what order numbers are, and where, does not hang on
+ * their rounding: what is put in order are other numbers, apart by more than what is added. */
+static void places(maker *m, const char *name)
+{
+    const value *a = pick(m, is_float, NULL);
+    if (!a || tail(a).rank < 1) return;
+    wf_var *x = a->v, *ids;
+    const int64_t n = wf_dim(x, -1), more = below(&m->d, 3);
+    if (named(name, "constant_pad")) {
+        if (n < 4 * program_width(m->in->p, 0))
+            push(m, wf_constant_pad(m->t, x, -1, more, below(&m->d, 3), 0.5), true, 0);
+        return;
+    }
+    /* A constant of several numbers has no place in a loop that rows leave. */
+    if (n < 1 || m->in->p->ragged) return;
+    wf_var *steps = wf_flip(m->t, wf_arange(m->t, wf_dtype_of(x), 0, 2 * (double)n, 2), NULL);
+    wf_var *apart = wf_add(m->t, wf_mul_scalar(m->t, tame(m, x), 0.9), steps);
+    if (named(name, "top_k")) {
+        push(m, wf_top_k(m->t, apart, 1 + below(&m->d, n), -1, NULL), true, 0);
+    } else if (named(name, "sort")) {
+        push(m, wf_sort(m->t, apart, -1, below(&m->d, 2), NULL), true, 0);
+    } else {
+        ids = wf_argsort(m->t, apart, -1, below(&m->d, 2));
+        push(m,
+             named(name, "gather") ? wf_gather(m->t, x, -1, ids)
+                                   : wf_scatter_add(m->t, x, -1, ids, n + more),
+             true, 0);
+    }
+}
+
 /* Draws differ from row to row, and so from all of them to one. */
 static void drawing(maker *m, const char *name)
 {
@@ -605,6 +635,9 @@ static void drawing(maker *m, const char *name)
     wf_var *x = a->v;
     if (named(name, "bernoulli"))
         push(m, wf_bernoulli(m->t, wf_sigmoid(m->t, x)), true, -1);
+    else if (named(name, "multinomial") && s.rank == 1 && s.dim[0] > 2)
+        push(m, wf_gather(m->t, x, -1, wf_multinomial(m->t, wf_sigmoid(m->t, x), 2, false)), true,
+             0);
     else if (s.rank == 1 && s.dim[0] <= IDS && s.dim[0] > 0)
         push(m, wf_categorical(m->t, x), true, s.dim[0]);
 }
@@ -637,7 +670,9 @@ static void apply(maker *m, const wf_op *op)
         joining(m, name);
     else if (named(name, "copy flip cast expand dropout"))
         copying(m, name);
-    else if (named(name, "bernoulli categorical"))
+    else if (named(name, "top_k sort gather scatter_add constant_pad"))
+        places(m, name);
+    else if (named(name, "bernoulli categorical multinomial"))
         drawing(m, name);
     else if (!named(name, "add_into alias ctc_loss")) /* the engine's own; of whole sequences */
         wf_fail(m->t, "programs: there is no recipe for %s", name);

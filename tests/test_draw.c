@@ -142,6 +142,82 @@ TEST(what_is_beyond_numbers_is_chosen_as_argmax_chooses)
     }
 }
 
+/* ---- several of a row ---- */
+
+TEST(with_replacement_ids_come_as_often_as_weights_say)
+{
+    enum { V = 13, N = 50000 };
+    double w[V], p[V], all = 0;
+    for (int i = 0; i < V; i++) all += w[i] = i % 4 == 1 ? 0 : (i % 5 + 1) * 0.3;
+    for (int i = 0; i < V; i++) p[i] = w[i] / all;
+    for (int dtype = WF_F32; dtype <= WF_F64; dtype++)
+        for (int huge = 0; huge < 2; huge++) {
+            wf_var *x = wf_mul_scalar(t, wf_leaf(t, WF_F64, WF_SHAPE(V), w), huge ? 1e37 : 1);
+            wf_var *ids = wf_multinomial(t, wf_cast(t, x, (wf_dtype)dtype), N, true);
+            int64_t n[V] = { 0 };
+            ck_assert_int_eq(wf_count(ids), N);
+            for (int64_t i = 0; i < N; i++) n[(int)wf_at(ids, i)]++;
+            assert_likely(V, n, p, N);
+        }
+}
+
+/* The first by its weight, the second by its weight among those that are left. */
+TEST(without_replacement_pairs_come_as_often_as_drawing_one_by_one_says)
+{
+    enum { V = 5 };
+    const double w[V] = { 1, 0, 3, 0.5, 2 };
+    double p[V * V] = { 0 };
+    for (int i = 0; i < V; i++)
+        for (int k = 0; k < V; k++)
+            if (i != k && w[i] > 0) p[i * V + k] = w[i] / 6.5 * w[k] / (6.5 - w[i]);
+    wf_var *x = wf_expand(t, wf_leaf(t, WF_F64, WF_SHAPE(V), w), WF_SHAPE(ROWS / 4, 4, V));
+    wf_var *ids = wf_multinomial(t, x, 2, false), *four = wf_multinomial(t, x, 4, false);
+    int64_t n[V * V] = { 0 };
+    for (int64_t i = 0; i < ROWS; i++) n[(int)(wf_at(ids, 2 * i) * V + wf_at(ids, 2 * i + 1))]++;
+    int pairs = 0;
+    for (int i = 0; i < V * V; i++) pairs += p[i] > 0;
+    ck_assert_int_eq(pairs, 12);
+    const double chance = chi_square(V * V, n, p, ROWS), sd = sqrt(2.0 / (pairs - 1));
+    ck_assert_msg(fabs(chance - 1) < 5 * sd, "chi-square / degrees of freedom is %g", chance);
+    for (int64_t i = 0; i < ROWS; i++) { /* all that have weight, each once */
+        int seen = 0;
+        for (int k = 0; k < 4; k++) seen |= 1 << (int)wf_at(four, 4 * i + k);
+        ck_assert_int_eq(seen, 29);
+    }
+}
+
+TEST(what_weights_cannot_be_is_said)
+{
+    const struct {
+        double w[4];
+        int64_t n;
+        bool replacement;
+        const char *said;
+    } tried[] = {
+        { { 1, 2, 3, -1 },
+          1,
+          true,
+          "multinomial: the weight at (1, 1) is -1; expected a finite number, 0 or more" },
+        { { 1, (double)NAN, 1, 1 },
+          1,
+          true,
+          "multinomial: the weight at (0, 1) is nan; expected a finite number, 0 or more" },
+        { { 1, 1, (double)INFINITY, 1 },
+          2,
+          false,
+          "multinomial: the weight at (1, 0) is inf; expected a finite number, 0 or more" },
+        { { 1, 1, 0, 0 }, 3, true, "multinomial: row (1) has 0 weights above 0; 1 are needed" },
+        { { 1, 1, 0, 2 }, 2, false, "multinomial: row (1) has 1 weights above 0; 2 are needed" },
+        { { 1, 1, 1, 1 }, 3, false, "multinomial: 3 draws without replacement of 2 weights" },
+        { { 1, 1, 1, 1 }, -1, true, "multinomial: -1 draws" },
+    };
+    for (int k = 0; k < 7; k++) {
+        wf_var *p = wf_leaf(t, WF_F64, WF_SHAPE(2, 2), tried[k].w);
+        ck_assert_ptr_null(wf_multinomial(t, p, tried[k].n, tried[k].replacement));
+        assert_fails(t, tried[k].said);
+    }
+}
+
 /* ---- coins ---- */
 
 TEST(coins_fall_as_p_says)
