@@ -46,7 +46,7 @@ static void draw(int64_t first, int64_t n, double p, uint64_t key, uint64_t coun
     for (int64_t at = first / DROPOUT_BLOCK * DROPOUT_BLOCK; at < first + n; at += DROPOUT_BLOCK) {
         const int64_t from = at < first ? first - at : 0;
         const int64_t to = first + n - at < DROPOUT_BLOCK ? first + n - at : DROPOUT_BLOCK;
-        random_block(key, counter + (uint64_t)at / 4, word);
+        random_block(key, counter, (uint32_t)(at / 4), word);
 #pragma omp simd
         for (int64_t i = from; i < to; i++) kept[at + i - first] = word[i] >= below;
     }

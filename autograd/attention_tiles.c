@@ -8,6 +8,7 @@
  * else adds to; the queries' gradients of several units of a head are added up in their order. */
 #include "autograd/attention_private.h"
 #include "autograd/ops_private.h"
+#include "autograd/random_private.h"
 #include "tensor/gemm.h"
 #include "tensor/size.h"
 
@@ -197,6 +198,7 @@ typedef struct attending {
     wf_tensor mask;
     int64_t one; /* bytes of a worker */
     char *shares;
+    int64_t share; /* scores that dropout draws from one counter */
 } attending;
 
 wf_tensor attention_mask(const wf_call *c)
@@ -220,6 +222,7 @@ static attending begin(const wf_call *c, bool back)
     a.kernels = a.table->of[a.z.dtype];
     a.scale = attention_scale(a.how, a.z.d);
     a.ahead = a.z.s - a.z.t;
+    a.share = dropout_share(a.z.heads * a.z.t * a.z.s, c->in[QUERY]->dim[0]);
     lay_out_all(&a.z, back, a.how->dropout > 0, c->scratch, &a.one, &a.shares);
     return a;
 }
@@ -311,9 +314,11 @@ static void draw(const attending *a, const work *w, int64_t head, int64_t i, int
     const wf_call *c = a->call;
     if (!(a->how->dropout > 0)) return;
     t->kept = w->kept;
-    for (int64_t r = 0; r < t->rows; r++)
-        a->table->draw((head * a->z.t + i + r) * a->z.s + j, t->n, a->how->dropout, c->key,
-                       c->counter, w->kept + r * KEYS);
+    for (int64_t r = 0; r < t->rows; r++) { /* as dropout of all scores would */
+        const int64_t at = (head * a->z.t + i + r) * a->z.s + j;
+        a->table->draw(at % a->share, t->n, a->how->dropout, c->key,
+                       c->counter + (uint64_t)(at / a->share), w->kept + r * KEYS);
+    }
 }
 
 /* Is anything hidden from any row? Else it does not matter what is finite. */

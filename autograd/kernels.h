@@ -78,9 +78,10 @@ typedef struct op_kernels {
                 double *low);
     void (*mse_back)(int64_t n, const void *a, int64_t as, const void *b, int64_t bs, double scale,
                      void *ga, int64_t gs);
-    /* Elements first .. first + n - 1 of a dropout (first is a multiple of 64; x, y
-     * and kept begin there): y[i] becomes x[i] / (1 - p) or 0, and bit i of kept, 32 to a word,
-     * says which. x may be y. gx[i] += g[i] / (1 - p) or 0, as bit first + i * step says. */
+    /* Elements first .. first + n - 1 of a row (first is a multiple of 64; x, y and kept begin
+     * there) whose counter is its own: y[i] becomes x[i] / (1 - p) or 0, and bit i of kept, 32
+     * to a word, says which. x may be y. gx[i] += g[i] / (1 - p) or 0, as bit first + i * step
+     * says. */
     void (*dropout)(int64_t first, int64_t n, const void *x, void *y, uint32_t *kept, double p,
                     uint64_t key, uint64_t counter);
     void (*dropout_back)(int64_t n, const uint32_t *kept, int64_t first, int64_t step,

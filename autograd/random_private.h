@@ -5,20 +5,28 @@
 
 #include "tensor/api.h"
 
-enum { DROPOUT_BLOCK = 64 };
+enum { DROPOUT_BLOCK = 64, DROPOUT_LONG = 8 };
 
-/* As many words of Philox4x32-10 (tensor/rng.h) as a block has elements, from 16 counters: word
- * i is word i / 16 of what wf_philox gives for counter + i % 16. Side by side, because so they
- * vectorise. */
-static inline void random_block(uint64_t key, uint64_t counter, uint32_t word[DROPOUT_BLOCK])
+/* Of `count` elements in `rows` rows of axis 0: how many share a counter. Long rows have one each,
+ * so that rows can be computed apart; else all do. */
+static inline int64_t dropout_share(int64_t count, int64_t rows)
+{
+    return rows > 0 && count / rows >= DROPOUT_LONG ? count / rows : count;
+}
+
+/* As many words of Philox4x32-10 (tensor/rng.h) as a block has elements: word i is word i / 16 of
+ * what wf_philox gives for the counter and, as its upper half, first + i % 16, so that a row needs
+ * no more than one counter. Side by side, because so they vectorise. */
+static inline void random_block(uint64_t key, uint64_t counter, uint32_t first,
+                                uint32_t word[DROPOUT_BLOCK])
 {
     enum { LANES = DROPOUT_BLOCK / 4 };
     uint32_t *c0 = word, *c1 = word + LANES, *c2 = word + 2 * LANES, *c3 = word + 3 * LANES;
     for (int i = 0; i < LANES; i++) {
-        const uint64_t c = counter + (uint64_t)i;
-        c0[i] = (uint32_t)c;
-        c1[i] = (uint32_t)(c >> 32);
-        c2[i] = c3[i] = 0;
+        c0[i] = (uint32_t)counter;
+        c1[i] = (uint32_t)(counter >> 32);
+        c2[i] = first + (uint32_t)i;
+        c3[i] = 0;
     }
     uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
     for (int round = 0; round < 10; round++) {

@@ -674,7 +674,8 @@ static void apply(maker *m, const wf_op *op)
         places(m, name);
     else if (named(name, "bernoulli categorical multinomial"))
         drawing(m, name);
-    else if (!named(name, "add_into alias ctc_loss")) /* the engine's own; of whole sequences */
+    else if (!named(name, "add_into alias") && /* the engine's own; and of whole sequences */
+             !named(name, "ctc_loss crf_loss scaled_dot_attention scaled_dot_dropped"))
         wf_fail(m->t, "programs: there is no recipe for %s", name);
 }
 

@@ -366,15 +366,16 @@ TEST(dropout_keeps_what_its_counter_says_and_scales_it)
     /* Five standard deviations of the two counts. */
     ck_assert_int_le(llabs(kept - N * 3 / 4), 575);
     ck_assert_int_le(llabs(same - N * 10 / 16), 641);
-    /* Word 1 of counters 16 to 31 decides over elements 80 to 95. */
+    /* Of row r, word 1 of (1000 + r, 16) to (1000 + r, 31) decides over elements 80 to 95. */
+    enum { ROWS = 2, WIDE = 100, WORDS = 4 };
     const wf_op *op = op_named("dropout");
-    float from[200], to[200];
-    uint32_t keep[7]; /* a bit for each */
+    float from[ROWS * WIDE], to[ROWS * WIDE];
+    uint32_t keep[ROWS][WORDS]; /* a bit for each */
     double p = 0.25;
-    for (int i = 0; i < 200; i++) from[i] = 1;
-    wf_tensor in = wf_tensor_of(WF_F32, WF_SHAPE(200), from),
-              out = wf_tensor_of(WF_F32, WF_SHAPE(200), to);
-    wf_tensor mask = wf_tensor_of(WF_I32, WF_SHAPE(7), keep);
+    for (int i = 0; i < ROWS * WIDE; i++) from[i] = 1;
+    wf_tensor in = wf_tensor_of(WF_F32, WF_SHAPE(ROWS, WIDE), from),
+              out = wf_tensor_of(WF_F32, WF_SHAPE(ROWS, WIDE), to);
+    wf_tensor mask = wf_tensor_of(WF_I32, WF_SHAPE(ROWS, WORDS), keep);
     op->forward(&(wf_call){ .op = op,
                             .n_in = 1,
                             .n_out = 2,
@@ -384,11 +385,12 @@ TEST(dropout_keeps_what_its_counter_says_and_scales_it)
                             .attr = &p,
                             .key = 7,
                             .counter = 1000 });
-    for (int i = 0; i < 200; i++) {
+    for (int k = 0; k < ROWS * WIDE; k++) {
+        const int r = k / WIDE, i = k % WIDE;
         uint32_t word[4];
-        wf_philox(7, 1000 + (uint64_t)(i / 64 * 16 + i % 16), 0, word);
-        ck_assert_int_eq(keep[i / 32] >> i % 32 & 1, word[i % 64 / 16] >= 0x40000000u);
-        ck_assert((to[i] != 0) == (word[i % 64 / 16] >= 0x40000000u));
+        wf_philox(7, 1000 + (uint64_t)r, (uint64_t)(i / 64 * 16 + i % 16), word);
+        ck_assert_int_eq(keep[r][i / 32] >> i % 32 & 1, word[i % 64 / 16] >= 0x40000000u);
+        ck_assert((to[k] != 0) == (word[i % 64 / 16] >= 0x40000000u));
     }
 }
 
