@@ -28,6 +28,7 @@
 #include "autograd/tape.h"
 #include "autograd/views.h"
 
+#include "layers/attention.h"
 #include "layers/basic.h"
 #include "layers/cell.h"
 #include "layers/crf.h"
@@ -36,6 +37,7 @@
 #include "layers/generate.h"
 #include "layers/multihead.h"
 #include "layers/rnn.h"
+#include "layers/seq2seq.h"
 #include "layers/transformer.h"
 
 #include "optim/optim.h"

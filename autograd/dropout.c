@@ -10,8 +10,8 @@
 
 enum { GRAIN = 16384 };
 
-/* How x is drawn: row by row, where the rows of axis 0 are long, each from a counter and in words of
- * bits of its own, so that rows can be computed apart; else all of it as one row. */
+/* How x is drawn: row by row, where the rows of axis 0 are long, each from a counter and in words
+ * of bits of its own, so that rows can be computed apart; else all of it as one row. */
 typedef struct drop_form {
     int64_t rows, n, words; /* n elements and as many words in each */
     bool apart;             /* rows are those of axis 0 */

@@ -34,6 +34,42 @@ typedef struct wf_decoder {
     const void *reserved[4];
 } wf_decoder;
 
+/* ---- training ---- */
+
+/* For what a coin is thrown that decides which word a step is told. */
+typedef enum wf_coin { WF_COIN_EACH = 0, WF_COIN_SEQUENCE, WF_COIN_STEP } wf_coin;
+
+typedef struct wf_decode_call {
+    wf_var *words; /* I32 (T, B): the true word before each step, that of the beginning first */
+    /* Scheduled sampling (Bengio et al. 2015): with this probability, 0 to 1, a step is not told
+     * the true word, but the one that the decoder itself would have chosen in the step before: the
+     * likeliest, or with .draw one drawn from its softmax. 0 is teacher forcing; a teacher forcing
+     * ratio r is 1 - r here. No gradient leads through a choice. */
+    double sampling;
+    bool draw;
+    wf_coin coin;     /* one for each sequence and step, or for each sequence, or each step */
+    wf_var **weights; /* receives the attention weights of all steps, (T, B, S); the decoder's
+                       * steps must have some */
+    wf_var **final;   /* receives the states after the last step, as many as the decoder has */
+    const void *reserved[4];
+} wf_decode_call;
+
+/* The decoder on T steps, as one loop (wf_scan): features (T, B, F), for a loss over all steps at
+ * once (wf_linear_cross_entropy of the layer that makes logits of them). Sequences that end before
+ * T go on with the words that they are given; what a loss ignores there has no gradient. NULL, and
+ * NULLs where more was asked for, after failing the tape. */
+WF_API wf_var *wf_decode(wf_tape *t, const wf_decoder *decoder, const wf_decode_call *call);
+/* How that loop runs, as text (autograd/scan.h); the tape is as it was, but for the text. */
+WF_API const char *wf_decode_explain(wf_tape *t, const wf_decoder *decoder,
+                                     const wf_decode_call *call);
+
+/* Probabilities of sampling at step i = 0, 1, .. of training, 1 less Bengio et al.'s of the truth:
+ * linear, max(least, 1 - i / steps); exponential, k^i, k < 1; inverse sigmoid, k / (k + exp(i /
+ * k)), k >= 1. Within 0 and 1; of what makes no sense (steps or k out of range) 0. */
+WF_API double wf_sampling_linear(int64_t i, int64_t steps, double least);
+WF_API double wf_sampling_exponential(int64_t i, double k);
+WF_API double wf_sampling_inverse_sigmoid(int64_t i, double k);
+
 WF_END
 
 #endif
