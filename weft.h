@@ -4,6 +4,7 @@
 #define WEFT_H
 
 #include "tensor/api.h"
+#include "tensor/erf.h"
 #include "tensor/error.h"
 #include "tensor/gemm.h"
 #include "tensor/io.h"

@@ -119,6 +119,11 @@ WF_API wf_var *wf_scaled_dot_weights(wf_tape *t, wf_var *q, wf_var *k, wf_var *m
  * which stays, it is 1. Where low is above high it is high. */
 WF_API wf_var *wf_clamp(wf_tape *t, wf_var *x, double low, double high);
 
+/* x, but `value` where the mask, I32, is not 0, and there a derivative of exactly 0, whatever lies
+ * there. The two broadcast against each other. x may be of ids, and value is then a whole
+ * number. */
+WF_API wf_var *wf_masked_fill(wf_tape *t, wf_var *x, wf_var *mask, double value);
+
 /* cross_entropy of a target on the tape (options NULL: all zero): ids I32 (...), or probabilities
  * of the classes in the logits' dtype and form (..., C), which are differentiable too. */
 WF_API wf_var *wf_cross_entropy_with(wf_tape *t, wf_var *logits, wf_var *target,

@@ -429,6 +429,44 @@ static wf_var *chosen(wf_tape *t, wf_var *derivative, wf_var *share)
     return wf_where(t, wf_greater(t, share, none), wf_mul(t, derivative, share), none);
 }
 
+/* Beyond this there is nothing but 0 and 1 of what a sigmoid or a density makes; so an infinite
+ * element meets no 0. */
+#define BOUNDED(a) ((a) < R(-1000) ? R(-1000) : (a) > R(1000) ? R(1000) : (a))
+/* Twice what the tanh of gelu_tanh is taken of, 1 + tanh(u) being 2 sigmoid(2 u). */
+#define TWICE_INNER(a) (R(1.5957691216057308) * ((a) + R(0.044715) * ((a) * (a) * (a))))
+#define TWICE_INNER_SLOPE(a) (R(1.5957691216057308) + R(0.21406444881780073) * ((a) * (a)))
+
+/* Their derivatives in ops. silu: p (1 + a (1 - p)) with p = sigmoid(a). */
+static wf_var *sloped(wf_tape *t, wf_var *p, wf_var *by)
+{
+    return wf_mul(t, p, wf_add_scalar(t, wf_mul(t, by, wf_rsub_scalar(t, p, 1)), 1));
+}
+
+static wf_var *silu_slope(wf_tape *t, wf_var *a)
+{
+    return sloped(t, wf_sigmoid(t, a), wf_clamp(t, a, -1000, 1000));
+}
+
+static wf_var *gelu_tanh_slope(wf_tape *t, wf_var *a)
+{
+    wf_var *x = wf_clamp(t, a, -1000, 1000), *square = wf_square(t, x);
+    wf_var *cube = wf_mul_scalar(t, wf_mul(t, square, x), 0.044715);
+    wf_var *p = wf_sigmoid(t, wf_mul_scalar(t, wf_add(t, x, cube), 1.5957691216057308));
+    wf_var *slope = wf_add_scalar(t, wf_mul_scalar(t, square, 0.21406444881780073),
+                                  1.5957691216057308);
+    return sloped(t, p, wf_mul(t, x, slope));
+}
+
+/* Phi(a) + a phi(a). */
+static wf_var *gelu_slope(wf_tape *t, wf_var *a)
+{
+    wf_var *x = wf_clamp(t, a, -1000, 1000);
+    wf_var *density = wf_exp(t, wf_mul_scalar(t, wf_square(t, x), -0.5));
+    wf_var *below = wf_add_scalar(t, wf_erf(t, wf_mul_scalar(t, a, 0.7071067811865476)), 1);
+    return wf_add(t, wf_mul_scalar(t, below, 0.5),
+                  wf_mul_scalar(t, wf_mul(t, x, density), 0.3989422804014327));
+}
+
 /* From the nearer end, so that a step of 0 is that end, bit for bit, and rounding never carries the
  * result past one. Where b - a leaves the range, a and b do their parts apart. */
 #define LERP_OF(T)                                                                                 \
@@ -527,6 +565,12 @@ wf_var *detach_applied(wf_tape *t, wf_var *x)
         .pointwise = detach_kernels,
     };
     return wf_apply_one(t, wf_dtype_is_float(x->value.dtype) ? &op : &op_copy, 1, &x, NULL);
+}
+
+wf_var *wf_masked_fill(wf_tape *t, wf_var *x, wf_var *mask, double value)
+{
+    if (!wf_tape_ok(t) || !(x = var_enter(t, x, "masked_fill", 0))) return NULL;
+    return wf_where(t, mask, wf_full(t, wf_dtype_of(x), WF_SCALAR, value), x);
 }
 
 wf_var *wf_clamp(wf_tape *t, wf_var *x, double low, double high)

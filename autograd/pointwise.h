@@ -6,6 +6,7 @@
 #define WEFT_AUTOGRAD_POINTWISE_H
 
 #include "autograd/tile.h"
+#include "tensor/erf.h"
 #include "tensor/log1p.h"
 
 #include <math.h>
@@ -54,6 +55,9 @@
 #define LOG1P(x) WFP_INLINE(log1p, x)
 #define EXPM1(x) WFP_INLINE(expm1, x)
 #define SOFTPLUS(x) WFP_INLINE(softplus, x)
+#define ERF(x) WFP_INLINE(erf, x)
+#define GELU(x) WFP_INLINE(gelu, x)
+#define GELU_SLOPE(x) WFP_INLINE(gelu_slope, x)
 #define WFP_OF(single, twice) (sizeof(T) == sizeof(float) ? (T)(single) : (T)(twice))
 #define WFP_INLINE(name, x)                                                                        \
     WFP_OF(wf_##name##f_with(FUSED, (float)(x)), wf_##name##_with(FUSED, (double)(x)))

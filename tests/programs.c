@@ -636,8 +636,7 @@ static void drawing(maker *m, const char *name)
     if (named(name, "bernoulli"))
         push(m, wf_bernoulli(m->t, wf_sigmoid(m->t, x)), true, -1);
     else if (named(name, "multinomial") && s.rank == 1 && s.dim[0] > 2)
-        push(m, wf_gather(m->t, x, -1, wf_multinomial(m->t, wf_sigmoid(m->t, x), 2, false)), true,
-             0);
+        push(m, wf_gather(m->t, x, -1, wf_multinomial(m->t, positive(m, x), 2, false)), true, 0);
     else if (s.rank == 1 && s.dim[0] <= IDS && s.dim[0] > 0)
         push(m, wf_categorical(m->t, x), true, s.dim[0]);
 }

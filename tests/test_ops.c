@@ -78,6 +78,15 @@ static double log_sigmoid(double x)
     return -softplus(-x);
 }
 
+static double silu(double x)
+{
+    return x * sigmoid(x);
+}
+static double gelu(double x)
+{
+    return (double)(x / 2 * erfcl((long double)x * -0.707106781186547524400844362104849039L));
+}
+
 static const struct {
     wf_var *(*op)(wf_tape *, wf_var *);
     double (*oracle)(double);
@@ -100,6 +109,9 @@ static const struct {
     { wf_softplus, softplus, -30, 30 },
     { wf_log_sigmoid, log_sigmoid, -30, 30 },
     { wf_reciprocal, reciprocal, 0.2, 9 },
+    { wf_erf, erf, -5, 5 },
+    { wf_silu, silu, -30, 30 },
+    { wf_gelu, gelu, -4, 9 },
 };
 
 TEST_EACH(a_pointwise_op_is_its_function_in_every_layout, sizeof unary / sizeof *unary)
@@ -117,6 +129,67 @@ TEST_EACH(a_pointwise_op_is_its_function_in_every_layout, sizeof unary / sizeof 
                                   allowed * fmax(fabs(want), dtype == WF_F32 ? 1e-7 : 1e-14),
                               "%.17g, not %.17g", got, want);
             }
+        }
+    }
+}
+
+static wf_var *leaky(wf_tape *on, wf_var *x)
+{
+    return wf_leaky_relu(on, x, 0.2);
+}
+static wf_var *elu(wf_tape *on, wf_var *x)
+{
+    return wf_elu(on, x, 0.7);
+}
+
+/* Values and derivatives of PyTorch 2.15 (torch.erf, functional.silu, gelu, gelu with
+ * approximate='tanh', leaky_relu(x, 0.2), elu(x, 0.7)), in f64. */
+enum { TORCH = 8 };
+static const double torch_at[TORCH] = { -8, -3, -1, -0.5, 0.25, 1, 2.5, 6 };
+static const struct {
+    wf_var *(*op)(wf_tape *, wf_var *);
+    double y[TORCH], slope[TORCH];
+} torch[] = {
+    { wf_erf,
+      { -1.0, -0.9999779095030014, -0.8427007929497149, -0.5204998778130465, 0.27632639016823696,
+        0.8427007929497149, 0.999593047982555, 1.0 },
+      { 1.8097067968559843e-28, 0.00013925305194674786, 0.4151074974205947, 0.8787825789354448,
+        1.0600141293761143, 0.4151074974205947, 0.00217828423035271, 2.617301239249265e-16 } },
+    { wf_silu,
+      { -0.002682801043731825, -0.14227761953270035, -0.2689414213699951, -0.1887703343990727,
+        0.14054412522144952, 0.7310585786300049, 2.3103545499468914, 5.985164261060192 },
+      { -0.0023465512355853157, -0.08810410601516962, 0.07232948812851325, 0.2600388126973482,
+        0.6237100215701977, 0.9276705118714869, 1.0994011113415267, 1.0123264325915249 } },
+    { wf_gelu,
+      { -4.884981308350689e-15, -0.00404969409489031, -0.15865525393145702, -0.15426876936299344,
+        0.14967658142073093, 0.841344746068543, 2.4844758366855597, 5.999999994080474 },
+      { -3.9807546004751306e-14, -0.01194564720418392, -0.08331547058768635, 0.13250487534383712,
+        0.695373354883636, 1.0833154705876864, 1.037611085908145, 1.0000000354687093 } },
+    { wf_gelu_tanh,
+      { -0.0, -0.0036373920817729943, -0.15880800939172324, -0.15428599017485606, 0.149675350701685,
+        0.8411919906082768, 2.484915733910001, 5.9999999999156035 },
+      { 0.0, -0.011584166630969648, -0.08296408384578252, 0.13263009646535764, 0.6953540951510604,
+        1.0829640838457826, 1.037951576212666, 1.0000000007709977 } },
+    { leaky,
+      { -1.6, -0.6000000000000001, -0.2, -0.1, 0.25, 1.0, 2.5, 6.0 },
+      { 0.2, 0.2, 0.2, 0.2, 1.0, 1.0, 1.0, 1.0 } },
+    { elu,
+      { -0.6997651761604682, -0.6651490521424952, -0.44248439117999033, -0.2754285382011566, 0.25,
+        1.0, 2.5, 6.0 },
+      { 0.0002348238395317583, 0.03485094785750476, 0.2575156088200096, 0.42457146179884336, 1.0,
+        1.0, 1.0, 1.0 } },
+};
+
+TEST_EACH(an_activation_and_its_derivative_are_pytorch_s, sizeof torch / sizeof *torch)
+{
+    wf_var *x = doubles(WF_SHAPE(TORCH), torch_at), *y = torch[_i].op(t, x),
+           *g = wf_full(t, WF_F64, WF_SHAPE(TORCH), 1), *slope;
+    for (int graph = 0; graph < 2; graph++) {
+        ck_assert(
+            wf_grad(t, 1, &y, &g, 1, &x, &slope, &(wf_grad_options){ .create_graph = graph }));
+        for (int i = 0; i < TORCH; i++) {
+            assert_near(wf_at(y, i), torch[_i].y[i], 2e-15);
+            assert_near(wf_at(slope, i), torch[_i].slope[i], 2e-15);
         }
     }
 }

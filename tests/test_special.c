@@ -89,6 +89,12 @@ OP(f_exp, wf_exp(t, x[0]))
 OP(f_reciprocal, wf_reciprocal(t, x[0]))
 OP(f_tanh, wf_tanh(t, x[0]))
 OP(f_sigmoid, wf_sigmoid(t, x[0]))
+OP(f_erf, wf_erf(t, x[0]))
+OP(f_silu, wf_silu(t, x[0]))
+OP(f_gelu, wf_gelu(t, x[0]))
+OP(f_gelu_tanh, wf_gelu_tanh(t, x[0]))
+OP(f_leaky_relu, wf_leaky_relu(t, x[0], 0.25))
+OP(f_elu, wf_elu(t, x[0], 0.5))
 OP(f_pow_0, wf_pow_scalar(t, x[0], 0))
 OP(f_pow_1, wf_pow_scalar(t, x[0], 1))
 OP(f_pow_2, wf_pow_scalar(t, x[0], 2))
@@ -113,6 +119,12 @@ static const struct {
     { "reciprocal", f_reciprocal, { 0, -0.0, N, -I, I }, { I, -I, N, 0, 0 }, { -I, -I, N, 0, 0 } },
     { "tanh", f_tanh, { 0, -0.0, N, -I, I }, { 0, 0, N, -1, 1 }, { 1, 1, N, 0, 0 } },
     { "sigmoid", f_sigmoid, { 0, -0.0, N, -I, I }, { .5, .5, N, 0, 1 }, { .25, .25, N, 0, 0 } },
+    { "erf", f_erf, { 0, -0.0, N, -I, I }, { 0, 0, N, -1, 1 }, { 1.1283792, 1.1283792, N, 0, 0 } },
+    { "silu", f_silu, { 0, -0.0, N, -I, I }, { 0, 0, N, 0, I }, { .5, .5, N, 0, 1 } },
+    { "gelu", f_gelu, { 0, -0.0, N, -I, I }, { 0, 0, N, 0, I }, { .5, .5, N, 0, 1 } },
+    { "gelu_tanh", f_gelu_tanh, { 0, -0.0, N, -I, I }, { 0, 0, N, 0, I }, { .5, .5, N, 0, 1 } },
+    { "leaky", f_leaky_relu, { 0, -0.0, N, -I, I }, { 0, 0, N, -I, I }, { .25, .25, 1, .25, 1 } },
+    { "elu", f_elu, { 0, -0.0, N, -I, I }, { 0, 0, N, -.5, I }, { .5, .5, N, 0, 1 } },
     { "pow 0", f_pow_0, { 0, -0.0, N, -I, I }, { 1, 1, 1, 1, 1 }, { 0, 0, 0, 0, 0 } },
     { "pow 1", f_pow_1, { 0, -0.0, N, -I, I }, { 0, 0, N, -I, I }, { 1, 1, 1, 1, 1 } },
     { "pow 2", f_pow_2, { 0, -0.0, N, -I, I }, { 0, 0, N, I, I }, { 0, 0, N, -I, I } },
@@ -172,6 +184,16 @@ TEST(the_branch_that_where_does_not_take_gets_zero_whatever_lies_there)
     const numbers x = { WF_SHAPE(2), { N, 2 } };
     answers("where of relu", f_where_of_log, 1, &x, (double[]){ N, -2 }, (double[]){ 0, 1 },
             (const double[1][MOST]){ { 0, -1 } });
+}
+
+OP(f_masked_fill,
+   wf_masked_fill(t, x[0], wf_constant(t, WF_I32, WF_SHAPE(2), (int32_t[]){ 0, 2 }), 7))
+
+TEST(what_is_filled_has_no_derivative_whatever_lies_there)
+{
+    const numbers in = { WF_SHAPE(2, 2), { N, N, 2, I } };
+    answers("masked_fill", f_masked_fill, 1, &in, (double[]){ N, 7, 2, 7 },
+            (double[]){ 1, N, I, 2 }, (const double[1][MOST]){ { 1, 0, I, 0 } });
 }
 
 /* ---- over rows ---- */
