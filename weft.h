@@ -36,6 +36,7 @@
 #include "layers/ctc.h"
 #include "layers/decoder.h"
 #include "layers/generate.h"
+#include "layers/losses.h"
 #include "layers/multihead.h"
 #include "layers/rnn.h"
 #include "layers/seq2seq.h"
