@@ -5,20 +5,16 @@
  * out; `charlm --data tinyshakespeare.txt`, about 2.24 (seeds 0 to 2). */
 #include <weft.h>
 
-#include <errno.h>
-#include <fcntl.h>
 #include <fnmatch.h>
 #include <inttypes.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "examples/options.h"
+#include "examples/program.h"
 #include "examples/sources.h" /* the text that is built in */
 
 typedef struct options {
@@ -50,21 +46,6 @@ typedef struct run {
     int32_t *prompt; /* what a sample begins with */
     int64_t n_prompt;
 } run;
-
-static volatile sig_atomic_t stopped; /* the signal that asked us to stop */
-
-static void on_signal(int number)
-{
-    stopped = number;
-    signal(number, SIG_DFL); /* a second one ends the program at once */
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Says what went wrong, in one line; the exit status. */
 static int failed(const char *text)
@@ -176,35 +157,6 @@ static bool run_save(run *r, wf_error *err)
     bool ok = wf_bundle_save(b, r->o->save, err);
     wf_bundle_free(b);
     return ok;
-}
-
-/* Can a file be made beside `path`, and is path itself no folder? Known before the work is done. */
-static bool can_save(const char *path, wf_error *err)
-{
-    struct stat there;
-    if (!stat(path, &there) && S_ISDIR(there.st_mode))
-        return wf_error_set(err, "save %s: it is a folder", path);
-    size_t bytes = strlen(path) + 32;
-    char *tried = malloc(bytes);
-    if (!tried) return wf_error_set(err, "out of memory");
-    wf_format(tried, bytes, "%s.%ld", path, (long)getpid());
-    int file = open(tried, O_WRONLY | O_CREAT | O_EXCL, 0600);
-    int why = errno;
-    if (file >= 0) {
-        close(file);
-        unlink(tried);
-    }
-    free(tried);
-    return file >= 0 || wf_error_set(err, "save %s: %s", path, strerror(why));
-}
-
-/* Do two paths lead to one file? */
-static bool same_file(const char *a, const char *b)
-{
-    struct stat at, bt;
-    if (!a || !b || !strcmp(a, "-")) return false;
-    if (!strcmp(a, b)) return true;
-    return !stat(a, &at) && !stat(b, &bt) && at.st_dev == bt.st_dev && at.st_ino == bt.st_ino;
 }
 
 static bool outputs_are_sound(const options *o, wf_error *err)
@@ -365,32 +317,6 @@ static double look(progress *p, const run *r)
     return bits;
 }
 
-/* The log, at the end of what it holds of the steps that were made: those after the saved one are
- * made again. NULL after failing. */
-static FILE *log_open(const char *path, int64_t step, wf_error *err)
-{
-    FILE *log = step ? fopen(path, "r+") : NULL;
-    char *line = NULL;
-    size_t room = 0;
-    long good = 0;
-    while (log && getline(&line, &room, log) > 0 && (good == 0 || strtoll(line, NULL, 10) <= step))
-        good = ftell(log);
-    free(line);
-    if (log && (fflush(log) || ftruncate(fileno(log), good) || fseek(log, good, SEEK_SET))) {
-        fclose(log);
-        log = NULL;
-    } else if (!log) {
-        log = fopen(path, "w");
-    }
-    if (!log) {
-        wf_error_set(err, "log %s: %s", path, strerror(errno));
-        return NULL;
-    }
-    setvbuf(log, NULL, _IOLBF, 0);
-    if (good == 0) fputs("step,loss,held_out,norm,rate\n", log);
-    return log;
-}
-
 /* loss and held-out in bits per character, the gradient's norm before clipping, characters/s. */
 static void log_line(const progress *p, const run *r, double held_out)
 {
@@ -420,11 +346,12 @@ static bool train_step(run *r, progress *p)
 static bool train(run *r)
 {
     const options *o = r->o;
+    static const char columns[] = "step,loss,held_out,norm,rate";
     wf_error err = { { 0 } };
     progress p = {
         .begun = now(), .shown = now(), .first = r->step, .live = isatty(STDERR_FILENO)
     };
-    if (o->log && !(p.log = log_open(o->log, r->step, &err))) return !failed(err.text);
+    if (o->log && !(p.log = log_open(o->log, columns, r->step, &err))) return !failed(err.text);
     int64_t interval = o->steps >= 4 ? o->steps / 4 : 0;
     bool ok = true;
     while (r->step < o->steps && !stopped && (ok = train_step(r, &p))) {
@@ -654,11 +581,7 @@ int main(int argc, char **argv)
     wf_error err = { { 0 } };
     if (o.threads && !wf_runtime_set(&(wf_runtime){ .threads = (int)o.threads }, &err))
         return failed(err.text);
-    struct sigaction act = { .sa_handler = on_signal };
-    sigaction(SIGINT, &act, NULL);
-    sigaction(SIGTERM, &act, NULL);
-    sigaction(SIGHUP, &act, NULL);
-    signal(SIGPIPE, SIG_IGN); /* a reader that goes away is noticed where we write */
+    stop_at_signals();
 
     wf_archive *saved = o.load ? wf_safetensors_load(o.load, &err) : NULL;
     if (o.load && (!saved || !take_saved(saved, &o, given, &err))) {
