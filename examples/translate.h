@@ -32,6 +32,8 @@ typedef struct texts {
 /* The vocabularies of a saved model (else NULL), and with `all` the texts. */
 bool texts_open(texts *x, const options *o, const wf_archive *saved, bool all, wf_error *err);
 void texts_free(texts *x);
+/* Would no file that is to be written replace one of the texts? */
+bool texts_are_spared(const options *o, wf_error *err);
 
 /* Which days: no day is in two of the parts, in whatever spelling. */
 typedef enum dates_part { DATES_TRAIN, DATES_VALID, DATES_TEST } dates_part;
@@ -94,7 +96,7 @@ void options_save(const options *o, wf_bundle *b);
 
 /* ---- writing (translate_write.c, translate_show.c) ---- */
 
-/* The perplexity of `m` on a text. NaN when a signal ended it or the tape failed. */
+/* The perplexity of `m` on a text. NaN when the tape failed. */
 double perplexity_of(run *r, const model *m, const wf_parallel *text);
 /* A translation of a line, to be freed; beams: 1 is greedy. NULL after failing the tape. With
  * `hypothesis` it is told what was written (till the next translation). */

@@ -117,3 +117,19 @@ void texts_free(texts *x)
     wf_parallel_free(x->valid);
     for (int i = 0; i < x->tests; i++) wf_parallel_free(x->test[i]);
 }
+
+bool texts_are_spared(const options *o, wf_error *err)
+{
+    static const char *const name[] = { "train", "val" };
+    const char *const written[] = { o->save, o->log, o->svg };
+    const char *const option[] = { "save", "log", "svg" };
+    for (int i = 0; o->data && i < 4; i++) {
+        char path[PATH];
+        if (!path_of(path, o, name[i / 2], i % 2 ? o->to : o->from, err)) return false;
+        for (int k = 0; k < 3; k++)
+            if (same_file(path, written[k]))
+                return wf_error_set(err, "--%s %s would replace a text that --data reads",
+                                    option[k], written[k]);
+    }
+    return true;
+}

@@ -140,7 +140,8 @@ static bool go_on(run *r, const wf_archive *saved, wf_error *err)
         !wf_archive_meta_integer(saved, "halvings", &r->halvings))
         return wf_error_set(err, "load %s: it does not say where its training stood", path);
     wf_format(print, sizeof print, "%016" PRIx64, wf_parallel_hash(r->x.train));
-    if (text && !strcmp(text, print) && wf_buckets_seek(r->batches, r->epoch, r->position))
+    if (text && !strcmp(text, print) && wf_buckets_seek(r->batches, r->epoch, r->position) &&
+        r->position < wf_buckets_count(r->batches))
         return true;
     fprintf(stderr,
             "translate: another text, --batch or --tokens: epoch %" PRId64
@@ -273,13 +274,12 @@ static bool show_samples(run *r)
     return wf_tape_ok(r->t);
 }
 
-/* Judges what an epoch brought, and goes to the next one. *perplexity: NaN when a signal ended it:
- * then the epoch is not over. */
+/* Judges what an epoch brought, and goes to the next one. A signal waits for the end of that. */
 static bool end_epoch(run *r, progress *p, double *perplexity)
 {
     const double before = now(), least = lowest(r);
     *perplexity = perplexity_of(r, &r->m, r->x.valid);
-    if (stopped || !wf_tape_ok(r->t)) return !stopped && wf_tape_ok(r->t);
+    if (!wf_tape_ok(r->t)) return false;
     const double nats = log(*perplexity);
     fprintf(stderr, "%sepoch %" PRId64 "  validation perplexity %.3f\n", p->live ? "\r\033[K" : "",
             r->epoch + 1, *perplexity);
@@ -302,18 +302,13 @@ static bool train_on(run *r, progress *p)
 {
     double perplexity = (double)NAN;
     const int64_t epoch = r->epoch;
-    const wf_pairs *batch = wf_buckets_next(r->batches);
-    if (batch) {
-        if (!train_step(r, p, batch)) return false;
-        show(p, r);
-        if (r->position < wf_buckets_count(r->batches)) {
-            log_line(p, r->step, epoch, perplexity);
-            return true;
-        }
+    bool ok = train_step(r, p, wf_buckets_next(r->batches));
+    if (ok) show(p, r);
+    if (ok && r->position == wf_buckets_count(r->batches)) {
         wf_buckets_next(r->batches); /* NULL: the next epoch begins */
+        ok = end_epoch(r, p, &perplexity);
     }
-    const bool ok = end_epoch(r, p, &perplexity) || stopped;
-    if (!stopped || batch) log_line(p, r->step, epoch, perplexity);
+    if (ok) log_line(p, r->step, epoch, perplexity);
     return ok;
 }
 

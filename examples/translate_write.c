@@ -16,14 +16,14 @@ double perplexity_of(run *r, const model *m, const wf_parallel *text)
     wf_buckets *batches = wf_buckets_new(text, &how, NULL);
     const wf_mode before = wf_tape_mode(r->t);
     wf_tape_set_mode(r->t, WF_INFER);
-    for (const wf_pairs *b; !stopped && (b = wf_buckets_next(batches));) {
+    for (const wf_pairs *b; (b = wf_buckets_next(batches));) {
         wf_tape_reset(r->t);
         wf_perplexity_add(&all, wf_item(model_loss(r->t, m, b, 0, &sum)), b->tokens);
         if (!wf_tape_ok(r->t)) break;
     }
     wf_tape_set_mode(r->t, before);
     wf_buckets_free(batches);
-    return stopped || !wf_tape_ok(r->t) ? (double)NAN : wf_perplexity_result(&all);
+    return wf_tape_ok(r->t) ? wf_perplexity_result(&all) : (double)NAN;
 }
 
 /* ---- translating ---- */
