@@ -1,6 +1,8 @@
-/* Decoding of CTC: the best path, and prefix beam search over a tree of prefixes. */
+/* Decoding of CTC: the best path, and prefix beam search over a tree of prefixes; and the likeliest
+ * path of a target, by Viterbi's algorithm over its chain of states. */
 #include "layers/ctc.h"
 
+#include "autograd/scan.h"
 #include "tensor/par.h"
 #include "tensor/runtime.h"
 #include "tensor/size.h"
@@ -27,6 +29,7 @@ typedef struct prefix {
 
 /* One call's numbers, and what is worked with. */
 typedef struct search {
+    const char *who;
     const wf_tensor *logits, *lengths;
     wf_ctc_decode_options o;
     int64_t time, batch, classes, width; /* width: prefixes that go on */
@@ -93,15 +96,13 @@ static bool numbers_are_sound(const search *s, wf_error *error)
     for (int64_t b = 0; b < s->batch; b++) {
         const int64_t length = length_of(s, b);
         if (length < 0 || length > s->time)
-            return wf_error_set(error,
-                                "ctc_decode: lengths[%lld] is %lld; it must be from 0 to "
-                                "%lld",
-                                (long long)b, (long long)length, (long long)s->time);
+            return wf_error_set(error, "%s: lengths[%lld] is %lld; it must be from 0 to %lld",
+                                s->who, (long long)b, (long long)length, (long long)s->time);
         for (int64_t i = 0; i < length * s->classes; i++) {
             const int64_t t = i / s->classes, c = i % s->classes;
             const double z = logit(s, t, b, c);
             if (isnan(z) || z == (double)INFINITY)
-                return wf_error_set(error, "ctc_decode: the logit at (%lld, %lld, %lld) is %g",
+                return wf_error_set(error, "%s: the logit at (%lld, %lld, %lld) is %g", s->who,
                                     (long long)t, (long long)b, (long long)c, z);
         }
     }
@@ -302,7 +303,7 @@ bool wf_ctc_decode(wf_ctc_decoded *decoded, const wf_tensor *logits, const wf_te
 {
     WF_FP_SCOPE uint32_t fp = wf_fp_enter();
     wf_error_clear(error);
-    search s = { .logits = logits, .lengths = lengths };
+    search s = { .who = "ctc_decode", .logits = logits, .lengths = lengths };
     if (options) s.o = *options;
     if (s.o.best == 0) s.o.best = 1;
     s.width = s.o.beam > 0 ? s.o.beam : 1;
@@ -331,4 +332,164 @@ void wf_ctc_decoded_free(wf_ctc_decoded *decoded)
     if (!decoded) return;
     wf_release(decoded->memory);
     memset(decoded, 0, sizeof *decoded);
+}
+
+/* ---- forced alignment ---- */
+
+/* The targets of a batch, and what is worked with. A target of n labels is a chain of 2n + 1 states
+ * as in autograd/ctc.c: even ones are blanks, label l is state 2l + 1. */
+typedef struct alignment {
+    search s;
+    int64_t labels;           /* L, most of a target */
+    int32_t *targets, *count; /* (L, B); (B): how many labels */
+    double *now, *before;     /* states: the best path to each, up to a frame */
+    signed char *from;        /* (T, states): how many states before that it came */
+} alignment;
+
+static int32_t class_of(const alignment *a, int64_t b, int64_t state)
+{
+    return state & 1 ? a->targets[state / 2 * a->s.batch + b] : a->s.o.blank;
+}
+
+/* Fills `from` and returns the best path's logarithm, with the state that it ends in. */
+static double follow(alignment *a, int64_t b, int64_t *last)
+{
+    const int64_t states = 2 * a->count[b] + 1, most = 2 * a->labels + 1;
+    for (int64_t i = 0; i < states; i++) a->before[i] = i == 0 ? 0 : never;
+    for (int64_t t = 0; t < length_of(&a->s, b); t++) {
+        read_frame(&a->s, t, b);
+        for (int64_t i = 0; i < states; i++) {
+            const bool skips = i > 2 && i & 1 && class_of(a, b, i) != class_of(a, b, i - 2);
+            signed char from = 0;
+            for (signed char k = 1; k <= 1 + skips && k <= i; k++)
+                if (a->before[i - k] > a->before[i - from]) from = k;
+            a->from[t * most + i] = from;
+            a->now[i] = a->before[i - from] + a->s.log_p[class_of(a, b, i)];
+        }
+        double *other = a->now;
+        a->now = a->before;
+        a->before = other;
+    }
+    *last = states - 1;
+    if (states > 1 && a->before[states - 2] > a->before[states - 1]) *last = states - 2;
+    return a->before[*last];
+}
+
+/* Writes the path of sequence b that ends in a state. */
+static void write_path(alignment *a, int64_t b, int64_t state, int32_t *ids, const wf_tensor *p)
+{
+    const wf_dtype_info *dtype = wf_dtype_describe(p->dtype);
+    for (int64_t t = length_of(&a->s, b) - 1; t >= 0; t--) {
+        const int32_t id = class_of(a, b, state);
+        read_frame(&a->s, t, b);
+        ids[t * a->s.batch + b] = id;
+        dtype->store(p->data, t * a->s.batch + b, a->s.log_p[id]);
+        state -= a->from[t * (2 * a->labels + 1) + state];
+    }
+}
+
+static bool targets_are_sound(wf_tape *t, const alignment *a)
+{
+    const search *s = &a->s;
+    for (int64_t b = 0; b < s->batch; b++)
+        for (int64_t l = 0; l < a->count[b]; l++) {
+            const int32_t id = a->targets[l * s->batch + b];
+            if (id == s->o.blank)
+                wf_fail(t, "%s: target %d at (%lld, %lld) is the blank", s->who, id, (long long)l,
+                        (long long)b);
+            else if (id < 0 || id >= s->classes)
+                wf_fail(t, "%s: target %d at (%lld, %lld) is out of range: there are %lld classes",
+                        s->who, id, (long long)l, (long long)b, (long long)s->classes);
+            if (!wf_tape_ok(t)) return false;
+        }
+    return true;
+}
+
+/* Numbers of lengths, or `all` of each; NULL after failing the tape. */
+static int32_t *counts_of(wf_tape *t, wf_var *lengths, int64_t all, int64_t batch, const char *what)
+{
+    if (lengths && !(lengths = wf_enter_lengths(t, lengths, all, batch, "%s", what))) return NULL;
+    int32_t *to = wf_tape_memory(t, (size_t)(batch + 1) * sizeof *to);
+    for (int64_t b = 0; to && !lengths && b < batch; b++) to[b] = (int32_t)all;
+    return to && (!lengths || wf_copy_out(lengths, to, batch)) ? to : NULL;
+}
+
+static bool enter_forms(wf_tape *t, alignment *a, wf_var **logits, wf_var **targets)
+{
+    search *s = &a->s;
+    if (!(*logits = wf_enter(t, *logits, "%s: the logits", s->who)) ||
+        !(*targets = wf_enter(t, *targets, "%s: the targets", s->who)))
+        return false;
+    const wf_shape z = wf_shape_of(*logits), y = wf_shape_of(*targets);
+    char text[2][128];
+    s->time = z.dim[0], s->batch = z.dim[1], s->classes = z.dim[2], a->labels = y.dim[0];
+    if (wf_dtype_of(*logits) == WF_I32 || wf_dtype_of(*targets) != WF_I32 || z.rank != 3 ||
+        y.rank != 2 || y.dim[1] != s->batch || s->time >= INT32_MAX || a->labels >= INT32_MAX / 2)
+        wf_fail(t,
+                "%s: logits are %s %s and targets %s %s; expected floats (frames, sequences, "
+                "classes) and i32 (labels, sequences)",
+                s->who, wf_dtype_name(wf_dtype_of(*logits)),
+                wf_shape_text(text[0], sizeof text[0], z.rank, z.dim),
+                wf_dtype_name(wf_dtype_of(*targets)),
+                wf_shape_text(text[1], sizeof text[1], y.rank, y.dim));
+    else if (s->o.blank < 0 || s->o.blank >= s->classes)
+        wf_fail(t, "%s: .blank is %d; there are %lld classes", s->who, s->o.blank,
+                (long long)s->classes);
+    return wf_tape_ok(t);
+}
+
+/* All that is read, and room to work in. False after failing the tape. */
+static bool alignment_make(wf_tape *t, alignment *a, wf_var *logits, wf_var *targets,
+                           wf_var *frames, wf_var *labels, wf_tensor *lengths)
+{
+    search *s = &a->s;
+    wf_error error = { "" };
+    if (!enter_forms(t, a, &logits, &targets)) return false;
+    const int64_t states = 2 * a->labels + 1;
+    int64_t steps;
+    int32_t *length = counts_of(t, frames, s->time, s->batch, "ctc_align: input lengths");
+    a->count = counts_of(t, labels, a->labels, s->batch, "ctc_align: target lengths");
+    if (!length || !a->count) return false;
+    if (!wf_size_mul(s->time + 1, states, &steps)) steps = INT64_MAX;
+    a->targets = wf_tape_memory(t, (size_t)(wf_count(targets) + 1) * sizeof *a->targets);
+    a->now = wf_tape_memory(t, (size_t)states * sizeof *a->now);
+    a->before = wf_tape_memory(t, (size_t)states * sizeof *a->before);
+    a->from = wf_tape_memory(t, (size_t)steps);
+    s->log_p = wf_tape_memory(t, (size_t)(s->classes + 1) * sizeof *s->log_p);
+    s->logits = wf_value(logits);
+    if (!wf_tape_ok(t) || !wf_copy_out(targets, a->targets, wf_count(targets))) return false;
+    *lengths = wf_tensor_of(WF_I32, WF_SHAPE(s->batch), length);
+    s->lengths = lengths;
+    if (!numbers_are_sound(s, &error)) wf_fail(t, "%s", error.text);
+    return wf_tape_ok(t) && targets_are_sound(t, a);
+}
+
+wf_var *wf_ctc_align(wf_tape *t, wf_var *logits, wf_var *targets, wf_var *input_lengths,
+                     wf_var *target_lengths, const wf_ctc_options *options, wf_var **log_p,
+                     wf_var **score)
+{
+    WF_FP_SCOPE uint32_t fp = wf_fp_enter();
+    alignment a = { .s = { .who = "ctc_align", .o = { .blank = options ? options->blank : 0 } } };
+    wf_tensor lengths, ids, frames, scores;
+    if (log_p) *log_p = NULL;
+    if (score) *score = NULL;
+    if (!wf_tape_ok(t) ||
+        !alignment_make(t, &a, logits, targets, input_lengths, target_lengths, &lengths))
+        return NULL;
+    const wf_dtype dtype = a.s.logits->dtype;
+    const wf_shape steps = WF_SHAPE(a.s.time, a.s.batch);
+    wf_var *path = wf_constant_fill(t, WF_I32, steps, &ids);
+    wf_var *each = wf_constant_fill(t, dtype, steps, &frames);
+    wf_var *all = wf_constant_fill(t, dtype, WF_SHAPE(a.s.batch), &scores);
+    if (!path || !each || !all) return NULL;
+    wf_tensor_fill(&ids, -1);
+    for (int64_t b = 0; b < a.s.batch; b++) {
+        int64_t last;
+        const double reached = follow(&a, b, &last);
+        wf_dtype_describe(dtype)->store(scores.data, b, reached);
+        if (reached != never) write_path(&a, b, last, ids.data, &frames);
+    }
+    if (log_p) *log_p = each;
+    if (score) *score = all;
+    return path;
 }

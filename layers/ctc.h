@@ -1,9 +1,9 @@
 /* What a network trained with wf_ctc_loss says: the best path, or the most probable labellings by
- * prefix beam search. */
+ * prefix beam search; and where in time it says a target that is known. */
 #ifndef WEFT_LAYERS_CTC_H
 #define WEFT_LAYERS_CTC_H
 
-#include "tensor/tensor.h"
+#include "autograd/ops.h"
 
 WF_BEGIN
 
@@ -42,6 +42,16 @@ WF_API bool wf_ctc_decode(wf_ctc_decoded *decoded, const wf_tensor *logits,
                           const wf_tensor *lengths, const wf_ctc_decode_options *options,
                           wf_error *error);
 WF_API void wf_ctc_decoded_free(wf_ctc_decoded *decoded);
+
+/* Forced alignment: of all paths that are read as the target the likeliest (Viterbi), the class of
+ * each frame, I32 (T, B). Everything as it is given to wf_ctc_loss; of the options .blank counts.
+ * Unless NULL, *log_p receives the log-probability of each frame's class, (T, B), and *score their
+ * sums, (B). Past a sequence's end, and of a target that no path fits (score -inf), classes are -1
+ * and log_p 0. Constants on the tape, in any mode; of several paths that are as likely it is one.
+ * NULL after failing the tape. */
+WF_API wf_var *wf_ctc_align(wf_tape *t, wf_var *logits, wf_var *targets, wf_var *input_lengths,
+                            wf_var *target_lengths, const wf_ctc_options *options, wf_var **log_p,
+                            wf_var **score);
 
 WF_END
 

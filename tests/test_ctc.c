@@ -1,6 +1,6 @@
 /* The loss of connectionist temporal classification: every path counted one by one, PyTorch's
  * numbers, long sequences, and all that is at an edge: nothing to read, nothing to say, targets
- * that do not fit, and padding that is no number. */
+ * that do not fit, and padding that is no number; decoding, and the alignment of targets. */
 #include "autograd/ops.h"
 #include "autograd/views.h"
 #include "tensor/rng.h"
@@ -432,6 +432,139 @@ TEST(what_cannot_be_decoded_is_one_sentence)
     ck_assert(!wf_ctc_decode(&found, wf_value(z), NULL, NULL, &e));
     ck_assert_str_eq(e.text, "ctc_decode: the logit at (1, 0, 1) is nan");
     ck_assert_ptr_null(found.memory);
+}
+
+/* ---- forced alignment ---- */
+
+/* What a path of `time` frames reads: is it the first n labels of column b? */
+static bool reads(const problem *p, const wf_var *path, int64_t time, int64_t b, int64_t n)
+{
+    const int64_t batch = wf_dim(path, 1);
+    int64_t read = 0;
+    double before = p->o.blank;
+    for (int64_t i = 0; i < time; i++) {
+        const double id = wf_at(path, i * batch + b);
+        if (id != p->o.blank && id != before) {
+            if (read == n || id != wf_at(p->targets, read * batch + b)) return false;
+            read++;
+        }
+        before = id;
+    }
+    return read == n;
+}
+
+/* The probability of the likeliest path to each target, all paths one by one. */
+static void best_paths(int time, int classes, int blank, const wf_var *log_p, double *best)
+{
+    int64_t paths = 1;
+    for (int i = 0; i < TARGETS; i++) best[i] = never;
+    for (int i = 0; i < time; i++) paths *= classes;
+    for (int64_t path = 0; path < paths; path++) {
+        int n = 0, before = blank;
+        double sum = 0;
+        int64_t rest = path, code = 0;
+        for (int i = 0; i < time; i++, rest /= classes) {
+            const int at = (int)(rest % classes);
+            sum += wf_at(log_p, i * classes + at);
+            if (at != blank && at != before) {
+                code = code * (classes - 1) + (at - (at > blank));
+                n++;
+            }
+            before = at;
+        }
+        if (n > MOST_LABELS) continue;
+        double *of = &best[first_of(n, classes - 1) + code];
+        if (sum > *of) *of = sum;
+    }
+}
+
+TEST_EACH(an_alignment_is_the_likeliest_of_all_paths_that_read_as_the_target, TRIALS)
+{
+    static double best[TARGETS];
+    const int time = _i % (MOST_FRAMES + 1), classes = 2 + _i / (MOST_FRAMES + 1) % 3;
+    const int blank = _i / (3 * (MOST_FRAMES + 1)) ? classes - 1 : 0;
+    const int64_t n = first_of(MOST_LABELS + 1, classes - 1);
+    problem p = all_targets(time + 1, time, classes, blank, n);
+    wf_var *one = wf_slice(t, p.logits, 1, 0, 1, 1), *log_p, *score;
+    wf_var *path = wf_ctc_align(t, p.logits, p.targets, p.frames, p.labels, &p.o, &log_p, &score);
+    ck_assert_msg(path && log_p && score, "%s", wf_tape_error(t));
+    best_paths(time, classes, blank, wf_log_softmax(t, one, -1), best);
+    for (int64_t b = 0; b < n; b++) {
+        double sum = 0;
+        for (int64_t i = 0; i <= time; i++) {
+            const double id = wf_at(path, i * n + b), each = wf_at(log_p, i * n + b);
+            if (i == time || best[b] == never) ck_assert(id == -1 && each == 0);
+            sum += each;
+        }
+        if (best[b] == never) {
+            ck_assert(wf_at(score, b) == never);
+            continue;
+        }
+        ck_assert(fabs(wf_at(score, b) - best[b]) <= 1e-12 && fabs(sum - best[b]) <= 1e-12);
+        ck_assert(reads(&p, path, time, b, (int64_t)wf_at(p.labels, b)));
+    }
+}
+
+/* A batch is its sequences alone, in either precision, and no path is likelier than all of them. */
+TEST_EACH(a_batch_is_aligned_as_its_sequences_are_one_by_one, 2)
+{
+    enum { TIME = 40, MANY = 4, LABELS = 7, CLASSES = 5 };
+    const int32_t frames[MANY] = { 40, 17, 0, 9 }, labels[MANY] = { 7, 5, 0, 3 };
+    const wf_dtype dtype = _i ? WF_F32 : WF_F64;
+    problem p = { .logits = drawn(t, dtype, WF_SHAPE(TIME, MANY, CLASSES), 5, -3, 3),
+                  .targets = wf_zeros(t, WF_I32, WF_SHAPE(LABELS, MANY)),
+                  .frames = lengths(MANY, frames),
+                  .labels = lengths(MANY, labels),
+                  .o = { .reduction = WF_REDUCE_NONE } };
+    for (int i = 0; i < LABELS * MANY; i++)
+        put(wf_value(p.targets), i, i / MANY < labels[i % MANY] ? 1 + i % 3 % 2 : -1);
+    for (int64_t i = 0; i < wf_count(p.logits); i++)
+        if (i / (MANY * CLASSES) >= frames[i / CLASSES % MANY])
+            put(wf_value(p.logits), i, (double)NAN);
+    wf_var *loss = loss_of(&p), *log_p, *score, *own_score;
+    wf_var *path = wf_ctc_align(t, p.logits, p.targets, p.frames, p.labels, &p.o, &log_p, &score);
+    ck_assert_msg(path && wf_dtype_of(log_p) == dtype, "%s", wf_tape_error(t));
+    for (int64_t b = 0; b < MANY; b++) {
+        wf_var *z = wf_slice(t, wf_slice(t, p.logits, 1, b, b + 1, 1), 0, 0, frames[b], 1);
+        wf_var *y = wf_slice(t, wf_slice(t, p.targets, 1, b, b + 1, 1), 0, 0, labels[b], 1);
+        wf_var *own = wf_ctc_align(t, z, y, NULL, NULL, NULL, NULL, &own_score);
+        ck_assert(wf_at(own_score, 0) == wf_at(score, b));
+        ck_assert(wf_at(score, b) <= -wf_at(loss, b) + 1e-5);
+        ck_assert(reads(&p, path, frames[b], b, labels[b]));
+        for (int64_t i = 0; i < TIME; i++)
+            ck_assert(wf_at(path, i * MANY + b) == (i < frames[b] ? wf_at(own, i) : -1));
+    }
+    ck_assert(wf_at(score, 2) == 0);
+}
+
+TEST(what_cannot_be_aligned_is_one_sentence)
+{
+    static const struct {
+        int32_t id, frames, labels, blank;
+        const char *says;
+    } tried[] = {
+        { 0, 4, 1, 0, "ctc_align: target 0 at (0, 1) is the blank" },
+        { 3, 4, 1, 0, "ctc_align: target 3 at (0, 1) is out of range: there are 3 classes" },
+        { 2, 5, 1, 0, "ctc_align: input lengths: lengths[1] is 5; it must be from 0 to 4" },
+        { 2, 4, 2, 0, "ctc_align: target lengths: lengths[1] is 2; it must be from 0 to 1" },
+        { 2, 4, 1, 3, "ctc_align: .blank is 3; there are 3 classes" },
+    };
+    for (int k = 0; k < (int)(sizeof tried / sizeof *tried); k++) {
+        const wf_ctc_options o = { .blank = tried[k].blank };
+        ck_assert_ptr_null(wf_ctc_align(
+            t, drawn(t, WF_F64, WF_SHAPE(4, 2, 3), 1, -1, 1),
+            ids(1, 2, (int32_t[]){ 1, tried[k].id }), lengths(2, (int32_t[]){ 4, tried[k].frames }),
+            lengths(2, (int32_t[]){ 1, tried[k].labels }), &o, NULL, NULL));
+        assert_fails(t, tried[k].says);
+    }
+    wf_var *z = drawn(t, WF_F64, WF_SHAPE(4, 2, 3), 1, -1, 1);
+    const int32_t good[2] = { 1, 2 };
+    ck_assert_ptr_null(wf_ctc_align(t, z, ids(2, 1, good), NULL, NULL, NULL, NULL, NULL));
+    assert_fails(t, "ctc_align: logits are f64 (4, 2, 3) and targets i32 (2, 1); expected floats "
+                    "(frames, sequences, classes) and i32 (labels, sequences)");
+    z = wf_full(t, WF_F64, WF_SHAPE(4, 2, 3), (double)NAN);
+    ck_assert_ptr_null(wf_ctc_align(t, z, ids(1, 2, good), NULL, NULL, NULL, NULL, NULL));
+    assert_fails(t, "ctc_align: the logit at (0, 0, 0) is nan");
 }
 
 /* ---- what is refused ---- */
