@@ -173,6 +173,7 @@ static bool outputs_are_sound(const options *o, wf_error *err)
     if (!texts_are_spared(o, err)) return false;
     if (o->every && !o->save) return wf_error_set(err, "--every needs --save, a file to save to");
     if (o->svg && !o->show) return wf_error_set(err, "--svg needs --show, a sentence to show");
+    if (o->show && !*o->show) return wf_error_set(err, "--show is empty; it must be a sentence");
     if (!o->batch && !o->tokens)
         return wf_error_set(err, "--batch and --tokens are both 0; one must say how large a step "
                                  "is");

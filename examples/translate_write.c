@@ -206,7 +206,8 @@ bool translate_input(run *r)
         const int64_t n = getline(&line, &room, stdin);
         if (n < 0) break;
         wf_text text = { NULL, line, n };
-        while (text.n && strchr("\r\n", line[text.n - 1])) text.n--;
+        if (text.n && line[text.n - 1] == '\n') text.n--;
+        if (text.n && line[text.n - 1] == '\r') text.n--;
         char *said = is_empty(text) ? NULL
                                     : translate_line(r, &r->used, text, r->o->beam, NULL, &err);
         if (err.text[0]) {
