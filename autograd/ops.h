@@ -89,6 +89,13 @@ WF_API wf_var *wf_mean_keep(wf_tape *t, wf_var *x, const wf_axes *axes);
 WF_API wf_var *wf_max_keep(wf_tape *t, wf_var *x, const wf_axes *axes);
 WF_API wf_var *wf_norm_keep(wf_tape *t, wf_var *x, const wf_axes *axes);
 
+/* log(sum(exp(x))) over the named axes, which go (axes NULL: all of them), or stay with size 1,
+ * without leaving the range. Where all of x is -inf, or there is nothing, it is -inf, and the
+ * derivative is zero; where some of x is inf it is inf, and the derivative to those elements NaN.
+ * Gradient: g softmax(x). */
+WF_API wf_var *wf_logsumexp(wf_tape *t, wf_var *x, const wf_axes *axes);
+WF_API wf_var *wf_logsumexp_keep(wf_tape *t, wf_var *x, const wf_axes *axes);
+
 /* As argmax, where the smallest element is; NaN counts as smaller than everything. */
 WF_API wf_var *wf_argmin(wf_tape *t, wf_var *x, int axis);
 

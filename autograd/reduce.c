@@ -1,4 +1,4 @@
-/* Sum, mean and maximum over axes, and sum_to, which undoes broadcasting. */
+/* Sum, mean and maximum over axes, logsumexp of them, and sum_to, which undoes broadcasting. */
 #include "autograd/kernels.h"
 #include "autograd/ops_private.h"
 #include "autograd/private.h"
@@ -416,4 +416,34 @@ wf_var *wf_sum_to(wf_tape *t, wf_var *x, wf_shape shape)
     const wf_shape now = wf_shape_of(x);
     const shape_attr to = shape_attr_of(shape);
     return wf_shape_equal(&now, &shape) ? x : wf_apply_one(t, &op_sum_to, 1, &x, &to);
+}
+
+/* ---- logsumexp ---- */
+
+/* What is taken out before exp is a constant: the whole's derivative by it is 0. Where nothing is
+ * left, -inf is chosen, and no 0 meets the derivative of log(0). */
+static wf_var *logsumexp(wf_tape *t, wf_var *x, const wf_axes *axes, bool keep)
+{
+    if (!wf_tape_ok(t) || !(x = var_enter(t, x, "logsumexp", 0))) return NULL;
+    if (wf_count(x) == 0) return wf_log(t, reduce(t, &op_sum, x, axes, keep));
+    const wf_dtype dtype = wf_dtype_of(x);
+    wf_var *zero = wf_zeros(t, dtype, WF_SCALAR), *one = wf_full(t, dtype, WF_SCALAR, 1);
+    wf_var *most = wf_detach(t, wf_max_keep(t, x, axes));
+    wf_var *shift = wf_where(t, wf_equal(t, wf_sub(t, most, most), zero), most, zero);
+    wf_var *sum = reduce(t, &op_sum, wf_exp(t, wf_sub(t, x, shift)), axes, keep);
+    if (!sum) return NULL;
+    wf_var *nothing = wf_equal(t, sum, zero);
+    wf_var *y = wf_add(t, wf_log(t, wf_where(t, nothing, one, sum)),
+                       wf_reshape(t, shift, wf_shape_of(sum)));
+    return wf_where(t, nothing, wf_full(t, dtype, WF_SCALAR, -(double)INFINITY), y);
+}
+
+wf_var *wf_logsumexp(wf_tape *t, wf_var *x, const wf_axes *axes)
+{
+    return logsumexp(t, x, axes, false);
+}
+
+wf_var *wf_logsumexp_keep(wf_tape *t, wf_var *x, const wf_axes *axes)
+{
+    return logsumexp(t, x, axes, true);
 }

@@ -373,7 +373,9 @@ static void reduction(maker *m, const char *name)
     if (s.rank < 1 && !over_rows) return;
     const int axis = over_rows ? 0 : -1;
     wf_var *x = a->v;
-    if (named(name, "masked_softmax")) {
+    if (named(name, "cumsum")) {
+        push(m, wf_cumsum(m->t, x, axis), true, 0);
+    } else if (named(name, "masked_softmax")) {
         const value given = *a, *mask = pick(m, is_mask_for, &given);
         wf_var *seen = mask && below(&m->d, 2) ? mask->v : wf_less(m->t, x, m->in->closed[5]);
         push(m, wf_masked_softmax(m->t, x, seen, axis), true, 0);
@@ -651,7 +653,7 @@ static void apply(maker *m, const wf_op *op)
         pointwise(m, op);
     else if (named(name, "matmul affine"))
         product(m, named(name, "affine"));
-    else if (named(name, "sum mean max norm argmax softmax log_softmax masked_softmax"))
+    else if (named(name, "sum mean max norm argmax softmax log_softmax masked_softmax cumsum"))
         reduction(m, name);
     else if (named(name, "layer_norm"))
         layer_norm(m);

@@ -388,6 +388,54 @@ TEST(a_masked_softmax_is_that_of_what_takes_part)
     ck_assert_mem_eq(wf_data(all), wf_data(plain), B * H * N * sizeof(double));
 }
 
+TEST(logsumexp_is_the_logarithm_of_a_sum_of_exponentials)
+{
+    wf_var *x = wf_add_scalar(t, drawn(t, WF_F64, WF_SHAPE(3, 5, 7), 1, -4, 4), 5000);
+    wf_var *y = wf_logsumexp(t, x, WF_AXES(1)), *kept = wf_logsumexp_keep(t, x, WF_AXES(0, -1)),
+           *all = wf_logsumexp(t, x, NULL), *slope, *g = wf_full(t, WF_F64, WF_SHAPE(3, 7), 1),
+           *softmax = wf_softmax(t, x, 1);
+    double whole = 0, middle[5] = { 0 };
+    for (int64_t i = 0; i < 3; i++)
+        for (int64_t k = 0; k < 7; k++) {
+            double sum = 0;
+            for (int64_t j = 0; j < 5; j++) {
+                const double e = exp(wf_at(x, (i * 5 + j) * 7 + k) - 5000);
+                sum += e;
+                middle[j] += e;
+                whole += e;
+            }
+            assert_near(wf_at(y, i * 7 + k), 5000 + log(sum), 1e-15);
+        }
+    ck_assert_int_eq(wf_rank(y), 2);
+    ck_assert_int_eq(wf_rank(kept), 3);
+    for (int64_t j = 0; j < 5; j++) assert_near(wf_at(kept, j), 5000 + log(middle[j]), 1e-15);
+    assert_near(wf_item(all), 5000 + log(whole), 1e-15);
+    for (int graph = 0; graph < 2; graph++) {
+        const wf_grad_options how = { .create_graph = graph };
+        ck_assert(wf_grad(t, 1, &y, &g, 1, &x, &slope, &how));
+        for (int64_t i = 0; i < 105; i++) assert_near(wf_at(slope, i), wf_at(softmax, i), 4e-15);
+    }
+}
+
+/* Rounded once, however many there are. */
+TEST(a_running_sum_is_as_exact_as_its_dtype)
+{
+    enum { N = 100000 };
+    for (int dtype = WF_F32; dtype <= WF_F64; dtype++) {
+        wf_var *x = drawn(t, (wf_dtype)dtype, WF_SHAPE(2, N), 1, -1, 2), *y = wf_cumsum(t, x, -1),
+               *turned = wf_cumsum(t, wf_transpose(t, x, 0, 1), 0);
+        for (int64_t r = 0; r < 2; r++) {
+            long double sum = 0;
+            for (int64_t i = 0; i < N; i++) {
+                sum += (long double)wf_at(x, r * N + i);
+                const double u = dtype == WF_F32 ? 0x1p-24 : 0x1p-53;
+                ck_assert(fabsl((long double)wf_at(y, r * N + i) - sum) <= 1.5L * u * fabsl(sum));
+                ck_assert(wf_at(turned, i * 2 + r) == wf_at(y, r * N + i));
+            }
+        }
+    }
+}
+
 TEST(a_float_sum_is_as_exact_as_a_float_can_be)
 {
     wf_var *x = drawn(t, WF_F32, WF_SHAPE(1000, 300), 1, 0, 1);

@@ -238,6 +238,27 @@ TEST(a_softmax_shares_nothing_out_among_minus_infinities_and_is_nan_beyond_its_r
             (const double[1][MOST]){ { 0, 0, 0, 0, N, N, N, N } });
 }
 
+OP(f_logsumexp, wf_logsumexp(t, x[0], WF_AXES(-1)))
+
+TEST(a_logsumexp_of_nothing_is_minus_infinity_and_shares_nothing_out)
+{
+    const numbers in = { WF_SHAPE(5, 2), { -I, -I, 0, 0, I, 0, N, 0, 2000, -I } };
+    answers("logsumexp", f_logsumexp, 1, &in, (double[]){ -I, log(2), I, N, 2000 }, ones,
+            (const double[1][MOST]){ { 0, 0, .5, .5, N, 0, N, N, 1, 0 } });
+    const numbers none = { WF_SHAPE(2, 0), { 0 } };
+    answers("logsumexp", f_logsumexp, 1, &none, (double[]){ -I, -I }, ones,
+            (const double[1][MOST]){ { 0 } });
+}
+
+OP(f_cumsum, wf_cumsum(t, x[0], 0))
+
+TEST(a_running_sum_is_no_number_from_the_first_on_that_is_none)
+{
+    const numbers in = { WF_SHAPE(5), { 1, I, 2, -I, 3 } };
+    answers("cumsum", f_cumsum, 1, &in, (double[]){ 1, I, I, N, N }, (double[]){ 1, 2, I, 3, 4 },
+            (const double[1][MOST]){ { I, I, I, 7, 4 } });
+}
+
 OP(f_masked_softmax, wf_masked_softmax(t, x[0],
                                        wf_constant(t, WF_I32, WF_SHAPE(5, 2),
                                                    (int32_t[]){ 0, 0, 1, 0, 0, -1, 1, 0, 1, 1 }),
