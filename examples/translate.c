@@ -58,11 +58,12 @@ static const option_row rows[] = {
       AT(batch), OPTION_WHOLE, OPTION_KEPT, 0, 1e6 },
     { "tokens", "N", "words in a step, padding included (0: no limit; transformer 2000)",
       AT(tokens), OPTION_WHOLE, OPTION_KEPT, 0, 1e9 },
-    { "epochs", "N", "in all, a saved model's included (20; dates 4); 0: do not train",
+    { "epochs", "N", "in all, a saved model's included (20; dates 4, a transformer 6);\n"
+      "0: do not train",
       AT(epochs), OPTION_WHOLE, OPTION_KEPT, 0, 1e6 },
     { "steps", "N", "at most, a saved model's included (0: until the epochs are over)",
       AT(steps), OPTION_WHOLE, OPTION_FORGOTTEN, 0, 1e12 },
-    { "lr", "X", "learning rate of Adam, the highest (1e-3; dates, recurrent: 3e-3)",
+    { "lr", "X", "learning rate of Adam, the highest (1e-3; dates 3e-3)",
       AT(lr), OPTION_NUMBER, OPTION_KEPT, 1e-12, 1e3 },
     { "schedule", "NAME", "decay: constant, in the last third down to a fiftieth (the default);\n"
       "halve: halved when an epoch brings nothing; inverse: up over --warmup\n"
@@ -112,12 +113,9 @@ void options_fill(options *o)
     const struct {
         int64_t *at, dates, recurrent, transformer;
     } whole[] = {
-        { &o->embedding, 64, 256, 256 },
-        { &o->hidden, 128, 512, 512 },
-        { &o->layers, recurrent ? 1 : 2, 1, 3 },
-        { &o->heads, 4, 8, 8 },
-        { &o->epochs, 4, 20, 20 },
-        { &o->warmup, 400, 1000, 1000 },
+        { &o->embedding, 64, 256, 256 },           { &o->hidden, 128, 512, 512 },
+        { &o->layers, recurrent ? 1 : 2, 1, 3 },   { &o->heads, 4, 8, 8 },
+        { &o->epochs, recurrent ? 4 : 6, 20, 20 }, { &o->warmup, 400, 1000, 1000 },
     };
     for (size_t i = 0; i < sizeof whole / sizeof whole[0]; i++)
         if (*whole[i].at < 0)
@@ -132,7 +130,7 @@ void options_fill(options *o)
     if (o->tokens < 0) o->tokens = 0;
     if (o->dropout < 0) o->dropout = dates ? 0 : recurrent ? 0.5 : 0.1;
     if (o->smoothing < 0) o->smoothing = dates ? 0 : 0.1;
-    if (o->lr < 0) o->lr = dates && recurrent ? 3e-3 : 1e-3;
+    if (o->lr < 0) o->lr = dates ? 3e-3 : 1e-3;
     if (!o->schedule) o->schedule = recurrent ? "decay" : "inverse";
 }
 
