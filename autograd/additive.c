@@ -86,13 +86,7 @@ static uint32_t varying(const wf_call *c)
 /* x with an axis of 1 put in at `axis`. */
 static wf_tensor with_axis(wf_tensor x, int axis)
 {
-    for (int k = x.rank++; k > axis; k--) {
-        x.dim[k] = x.dim[k - 1];
-        x.stride[k] = x.stride[k - 1];
-    }
-    x.dim[axis] = 1;
-    x.stride[axis] = 0;
-    return x;
+    return tensor_with_axis(x, axis, 1, 0);
 }
 
 /* Operands of the walks over (..., S, H): what is summed into, the inputs, and the cotangent. */

@@ -1,6 +1,6 @@
 /* What a row claims beside its derivatives, for planners and threads: that rows or elements can be
- * computed apart, that it is a product, draws numbers, reads values. Each claim is put to the test
- * on every sample, and what no sample shows is no claim. */
+ * computed apart, also those of several steps at once, that it is a product, draws numbers, reads
+ * values. Each claim is put to the test on every sample, and what no sample shows is no claim. */
 #include "autograd/check_row_private.h"
 #include "autograd/ops_private.h"
 
@@ -188,6 +188,217 @@ static bool check_varying(op_check *k)
     return (k->op->flags & WF_OP_ELEMENTWISE && !k->op->varying) || apart(k, &how);
 }
 
+/* ---- a further axis behind the rows ---- */
+
+static const char leading[] = "it is said to be open to a further axis behind its rows";
+
+/* Two calls, the steps, and one of both, where step is an axis behind the rows. The numbers of a
+ * step lie together, as a planned loop has them. */
+typedef struct steps {
+    part one[2], all;
+    uint32_t rows, same; /* inputs that have rows; and those that are one for both steps */
+    int64_t scratch[2];  /* of all */
+} steps;
+
+/* Makes x[0] and x[1] of the form, each with memory of its own if they are apart, and x[2] of both:
+ * with an axis of 2 (of 1) behind axis 0 if there are rows. */
+static void lay_steps(op_check *k, wf_dtype dtype, const wf_shape *form, bool rows, bool apart,
+                      wf_tensor *const x[3])
+{
+    const int64_t n = wf_shape_count(form), bytes = n * wf_dtype_size(dtype);
+    char *memory = check_take(&k->pool, (apart ? 2 : 1) * bytes);
+    if (!memory) return;
+    *x[0] = *x[1] = *x[2] = wf_tensor_of(dtype, *form, memory);
+    if (apart) x[1]->data = memory + bytes;
+    if (rows) *x[2] = tensor_with_axis(*x[2], 1, apart ? 2 : 1, apart ? n : 0);
+}
+
+/* The inputs: in step 1 the sample's numbers from the last to the first. */
+static void lay_inputs(op_check *k, steps *s)
+{
+    const check_case *c = &k->c;
+    for (int i = 0; i < c->n_in; i++) {
+        const bool rows = s->rows >> i & 1, apart = rows && !(s->same >> i & 1);
+        const wf_dtype dtype = c->in.floats[i] ? WF_F64 : WF_I32;
+        const wf_shape *form = &c->in.shape[i];
+        wf_tensor unused, *a = &s->one[0].gin[i], *b = &s->one[1].gin[i];
+        if (!c->given[i]) continue;
+        lay_steps(k, dtype, form, rows, apart,
+                  (wf_tensor *[]){ &s->one[0].in[i], &s->one[1].in[i], &s->all.in[i] });
+        if (k->pool.failed) return;
+        for (int64_t j = 0, n = c->in.count[i]; j < n; j++) {
+            wf_dtype_describe(dtype)->store(s->one[0].in[i].data, j, c->value[i][j]);
+            if (apart)
+                wf_dtype_describe(dtype)->store(s->one[1].in[i].data, j, c->value[i][n - 1 - j]);
+        }
+        if (!c->in.floats[i]) continue;
+        lay_steps(k, dtype, form, rows, apart, (wf_tensor *[]){ a, b, &unused });
+        lay_steps(k, dtype, form, rows, apart, (wf_tensor *[]){ &unused, &unused, &s->all.gin[i] });
+    }
+}
+
+/* Outputs, as backward sees them, and their cotangents. */
+static void lay_outputs(op_check *k, steps *s)
+{
+    const check_case *c = &k->c;
+    for (int o = 0; o < c->n_out; o++) {
+        const wf_shape *form = &c->out.shape[o];
+        lay_steps(k, c->out_dtype[o], form, true, true,
+                  (wf_tensor *[]){ &s->one[0].out[o], &s->one[1].out[o], &s->all.out[o] });
+        if (!c->out.floats[o]) continue;
+        lay_steps(k, WF_F64, form, true, true,
+                  (wf_tensor *[]){ &s->one[0].gout[o], &s->one[1].gout[o], &s->all.gout[o] });
+        for (int64_t j = 0, n = c->out.count[o]; !k->pool.failed && j < n; j++) {
+            const double *g = k->cotangent + c->out.at[o];
+            ((double *)s->one[0].gout[o].data)[j] = g[j];
+            ((double *)s->one[1].gout[o].data)[j] = -2 * g[n - 1 - j];
+        }
+    }
+}
+
+static void point_part(const op_check *k, part *p)
+{
+    const check_case *c = &k->c;
+    for (int i = 0; i < c->n_in; i++) {
+        p->in_at[i] = c->given[i] ? &p->in[i] : NULL;
+        p->gin_at[i] = c->in.floats[i] ? &p->gin[i] : NULL;
+    }
+    for (int o = 0; o < c->n_out; o++) {
+        p->out_at[o] = &p->out[o];
+        p->gout_at[o] = c->out.floats[o] ? &p->gout[o] : NULL;
+    }
+    p->call = k->harness.call;
+    p->call.in = p->in_at;
+    p->call.out = p->out_at;
+    p->call.gout = p->gout_at;
+    p->call.gin = p->gin_at;
+}
+
+/* Are the outputs of both steps at once those of one, and an axis more? Fills `out`, which forward
+ * writes row-major. */
+static bool shape_of_steps(op_check *k, steps *s, wf_tensor *out)
+{
+    const check_case *c = &k->c;
+    wf_error error = { "" };
+    if (!check_shape(c, s->all.in_at, out, &error, 1, s->scratch))
+        return check_fail(k->report, "%s: %s, but its shape refuses that: %s", c->who, leading,
+                          error.text);
+    for (int o = 0; o < c->n_out; o++) {
+        const wf_shape want = wf_tensor_shape(&s->all.out[o]);
+        const wf_shape got = wf_tensor_shape(&out[o]);
+        if (out[o].dtype != c->out_dtype[o] || !wf_shape_equal(&got, &want))
+            return check_fail(k->report, "%s: %s, but output %d is then %s; expected %s", c->who,
+                              leading, o, SHAPE_TEXT(&got), SHAPE_TEXT(&want));
+        void *memory = check_take(&k->pool, wf_tensor_count(&out[o]) * wf_dtype_size(out[o].dtype));
+        if (!memory) return check_no_memory(k);
+        out[o] = wf_tensor_of(out[o].dtype, got, memory);
+    }
+    return true;
+}
+
+/* Forward: both steps at once, whose outputs are brought into the places of `other`'s, against one
+ * after another. */
+static bool forward_agrees(op_check *k, steps *s, const wf_tensor *out, const wf_tensor *other)
+{
+    const check_case *c = &k->c;
+    const wf_tensor *out_at[CHECK_VARS];
+    double *want = k->work[0], *got = k->work[1];
+    for (int o = 0; o < c->n_out; o++) out_at[o] = &out[o];
+    wf_call call = s->all.call;
+    call.out = out_at;
+    k->op->forward(&call);
+    for (int at = 0; at < 2; at++) k->op->forward(&s->one[at].call);
+    for (int o = 0; o < c->n_out; o++) wf_tensor_copy(&out[o], &other[o]);
+    for (int at = 0; at < 2; at++) {
+        for (int o = 0; o < c->n_out; o++) {
+            const int64_t n = c->out.count[o];
+            const char *of = other[o].data;
+            const size_t bytes = (size_t)(n * wf_dtype_size(other[o].dtype));
+            of += (size_t)at * bytes;
+            if (c->out.floats[o]) {
+                memcpy(want + c->out.at[o], s->one[at].out[o].data, bytes);
+                memcpy(got + c->out.at[o], of, bytes);
+            } else if (o < c->visible && memcmp(of, s->one[at].out[o].data, bytes)) {
+                return check_fail(k->report, "%s: %s, but output %d has then other numbers", c->who,
+                                  leading, o);
+            }
+        }
+        if (!floats_equal(&c->out, leading, got, "both at once", want, "one by one")) return false;
+    }
+    return true;
+}
+
+/* Backward: the same of gradients, of which those that both steps share are sums. */
+static bool backward_agrees(op_check *k, steps *s)
+{
+    const check_case *c = &k->c;
+    double *want = k->work[0], *got = k->work[1];
+    for (int at = 0; at < 2; at++) k->op->backward(&s->one[at].call);
+    k->op->backward(&s->all.call);
+    for (int at = 0; at < 2; at++) {
+        for (int i = 0; i < c->n_in; i++) {
+            const int64_t n = c->in.count[i];
+            const bool apart = s->rows >> i & 1 && !(s->same >> i & 1);
+            const double *of = s->all.gin[i].data;
+            if (!c->in.floats[i]) continue;
+            memcpy(want + c->in.at[i], s->one[at].gin[i].data, (size_t)n * sizeof *of);
+            memcpy(got + c->in.at[i], of + (apart ? at * n : 0), (size_t)n * sizeof *of);
+        }
+        if (!floats_equal(&c->in, leading, got, "both at once", want, "one by one")) return false;
+    }
+    return true;
+}
+
+static bool steps_agree(op_check *k, uint32_t rows, uint32_t same)
+{
+    const check_case *c = &k->c;
+    steps *s = check_take(&k->pool, (int64_t)sizeof *s);
+    wf_tensor *out = check_take(&k->pool, 4 * CHECK_VARS * (int64_t)sizeof *out);
+    wf_tensor *other = out + CHECK_VARS, *unused = other + CHECK_VARS;
+    if (k->pool.failed) return check_no_memory(k);
+    s->rows = rows, s->same = same;
+    lay_inputs(k, s);
+    lay_outputs(k, s);
+    for (int o = 0; o < c->n_out; o++)
+        lay_steps(k, c->out_dtype[o], &c->out.shape[o], true, true,
+                  (wf_tensor *[]){ unused, unused + 1, &other[o] });
+    if (k->pool.failed) return check_no_memory(k);
+    for (int at = 0; at < 2; at++) point_part(k, &s->one[at]);
+    point_part(k, &s->all);
+    if (!shape_of_steps(k, s, out)) return false;
+    char *scratch = check_take(
+        &k->pool, WF_ALIGNMENT + (s->scratch[0] > s->scratch[1] ? s->scratch[0] : s->scratch[1]));
+    if (!scratch) return check_no_memory(k);
+    s->all.call.scratch = scratch + (-(uintptr_t)scratch & (WF_ALIGNMENT - 1));
+    for (int way = 0; way < 2; way++) {
+        for (int at = 0; at < 2; at++)
+            s->one[at].call.scratch = k->harness.scratch[way].tensor.data;
+        if (way == 0 ? !forward_agrees(k, s, out, other) : k->sweeps && !backward_agrees(k, s))
+            return false;
+    }
+    return true;
+}
+
+/* A time axis behind the rows, of every set of inputs that may be the same at all steps: not of all
+ * floats that have rows. */
+static bool check_leading(op_check *k)
+{
+    const check_case *c = &k->c;
+    const uint32_t rows = op_varying(&k->harness.call), floats = floats_mask(&c->in);
+    bool fits = true, ok = true;
+    if (!(k->op->flags & WF_OP_LEADING) || k->skip & LAW_LEADING || !rows) return true;
+    for (int i = 0; i < c->n_in; i++) fits &= !c->given[i] || c->in.shape[i].rank < WF_RANK;
+    for (int o = 0; o < c->n_out; o++) fits &= c->out.shape[o].rank < WF_RANK;
+    for (uint32_t same = 0; fits && ok && same < rows; same++) {
+        struct check_block *until = k->pool.last;
+        if (same & ~rows || !(rows & ~same & floats)) continue;
+        ok = steps_agree(k, rows, same);
+        if (same) k->shown |= SHOWN_LEADING;
+        check_let_go(&k->pool, until);
+    }
+    return ok;
+}
+
 /* ---- a product ---- */
 
 static bool check_product(op_check *k)
@@ -304,7 +515,8 @@ static bool note_reads(op_check *k)
 bool check_facts(op_check *k)
 {
     if (k->skip & LAW_FACTS) return true;
-    if (!check_elementwise(k) || !check_varying(k) || !check_product(k)) return false;
+    if (!check_elementwise(k) || !check_varying(k) || !check_leading(k) || !check_product(k))
+        return false;
     struct check_block *until = k->pool.last;
     bool ok = harness_set(&k->other, &k->c, WF_F64, NULL, NULL) && check_random(k) &&
               check_reads_check(k) && note_reads(k) && harness_forward(&k->harness);
@@ -324,6 +536,8 @@ bool check_facts_shown(op_check *k, const char *name)
     } claim[] = {
         { op->flags & WF_OP_ELEMENTWISE, SHOWN_ELEMENTWISE, "elementwise" },
         { op->varying, SHOWN_VARYING, "computed by rows" },
+        { op->flags & WF_OP_LEADING && !(k->skip & LAW_LEADING), SHOWN_LEADING,
+          "open to a further axis behind its rows" },
         { op->product.weight, SHOWN_PRODUCT, "a product" },
         { op->flags & WF_OP_RANDOM, SHOWN_KEY, "random, by its key" },
         { op->flags & WF_OP_RANDOM, SHOWN_COUNTER, "random, by its counter" },

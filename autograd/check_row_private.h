@@ -52,7 +52,8 @@ enum {
     SHOWN_VARYING = 2,
     SHOWN_PRODUCT = 4,
     SHOWN_KEY = 8,
-    SHOWN_COUNTER = 16
+    SHOWN_COUNTER = 16,
+    SHOWN_LEADING = 32
 };
 bool check_facts(op_check *k);
 bool check_facts_shown(op_check *k, const char *name);
@@ -99,7 +100,8 @@ enum {
     LAW_SPECIAL = 16,
     LAW_LARGE = 32,
     LAW_FACTS = 64,
-    LAW_WANTED = 128
+    LAW_WANTED = 128,
+    LAW_LEADING = 256
 };
 wf_report op_check_without(uint32_t skip, const wf_op *op, const wf_check_options *options,
                            uint64_t *kinds);

@@ -98,7 +98,9 @@ enum {
      * not cleared before. */
     WF_OP_BEGINS = 8,
     /* Where rows of axis 0 are computed apart, a further axis may be put in behind it: an input
-     * without rows has none, another may have a size of 1 there, which is then the same for all. */
+     * without rows has none, another may have a size of 1 there, which is then the same for all,
+     * unless that leaves no input of floats that has steps. Backward then takes outputs and
+     * cotangents in any strides. */
     WF_OP_LEADING = 16
 };
 

@@ -48,6 +48,17 @@ uint32_t op_varying(const wf_call *c)
     return c->op->flags & WF_OP_ELEMENTWISE ? broadcast_varying(c) : 0;
 }
 
+wf_tensor tensor_with_axis(wf_tensor x, int axis, int64_t n, int64_t stride)
+{
+    for (int k = x.rank++; k > axis; k--) {
+        x.dim[k] = x.dim[k - 1];
+        x.stride[k] = x.stride[k - 1];
+    }
+    x.dim[axis] = n;
+    x.stride[axis] = stride;
+    return x;
+}
+
 uint32_t axis_varying(const wf_call *c)
 {
     if (c->n_in > 32 || wf_axis(c->out[0]->rank, *(const int32_t *)c->attr) <= 0) return 0;

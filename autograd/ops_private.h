@@ -65,6 +65,8 @@ wf_var *reduction_repeated(wf_tape *t, wf_var *y, wf_var *x, const reduction *r)
 
 /* What the row of a call says of its inputs: its `varying`. */
 uint32_t op_varying(const wf_call *c);
+/* x with an axis of n put in at `axis`. */
+wf_tensor tensor_with_axis(wf_tensor x, int axis, int64_t n, int64_t stride);
 /* Has in[i] the rows of the outputs? And which inputs have: what broadcasting says. */
 bool varies(const wf_call *c, int i);
 uint32_t broadcast_varying(const wf_call *c);

@@ -23,13 +23,7 @@ static uint32_t wanted_of(const node *n)
  * all. */
 static wf_tensor with_steps(wf_tensor x, int64_t steps, int64_t apart)
 {
-    for (int k = x.rank++; k > 1; k--) {
-        x.dim[k] = x.dim[k - 1];
-        x.stride[k] = x.stride[k - 1];
-    }
-    x.dim[1] = steps;
-    x.stride[1] = steps > 1 ? apart : 0;
-    return x;
+    return tensor_with_axis(x, 1, steps, steps > 1 ? apart : 0);
 }
 
 /* Can the op's shape be had of so many rows, and of steps behind that axis unless they are 0, and

@@ -428,14 +428,24 @@ bool plan_leads(const plan *p, const value *v, int k)
            (v->kind == VALUE_COPY || v->op->pointwise[wf_isa_level()].gradient[k][v->dtype]);
 }
 
+/* Is an input of floats another at each step? */
+static bool has_steps(const call *c)
+{
+    for (int i = 0; i < c->node->n_in; i++)
+        if (c->in[i].value >= 0 && c->in[i].rows && c->node->in[i]->value.dtype != WF_I32)
+            return true;
+    return false;
+}
+
 /* Is input k a constant with rows of its own, larger than what each step makes of it? Its gradient
  * is then one call over all steps, not a sum of one for each, where time is one more of the op's
  * leading axes. */
 static bool is_over_time(const call *c, int k)
 {
     const wf_tensor *made = &c->node->out->value, *of = &c->in[k].closed.form;
-    return c->node->op->flags & WF_OP_LEADING && c->in[k].rows && made->rank < WF_RANK &&
-           of->rank < WF_RANK && wf_tensor_count(made) < wf_tensor_count(of);
+    return c->node->op->flags & WF_OP_LEADING && has_steps(c) && c->in[k].rows &&
+           made->rank < WF_RANK && of->rank < WF_RANK &&
+           wf_tensor_count(made) < wf_tensor_count(of);
 }
 
 static bool call_wants(plan *p, call *c)

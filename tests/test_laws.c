@@ -279,6 +279,40 @@ TEST(a_gradient_that_takes_no_cotangent_for_another_than_zero_is_told)
              "toy, sample 'matrix': gradient from the outputs 0x1 alone: input 0 at (");
 }
 
+/* ---- a further axis behind the rows ---- */
+
+/* Takes cotangents for row-major, as they are everywhere but in a planned loop. */
+static void backward_of_dense(const wf_call *c)
+{
+    wf_tensor dense;
+    const wf_tensor *gout[1] = { NULL };
+    wf_call call = *c;
+    if (c->gout[0]) {
+        dense = wf_tensor_of(c->gout[0]->dtype, wf_tensor_shape(c->gout[0]), c->gout[0]->data);
+        gout[0] = &dense;
+    }
+    call.gout = gout;
+    op_named("matmul")->backward(&call);
+}
+
+static uint32_t rows_of_both(const wf_call *c)
+{
+    (void)c;
+    return 3;
+}
+
+TEST(steps_at_once_that_are_not_what_they_are_one_by_one_are_told)
+{
+    only_law(LAW_LEADING, ROW("matmul", backward = backward_of_dense),
+             ": it is said to be open to a further axis behind its rows: input ");
+    only_law(LAW_LEADING, TOY(flags = WF_OP_LEADING, changed()->varying = rows_of_both),
+             "toy, sample 'matrix': it is said to be open to a further axis behind its rows, but "
+             "its shape refuses that: the shapes differ");
+    only_law(LAW_LEADING, ROW("affine", flags |= WF_OP_LEADING), /* one input has rows */
+             "affine: it is said to be open to a further axis behind its rows, which no sample "
+             "shows");
+}
+
 /* ---- gradients that are begun ---- */
 
 /* y = a b^2, whose backward begins gradients; of the last element of a's it
