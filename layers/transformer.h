@@ -14,6 +14,7 @@ typedef struct wf_transformer_layer_options {
     int64_t hidden;       /* between linear1 and linear2; 0: 4 E */
     bool cross;           /* attends to a memory, too: PyTorch's decoder layer */
     bool pre_norm;        /* norms before attention and feed-forward, not behind */
+    bool gelu;            /* exact, in place of relu (Hendrycks and Gimpel 2016) */
     bool no_bias;         /* of products and norms */
     bool rotary;          /* wf_rotary in self attention */
     double dropout;       /* of attention weights, within feed-forward, of branches */
@@ -33,7 +34,7 @@ typedef struct wf_transformer_layer {
     wf_layer_norm_layer *norm1, *norm2, *norm3; /* in the order of the branches */
     int64_t width;
     double dropout;
-    bool pre_norm;
+    bool pre_norm, gelu;
 } wf_transformer_layer;
 WF_API wf_transformer_layer *wf_transformer_layer_new(wf_module *parent, const char *name,
                                                       const wf_transformer_layer_options *options);

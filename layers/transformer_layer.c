@@ -41,9 +41,11 @@ wf_transformer_layer *wf_transformer_layer_new(wf_module *parent, const char *na
     wf_module *module = wf_module_child(parent, name);
     wf_transformer_layer *layer = wf_module_memory(module, sizeof *layer);
     if (!layer) return NULL;
-    *layer = (wf_transformer_layer){
-        .module = module, .width = o.width, .dropout = o.dropout, .pre_norm = o.pre_norm
-    };
+    *layer = (wf_transformer_layer){ .module = module,
+                                     .width = o.width,
+                                     .dropout = o.dropout,
+                                     .pre_norm = o.pre_norm,
+                                     .gelu = o.gelu };
     layer->self_attn = attention_of(module, "self_attn", &o, o.rotary);
     if (o.cross) layer->multihead_attn = attention_of(module, "multihead_attn", &o, false);
     wf_linear_options inner = {
@@ -204,7 +206,7 @@ static wf_var *close_branch(wf_tape *t, const wf_transformer_layer *layer, wf_va
 static wf_var *feed_forward(wf_tape *t, const wf_transformer_layer *layer, wf_var *x)
 {
     x = wf_linear_forward(t, layer->linear1, x); /* (T, B, hidden) */
-    x = wf_relu(t, x);
+    x = layer->gelu ? wf_gelu(t, x) : wf_relu(t, x);
     return wf_linear_forward(t, layer->linear2, dropped(t, layer, x));
 }
 
