@@ -1,12 +1,12 @@
 /* Rows of a table by id, which is an embedding, and the other way: rows added up by id. */
-#include "autograd/ops_private.h"
+#include "autograd/ranked_private.h"
 #include "tensor/sum.h"
 
 #include <string.h>
 
 /* Columns that one thread takes at least when rows are added up: a cache line, so that threads
  * do not meet in one. Rows that more than LEAF ids name are sums of tensor/sum.h. */
-enum { COLUMNS = 16, ELEMENTS = 16384, FEW = 24, LEAF = 8, ROWS = 64 };
+enum { COLUMNS = 16, ELEMENTS = 16384, LEAF = 8, ROWS = 64 };
 
 /* ---- ids ---- */
 
@@ -30,14 +30,8 @@ typedef struct lookup {
     const wf_tensor *table;
     op_rows many, ids;
     int64_t count;                   /* of ids */
-    const struct occurrence *sorted; /* when rows are added up */
+    const ranked *sorted;            /* by id: which row goes with it; when rows are added up */
 } lookup;
-
-/* An id, and the row that goes with it. */
-typedef struct occurrence {
-    int64_t row;
-    int32_t id;
-} occurrence;
 
 static void *row_of_table(const lookup *l, int32_t id)
 {
@@ -61,59 +55,25 @@ static void add_from_table(void *context, int64_t begin, int64_t end)
                    l->table->stride[1], row_at(&l->many, i), l->many.step);
 }
 
-/* How many numbers come before each byte, from how many have it. */
-static void begin_each(int64_t count[256])
+/* The rows by id, and those of one id in their order. `memory` holds them twice. */
+static const ranked *sort(const lookup *l, ranked *memory)
 {
-    int64_t before = 0;
-    for (int k = 0; k < 256; k++) {
-        const int64_t those = count[k];
-        count[k] = before;
-        before += those;
-    }
-}
-
-/* The occurrences by id, and those of one id in their order: sorted by one byte after another,
- * which is linear and keeps what is equal as it was. `memory` holds them twice. */
-static const occurrence *sort(const lookup *l, occurrence *memory)
-{
-    const int64_t n = l->count;
-    occurrence *now = memory, *next = memory + n;
-    if (n <= FEW) { /* counting bytes would cost more */
-        for (int64_t i = 0, k; i < n; i++) {
-            const occurrence o = { i, id_at(&l->ids, i) };
-            for (k = i; k > 0 && now[k - 1].id > o.id; k--) now[k] = now[k - 1];
-            now[k] = o;
-        }
-        return now;
-    }
-    int64_t at[256] = { 0 };
-    for (int64_t i = 0; i < n; i++) at[id_at(&l->ids, i) & 255]++;
-    begin_each(at);
-    for (int64_t i = 0; i < n; i++) {
-        const int32_t id = id_at(&l->ids, i);
-        now[at[id & 255]++] = (occurrence){ i, id };
-    }
-    for (int shift = 8; shift < 32 && (l->table->dim[0] - 1) >> shift > 0; shift += 8) {
-        memset(at, 0, sizeof at);
-        for (int64_t i = 0; i < n; i++) at[now[i].id >> shift & 255]++;
-        begin_each(at);
-        for (int64_t i = 0; i < n; i++) next[at[now[i].id >> shift & 255]++] = now[i];
-        occurrence *swap = now;
-        now = next;
-        next = swap;
-    }
-    return now;
+    int bytes = 1;
+    while (bytes < 4 && (l->table->dim[0] - 1) >> 8 * bytes > 0) bytes++;
+    for (int64_t i = 0; i < l->count; i++) memory[i] = (ranked){ (uint64_t)id_at(&l->ids, i), i };
+    return ranked_sort(memory, l->count, bytes);
 }
 
 /* Adds the rows of `count` occurrences of one id, for some columns. */
-static void add_occurrences(const lookup *l, const occurrence *o, int64_t count, int64_t column,
+static void add_occurrences(const lookup *l, const ranked *o, int64_t count, int64_t column,
                             int64_t columns)
 {
     const int64_t step = l->many.step, skip = column * step * l->many.bytes;
-    char *to = (char *)row_of_table(l, o->id) + column * l->table->stride[1] * l->many.bytes;
+    char *to = (char *)row_of_table(l, (int32_t)o->key) +
+               column * l->table->stride[1] * l->many.bytes;
     if (count <= LEAF) {
         for (int64_t i = 0; i < count; i++)
-            wf_run_add(l->table->dtype, columns, 1, (char *)row_at(&l->many, o[i].row) + skip, step,
+            wf_run_add(l->table->dtype, columns, 1, (char *)row_at(&l->many, o[i].at) + skip, step,
                        to, l->table->stride[1]);
         return;
     }
@@ -122,7 +82,7 @@ static void add_occurrences(const lookup *l, const occurrence *o, int64_t count,
     for (int64_t i = 0; i < count; i += ROWS) {
         const void *row[ROWS];
         const int64_t some = count - i < ROWS ? count - i : ROWS;
-        for (int64_t k = 0; k < some; k++) row[k] = (char *)row_at(&l->many, o[i + k].row) + skip;
+        for (int64_t k = 0; k < some; k++) row[k] = (char *)row_at(&l->many, o[i + k].at) + skip;
         wf_sum_rows(l->table->dtype, some, columns, row, step, high, low);
     }
     wf_sum_into(l->table->dtype, columns, high, low, to, l->table->stride[1]);
@@ -133,9 +93,9 @@ static void add_into_table(void *context, int64_t begin, int64_t end)
 {
     const lookup *l = context;
     const int64_t n = l->count, most = COLUMNS * 16;
-    const occurrence *o = l->sorted;
+    const ranked *o = l->sorted;
     for (int64_t i = 0, count; i < n; i += count) {
-        for (count = 1; i + count < n && o[i + count].id == o[i].id;) count++;
+        for (count = 1; i + count < n && o[i + count].key == o[i].key;) count++;
         for (int64_t at = begin; at < end; at += most)
             add_occurrences(l, o + i, count, at, end - at < most ? end - at : most);
     }
@@ -150,7 +110,7 @@ static void by_rows(const lookup *l, int threads, wf_par_fn *fn)
 /* What sorting takes. */
 static bool sort_scratch(const wf_shaping *s, int64_t *bytes)
 {
-    return takes_scratch(s, bytes, wf_tensor_count(s->in[1]), 2 * (int64_t)sizeof(occurrence));
+    return takes_scratch(s, bytes, wf_tensor_count(s->in[1]), 2 * (int64_t)sizeof(ranked));
 }
 
 static void by_columns(lookup *l, void *scratch, int threads)

@@ -126,30 +126,21 @@ static bool has_form(wf_tape *t, const wf_attention *a, const wf_var *x, const c
     return false;
 }
 
-/* Which places are there, I32 (S, B); NULL with *ok: all of them. */
+/* Which places are there, I32 (B, S); NULL after failing the tape. */
 static wf_var *places(wf_tape *t, const wf_attention *a, wf_var *lengths, wf_var *mask, int64_t S,
-                      int64_t B, bool *ok)
+                      int64_t B)
 {
-    const char *path = wf_module_path(a->module);
-    *ok = false;
-    if (mask) {
-        char expected[64];
-        wf_format(expected, sizeof expected, "i32 (%lld, %lld)", (long long)S, (long long)B);
-        if (!(mask = wf_enter(t, mask, "attention '%s': the mask", path))) return NULL;
-        if (wf_dtype_of(mask) != WF_I32)
-            return wf_fail(t, "attention '%s': the mask is %s; expected i32", path,
-                           wf_dtype_name(wf_dtype_of(mask)));
-        if (!has_form(t, a, mask, "the mask", WF_SHAPE(S, B), expected)) return NULL;
-    }
+    const layer_caller c = { kind_name, a->module, NULL };
     if (lengths) {
-        lengths = wf_enter_lengths(t, lengths, S, B, "attention '%s'", path);
-        wf_var *there = lengths ? wf_length_mask(t, lengths, S) : NULL;
-        if (!there) return NULL;
-        mask = mask ? wf_where(t, there, mask, there) : there;
-        if (!mask) return NULL;
+        lengths = wf_enter_lengths(t, lengths, S, B, "attention '%s'", wf_module_path(a->module));
+        if (!lengths) return NULL;
+        lengths = wf_length_mask(t, lengths, S);
     }
-    *ok = true;
-    return mask;
+    if (mask && !(mask = mask_enter(t, &c, mask, "the mask", WF_SHAPE(S, B)))) return NULL;
+    if (mask) mask = wf_expand(t, mask, WF_SHAPE(S, B));
+    mask = mask_both(t, lengths, mask);
+    if (!mask) return wf_full(t, WF_I32, WF_SHAPE(B, S), 1);
+    return wf_copy(t, wf_transpose(t, mask, 0, 1));
 }
 
 static wf_var *keys_of(wf_tape *t, const wf_attention *a, wf_var *values)
@@ -173,22 +164,17 @@ bool wf_attention_read(wf_tape *t, const wf_attention *a, wf_var *memory, wf_var
     if (!has_form(t, a, memory, "the memory", WF_SHAPE(-1, -1, a->options.memory), expected))
         return false;
     const int64_t S = wf_dim(memory, 0), B = wf_dim(memory, 1);
-    bool ok;
-    mask = places(t, a, lengths, mask, S, B, &ok);
-    if (!ok) return false;
+    const bool hides = lengths || mask;
+    wf_var *there = places(t, a, lengths, mask, S, B);
+    if (!there) return false;
     wf_scope_push(t, wf_module_name(a->module));
-    wf_var *values = memory;
-    if (mask) /* so that 0 times what is hidden is 0, forward and back */
-        values = wf_where(t, wf_unsqueeze(t, mask, -1), memory,
-                          wf_zeros(t, wf_dtype_of(memory), WF_SCALAR));
-    else
-        mask = wf_full(t, WF_I32, WF_SHAPE(S, B), 1);
-    values = wf_copy(t, wf_transpose(t, values, 0, 1));
+    wf_var *values = wf_transpose(t, memory, 0, 1); /* row-major by what is next: one pass */
+    values = hides ? mask_clear(t, values, there) : wf_copy(t, values);
     out[KEYS] = keys_of(t, a, values);
-    out[MASK] = wf_copy(t, wf_transpose(t, mask, 0, 1));
+    out[MASK] = there;
     out[VALUES] = values;
     wf_scope_pop(t);
-    if (out[KEYS] && out[MASK]) return true;
+    if (out[KEYS]) return true;
     for (int i = 0; i < WF_ATTENTION_MEMORY; i++) out[i] = NULL;
     return false;
 }

@@ -55,8 +55,9 @@ WF_API wf_attention *wf_attention_new(wf_module *parent, const char *name,
 /* What is done to a memory once, before it is looked over again and again: memory (S, B, M) becomes
  * out[0], its values (B, S, M), zero where they are hidden; out[1], its keys (B, S, U), which may
  * be out[0]; and out[2], the mask I32 (B, S), row first so that a search can pick rows. What is
- * hidden, behind lengths I32 (B) or where mask I32 (S, B) is 0 (NULL: nothing), may be NaN: nothing
- * of it is read, and it gets a gradient of 0. False, and NULLs, after failing the tape. */
+ * hidden, behind lengths I32 (B) or where mask I32, broadcasting to (S, B), is 0 (NULL: nothing),
+ * may be NaN: nothing of it is read, and it gets a gradient of 0. False, and NULLs, after failing
+ * the tape. */
 enum { WF_ATTENTION_MEMORY = 3 };
 WF_API bool wf_attention_read(wf_tape *t, const wf_attention *layer, wf_var *memory,
                               wf_var *lengths, wf_var *mask, wf_var *out[WF_ATTENTION_MEMORY]);

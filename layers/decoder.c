@@ -36,7 +36,9 @@ static wf_var *choice(wf_tape *t, const decoding *d, wf_var *features)
 static void step(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[], wf_var *y[])
 {
     const decoding *d = context;
-    wf_decoder_rows rows = { .word = x[0], .memory = d->memory, .state = state };
+    wf_decoder_rows rows = {
+        .word = x[0], .memory = d->memory, .state = state, .weigh = d->weighs
+    };
     if (d->samples) rows.word = wf_where(t, x[1], state[d->states], x[0]);
     d->of->step(t, d->of->self, &rows);
     if (!wf_tape_ok(t)) return;

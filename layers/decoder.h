@@ -14,6 +14,7 @@ typedef struct wf_decoder_rows {
     wf_var *word;          /* in: I32 (n), the word before */
     wf_var *const *memory; /* in: (n, ...) each, the same at every step */
     wf_var **state;        /* in: (n, ...) each, before the step; out: after it */
+    bool weigh;            /* in: are weights asked for? Else they may be left out */
     wf_var *features;      /* out: (n, F) */
     wf_var *weights;       /* out, if there are any: of attention, (n, S) */
 } wf_decoder_rows;

@@ -261,7 +261,9 @@ static bool run_step(generating *g, working *x)
     const wf_decoder *d = g->decoder;
     wf_dtype dtype[WF_DECODER_VARS];
     for (int k = 0; k < d->initial.n; k++) dtype[k] = wf_dtype_of(x->state[k]);
-    wf_decoder_rows rows = { .word = words_of(g), .memory = x->memory, .state = x->state };
+    wf_decoder_rows rows = {
+        .word = words_of(g), .memory = x->memory, .state = x->state, .weigh = wants_weights(g)
+    };
     if (!rows.word) return false;
     const uint64_t generation = wf_tape_generation(g->t);
     d->step(g->t, d->self, &rows);

@@ -48,8 +48,8 @@ wf_var *mask_enter(wf_tape *t, const layer_caller *c, wf_var *mask, const char *
                    wf_shape form);
 /* Masks are not 0 where something takes part; NULL hides nothing. Where both are not 0: */
 wf_var *mask_both(wf_tape *t, wf_var *a, wf_var *b);
-/* x (S, B, ...) where there is something, (S, B), else 0: so that nothing of what is hidden, nor 0
- * times it, is in a product or in the gradient of a weight. */
+/* x (.., width) where there is something, by all axes but the last, else 0: so that nothing of what
+ * is hidden, nor 0 times it, is in a product or in the gradient of a weight. */
 wf_var *mask_clear(wf_tape *t, wf_var *x, wf_var *there);
 /* The same steps as keys: (S, B) as (B, 1, 1, S), which broadcasts to scores. */
 wf_var *mask_of_keys(wf_tape *t, wf_var *there);

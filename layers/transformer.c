@@ -197,11 +197,11 @@ static void decode_step(wf_tape *t, const void *self, wf_decoder_rows *rows)
     wf_var *x = embed(t, m, m->target, m->target_positions, word, start);
     wf_var *there = wf_unsqueeze(t, wf_unsqueeze(t, rows->memory[0], 1), 1); /* (n, 1, 1, S) */
     if (!x || !there) return;
-    wf_transformer_call call = { .memory_mask = there, .weights = &weights };
+    wf_transformer_call call = { .memory_mask = there, .weights = rows->weigh ? &weights : NULL };
     x = wf_transformer_stack_append(t, m->decoder, x, rows->state, rows->memory + 1, &call);
     if (!x) return;
     rows->features = wf_select(t, x, 0, 0);
-    rows->weights = wf_select(t, weights, 1, 0); /* (n, S) */
+    if (rows->weigh) rows->weights = wf_select(t, weights, 1, 0); /* (n, S) */
 }
 
 static wf_var *decode_output(wf_tape *t, const void *self, wf_var *features)

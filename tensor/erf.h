@@ -10,9 +10,9 @@ WF_BEGIN
 /* erf is the error function; gelu is x Phi(x), Phi being the normal distribution (Hendrycks and
  * Gimpel 2016), and gelu_slope its derivative Phi(x) + x phi(x). erf is within 2 ulp of the exact
  * value in f32 and 4 in f64, odd, and its limits are exact. gelu is within 8 and 12, the negative
- * tail included: Phi(x) is nowhere 1 - Phi(-x) there, nor the density that of a rounded square. So
- * is gelu_slope, but near its zero at -0.75 only as numbers of size 1 are. At -inf they are 0.
- * Names as in tensor/vmath.h. */
+ * tail included: Phi(x) is nowhere 1 - Phi(-x) there, nor the density that of a rounded square.
+ * gelu_slope is within 10 and 12 below -1, and above as numbers of size 1 are: it is 0 near -0.75.
+ * At -inf they are 0. Names as in tensor/vmath.h. */
 
 /* exp(a^2 / 2) Phi(-a) for a from 0 to 15 (39): a quotient of polynomials without a minus, so that
  * nothing cancels; the weighted least squares of the relative error, 2^-27 and 2^-59. */

@@ -1,4 +1,4 @@
-/* The fused attention, held against its spelling in other ops and against PyTorch: tiles that the
+/* The fused attention, held against its spelling in other ops: tiles that the
  * last one does not fill, masks of every form, heads that lie apart; what is hidden reaches
  * nothing; what it stores, and that threads do not change a bit. */
 #include "autograd/attention_private.h"

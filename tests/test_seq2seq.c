@@ -567,7 +567,7 @@ TEST(what_a_decoder_or_a_model_cannot_take_is_one_sentence)
     SAYS("attention 's.attention': the memory is (5, 3); expected (time, batch, 8)",
          wf_attention_read(t, s->attention, wf_zeros(t, WF_F64, WF_SHAPE(5, 3)), NULL, NULL,
                            memory));
-    SAYS("attention 's.attention': the mask is f64; expected i32",
+    SAYS("attention 's.attention': the mask is f64; it must be i32",
          wf_attention_read(t, s->attention, wf_zeros(t, WF_F64, WF_SHAPE(5, 3, 8)), NULL,
                            wf_zeros(t, WF_F64, WF_SHAPE(5, 3)), memory));
     SAYS("attention 's.attention': the values are missing",

@@ -313,7 +313,8 @@ TEST_EACH(the_decoder_of_a_transformer_says_word_by_word_what_its_training_says_
     wf_var *state[2] = { decoder.initial.at[0], decoder.initial.at[1] };
     ck_assert_int_eq(decoder.initial.n, 2);
     for (int64_t i = 0; i < TIME; i++) {
-        wf_decoder_rows rows = { .word = ids_on(t, BATCH, target_ids + i * BATCH),
+        wf_decoder_rows rows = { .weigh = true,
+                                 .word = ids_on(t, BATCH, target_ids + i * BATCH),
                                  .memory = decoder.memory.at,
                                  .state = state };
         decoder.step(t, decoder.self, &rows);
