@@ -16,7 +16,7 @@ typedef struct size {
  * steps; so many rows that they go back in parts. */
 static const size sizes[] = {
     { 7, 19, 11, 37 }, { 5, 33, 24, 70 }, { 9, 1, 8, 131 }, { 1, 3, 5, 6 },    { 2, 6, 5, 67 },
-    { 3, 9, 4, 16 },   { 12, 6, 3, 64 },  { 4, 40, 1, 1 },  { 300, 33, 3, 5 },
+    { 3, 9, 4, 16 },   { 12, 6, 3, 64 },  { 4, 40, 1, 1 },  { 75, 132, 3, 5 },
 };
 enum { SIZES = sizeof sizes / sizeof sizes[0] };
 
