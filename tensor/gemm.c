@@ -7,9 +7,9 @@
 
 #include <string.h>
 
-enum {
-    SHARE = 1 << 22
-}; /* multiply-adds that are worth a thread: what it writes comes back from its cache */
+/* Multiply-adds that are worth a thread: what it writes comes back from its cache. An element of B
+ * costs about as much to read as a few rows of A to be multiplied with it. */
+enum { SHARE = 1 << 22, READ = 8 };
 enum { CUT = 256 }; /* rows and columns below which BLIS does not pay */
 
 /* C = beta C: what is left of a product without depth. */
@@ -133,7 +133,7 @@ void wf_gemm(int threads, double alpha, wf_matrix a, wf_matrix b, double beta, w
         return;
     }
     own x = { kernels, &g };
-    const double work = (double)m * (double)n * (double)k;
+    const double work = (double)(g.m + READ) * (double)g.n * (double)k;
     if (threads > 1 && k > 0 && alpha != 0 && work >= 2 * SHARE) {
         int64_t span;
         if (work < SHARE * (double)threads) threads = (int)(work / SHARE);

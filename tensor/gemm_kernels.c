@@ -24,10 +24,12 @@ enum { BYTES = 32, WIDE = 2 };
 #else
 enum { BYTES = 16, WIDE = 2 };
 #endif
+enum { DOTS = WIDE };      /* rows whose sums along k the registers hold beside four columns */
 enum { ROWS = 6 };         /* of the highest tile */
 enum { LONG = 8 };         /* vectors of a one-row tile over several panels */
 enum { CHUNK = 96 };       /* rows that one thread takes at least */
-enum { FEW = 24 * WIDE };  /* rows for which B's rows are read in place: a matter of speed alone */
+enum { FEW = 24 * WIDE };  /* rows for which B's rows are read in place: for speed */
+enum { ALONG = 8 };        /* rows for which B's columns are read as they lie: for speed */
 enum { LONGEST = 512 };    /* fused multiply-adds in one chain, but for packed weights */
 
 /* C = AB; C = C + AB with C first in each element's chain of sums; C = alpha AB + beta C, where
