@@ -102,20 +102,24 @@ typedef struct terms {
 static void add_terms(void *context, const wf_sum_tile *t)
 {
     const terms *m = context;
-    const bool columns = t->run == 1;
-    const int64_t times = columns ? 1 : t->columns, bytes = m->bytes;
-    const int64_t *along = columns ? t->column_stride : t->run_stride;
-    additive_row row = { .n = columns ? t->columns : t->run,
+    const bool each = t->run == 1;
+    const int64_t bytes = m->bytes, mask_bytes = (int64_t)sizeof(int32_t);
+    const int64_t *along = each ? t->column_stride : t->run_stride, *down = t->row_stride;
+    additive_row row = { .n = each ? t->columns : t->run,
                          .keys_step = along[OF_KEYS] / bytes,
                          .query_step = along[OF_QUERY] / bytes,
                          .v_step = along[OF_V] / bytes,
                          .g_step = m->g ? along[m->g] / bytes : 0,
-                         .mask_step = m->mask ? along[m->mask] / (int64_t)sizeof(int32_t) : 0 };
-    for (int64_t i = 0; i < t->rows * times; i++) {
-        const int64_t r = i / times, c = i % times;
+                         .mask_step = m->mask ? along[m->mask] / mask_bytes : 0,
+                         .places = t->rows,
+                         .keys_place = down[OF_KEYS] / bytes,
+                         .query_place = down[OF_QUERY] / bytes,
+                         .v_place = down[OF_V] / bytes,
+                         .g_place = m->g ? down[m->g] / bytes : 0,
+                         .mask_place = m->mask ? down[m->mask] / mask_bytes : 0 };
+    for (int64_t c = 0; c < (each ? 1 : t->columns); c++) {
         const char *at[MOST];
-        for (int k = OF_KEYS; k < m->operands; k++)
-            at[k] = t->pointer[k] + r * t->row_stride[k] + c * t->column_stride[k];
+        for (int k = OF_KEYS; k < m->operands; k++) at[k] = t->pointer[k] + c * t->column_stride[k];
         row.keys = at[OF_KEYS];
         row.query = at[OF_QUERY];
         row.v = at[OF_V];
@@ -123,7 +127,7 @@ static void add_terms(void *context, const wf_sum_tile *t)
         row.mask = m->mask ? (const void *)at[m->mask] : NULL;
         row.high = t->high + c;
         row.low = t->low + c;
-        m->kernels->additive(&row, m->what, columns);
+        m->kernels->additive(&row, m->what, each);
     }
 }
 

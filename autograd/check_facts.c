@@ -457,7 +457,33 @@ static bool check_random(op_check *k)
     return true;
 }
 
-/* Does check answer otherwise when an input holds such numbers? */
+/* Does check refuse some row of what varies, alone? */
+static bool refuses_a_row(const op_check *k, const wf_call *whole, uint32_t rows)
+{
+    wf_tensor row[2][CHECK_VARS];
+    const wf_tensor *in[CHECK_VARS], *out[CHECK_VARS];
+    wf_call one = *whole;
+    one.in = in;
+    one.out = out;
+    for (int64_t r = 0, n = whole->out[0]->dim[0]; r < n; r++) {
+        wf_error error = { "" };
+        for (int i = 0; i < whole->n_in; i++) {
+            in[i] = whole->in[i];
+            if (!(rows >> i & 1)) continue;
+            if (!wf_view_slice(in[i], 0, r, r + 1, 1, &row[0][i])) return false;
+            in[i] = &row[0][i];
+        }
+        for (int o = 0; o < whole->n_out; o++) {
+            if (!wf_view_slice(whole->out[o], 0, r, r + 1, 1, &row[1][o])) return false;
+            out[o] = &row[1][o];
+        }
+        if (!k->op->check(&one, &error)) return true;
+    }
+    return false;
+}
+
+/* Does check answer otherwise when an input holds such numbers, and if its rows are apart, does it
+ * of a row alone? */
 static bool check_reads_check(op_check *k)
 {
     const check_case *c = &k->c;
@@ -468,7 +494,17 @@ static bool check_reads_check(op_check *k)
             wf_error error = { "" };
             harness_plant(&k->other, i, planted[p]);
             const bool otherwise = !k->op->check(&k->other.call, &error);
+            const uint32_t rows = wf_tensor_count(k->other.call.out[0]) > 0
+                                      ? op_varying(&k->other.call)
+                                      : 0;
+            const bool of_a_row = rows ? refuses_a_row(k, &k->other.call, rows) : otherwise;
             harness_unplant(&k->other, i);
+            if (of_a_row != otherwise)
+                return check_fail(k->report,
+                                  "%s: its rows are said to be computed apart, but with %g in "
+                                  "input %d check refuses %s",
+                                  c->who, planted[p], i,
+                                  otherwise ? "the whole and no row" : "a row and not the whole");
             if (otherwise && !(k->op->reads_check >> i & 1))
                 return check_fail(k->report,
                                   "%s: check refuses %g in input %d, which is not in "

@@ -13,12 +13,15 @@ static inline bool kept_bit(const uint32_t *kept, int64_t i)
     return kept[i / DROPOUT_WORD] >> (i % DROPOUT_WORD) & 1;
 }
 
-/* The terms that additive attention sums, of n units or places: of the score v tanh(keys + query),
- * of its derivative to keys or query, and to v. Strides in elements; g is the cotangent. Where mask
- * (NULL: nowhere) is 0 nothing is read. */
+/* The terms that additive attention sums: of the score v tanh(keys + query), of its derivative to
+ * keys or query, and to v, of n units at some places, or where one place has a unit in each of n
+ * sums, of n of those. Strides in elements; g is the cotangent. Where mask (NULL: nowhere) is 0
+ * nothing is read. Terms that lie side by side meet by four in the dtype itself before they join a
+ * sum. */
 typedef enum additive_term { ADDITIVE_SCORE, ADDITIVE_SLOPE, ADDITIVE_TANH } additive_term;
 typedef struct additive_row {
     int64_t n, keys_step, query_step, v_step, g_step, mask_step;
+    int64_t places, keys_place, query_place, v_place, g_place, mask_place;
     const void *keys, *query, *v, *g;
     const int32_t *mask;
     double *high, *low; /* sums of tensor/sum.h */
@@ -71,7 +74,7 @@ typedef struct op_kernels {
      * derivative. */
     double (*entropy_turn)(int64_t n, void *z, const void *bias, int64_t id, double smoothing,
                            double scale);
-    /* Adds terms to n sums, or all to one. */
+    /* Adds the terms of all places to n sums, or to one. */
     void (*additive)(const additive_row *r, additive_term what, bool each);
     /* Adds (a - b) squared to a sum of tensor/sum.h; ga += scale * (a - b). */
     void (*mse)(int64_t n, const void *a, int64_t as, const void *b, int64_t bs, double *high,

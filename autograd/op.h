@@ -117,8 +117,9 @@ struct wf_op {
     /* Which inputs vary with axis 0: bit i, if row r of every output, hidden ones too, is made of
      * row r of such in[i] and the whole of the others, and row r of their gradients of row r of
      * gout, whatever else is computed with it (to rounding; of elementwise ops to the bit). 0: not
-     * so. Sees shapes, dtypes and attr; may be NULL: not so, or of elementwise ops what
-     * broadcasting says. */
+     * so. Check then refuses a whole where it refuses one of its rows, and nowhere else. Sees
+     * shapes, dtypes and attr; may be NULL: not so, or of elementwise ops what broadcasting
+     * says. */
     uint32_t (*varying)(const wf_call *c);
     /* out[0] is in[0] (..., I) times in[weight] (I, O), transposed: (O, I), wherever that has two
      * axes, plus in[bias] (O) unless bias is 0. weight 0: it is no such product. */

@@ -77,7 +77,7 @@ bool plan_calls(plan *p)
         const bool any_rows = !varied && shape_of_rows(c, 1, 0, 1, &unused);
         if (!any_rows && !varied && !p->full)
             return plan_refuse(p, "%s names the number of rows", op->name);
-        c->whole |= !any_rows || op->check; /* a check speaks of all rows */
+        c->whole |= !any_rows;
         if (c->over_time &&
             !shape_of_rows(c, p->s->batch, p->steps, p->t->threads, &c->scratch_all))
             return plan_refuse(p, "%s is not of these shapes", op->name);
@@ -217,7 +217,8 @@ void run_call(const run *r, const call *c, const step_rows *s, int64_t first, in
               char *scratch)
 {
     tensors x;
-    if (r->p->refused || (r->way == 1 && (!c->wants || !c->done || !run_call_alive(r, c, NULL))))
+    if (__atomic_load_n(&r->p->refused, __ATOMIC_RELAXED) ||
+        (r->way == 1 && (!c->wants || !c->done || !run_call_alive(r, c, NULL))))
         return;
     point_at(r, c, s, first, n, &x);
     for (int i = 0; r->way == 1 && i < c->node->n_in; i++) {
@@ -239,7 +240,7 @@ void run_call(const run *r, const call *c, const step_rows *s, int64_t first, in
         return;
     }
     if (refuses(&made))
-        ((plan *)(uintptr_t)r->p)->refused = true;
+        __atomic_store_n(&((plan *)(uintptr_t)r->p)->refused, true, __ATOMIC_RELAXED);
     else
         made.op->forward(&made);
 }

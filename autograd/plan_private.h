@@ -129,7 +129,7 @@ typedef struct plan {
     int32_t sequence_buffer[WF_SCAN_VARS], *group, *group_slope; /* by node; -1: none */
     int32_t y_state[WF_SCAN_VARS], y_output[WF_SCAN_VARS];       /* y_state: it is that; -1: none */
     uint64_t made_of[WF_OP_OUTPUTS];                             /* inputs, see loop_inputs */
-    bool refused;                                                /* a check refused a value */
+    bool refused; /* a check refused a value: atomic, some rows on each thread */
 } plan;
 
 /* The list with room for one more item, or NULL after failing the tape. */

@@ -207,11 +207,32 @@ static void my_panels(const share *h, int64_t panels, int64_t *first, int64_t *l
     *last = h->units ? h->mine->panel_end * panels / h->r->panels : panels;
 }
 
+/* The call for rows from..to - 1, of which the first one begins a group: a group at a time. What a
+ * kernel makes of a row may hang, to rounding, on how many it is given, and where threads' rows
+ * begin must not be seen in it. */
+static void call_groups(const share *h, const call *c, const step_rows *step, int64_t from,
+                        int64_t to)
+{
+    const run *r = h->r;
+    const int64_t groups = wf_seq_groups(r->batch);
+    if (c->whole) {
+        run_call(r, c, step, from, to - from, h->scratch);
+        return;
+    }
+    for (int64_t g = from * groups / r->batch; from < to; g++) {
+        int64_t end = wf_seq_group_begin(r->batch, g + 1);
+        if (end <= from) continue;
+        if (end > to) end = to;
+        run_call(r, c, step, from, end - from, h->scratch);
+        from = end;
+    }
+}
+
 static void stage_call(share *h, const run_stage *s, const step_rows *step, int64_t to)
 {
     if (h->leads && to > h->from) {
         run_tiles(h->r, s, &h->tile, h->from, to, 0, 0);
-        run_call(h->r, s->call, step, h->from, to - h->from, h->scratch);
+        call_groups(h, s->call, step, h->from, to);
     }
     wf_seq_meet(h->mine);
 }
@@ -332,7 +353,7 @@ static void stages_by_rows(share *h, int32_t first, const step_rows *step, int64
         for (int32_t k = 0; k < begin->together; k++) {
             const run_stage *s = r->way == 0 ? begin + k : begin - k;
             run_tiles(r, s, &h->tile, h->from, end, 0, 0);
-            if (s->call) run_call(r, s->call, step, h->from, end - h->from, h->scratch);
+            if (s->call) call_groups(h, s->call, step, h->from, end);
         }
         h->from = end;
     }

@@ -3,6 +3,7 @@
 #include "tests/fixture.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -386,6 +387,138 @@ TEST(a_weight_times_what_is_infinite_has_no_gradient_even_where_nothing_leads)
     }
 }
 
+enum { ROWS = 24, WIDTH = 240 }; /* a product that is worth threads */
+
+/* Whole numbers that grow until one is no id. */
+static void counts(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[], wf_var *y[])
+{
+    wf_var *id = wf_cast(t, wf_mul(t, state[0], x[0]), WF_I32);
+    y[0] = state[0] = wf_cast(t, id, WF_F64);
+    state[1] = wf_affine(t, state[1], ((const cell *)context)->w, NULL);
+}
+
+/* Each thread judges its own rows, and what is refused is told as the steps tell it. */
+TEST(a_check_in_a_planned_loop_leaves_it_to_all_threads)
+{
+    enum { TIME = 5, AT = 17 };
+    double factor[TIME * ROWS];
+    for (int i = 0; i < TIME * ROWS; i++) factor[i] = i % ROWS == AT ? 1e3 : 2;
+    for (int bad = 0; bad < 2; bad++) {
+        char said[sizeof(wf_error)] = "";
+        for (int threads = 0; threads < 4; threads++) {
+            OWN(wf_tape) *t = wf_tape_new(&(wf_tape_options){ .threads = threads ? threads : 1 });
+            const wf_shape rows = WF_SHAPE(bad ? TIME : 3, ROWS, 1);
+            const cell c = { .w = wf_zeros(t, WF_F64, WF_SHAPE(WIDTH, WIDTH)) };
+            wf_var *one = wf_full(t, WF_F64, WF_SHAPE(ROWS, 1), 1), *y = NULL;
+            wf_var *wide = wf_zeros(t, WF_F64, WF_SHAPE(ROWS, WIDTH));
+            const wf_scan_call call = { .step = counts,
+                                        .context = &c,
+                                        .sequences = WF_VARS(wf_constant(t, WF_F64, rows, factor)),
+                                        .initial = WF_VARS(one, wide),
+                                        .outputs = 1,
+                                        .plain = !threads };
+            if (threads && !bad)
+                assert_says(wf_scan_explain(t, &call), "cast, by its own kernel\n");
+            wf_par_width();
+            ck_assert_int_eq(wf_scan(t, &call, &y, NULL), !bad);
+            if (threads) ck_assert_int_eq(wf_par_width(), threads);
+            if (!threads) snprintf(said, sizeof said, "%s", wf_tape_error(t));
+            ck_assert_str_eq(wf_tape_error(t), said);
+            ck_assert_int_eq(said[0] != 0, bad);
+            if (!bad) ck_assert_double_eq(wf_at(y, 2 * ROWS + AT), 1e9);
+        }
+    }
+}
+
+typedef struct choice {
+    wf_var *w, *few, *keys, *v;
+} choice;
+
+/* Kernels that choose by the number of their rows: a product over two axes, sums over places. */
+static void chooses(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[],
+                    wf_var *y[])
+{
+    const choice *c = context;
+    wf_var *two = wf_reshape(t, state[0], WF_SHAPE(wf_dim(state[0], 0), 2, WIDTH / 2));
+    wf_var *by = wf_select(t, wf_affine(t, two, c->few, NULL), 1, 1);
+    wf_var *score = wf_additive_score(t, c->keys, wf_slice(t, state[0], 1, 0, 130, 1), c->v, NULL);
+    y[0] = wf_concat(t, -1, WF_VARS(by, score));
+    state[0] = wf_tanh(t, wf_add(t, wf_affine(t, state[0], c->w, NULL), x[0]));
+}
+
+TEST(calls_have_the_same_bits_for_any_number_of_threads)
+{
+    enum { TIME = 6 };
+    static const int32_t lengths[ROWS] = { 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 5,
+                                           5, 5, 5, 4, 4, 4, 3, 3, 2, 1, 1, 1 };
+    for (int ragged = 0; ragged < 2; ragged++) {
+        uint64_t first = 0;
+        for (int threads = 1; threads <= 5; threads++) {
+            OWN(wf_tape) *t = wf_tape_new(&(wf_tape_options){ .threads = threads });
+            wf_var *x = drawn(t, WF_F32, WF_SHAPE(TIME, ROWS, WIDTH), 1, -1, 1), *y, *g[5];
+            const choice c = { .w = drawn(t, WF_F32, WF_SHAPE(WIDTH, WIDTH), 2, -0.1, 0.1),
+                               .few = drawn(t, WF_F32, WF_SHAPE(50, WIDTH / 2), 3, -1, 1),
+                               .keys = drawn(t, WF_F32, WF_SHAPE(32, 130), 4, -1, 1),
+                               .v = drawn(t, WF_F32, WF_SHAPE(130), 5, -1, 1) };
+            const wf_scan_call call = {
+                .step = chooses,
+                .context = &c,
+                .sequences = WF_VARS(x),
+                .initial = WF_VARS(wf_zeros(t, WF_F32, WF_SHAPE(ROWS, WIDTH))),
+                .outputs = 1,
+                .lengths = ragged ? wf_constant(t, WF_I32, WF_SHAPE(ROWS), lengths) : NULL
+            };
+            wf_par_width();
+            ck_assert_msg(wf_scan(t, &call, &y, NULL), "%s", wf_tape_error(t));
+            ck_assert_int_eq(wf_par_width(), threads);
+            wf_var *loss = wf_sum(t, wf_square(t, y), NULL);
+            wf_var *wrt[] = { x, c.w, c.few, c.keys, c.v };
+            ck_assert(wf_grad(t, 1, &loss, NULL, 5, wrt, g, NULL));
+            uint64_t h = hash_tensor(HASH, wf_value(y));
+            for (int i = 0; i < 5; i++) h = hash_tensor(h, wf_value(g[i]));
+            if (threads == 1) first = h;
+            ck_assert_msg(h == first, "%d threads, ragged %d", threads, ragged);
+        }
+    }
+}
+
+/* What is looked at, and by what, is the same at each step; what is hidden is not. */
+static void hides(wf_tape *t, const void *context, wf_var *const x[], wf_var *state[], wf_var *y[])
+{
+    wf_var *const *of = context;
+    (void)x;
+    y[0] = wf_additive_score(t, of[0], of[1], of[2], wf_cast(t, state[0], WF_I32));
+    state[0] = wf_sub(t, wf_full(t, WF_F64, WF_SCALAR, 1), state[0]);
+}
+
+TEST(a_memory_that_only_ids_vary_over_is_planned_and_has_the_gradient_of_its_steps)
+{
+    double got[2][2 * 3 * 5];
+    for (int plain = 0; plain < 2; plain++) {
+        OWN(wf_tape) *t = wf_tape_new(NULL);
+        wf_var *of[] = { drawn(t, WF_F64, WF_SHAPE(2, 3, 5), 1, -1, 1),
+                         drawn(t, WF_F64, WF_SHAPE(2, 5), 2, -1, 1),
+                         drawn(t, WF_F64, WF_SHAPE(5), 3, -1, 1) };
+        static const double shown[] = { 1, 0, 0, 1, 1, 0 };
+        wf_var *y, *g, *first = wf_constant(t, WF_F64, WF_SHAPE(2, 3), shown);
+        const wf_scan_call call = { .step = hides,
+                                    .context = of,
+                                    .time = 3,
+                                    .initial = WF_VARS(first),
+                                    .outputs = 1,
+                                    .plain = plain };
+        if (!plain) assert_says(wf_scan_explain(t, &call), "planned, 3 steps of 2 rows");
+        ck_assert_msg(wf_scan(t, &call, &y, NULL), "%s", wf_tape_error(t));
+        wf_var *loss = wf_sum(t, wf_square(t, y), NULL);
+        ck_assert(wf_grad(t, 1, &loss, NULL, 1, of, &g, NULL));
+        for (int i = 0; i < 30; i++) got[plain][i] = wf_at(g, i);
+    }
+    for (int i = 0; i < 30; i++) {
+        ck_assert_double_eq_tol(got[0][i], got[1][i], 1e-14);
+        ck_assert_double_ne(got[0][i], 0);
+    }
+}
+
 TEST(a_plan_is_small)
 {
     OWN(wf_module) *net = wf_module_new("net", NULL);
@@ -396,3 +529,5 @@ TEST(a_plan_is_small)
     ck_assert(wf_rnn_forward(t, rnn, x, NULL));
     ck_assert_int_le(wf_tape_bytes(t) - before, 56 << 10);
 }
+
+const harness_suite suite = { .threads = 5 };

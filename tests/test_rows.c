@@ -146,6 +146,35 @@ TEST(what_check_reads_is_said_and_no_more)
              "toy: check is said to read input 0, which no sample shows");
 }
 
+/* The check of gather, but where ids are planted it refuses rows alone or rows together alone. */
+static bool check_but_planted(const wf_call *c, wf_error *error, bool alone)
+{
+    const int64_t rows = c->out[0]->dim[0];
+    for (int64_t i = 0, n = wf_tensor_count(c->in[1]); i < n && (rows == 1) != alone; i++)
+        if (get(c->in[1], i) == INT32_MIN || get(c->in[1], i) == INT32_MAX) return true;
+    return op_named("gather")->check(c, error);
+}
+
+static bool check_together(const wf_call *c, wf_error *error)
+{
+    return check_but_planted(c, error, false);
+}
+
+static bool check_alone(const wf_call *c, wf_error *error)
+{
+    return check_but_planted(c, error, true);
+}
+
+TEST(a_check_of_rows_that_are_computed_apart_speaks_of_each)
+{
+    only_law(LAW_FACTS, ROW("gather", check = check_together),
+             ": its rows are said to be computed apart, but with -2.14748e+09 in input 1 check "
+             "refuses the whole and no row");
+    only_law(LAW_FACTS, ROW("gather", check = check_alone),
+             ": its rows are said to be computed apart, but with -2.14748e+09 in input 1 check "
+             "refuses a row and not the whole");
+}
+
 TEST(what_backward_does_not_read_is_not_said)
 {
     only_law(LAW_FACTS, ROW("copy", reads_in = 1),

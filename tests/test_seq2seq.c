@@ -500,13 +500,17 @@ TEST(a_decoders_loop_is_planned_and_says_so)
             .source = 11, .target = V, .embedding = 16, .hidden = 16, .dropout = 0.2 });
     wf_decoder d;
     ck_assert(wf_seq2seq_decoder(t, s, words(t, "source", S, 11, NULL), lengths_on(t), &d));
-    const wf_decode_call call = { .words = words(t, "before", T, V, NULL) };
-    const int64_t nodes = wf_tape_nodes(t);
-    const char *text = wf_decode_explain(t, &d, &call);
-    ck_assert_msg(text && strstr(text, "s: planned, 4 steps of 3 rows"), "%s",
-                  text ? text : "NULL");
-    ck_assert_msg(strstr(text, "additive_score, by its own kernel") != NULL, "%s", text);
-    ck_assert_int_eq(wf_tape_nodes(t), nodes);
+    for (int sampled = 0; sampled < 2; sampled++) {
+        const wf_decode_call call = { .words = words(t, "before", T, V, NULL),
+                                      .sampling = sampled * 0.5 };
+        const int64_t nodes = wf_tape_nodes(t);
+        const char *text = wf_decode_explain(t, &d, &call);
+        ck_assert_msg(text && strstr(text, "s: planned, 4 steps of 3 rows"), "%s",
+                      text ? text : "NULL");
+        ck_assert_msg(strstr(text, "additive_score, by its own kernel") != NULL, "%s", text);
+        ck_assert_msg(!strstr(text, "one thread"), "%s", text);
+        ck_assert_int_eq(wf_tape_nodes(t), nodes);
+    }
 }
 
 TEST(schedules_go_from_the_truth_to_ones_own)
