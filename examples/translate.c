@@ -4,7 +4,9 @@
  * 3rd, 1994", "1994년 3월 3일"), letter by letter, and writes them as ISO 8601 does. Run with
  * --help for the options.
  *
- * Expected: without --data, 99.9 % of 2,001 unseen dates or more (seeds 0 to 2), in a minute. */
+ * Expected: without --data, 99.9 % of 2,001 unseen dates or more (seeds 0 to 2), in a minute. On
+ * Multi30k, German to English, BLEU of 40.8 (--average 3; 51 minutes on two cores) and of 39.7
+ * (--model transformer --average 5; 37 minutes). */
 #include "examples/translate.h"
 
 #include <inttypes.h>
