@@ -162,8 +162,8 @@ TEST_EACH(floats_of_every_kind_are_within_a_few_ulp, KINDS)
 {
     static float x[BLOCK];
     uint32_t bits = 0;
-    for (int block = 0; block < (1 << 18) / BLOCK; block++) {
-        for (int i = 0; i < BLOCK; i++, bits += 16411) x[i] = float_of(bits);
+    for (int block = 0; block < (1 << 20) / BLOCK; block++) {
+        for (int i = 0; i < BLOCK; i++, bits += 4099) x[i] = float_of(bits);
         check_floats(kinds + _i, x, false);
     }
     /* Where the answer lies: dense between the ends. */
