@@ -139,6 +139,17 @@ STEP(ids_between)
     state[0] = wf_sin(t, a);
 }
 
+/* A product of matrices by rows begins the gradient of a. Where none arrives at what it makes, the
+ * state, it is left out, and what comes after it writes: what lies in that place is nobody's. */
+STEP(left_out_call)
+{
+    wf_var *a = wf_tanh(t, x[0]), *w = wf_sin(t, x[0]);
+    wf_var *outer = wf_mul(t, wf_unsqueeze(t, w, 2), wf_unsqueeze(t, w, 1));
+    (void)context;
+    y[0] = wf_sin(t, a);
+    state[0] = wf_squeeze(t, wf_matmul(t, wf_unsqueeze(t, a, 1), outer), 1);
+}
+
 /* A weight has the rows of the batch, too, and is multiplied as such: a = B. */
 STEP(weight_is_rows)
 {
@@ -180,7 +191,7 @@ static wf_scan_step *const steps[] = {
     product_read_twice, product_read_again, product_adds, call_adds,    product_and_sum,
     tile_across,        half_of_call,       unread_part,  one_is_added, chain,
     two_biases,         calls_between,      ids_between,  draws,        weight_is_rows,
-    wide_tiles,
+    wide_tiles,         left_out_call,
 };
 enum { STEPS = sizeof steps / sizeof *steps, FORMS = 48 };
 
