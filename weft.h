@@ -51,8 +51,10 @@
 #include "data/edits.h"
 #include "data/metrics.h"
 #include "data/parallel.h"
+#include "data/spectrum.h"
 #include "data/text.h"
 #include "data/utf8.h"
 #include "data/vocab.h"
+#include "data/wav.h"
 
 #endif

@@ -35,6 +35,7 @@ FREED_BY_ITS_OWN(wf_buckets)
 FREED_BY_ITS_OWN(wf_bleu)
 FREED_BY_ITS_OWN(wf_chrf)
 FREED_BY_ITS_OWN(wf_edits)
+FREED_BY_ITS_OWN(wf_spectrum)
 
 void nothing_is_left(void)
 {

@@ -27,6 +27,7 @@ void free_wf_buckets(wf_buckets **x);
 void free_wf_bleu(wf_bleu **x);
 void free_wf_chrf(wf_chrf **x);
 void free_wf_edits(wf_edits **x);
+void free_wf_spectrum(wf_spectrum **x);
 /* The library holds no memory. For a suite's `.after`. */
 void nothing_is_left(void);
 

@@ -309,3 +309,37 @@ TEST(batches_that_cannot_be_padded_are_refused)
     wf_permutation(-3, 1, order);
     QUIET(!p.memory && order[0] == 5 && order[1] == 5);
 }
+
+TEST(sound_that_is_none_is_refused)
+{
+    wf_error *e = &now.error;
+    float x[400] = { 0 }, y[20] = { 7 };
+    const wf_tensor samples = wf_tensor_of(WF_F32, WF_SHAPE(200), x),
+                    features = wf_tensor_of(WF_F32, WF_SHAPE(1, 20), y);
+    wf_spectrum *s;
+    wf_wav *w;
+    ERROR_SAYS(wf_wav_load(path_of("missing"), NULL, e), NULL);
+    ERROR_SAYS(wf_wav_from_memory("x", "RIF", 3, NULL, e),
+               "wav 'x': it is cut: 3 bytes are no header of a WAV file");
+    ERROR_SAYS(wf_wav_from_memory("x", NULL, 3, NULL, e), "wav 'x': no bytes were given");
+    ERROR_SAYS(wf_wav_save("", &samples, 8000, e), "wav '': no path was given");
+    ERROR_SAYS(wf_wav_save(path_of("a.wav"), NULL, 8000, e), NULL);
+    ERROR_CLEARED(wf_wav_save(path_of("a.wav"), &samples, 8000, e));
+    ERROR_CLEARED(w = wf_wav_load(path_of("a.wav"), NULL, e));
+    wf_wav_free(w);
+    int64_t n;
+    char *bytes = wf_file_read(path_of("a.wav"), 0, &n, NULL);
+    ERROR_CLEARED(w = wf_wav_from_memory("a", bytes, n, NULL, e));
+    wf_wav_free(w);
+    wf_release(bytes);
+    wf_wav_free(NULL);
+    ERROR_SAYS(wf_spectrum_new(NULL, e), "spectrum: .rate is 0; it must be 1 to 2147483647");
+    ERROR_CLEARED(s = wf_spectrum_new(&(wf_spectrum_options){ .rate = 8000, .mels = 20 }, e));
+    ERROR_SAYS(wf_spectrum_compute(s, &samples, &samples, e),
+               "spectrum: the features of these samples are f32 or f64 of (1, 20), not (200)");
+    QUIET(y[0] == 7 && wf_spectrum_frames(s, INT64_MIN) == 0 && wf_spectrum_features(NULL) == 0);
+    QUIET(!wf_spectrum_filters(NULL) && wf_spectrum_frames(NULL, 5) == 0);
+    ERROR_CLEARED(wf_spectrum_compute(s, &samples, &features, e));
+    wf_spectrum_free(s);
+    wf_spectrum_free(NULL);
+}
