@@ -145,7 +145,7 @@ static bool build_alphabet(wf_corpus *c, const char *given, const char *what, wf
 static bool scan(const char *bytes, int64_t n, letter_set *found, bool given, int64_t *letters,
                  const char *what, wf_error *error)
 {
-    char name[32];
+    char name[32], line[TEXT_PLACE];
     *letters = 0;
     for (int64_t at = 0; at < n; ++*letters) {
         const int64_t from = at;
@@ -154,8 +154,8 @@ static bool scan(const char *bytes, int64_t n, letter_set *found, bool given, in
         if (!given)
             add(found, letter);
         else if (!has(found, letter))
-            return wf_error_set(error, "%s: letter %lld (line %lld), %s, is not in the alphabet",
-                                what, (long long)*letters, (long long)text_line(bytes, from),
+            return wf_error_set(error, "%s: letter %lld%s, %s, is not in the alphabet", what,
+                                (long long)*letters, text_place(bytes, n, from, line),
                                 named(letter, name));
     }
     return true;

@@ -162,19 +162,29 @@ int64_t text_line(const char *text, int64_t at)
     return line;
 }
 
+const char *text_place(const char *text, int64_t n, int64_t at, char to[static TEXT_PLACE])
+{
+    to[0] = '\0';
+    if (memchr(text, '\n', (size_t)n))
+        wf_format(to, TEXT_PLACE, " (line %lld)", (long long)text_line(text, at));
+    return to;
+}
+
 bool text_letter(const char *text, int64_t n, int64_t *at, int32_t *letter, const char *what,
                  wf_error *error)
 {
     const int bytes = wf_utf8_take(text + *at, n - *at, letter);
-    if (!bytes)
-        return wf_error_set(error, "%s: byte %lld (line %lld) is 0x%02X, which is not UTF-8 there",
-                            what, (long long)*at, (long long)text_line(text, *at),
-                            (unsigned char)text[*at]);
-    if (*letter == 0)
-        return wf_error_set(error, "%s: byte %lld (line %lld) is zero: this is not text", what,
-                            (long long)*at, (long long)text_line(text, *at));
-    *at += bytes;
-    return true;
+    if (bytes && *letter) {
+        *at += bytes;
+        return true;
+    }
+    char line[TEXT_PLACE];
+    text_place(text, n, *at, line);
+    if (bytes)
+        return wf_error_set(error, "%s: byte %lld%s is zero: this is not text", what,
+                            (long long)*at, line);
+    return wf_error_set(error, "%s: byte %lld%s is 0x%02X, which is not UTF-8 there", what,
+                        (long long)*at, line, (unsigned char)text[*at]);
 }
 
 wf_text text_body(const wf_text *part)

@@ -33,5 +33,9 @@ bool text_space(int32_t letter);
 bool text_next_line(const char *text, int64_t n, int64_t *at, int64_t *start, int64_t *bytes);
 /* The number of a byte's line, from 1. */
 int64_t text_line(const char *text, int64_t at);
+/* " (line 3)", or nothing where the text is but one line: its caller may have a number of its own
+ * for it. Returns `to`. */
+enum { TEXT_PLACE = 32 };
+const char *text_place(const char *text, int64_t n, int64_t at, char to[static TEXT_PLACE]);
 
 #endif

@@ -330,14 +330,14 @@ static const struct {
     { "ab\n\n\xEA\xB0", "byte 4 (line 3) is 0xEA, which is not UTF-8 there", 1, 1, 0, NULL },
     { "\xFF\xFE"
       "a",
-      "byte 0 (line 1) is 0xFF, which is not UTF-8 there", 1, 1, 0, NULL },
+      "byte 0 is 0xFF, which is not UTF-8 there", 1, 1, 0, NULL },
     { "abc", ".time is 0; it must be 1 or more", 0, 1, 0, NULL },
     { "abc", ".batch is 0; it must be 1 or more", 1, 0, 0, NULL },
     { "abc", ".valid is 1; it must be at least 0 and below 1", 1, 1, 1, NULL },
     { "abc", ".valid is -0.5; it must be at least 0 and below 1", 1, 1, -0.5, NULL },
     { "abc", ".valid is nan; it must be at least 0 and below 1", 1, 1, (double)NAN, NULL },
     { "ab\n가c", "letter 3 (line 2), '가' (U+AC00), is not in the alphabet", 1, 1, 0, "a\nbc" },
-    { "ab\tc", "letter 2 (line 1), U+0009, is not in the alphabet", 1, 1, 0, "abc" },
+    { "ab\tc", "letter 2, U+0009, is not in the alphabet", 1, 1, 0, "abc" },
     { "abc", "the alphabet is empty", 1, 1, 0, "" },
     { "abc", "the alphabet has 'b' (U+0062) twice", 1, 1, 0, "abcb" },
     { "abc", "the alphabet is not UTF-8 at its byte 2", 1, 1, 0, "ab\x80" },
@@ -376,10 +376,10 @@ TEST(a_letter_outside_the_alphabet_is_named_with_its_place)
     static const struct {
         const char *text, *sentence;
     } cases[] = {
-        { "abX", "encode: letter 2 (line 1), 'X' (U+0058), is not in the alphabet" },
+        { "abX", "encode: letter 2, 'X' (U+0058), is not in the alphabet" },
         { "ab\n한", "encode: letter 3 (line 2), '한' (U+D55C), is not in the alphabet" },
-        { "\x1b", "encode: letter 0 (line 1), U+001B, is not in the alphabet" },
-        { "a\xC3", "encode: byte 1 (line 1) is 0xC3, which is not UTF-8 there" },
+        { "\x1b", "encode: letter 0, U+001B, is not in the alphabet" },
+        { "a\xC3", "encode: byte 1 is 0xC3, which is not UTF-8 there" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         wf_error error = { "" };

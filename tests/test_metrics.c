@@ -468,7 +468,7 @@ TEST_EACH(what_is_no_text_is_refused_and_nothing_is_added, METRICS)
              who);
     ck_assert_str_eq(error.text, want);
     ck_assert(!metric_add(m, &good, &zero, &error));
-    snprintf(want, sizeof want, "%s: reference%s: byte 1 (line 1) is zero: this is not text", who,
+    snprintf(want, sizeof want, "%s: reference%s: byte 1 is zero: this is not text", who,
              m.edits ? "" : " (0)");
     ck_assert_str_eq(error.text, want);
     ck_assert(!metric_add(m, &none, &good, &error));

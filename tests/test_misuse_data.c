@@ -49,7 +49,7 @@ TEST(nothing_is_read_beyond_a_corpus)
     ERROR_SAYS(wf_corpus_encode(c, "a", -1, ids, 2, e) + 1, "encode: no text was given");
     ERROR_SAYS(wf_corpus_encode(c, "a", 1, NULL, 2, e) + 1, NULL);
     ERROR_SAYS(wf_corpus_encode(c, "abz", 3, ids, 2, e) + 1,
-               "encode: letter 2 (line 1), 'z' (U+007A), is not in the alphabet");
+               "encode: letter 2, 'z' (U+007A), is not in the alphabet");
     QUIET(ids[0] == 77 && wf_corpus_encode(c, "abz", 3, ids, 2, NULL) == -1 && ids[0] == 77);
     QUIET(wf_corpus_encode(c, "cba", 3, ids, 1, NULL) == 3 && ids[0] == 2 && ids[1] == 77);
     QUIET(wf_corpus_encode(c, "cba", 3, NULL, 0, NULL) == 3 &&
@@ -84,7 +84,7 @@ TEST(texts_that_make_no_vocabulary_are_refused)
     ERROR_SAYS(wf_vocab_from_parts(&(wf_text){ "part", "a\nb\xFF", 4 }, 1, NULL, e),
                "vocab 'part': byte 3 (line 2) is 0xFF, which is not UTF-8 there");
     ERROR_SAYS(wf_vocab_from_parts(&(wf_text){ NULL, "a\0b", 3 }, 1, NULL, e),
-               "vocab '(memory)': byte 1 (line 1) is zero: this is not text");
+               "vocab '(memory)': byte 1 is zero: this is not text");
     ERROR_SAYS(wf_vocab_from_parts(&good, 1, &(wf_vocab_options){ .min_count = -1 }, e),
                "vocab: .min_count is -1; it must be 0 or more");
     ERROR_SAYS(wf_vocab_from_parts(&good, 1, &(wf_vocab_options){ .max_size = 3 }, e),
@@ -113,7 +113,7 @@ TEST(texts_that_make_no_vocabulary_are_refused)
     QUIET(wf_vocab_id(v, NULL, 1) == WF_UNK && wf_vocab_id(v, "a", -1) == WF_UNK);
     QUIET(wf_vocab_decode(v, NULL, 2, NULL, 0) == 0 && wf_vocab_decode(v, ids, -1, NULL, 0) == 0);
     ERROR_SAYS(wf_vocab_encode(v, "\xC0", 1, ids, 2, e) + 1,
-               "encode: byte 0 (line 1) is 0xC0, which is not UTF-8 there");
+               "encode: byte 0 is 0xC0, which is not UTF-8 there");
     ERROR_SAYS(wf_vocab_save(v, NULL, e), NULL);
     QUIET(wf_vocab_encode(v, NULL, 0, NULL, 0, NULL) == 0);
     wf_vocab_free(v);

@@ -196,7 +196,7 @@ static const struct {
     { "", "", "parallel 's.de' and 's.en': there are no lines" },
     { "a\nb\xFF\n", "a\nb\n",
       "parallel 's.de': byte 3 (line 2) is 0xFF, which is not UTF-8 there" },
-    { "a\n", "\xC3", "parallel 's.en': byte 0 (line 1) is 0xC3, which is not UTF-8 there" },
+    { "a\n", "\xC3", "parallel 's.en': byte 0 is 0xC3, which is not UTF-8 there" },
     { NULL, "a", "parallel 's.de': no bytes were given" },
 };
 
