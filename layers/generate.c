@@ -100,6 +100,11 @@ static bool options_agree(const generating *g)
                              ".beams is %lld and .temperature %g; either beams are searched or "
                              "tokens drawn",
                              (long long)o->beams, o->temperature);
+    if (o->temperature == 0 && o->top_k > 0)
+        return generate_fail(g, ".top_k is %lld and .temperature 0; nothing is drawn",
+                             (long long)o->top_k);
+    if (o->temperature == 0 && o->top_p > 0)
+        return generate_fail(g, ".top_p is %g and .temperature 0; nothing is drawn", o->top_p);
     if (o->temperature == 0 && o->best > o->beams)
         return generate_fail(g, ".best is %lld, of %lld beams", (long long)o->best,
                              (long long)o->beams);
@@ -256,6 +261,21 @@ static wf_var *words_of(const generating *g)
     return word;
 }
 
+/* The decoder alone knows which words it takes: what it refuses in the first step may be the begin
+ * that it was given, so the message has that. */
+static void step_by(const generating *g, wf_decoder_rows *rows)
+{
+    char scope[64];
+    const bool first = g->step == 0;
+    if (first && g->o.first)
+        wf_format(scope, sizeof scope, "the first step, told .first");
+    else if (first)
+        wf_format(scope, sizeof scope, "the first step, told .begin %d", (int)g->o.begin);
+    if (first) wf_scope_push(g->t, scope);
+    g->decoder->step(g->t, g->decoder->self, rows);
+    if (first) wf_scope_pop(g->t);
+}
+
 static bool run_step(generating *g, working *x)
 {
     const wf_decoder *d = g->decoder;
@@ -266,10 +286,11 @@ static bool run_step(generating *g, working *x)
     };
     if (!rows.word) return false;
     const uint64_t generation = wf_tape_generation(g->t);
-    d->step(g->t, d->self, &rows);
+    step_by(g, &rows);
     if (wf_tape_generation(g->t) != generation)
         return generate_fail(g, "the tape was reset by a step");
     if (!wf_tape_ok(g->t) || !states_are_sound(g, x, dtype)) return false;
+    if (!rows.features) return generate_fail(g, "its step gave no features");
     wf_var *logits = rows.features;
     if (d->output) {
         logits = wf_enter(g->t, logits, "%s: the var of features", g->name);

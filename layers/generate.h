@@ -35,8 +35,8 @@ typedef struct wf_generate_options {
 
     /* Drawing (0: the likeliest is taken, or beams are searched): from softmax(logits /
      * temperature) of the top_k likeliest (0: of all), and of these of the fewest whose
-     * probabilities come to top_p or more (0: of all; Holtzman et al. 2020). .best hypotheses are
-     * independent draws, in their order. */
+     * probabilities come to top_p or more (0: of all; Holtzman et al. 2020), which need a
+     * temperature. .best hypotheses are independent draws, in their order. */
     double temperature; /* 0, or 1e-6 to 1e6 */
     int64_t top_k;
     double top_p; /* 0 to 1 */

@@ -222,7 +222,7 @@ TEST_EACH(a_batch_gives_what_each_sequence_gives_alone, 4)
                               .coverage_beta = _i == 1 ? 0.5 : 0,
                               .refill = _i == 2,
                               .temperature = _i == 3 ? 0.9 : 0,
-                              .top_p = 0.9,
+                              .top_p = _i == 3 ? 0.9 : 0,
                               .seed = 5,
                               .weights = true };
     wf_generated whole = { 0 }, one = { 0 };

@@ -162,7 +162,7 @@ TEST_EACH(threads_and_batches_leave_the_bits, 3)
                                     .beams = _i == 1 ? 4 : 0,
                                     .best = _i == 1 ? 4 : 1,
                                     .temperature = _i == 2 ? 0.7 : 0,
-                                    .top_p = 0.95,
+                                    .top_p = _i == 2 ? 0.95 : 0,
                                     .seed = 2,
                                     .no_repeat = 1 };
     for (int threads = 1; threads <= 2; threads++) {
@@ -349,6 +349,18 @@ static wf_var *halves_rows(wf_tape *t, const void *self, wf_var *features)
     return wf_slice(t, features, 0, 0, 0, 1);
 }
 
+static wf_var *no_logits(wf_tape *t, const void *self, wf_var *features)
+{
+    (void)t, (void)self, (void)features;
+    return NULL;
+}
+
+/* Features of the word that it was told, of one word in all. */
+static void embeds(wf_tape *t, const void *self, wf_decoder_rows *rows)
+{
+    rows->features = wf_gather_rows(t, ((const table *)self)->logits, rows->word);
+}
+
 static bool told_resets(void *context, int64_t sequence, int32_t id, double log_prob)
 {
     (void)sequence, (void)id, (void)log_prob;
@@ -406,6 +418,10 @@ TEST(options_that_cannot_be_are_refused)
          "flat: .length_penalty is 7; there is none of that number");
     SAYS(PARTS(.max_length = 1, .beams = 2, .temperature = 0.5),
          "flat: .beams is 2 and .temperature 0.5; either beams are searched or tokens drawn");
+    SAYS(PARTS(.max_length = 1, .top_k = 5),
+         "flat: .top_k is 5 and .temperature 0; nothing is drawn");
+    SAYS(PARTS(.max_length = 1, .top_p = 0.9),
+         "flat: .top_p is 0.9 and .temperature 0; nothing is drawn");
     SAYS(PARTS(.max_length = 1, .beams = 2, .best = 3), "flat: .best is 3, of 2 beams");
     SAYS(PARTS(.max_length = 1, .beams = 2, .told = tell_three),
          "flat: .told is of one hypothesis; .beams is 2 and .best 1");
@@ -447,8 +463,9 @@ TEST(decoders_that_are_not_sound_are_told)
 {
     wf_tape *t = wf_tape_new(&(wf_tape_options){ .mode = WF_INFER });
     wf_generated g = { 0 };
-    STEP_SAYS(no_features, NULL, "decoder: the var of logits was never made (NULL)");
-    STEP_SAYS(no_features, halves_rows, "decoder: the var of features was never made (NULL)");
+    STEP_SAYS(no_features, NULL, "decoder: its step gave no features");
+    STEP_SAYS(no_features, halves_rows, "decoder: its step gave no features");
+    STEP_SAYS(flat_step, no_logits, "decoder: the var of logits was never made (NULL)");
     STEP_SAYS(ids_as_features, NULL,
               "decoder: the logits of a step are i32; they must be f32 or f64");
     STEP_SAYS(a_row_too_many, NULL, "decoder: the logits of a step are (3, 7); expected (2, ...)");
@@ -459,6 +476,26 @@ TEST(decoders_that_are_not_sound_are_told)
     STEP_SAYS(loses_its_state, NULL, "decoder: state 0 was never made (NULL)");
     STEP_SAYS(changes_its_state, NULL, "decoder: state 0 is f32 after a step; it was f64");
     STEP_SAYS(resets, NULL, "decoder: the tape was reset by a step");
+    wf_generated_free(&g);
+    wf_tape_free(t);
+}
+
+TEST(a_word_to_begin_with_that_there_is_not_is_named)
+{
+    wf_tape *t = wf_tape_new(&(wf_tape_options){ .mode = WF_INFER });
+    wf_generated g = { 0 };
+    for (int by_first = 0; by_first < 2; by_first++) {
+        const table m = { .logits = wf_constant(t, WF_F64, WF_SHAPE(1, FLAT), flat_logits) };
+        const wf_decoder d = { .step = embeds, .self = &m };
+        wf_generate_options o = { .end = -1, .begin = 9, .max_length = 3 };
+        if (by_first) o.first = wf_full(t, WF_I32, WF_SHAPE(1), 4);
+        wf_scope_push(t, "mine");
+        assert_says(__LINE__, t, wf_generate(t, &d, &o, &g), &g,
+                    by_first ? "gather_rows: id 4 at (0) is out of range: there are 1 rows\n"
+                               "  in mine > the first step, told .first"
+                             : "gather_rows: id 9 at (0) is out of range: there are 1 rows\n"
+                               "  in mine > the first step, told .begin 9");
+    }
     wf_generated_free(&g);
     wf_tape_free(t);
 }
