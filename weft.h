@@ -48,13 +48,17 @@
 #include "data/bleu.h"
 #include "data/chrf.h"
 #include "data/corpus.h"
+#include "data/csv.h"
 #include "data/edits.h"
+#include "data/forecast.h"
 #include "data/metrics.h"
 #include "data/parallel.h"
+#include "data/series.h"
 #include "data/spectrum.h"
 #include "data/text.h"
 #include "data/utf8.h"
 #include "data/vocab.h"
 #include "data/wav.h"
+#include "data/windows.h"
 
 #endif

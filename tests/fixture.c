@@ -36,6 +36,14 @@ FREED_BY_ITS_OWN(wf_bleu)
 FREED_BY_ITS_OWN(wf_chrf)
 FREED_BY_ITS_OWN(wf_edits)
 FREED_BY_ITS_OWN(wf_spectrum)
+FREED_BY_ITS_OWN(wf_csv)
+FREED_BY_ITS_OWN(wf_scaler)
+FREED_BY_ITS_OWN(wf_windows)
+
+void free_wf_series(wf_series *x)
+{
+    wf_series_free(x);
+}
 
 void nothing_is_left(void)
 {

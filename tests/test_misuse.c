@@ -341,7 +341,8 @@ static void free_result(call *c)
         BY(wf_archive, wf_archive_free),   BY(wf_module, wf_module_free),
         BY(wf_parallel, wf_parallel_free), BY(wf_buckets, wf_buckets_free),
         BY(wf_bleu, wf_bleu_free),         BY(wf_chrf, wf_chrf_free),
-        BY(wf_edits, wf_edits_free),
+        BY(wf_edits, wf_edits_free),       BY(wf_csv, wf_csv_free),
+        BY(wf_scaler, wf_scaler_free),     BY(wf_windows, wf_windows_free),
     };
     void *x = c->result.pointer;
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
@@ -581,11 +582,11 @@ static bool cleared(const char *text, const char *name)
 TEST(every_function_that_fills_an_error_is_seen_to_empty_it_first)
 {
     static const char *const suites[] = { "test_misuse_tensor.c", "test_misuse_files.c",
-                                          "test_misuse_data.c", "test_misuse_layers.c",
-                                          "test_misuse_optim.c" };
+                                          "test_misuse_data.c",   "test_misuse_layers.c",
+                                          "test_misuse_optim.c",  "test_misuse_tables.c" };
     static bool seen[FUNCTIONS];
     int filling = 0;
-    for (int s = 0; s < 5; s++) {
+    for (int s = 0; s < 6; s++) {
         const char *text = source(suites[s]);
         for (int i = 0; i < FUNCTIONS; i++) seen[i] |= cleared(text, functions[i].name);
     }

@@ -1,0 +1,230 @@
+/* Misuse of tables and series: CSV, missing numbers, scales, windows, forecasts. */
+#include "tests/misuse.h"
+
+#include <limits.h>
+#include <math.h>
+
+TEST(tables_that_are_none_are_refused)
+{
+    wf_error *e = &now.error;
+    const wf_text good = { "t", "a,b\n1,2\n", 8 }, less = { "t", "a", -1 }, null = { "t", NULL, 3 };
+    const int64_t column[2] = { 1, 2 };
+    wf_series s = { 0 };
+    wf_csv *c;
+    ERROR_SAYS(wf_csv_from_text(&less, NULL, e), "csv 't': no bytes were given");
+    ERROR_SAYS(wf_csv_from_text(&null, NULL, e), "csv 't': no bytes were given");
+    ERROR_SAYS(wf_csv_from_text(NULL, NULL, e), "csv: no text was given (NULL)");
+    ERROR_SAYS(wf_csv_new(NULL, NULL, e), NULL);
+    ERROR_SAYS(wf_csv_new("", NULL, e), "csv '': no path was given");
+    ERROR_SAYS(wf_csv_new(harness_folder(), NULL, e), NULL);
+    ERROR_SAYS(wf_csv_from_text(&good, &(wf_csv_options){ .separator = '\n' }, e),
+               "csv 't': .separator is 0x0A; it must be one letter of ASCII, and neither a quote "
+               "nor a line end");
+    ck_assert(wf_file_write(path_of("table"), good.bytes, good.n, e));
+    ERROR_CLEARED(c = wf_csv_new(path_of("table"), NULL, e));
+    wf_csv_free(c);
+    ERROR_CLEARED(c = wf_csv_from_text(&good, NULL, e));
+    ERROR_CLEARED(wf_csv_find(c, "b", e) == 1);
+    ERROR_CLEARED(wf_csv_select(c, NULL, NULL, 0, e) == 2);
+    ERROR_SAYS(wf_csv_find(c, NULL, e) + 1, "csv: no column was named (NULL)");
+    ERROR_SAYS(wf_csv_find(NULL, "b", e) + 1, "csv: it was never made (NULL)");
+    ERROR_SAYS(wf_csv_find(c, "-1", e) + 1,
+               "csv 't': there is no column '-1'\n  hint: there are 'a', 'b'");
+    ERROR_SAYS(wf_csv_select(NULL, "b", NULL, 0, e) + 1, "csv: it was never made (NULL)");
+    ERROR_SAYS(wf_csv_select(c, "", NULL, 0, e) + 1, NULL);
+    ERROR_SAYS(wf_csv_series(NULL, column, 1, WF_F32, &s, e), "csv: it was never made (NULL)");
+    ERROR_SAYS(wf_csv_series(c, column, 2, WF_F32, &s, e),
+               "csv 't': there is no column 2; there are 2");
+    ERROR_SAYS(wf_csv_series(c, NULL, 2, WF_F32, &s, e), "csv 't': no columns were given");
+    ERROR_SAYS(wf_csv_series(c, column, 1, WF_I32, &s, e),
+               "series: the dtype is i32; it must be f32 or f64");
+    ERROR_SAYS(wf_csv_series(c, column, 1, WF_F32, NULL, e),
+               "series: there is nothing to fill (NULL)");
+    QUIET(!wf_csv_text(c, 0, 2) && !wf_csv_text(c, 1, 0) && !wf_csv_text(c, -1, INT64_MIN));
+    QUIET(!wf_csv_text(NULL, 0, 0) && !wf_csv_name(NULL, 0) && !wf_csv_name(c, INT64_MAX));
+    QUIET(!wf_csv_missing(c, 5, 5) && wf_csv_line(NULL, 0) == 0 && wf_csv_rows(NULL) == 0);
+    ERROR_CLEARED(wf_csv_series(c, column, 1, WF_F32, &s, e));
+    wf_series_free(&s);
+    wf_csv_free(c);
+}
+
+TEST(series_that_are_none_are_refused)
+{
+    wf_error *e = &now.error;
+    double number[4] = { 1, 2, 3, 4 };
+    wf_series s = { 0 };
+    const wf_tensor x = wf_tensor_of(WF_F64, WF_SHAPE(2, 2), number);
+    const wf_tensor flat = wf_tensor_of(WF_F64, WF_SHAPE(4), number);
+    const wf_tensor none = wf_tensor_of(WF_F64, WF_SHAPE(2, 2), NULL);
+    ERROR_SAYS(wf_series_resize(NULL, 1, 1, WF_F32, e), "series: there is nothing to fill (NULL)");
+    ERROR_SAYS(wf_series_resize(&s, -1, 1, WF_F32, e), "series: a size of (-1, 1) is below 0");
+    ERROR_SAYS(wf_series_resize(&s, 1, 1, (wf_dtype)9, e),
+               "series: the dtype is unknown; it must be f32 or f64");
+    ERROR_SAYS(wf_series_resize(&s, INT64_MAX, INT64_MAX, WF_F32, e),
+               "series: not enough memory for 9223372036854775807 bytes");
+    ERROR_CLEARED(wf_series_resize(&s, 1, 1, WF_F32, e));
+    ERROR_SAYS(wf_fill_missing(&x, (wf_filling)2, NULL, e), "fill: there is no filling 2");
+    ERROR_SAYS(wf_fill_missing(NULL, WF_FILL_LAST, NULL, e),
+               "fill: it takes f32 or f64 of shape (T, n)");
+    ERROR_SAYS(wf_fill_missing(&flat, WF_FILL_LAST, NULL, e),
+               "fill: it takes f32 or f64 of shape (T, n)");
+    ERROR_SAYS(wf_fill_missing(&none, WF_FILL_LAST, NULL, e),
+               "fill: it takes f32 or f64 of shape (T, n)");
+    ERROR_CLEARED(wf_fill_missing(&x, WF_FILL_LAST, NULL, e));
+    wf_series_free(&s);
+}
+
+TEST(scales_that_are_none_are_refused)
+{
+    wf_error *e = &now.error;
+    double number[4] = { 1, 2, 3, 4 };
+    const int64_t column[1] = { 2 };
+    const wf_tensor x = wf_tensor_of(WF_F64, WF_SHAPE(2, 2), number);
+    const wf_tensor three = wf_tensor_of(WF_F64, WF_SHAPE(1, 3), number);
+    wf_tensor wide;
+    wf_scaler *s, *again;
+    wf_bundle *b = wf_bundle_new();
+    wf_archive *file;
+    ERROR_SAYS(wf_scaler_new((wf_scaling)-1, &x, e), "scaler: there is no scaling -1");
+    ERROR_SAYS(wf_scaler_new(WF_STANDARD, NULL, e),
+               "scaler: it takes rows of f32 or f64, (T, n) with n of 1 or more");
+    ERROR_CLEARED(s = wf_scaler_new(WF_STANDARD, &x, e));
+    ERROR_SAYS(wf_scaler_select(NULL, column, 1, e), "scaler: it was never made (NULL)");
+    ERROR_SAYS(wf_scaler_select(s, NULL, 1, e), "scaler: no columns were given");
+    ERROR_SAYS(wf_scaler_select(s, column, 1, e), "scaler: there is no column 2; there are 2");
+    ERROR_CLEARED(again = wf_scaler_select(s, (int64_t[]){ 0 }, 1, e));
+    wf_scaler_free(again);
+    ERROR_SAYS(wf_scaler_apply(NULL, &x, e), "scaler: it was never made (NULL)");
+    ERROR_SAYS(wf_scaler_undo(NULL, &x, e), "scaler: it was never made (NULL)");
+    ERROR_SAYS(wf_scaler_apply(s, &three, e), "scaler: it takes f32 or f64 whose last axis is 2");
+    ERROR_SAYS(wf_scaler_undo(s, NULL, e), "scaler: it takes f32 or f64 whose last axis is 2");
+    ck_assert(wf_view_expand(&x, WF_SHAPE(3, 2, 2), &wide));
+    ERROR_SAYS(wf_scaler_undo(s, &wide, e),
+               "scaler: elements of what it is to scale share their memory");
+    ERROR_CLEARED(wf_scaler_apply(s, &x, e));
+    ERROR_CLEARED(wf_scaler_undo(s, &x, e));
+    QUIET(wf_scaler_to_bundle(s, b, "s") && !wf_scaler_to_bundle(s, NULL, "s"));
+    ERROR_CLEARED(wf_bundle_save(b, path_of("model"), e));
+    ERROR_CLEARED(file = wf_safetensors_load(path_of("model"), e));
+    ERROR_CLEARED(again = wf_scaler_from_archive(file, "s", e));
+    ERROR_SAYS(wf_scaler_from_archive(NULL, "s", e), "scaler: no archive was given (NULL)");
+    ERROR_SAYS(wf_scaler_from_archive(file, NULL, e), "scaler: no name was given (NULL)");
+    QUIET(!wf_scaler_to_bundle(NULL, b, "s"));
+    ERROR_SAYS(wf_bundle_ok(b, e), "scaler: it was never made (NULL)");
+    QUIET(wf_scaler_columns(NULL) == 0 && isnan(wf_scaler_offset(s, -1)));
+    wf_scaler_free(s);
+    wf_scaler_free(again);
+    wf_archive_free(file);
+    wf_bundle_free(b);
+}
+
+/* Options of windows with one row to be forecast. */
+#define SIZES(in, of, ...)                                                                         \
+    (&(wf_windows_options){ .input = (in), .horizon = 1, .batch = (of), __VA_ARGS__ })
+
+TEST(windows_that_are_none_are_refused)
+{
+    wf_error *e = &now.error;
+    float number[8] = { 0 };
+    int32_t mask[8] = { 0 };
+    const int64_t two[1] = { 2 };
+    const wf_tensor x = wf_tensor_of(WF_F32, WF_SHAPE(4, 2), number);
+    const wf_tensor m = wf_tensor_of(WF_I32, WF_SHAPE(4, 2), mask);
+    const wf_tensor other = wf_tensor_of(WF_I32, WF_SHAPE(2, 4), mask);
+    wf_windows *w;
+    ERROR_SAYS(wf_windows_new(&x, NULL, NULL, e), "windows: .input is 0; it must be 1 or more");
+    ERROR_SAYS(wf_windows_new(&x, NULL, SIZES(1, 0, .end = 0), e),
+               "windows: .batch is 0; it must be 1 or more");
+    ERROR_SAYS(wf_windows_new(&x, NULL, SIZES(1, 1, .stride = -1), e),
+               "windows: .stride is -1; it must be 0 or more");
+    ERROR_SAYS(wf_windows_new(&x, NULL, SIZES(1, 1, .n_targets = 1), e),
+               "windows: .n_targets is 1, but .targets were not given");
+    ERROR_SAYS(wf_windows_new(&x, NULL, SIZES(1, 1, .targets = two), e),
+               "windows: .n_targets is 0; it must be 1 or more");
+    ERROR_SAYS(wf_windows_new(&x, NULL, SIZES(1, 1, .targets = two, .n_targets = 1), e),
+               "windows: target 0 is column 2; there are 2");
+    ERROR_SAYS(wf_windows_new(NULL, NULL, SIZES(1, 1, .end = 0), e),
+               "windows: the values must be f32 or f64 of shape (T, n), n of 1 or more");
+    ERROR_SAYS(wf_windows_new(&m, NULL, SIZES(1, 1, .end = 0), e),
+               "windows: the values must be f32 or f64 of shape (T, n), n of 1 or more");
+    ERROR_SAYS(wf_windows_new(&x, &other, SIZES(1, 1, .end = 0), e),
+               "windows: the mask must be i32 of shape (4, 2)");
+    ERROR_SAYS(wf_windows_new(&x, NULL, SIZES(1, 1, .end = 5), e),
+               "windows: .begin is 0 and .end 5; there are 4 rows");
+    ERROR_SAYS(wf_windows_new(&x, NULL, SIZES(1, 1, .begin = 3, .end = 2), e),
+               "windows: .begin is 3 and .end 2; there are 4 rows");
+    ERROR_SAYS(wf_windows_new(&x, NULL, SIZES(4, 1, .end = 0), e),
+               "windows: 4 rows in and 1 to forecast fit nowhere into rows 0 to 3");
+    ERROR_SAYS(wf_windows_new(&x, NULL, SIZES(INT64_MAX, INT64_MAX, .end = 0), e), NULL);
+    ERROR_SAYS(
+        wf_windows_new(&x, &m, SIZES(1, 1, .end = 0), e),
+        "windows: 1 rows in and 1 to forecast fit nowhere into rows 0 to 3 where a target is "
+        "there");
+    number[5] = NAN;
+    ERROR_SAYS(wf_windows_new(&x, NULL, SIZES(1, 1, .end = 0), e),
+               "windows: value (2, 1) is nan\n  hint: wf_fill_missing fills what is missing");
+    number[5] = 0;
+    ERROR_CLEARED(w = wf_windows_new(&x, NULL, SIZES(1, 1, .end = 0), e));
+    QUIET(!wf_windows_seek(w, 0, 4) && !wf_windows_seek(w, -1, 0) && !wf_windows_next(NULL));
+    QUIET(!wf_windows_seek(NULL, 0, 0) && wf_windows_count(w) == 3 && !wf_windows_total(NULL));
+    wf_windows_free(w);
+}
+
+TEST(folds_of_a_rolling_origin_that_do_not_fit_are_refused)
+{
+    wf_error *e = &now.error;
+    wf_fold f = { 7, 7, 7, 7 };
+    const wf_rolling_options o = { .folds = 3, .test = 2 };
+    ERROR_SAYS(wf_rolling_origin(9, 0, NULL, &f, e),
+               "rolling origin: .folds is 0; it must be 1 or more");
+    ERROR_SAYS(
+        wf_rolling_origin(9, 0, &(wf_rolling_options){ .folds = 1, .test = 1, .gap = -1 }, &f, e),
+        "rolling origin: .gap is -1; it must be 0 or more");
+    ERROR_SAYS(wf_rolling_origin(9, 3, &o, &f, e),
+               "rolling origin: there is no fold 3; there are 3");
+    ERROR_SAYS(wf_rolling_origin(9, 0, &o, NULL, e),
+               "rolling origin: there is no fold to fill (NULL)");
+    ERROR_SAYS(wf_rolling_origin(6, 2, &o, &f, e),
+               "rolling origin: 3 folds of 2 rows, 2 apart, behind 1 to learn from and a gap of 0 "
+               "do not fit into 6 rows");
+    ERROR_SAYS(
+        wf_rolling_origin(9, 0, &(wf_rolling_options){ .folds = INT64_MAX, .test = 2 }, &f, e),
+        NULL);
+    QUIET(f.train_end == 7);
+    ERROR_CLEARED(wf_rolling_origin(7, 0, &o, &f, e));
+}
+
+TEST(forecasts_that_are_none_are_refused)
+{
+    wf_error *e = &now.error;
+    double number[4] = { 1, 2, 3, 4 }, scale[2];
+    const wf_tensor x = wf_tensor_of(WF_F64, WF_SHAPE(2, 2), number);
+    const wf_tensor flat = wf_tensor_of(WF_F64, WF_SHAPE(4), number);
+    const wf_tensor ids = wf_tensor_of(WF_I32, WF_SHAPE(4), number);
+    wf_forecast_errors f = { 0 };
+    ERROR_SAYS(wf_seasonal_naive(&x, 0, &x, e),
+               "seasonal naive: the season is 0; it must be 1 or more");
+    ERROR_SAYS(wf_seasonal_naive(&flat, 1, &x, e),
+               "seasonal naive: the history must be f32 or f64 of shape (T, n)");
+    ERROR_SAYS(wf_seasonal_naive(&x, 1, &flat, e),
+               "seasonal naive: it writes f32 or f64 of shape (horizon, 2), without overlap");
+    ERROR_CLEARED(wf_seasonal_naive(&x, 1, &x, e));
+    ERROR_SAYS(wf_mase_scale(&x, -1, scale, e), "mase: the season is -1; it must be 1 or more");
+    ERROR_SAYS(wf_mase_scale(NULL, 1, scale, e),
+               "mase: the training rows must be f32 or f64 of shape (T, n)");
+    ERROR_SAYS(wf_mase_scale(&x, 1, NULL, e), "mase: there is no scale to fill (NULL)");
+    ERROR_CLEARED(wf_mase_scale(&x, INT64_MAX, scale, e));
+    ERROR_SAYS(wf_forecast_errors_add(NULL, &x, &x, NULL, NULL, e),
+               "forecast errors: there is nothing to add to (NULL)");
+    ERROR_SAYS(wf_forecast_errors_add(&f, &ids, &flat, NULL, NULL, e),
+               "forecast errors: the forecasts must be f32 or f64");
+    ERROR_SAYS(wf_forecast_errors_add(&f, &flat, NULL, NULL, NULL, e),
+               "forecast errors: the actual values must be f32 or f64");
+    ERROR_SAYS(wf_forecast_errors_add(&f, &flat, &x, NULL, NULL, e),
+               "forecast errors: forecasts are (4), actual values (2, 2)");
+    ERROR_SAYS(wf_forecast_errors_add(&f, &x, &x, &ids, NULL, e),
+               "forecast errors: the mask must be i32 of shape (2, 2)");
+    ERROR_CLEARED(wf_forecast_errors_add(&f, &flat, &flat, &ids, NULL, e));
+    QUIET(isnan(wf_mae(NULL)) && isnan(wf_rmse(NULL)) && isnan(wf_mase(&f)) &&
+          isnan(wf_smape(NULL)));
+}
