@@ -77,12 +77,29 @@ rnn_form rnn_form_of(const wf_rnn *rnn);
 
 /* ---- carried state (carry.c) ---- */
 
-/* Is it a carry of this layer, for as many sequences as x (T, B, input) has? Fails the tape
- * otherwise. */
-bool carry_fits(wf_tape *t, const wf_carry *carry, const wf_rnn *rnn, const wf_var *x);
+/* The steps of one call, counted from the first of x. */
+typedef struct carry_window {
+    int64_t time;    /* how many there are */
+    int64_t overlap; /* how many of them, from the first, are read again */
+    int64_t keep;    /* the state after so many is kept */
+    int64_t cut;     /* states are detached so many before the end, twice so many ...; 0: none */
+    bool ends;       /* the text */
+} carry_window;
+
+/* Is it a carry of this layer, for as many sequences and steps as x (T, B, input) has? Fails the
+ * tape otherwise. */
+bool carry_fits(wf_tape *t, const wf_carry *carry, const wf_rnn *rnn, const wf_var *x,
+                carry_window *window);
 /* State k of a layer to begin with, (B, width), without history; NULL after failing the tape. */
 wf_var *carry_read(wf_tape *t, const wf_carry *carry, int64_t layer, int k, wf_dtype dtype);
+/* Where the piece that begins at a step ends: at the next one before which something is kept or
+ * detached or a sequence's text begins, or at the end of x. */
+int64_t carry_next(const wf_tape *t, const wf_carry *carry, const carry_window *window, int64_t at);
+/* How much each sequence has of that piece: *lengths, of the whole call, becomes (B) of the piece,
+ * or stays NULL where all have all of it. False after failing the tape. */
+bool carry_lengths(wf_tape *t, const wf_carry *carry, const carry_window *window, int64_t from,
+                   int64_t to, wf_var **lengths);
 /* Remembers layers * states vars, in this order. False after failing the tape. */
-bool carry_write(wf_tape *t, wf_carry *carry, wf_var *const state[]);
+bool carry_write(wf_tape *t, wf_carry *carry, const carry_window *window, wf_var *const state[]);
 
 #endif

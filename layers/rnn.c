@@ -282,6 +282,7 @@ rnn_form rnn_form_of(const wf_rnn *rnn)
 typedef struct given {
     wf_var *x, *lengths, *initial[WF_CELL_STATES]; /* lengths, all of initial: or NULL */
     wf_carry *carry;
+    carry_window window; /* of the carry */
 } given;
 
 /* The first parameter of the first layer's cell, or NULL if its cell has none. */
@@ -368,7 +369,7 @@ static bool given_is_sound(wf_tape *t, const wf_rnn *rnn, given *g, bool begun)
                 path);
         return false;
     }
-    return carry_fits(t, g->carry, rnn, g->x);
+    return carry_fits(t, g->carry, rnn, g->x, &g->window);
 }
 
 /* ---- forward ---- */
@@ -437,31 +438,44 @@ static bool run_direction(wf_tape *t, const wf_rnn *rnn, int64_t place, wf_seque
     return cell_steps(t, cell, self, rnn->stepwise, s);
 }
 
-/* All layers and directions; last (in the order layer, direction, state) receives the final
- * states. */
-static wf_var *run_layers(wf_tape *t, const wf_rnn *rnn, const given *g, wf_var *last[])
+/* What all layers and directions begin with: (B, width) each, in the order layer, direction,
+ * state. */
+static bool begin_states(wf_tape *t, const wf_rnn *rnn, const given *g, wf_var *state[])
 {
-    wf_var *x = g->x, *zero[WF_CELL_STATES] = { NULL };
-    int64_t batch = wf_dim(x, 1);
+    wf_var *zero[WF_CELL_STATES] = { NULL };
+    for (int64_t place = 0; place < rnn->layers * rnn->directions; place++) {
+        for (int k = 0; k < rnn->states; k++) {
+            wf_var **s = &state[place * rnn->states + k];
+            if (g->carry) {
+                *s = carry_read(t, g->carry, place, k, wf_dtype_of(g->x));
+            } else if (g->initial[k]) {
+                *s = wf_select(t, g->initial[k], 0, place);
+            } else {
+                if (!zero[k]) {
+                    wf_shape form = WF_SHAPE(wf_dim(g->x, 1), rnn->width[k]);
+                    zero[k] = wf_zeros(t, wf_dtype_of(g->x), form);
+                }
+                *s = zero[k];
+            }
+        }
+    }
+    return wf_tape_ok(t);
+}
+
+/* All layers and directions over x (T, B, input), from the states, which become the final ones. */
+static wf_var *run_layers(wf_tape *t, const wf_rnn *rnn, wf_var *x, wf_var *lengths,
+                          wf_var *state[])
+{
     for (int64_t layer = 0; layer < rnn->layers; layer++) {
         wf_var *y[2] = { NULL, NULL }; /* (T, B, width) */
         if (layer && rnn->dropout > 0) x = wf_dropout(t, x, rnn->dropout);
         for (int d = 0; d < rnn->directions; d++) {
             int64_t place = layer * rnn->directions + d;
-            wf_sequence s = { .x = x, .lengths = g->lengths, .reverse = d == 1 || rnn->reverse };
-            for (int k = 0; k < rnn->states; k++) {
-                if (g->carry) {
-                    s.state[k] = carry_read(t, g->carry, layer, k, wf_dtype_of(x));
-                } else if (g->initial[k]) {
-                    s.state[k] = wf_select(t, g->initial[k], 0, place);
-                } else {
-                    if (!zero[k])
-                        zero[k] = wf_zeros(t, wf_dtype_of(x), WF_SHAPE(batch, rnn->width[k]));
-                    s.state[k] = zero[k]; /* (B, width) */
-                }
-            }
-            if (!wf_tape_ok(t) || !run_direction(t, rnn, place, &s)) return NULL;
-            for (int k = 0; k < rnn->states; k++) last[place * rnn->states + k] = s.state[k];
+            wf_var **own = &state[place * rnn->states];
+            wf_sequence s = { .x = x, .lengths = lengths, .reverse = d == 1 || rnn->reverse };
+            for (int k = 0; k < rnn->states; k++) s.state[k] = own[k];
+            if (!run_direction(t, rnn, place, &s)) return NULL;
+            for (int k = 0; k < rnn->states; k++) own[k] = s.state[k];
             y[d] = s.output;
         }
         x = rnn->directions == 2 ? wf_concat(t, -1, WF_VARS(y[0], y[1])) : y[0];
@@ -469,17 +483,45 @@ static wf_var *run_layers(wf_tape *t, const wf_rnn *rnn, const given *g, wf_var 
     return x;
 }
 
+/* One window of a carry, piece by piece; kept receives the states that the carry is to keep. */
+static wf_var *run_window(wf_tape *t, const wf_rnn *rnn, const given *g, wf_var *state[],
+                          wf_var *kept[])
+{
+    const carry_window *w = &g->window;
+    int64_t states = rnn->layers * rnn->states;
+    int pieces = 0, made = 0;
+    int64_t at = 0;
+    do at = carry_next(t, g->carry, w, at), pieces++;
+    while (at < w->time);
+    wf_var **y = wf_tape_memory(t, (size_t)pieces * sizeof *y);
+    if (!y) return NULL;
+    for (int64_t to, from = 0; made < pieces; from = to) {
+        to = carry_next(t, g->carry, w, from);
+        wf_var *x = g->x, *lengths = g->lengths;
+        if (pieces > 1) x = wf_slice(t, x, 0, from, to, 1);
+        for (int64_t i = 0; w->cut && from && i < states; i++) state[i] = wf_detach(t, state[i]);
+        if (!x || !carry_lengths(t, g->carry, w, from, to, &lengths)) return NULL;
+        y[made] = run_layers(t, rnn, x, lengths, state); /* (to - from, B, width) */
+        if (!y[made++]) return NULL;
+        if (to == w->keep) memcpy(kept, state, (size_t)states * sizeof *state);
+    }
+    return pieces > 1 ? wf_concat(t, 0, (wf_vars){ pieces, y }) : y[0];
+}
+
 /* Of one call that is sound; final, unless NULL, receives one var per state. */
 static wf_var *run_call(wf_tape *t, const wf_rnn *rnn, const given *g, wf_var *final[])
 {
     wf_var *all[WF_CELL_STATES];
-    int64_t places = rnn->layers * rnn->directions;
-    wf_var **last = wf_tape_memory(t, (size_t)(places * (rnn->states + 1)) * sizeof *last);
-    wf_var *y = last ? run_layers(t, rnn, g, last) : NULL; /* (T, B, directions * width) */
-    if (!y || (g->carry && !carry_write(t, g->carry, last))) return NULL;
+    int64_t places = rnn->layers * rnn->directions, states = places * rnn->states;
+    wf_var **state = wf_tape_memory(t, (size_t)(2 * states + places) * sizeof *state);
+    if (!state || !begin_states(t, rnn, g, state)) return NULL;
+    wf_var **kept = state + states, **row = kept + states;
+    wf_var *y = g->carry ? run_window(t, rnn, g, state, kept)
+                         : run_layers(t, rnn, g->x, g->lengths, state);
+    /* y: (T, B, directions * width) */
+    if (!y || (g->carry && !carry_write(t, g->carry, &g->window, kept))) return NULL;
     for (int k = 0; final && k < rnn->states; k++) {
-        wf_var **row = last + places * rnn->states;
-        for (int64_t i = 0; i < places; i++) row[i] = last[i * rnn->states + k];
+        for (int64_t i = 0; i < places; i++) row[i] = state[i * rnn->states + k];
         all[k] = wf_stack(t, 0, (wf_vars){ (int)places, row }); /* (places, B, width) */
         if (!all[k]) return NULL;
     }

@@ -69,19 +69,53 @@ typedef struct wf_carry wf_carry;
 WF_API wf_carry *wf_carry_new(const wf_rnn *rnn, int64_t batch);
 WF_API void wf_carry_free(wf_carry *carry);
 WF_API void wf_carry_reset(wf_carry *carry);       /* all states to zero */
+/* One sequence's to zero: where its next text begins, between two steps of training; the others go
+ * on. False out of range, and then nothing has changed. */
+WF_API bool wf_carry_reset_sequence(wf_carry *carry, int64_t sequence);
 /* Was it made? Else where to look for the reason. */
 WF_API bool wf_carry_ok(const wf_carry *carry, wf_error *error);
 /* The permanent state k of (layer, direction), (B, width), to read or write in place; NULL out
- * of range. */
+ * of range. Of several (below), the newest. */
 WF_API const wf_tensor *wf_carry_state(const wf_carry *carry, int64_t layer, int direction, int k);
 
-/* Adds the permanent states to a bundle, (B, width) each, as prefix (NULL: none) and h_l0, c_l0,
- * h_l1 ... Their numbers are borrowed until the bundle has been saved. What goes wrong is the
+/* ---- truncated backpropagation through time: BPTT(h; h') of Williams and Peng 1990, TBPTT(k1, k2)
+ * of Sutskever 2013 ----
+ *
+ * A carry for texts read in windows of k1 = `update` steps, one wf_rnn_forward and one update each,
+ * in which a loss leads back through at most k2 = `backward` steps, counted from the window's end.
+ * Both are 1 or more; NULL else, and the tree knows why. Each step is new once: the loss is taken
+ * of the k1 new ones alone. With steps counted from a text's start, the update of the window that
+ * ends before step e begins as follows.
+ *
+ * k2 > k1: at step max(0, e - k2), from the state there, kept since that step was new; from there
+ * to e - k1 steps are read again, with the weights of now: no loss, but the way of the gradient. x
+ * holds these wf_carry_overlap steps and then the new ones, and the output is sliced to the new
+ * ones before a loss. .lengths count from the first step of x. A window below k1 begins where a
+ * whole one would, and ends the text: wf_carry_reset, or a wf_carry_reset_sequence of each, comes
+ * next. Of a sequence whose text began within what is read again, steps before that are not read.
+ * k2 <= k1: at step e - k1. States before e - k2, e - 2 k2 ... are detached: each loss leads back
+ * to the last of them before it. A window below k1 is as another, by its own end.
+ * k1 = k2 is wf_carry_new with windows of k1 at most: one window of the whole text is plain BPTT.
+ *
+ * floor(k2 / k1) states are kept (at least one), each of k2 mod k1 steps before a window's end (of
+ * its end, if k2 <= k1). To read again what random layers drew before is not asked for: dropout is
+ * drawn anew. One call of a tape after another is the next window, whether or not the one before
+ * was committed. */
+WF_API wf_carry *wf_carry_new_truncated(const wf_rnn *rnn, int64_t batch, int64_t update,
+                                        int64_t backward);
+/* How many steps the next x of this tape (NULL: of a tape that begins) reads again, 0 to k2 - k1:
+ * fewer at a text's start. */
+WF_API int64_t wf_carry_overlap(const wf_tape *t, const wf_carry *carry);
+
+/* Adds the permanent states to a bundle, (B, width) each, or (kept, B, width) with the oldest first
+ * where several are, as prefix (NULL: none) and h_l0, c_l0, h_l1 ...; with k2 > k1 also
+ * "truncation", k1 and k2, and "windows", how many of each sequence's text are known (-1: it has
+ * ended). Their numbers are borrowed until the bundle has been saved. What goes wrong is the
  * bundle's to say. */
 WF_API bool wf_carry_to_bundle(const wf_carry *carry, wf_bundle *bundle, const char *prefix);
 /* Takes them from a file (`name`, in messages) again, as they are permanent from now on; f32 and
- * f64 convert. A missing state, another shape and what is not finite are one sentence, and then
- * nothing has changed. */
+ * f64 convert. A missing state, another shape or truncation and what is not finite are one
+ * sentence, and then nothing has changed. */
 WF_API bool wf_carry_load_archive(wf_carry *carry, const char *name, const wf_archive *archive,
                                   const char *prefix, wf_error *error);
 

@@ -351,12 +351,53 @@ TEST(what_cannot_be_carried_is_refused)
             "rnn 'gru': x has 2 sequences; the carry was made for 5");
     wf_carry_free(other);
     wf_carry_free(wide);
+    QUIET(!wf_carry_reset_sequence(now.carry, -1) && !wf_carry_reset_sequence(now.carry, 2));
     /* What a failed step, a rehearsal or a forgotten one would have carried is not carried. */
     ck_assert_ptr_nonnull(forward((wf_rnn_call){ .carry = now.carry }));
     REFUSES(wf_backward(now.t, now.matrix), NULL);
     ck_assert_ptr_nonnull(forward((wf_rnn_call){ .carry = now.carry }));
     misuse_renew();
     QUIET(wf_tape_commit(now.t));
+}
+
+TEST(truncation)
+{
+    wf_rnn_options o = { .input = 2, .hidden = 3 };
+    TREE_REFUSES(wf_carry_new_truncated(lstm(o), 2, 0, 3),
+                 "carry: its update interval is 0; it must be 1 to 2147483647");
+    TREE_REFUSES(wf_carry_new_truncated(lstm(o), 2, 3, -1),
+                 "carry: its backward length is -1; it must be 1 to 2147483647");
+    TREE_REFUSES(wf_carry_new_truncated(lstm(o), 2, 1, INT64_C(1) << 31),
+                 "carry: its backward length is 2147483648; it must be 1 to 2147483647");
+    TREE_REFUSES(wf_carry_new_truncated(lstm(o), 0, 3, 3),
+                 "carry: its batch is 0; it must be 1 or more");
+    TREE_REFUSES(wf_carry_new_truncated(lstm(o), INT64_C(1) << 40, 1, INT32_MAX),
+                 "carry: out of memory for 1099511627776 sequences");
+    o.bidirectional = true;
+    TREE_REFUSES(wf_carry_new_truncated(lstm(o), 2, 3, 3),
+                 "carry: a bidirectional rnn cannot be carried: its reverse direction begins at "
+                 "the end of what is still to come");
+    /* now.sequence has four steps. */
+    QUIET(wf_carry_overlap(now.t, NULL) == 0 && wf_carry_overlap(now.t, now.carry) == 0);
+    wf_carry *few = wf_carry_new_truncated(now.rnn, 2, 3, 1);
+    wf_carry *many = wf_carry_new_truncated(now.rnn, 2, 4, 8);
+    wf_carry *ended = wf_carry_new_truncated(now.rnn, 2, 5, 6);
+    REFUSES(forward((wf_rnn_call){ .carry = few }),
+            "rnn 'gru': x has 4 steps; the carry takes 1 to 3 new ones");
+    ck_assert_ptr_nonnull(forward((wf_rnn_call){ .carry = many }));
+    REFUSES(forward((wf_rnn_call){ .carry = many }),
+            "rnn 'gru': x has 4 steps; the carry takes 4 to be read again and 1 to 4 new ones");
+    misuse_renew();
+    wf_tape_set_mode(now.t, WF_EVAL);
+    ck_assert_ptr_nonnull(forward((wf_rnn_call){ .carry = ended }));
+    wf_carry_reset_sequence(ended, 0); /* sequence 1 has not begun anew */
+    REFUSES(forward((wf_rnn_call){ .carry = ended }),
+            "rnn 'gru': a window below the update interval of 5 has ended the text; reset the "
+            "carry for another");
+    misuse_renew();
+    wf_carry_free(few);
+    wf_carry_free(ended);
+    wf_carry_free(many);
 }
 
 /* A step of the layer of now.carry over x, in which sequence 1 has a NaN or an infinity. */
@@ -405,6 +446,50 @@ static void load_fails(const char *name, wf_tensor x, const char *says)
     wf_archive *archive = file_with(name, x);
     ERROR_SAYS(wf_carry_load_archive(now.carry, "ck", archive, "c.", &now.error), says);
     wf_archive_free(archive);
+}
+
+/* What a truncated carry does not find in a file beside its states. */
+TEST(truncations_that_do_not_fit_are_not_loaded)
+{
+    wf_error e = { "" };
+    wf_carry *carry = wf_carry_new_truncated(now.rnn, 2, 3, 6); /* keeps two states */
+    double zero[16] = { 0 };
+    int32_t both[3] = { 3, 6, 0 }, windows[2] = { 0, -1 };
+    wf_tensor state = wf_tensor_of(WF_F64, WF_SHAPE(2, 2, 4), zero),
+              truncation = wf_tensor_of(WF_I32, WF_SHAPE(2), both),
+              known = wf_tensor_of(WF_I32, WF_SHAPE(2), windows);
+    const char *const says[] = {
+        "load ck: missing 'c.truncation'",
+        "load ck: 'c.truncation' is i32 (3) in the file and i32 (2) in the carry",
+        "load ck: 'c.truncation' is 3, 5 in the file and 3, 6 in the carry",
+        "load ck: missing 'c.windows'",
+        "load ck: 'c.windows' is f64 (2) in the file and i32 (2) in the carry",
+        "load ck: 'c.windows' is 3 in sequence 1; it must be -1 to 2",
+        "load ck: 'c.windows' is -2 in sequence 1; it must be -1 to 2",
+        "load ck: 'c.h_l0' is nan in sequence 1; a carry holds finite states",
+        NULL,
+    };
+    for (int i = 0; i < 9; i++) {
+        wf_tensor a = truncation, b = known;
+        if (i == 1) a.dim[0] = 3;
+        if (i == 4) b = wf_tensor_of(WF_F64, WF_SHAPE(2), zero);
+        both[1] = i == 2 ? 5 : 6;
+        windows[1] = i == 5 ? 3 : i == 6 ? -2 : -1;
+        zero[13] = i == 7 ? (double)NAN : 0; /* of the second state, sequence 1 */
+        wf_bundle *bundle = wf_bundle_new();
+        ck_assert(wf_bundle_add(bundle, "c.h_l0", &state));
+        if (i > 0) ck_assert(wf_bundle_add(bundle, "c.truncation", &a));
+        if (i != 3) ck_assert(wf_bundle_add(bundle, "c.windows", &b));
+        ck_assert_msg(wf_bundle_save(bundle, path_of("carry"), &e), "%s", e.text);
+        wf_bundle_free(bundle);
+        wf_archive *archive = wf_safetensors_load(path_of("carry"), &e);
+        ck_assert_msg(archive != NULL, "%s", e.text);
+        bool ok = wf_carry_load_archive(carry, "ck", archive, "c.", &now.error);
+        ck_assert_str_eq(now.error.text, says[i] ? says[i] : "");
+        ck_assert(ok == !says[i]);
+        wf_archive_free(archive);
+    }
+    wf_carry_free(carry);
 }
 
 TEST(states_that_do_not_fit_are_not_loaded)
