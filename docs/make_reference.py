@@ -4,7 +4,7 @@ prototype, meaning, errors and, for ops, derivative.
 
 usage: make_reference.py SOURCE ops OUT.h        the header of the ops as it is installed
        make_reference.py SOURCE html OUT.html    one page
-       make_reference.py SOURCE man OUT          a folder of man pages, one for each function
+       make_reference.py SOURCE man OUT          a folder of man pages, one for each name
 
 Meanings are the comments of the public headers and the strings of the two .def files. Errors are
 the sentences that the function's own code can say, found by following its calls as far as the next
@@ -148,7 +148,7 @@ def without_cplusplus(text):
 
 def header_entries(source, header):
     text = without_cplusplus(read(os.path.join(source, header)))
-    entries, doc, group = [], '', []
+    entries, doc, group, apart = [], '', [], False
     at = text.index('*/') + 2                           # the file's own comment belongs to no entry
     while at < len(text):
         token = TOKEN.match(text, at)
@@ -157,8 +157,10 @@ def header_entries(source, header):
                 same_line = entries and '\n' not in text[entries[-1].end:at]
                 if same_line:
                     entries[-1].doc = (entries[-1].doc + '\n\n' + plain(token.group())).strip()
-                else:
-                    doc, group = plain(token.group()), []
+                else:                                   # a heading is no meaning of what follows
+                    doc, group = re.sub(r'^-{4} .*? -{4}\s*', '', plain(token.group())), []
+            elif token.lastgroup == 'blank':
+                apart = True
             elif token.lastgroup == 'directive':
                 code = token.group()
                 macro = re.match(r'#\s*define\s+(WF_\w+)', code)
@@ -192,6 +194,9 @@ def header_entries(source, header):
             name = found.group(1) if found else ', '.join(re.findall(r'\b(WF_\w+)', code))
         if not name:
             continue
+        if kind == 'type' and apart and group:          # a comment is of what stands right below it
+            doc, group = '', []
+        apart = False
         entry = Entry(kind, name, code, doc, header)
         entry.end = end
         entries.append(entry)
@@ -464,31 +469,68 @@ def roff(text):
     return re.sub(r'^([.\'])', r'\\&\1', text, flags=re.M)
 
 
+def first_sentence(text):
+    """Up to a stop that stands in no parenthesis and is no abbreviation's."""
+    text = text.replace('\n', ' ')
+    for stop in re.finditer(r'[.:;](?=\s|$)', text):
+        before = text[:stop.start()]
+        closed = len(re.findall(r'[(\[]', before)) == len(re.findall(r'[)\]]', before))
+        if closed and not re.search(r'\b(al|e\.g|i\.e|cf|vs)$', before):
+            return before
+    return text.rstrip('.:;')
+
+
+def names_of(entry):
+    return entry.name.split(', ')
+
+
+def man_synopsis(entry, together, types):
+    """The prototypes, and the plain options that they take."""
+    outside = entry.header in ('autograd/tile.h', 'autograd/pointwise.h')
+    page = ['.SH SYNOPSIS', '.nf',
+            '#include %s' % ('"%s"' % entry.header if outside else '<weft.h>'), '']
+    page += [roff(o.code) for o in together]
+    for name in types:
+        if re.search('_(options|call)$', name):
+            page += ['', roff(types[name].code)]
+    return page + ['.fi']
+
+
+def man_page(entry, version, kept):
+    callable_kinds = ('function', 'op')
+    alike = callable_kinds if entry.kind in callable_kinds else (entry.kind,)
+    together = list({o.name: kept[o.name] for o in entry.group if o.kind in alike}.values())
+    taken = re.findall(r'\bwf_\w+', ' '.join(o.code for o in together))
+    types = {n: kept[n] for n in taken if entry.kind in callable_kinds and n in kept and
+             kept[n].kind == 'type' and ('{' in kept[n].code or n.endswith('_options'))}
+    brief = first_sentence(entry.doc) or 'a %s of %s' % (entry.kind, entry.header)
+    names = ', '.join(n for o in together for n in names_of(o))
+    page = ['.TH %s 3 "" "Weft %s" "Weft"' % (names_of(entry)[0], version), '.SH NAME',
+            roff('%s - %s' % (names, brief))]
+    page += man_synopsis(entry, together, types)
+    if entry.doc:
+        page += ['.SH DESCRIPTION'] + ['.PP\n' + roff(p) for p in entry.doc.split('\n\n')]
+    if entry.derivative:
+        page += ['.SH GRADIENTS', 'With g, the gradient of the result y:', '.PP']
+        page += [roff('; '.join(entry.derivative)) + '.']
+    if entry.errors:
+        page += ['.SH ERRORS',
+                 'Each is one sentence, kept by the tape, the module or the error that was given.']
+        page += ['.IP \\(bu 2\n' + roff(shown(s)) for s in entry.errors]
+    pages = ''.join('%s(3), ' % name for name in types)
+    return page + ['.SH SEE ALSO', roff('%s%s, among the headers of Weft' % (pages, entry.header)),
+                   '']
+
+
 def write_man(source, out):
     entries = everything(source)
     version = version_of(source)
+    kept = {e.name: e for e in entries}
     os.makedirs(out, exist_ok=True)
     for e in entries:
-        if e.kind not in ('function', 'op'):
-            continue
-        together = [o for o in e.group if o.kind in ('function', 'op')]
-        brief = re.split(r'(?<=[.:;])\s', e.doc.replace('\n', ' '))[0].rstrip('.:;') or e.name
-        page = ['.TH %s 3 "" "Weft %s" "Weft"' % (e.name, version), '.SH NAME',
-                roff('%s - %s' % (e.name, brief)).replace(' \\- ', ' \\- '),
-                '.SH SYNOPSIS', '.nf', '#include <weft.h>', '']
-        page += [roff(o.code) for o in together] + ['.fi', '.SH DESCRIPTION']
-        page += ['.PP\n' + roff(p) for p in e.doc.split('\n\n')]
-        if e.derivative:
-            page += ['.SH GRADIENTS', 'With g, the gradient of the result y:', '.PP']
-            page += [roff('; '.join(e.derivative)) + '.']
-        if e.errors:
-            page += ['.SH ERRORS',
-                     'Each is one sentence, kept by the tape, the module or the error that was'
-                     ' given.']
-            page += ['.IP \\(bu 2\n' + roff(shown(s)) for s in e.errors]
-        page += ['.SH SEE ALSO', roff('%s, among the headers of Weft' % e.header), '']
-        with open(os.path.join(out, e.name + '.3'), 'w', encoding='utf-8') as file:
-            file.write('\n'.join(page))
+        for name in names_of(e):
+            with open(os.path.join(out, name + '.3'), 'w', encoding='utf-8') as file:
+                file.write('\n'.join(man_page(e, version, kept)))
 
 
 def main():

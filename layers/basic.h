@@ -32,6 +32,7 @@ WF_API wf_var *wf_linear_forward(wf_tape *t, const wf_linear *layer, wf_var *x);
 WF_API wf_var *wf_linear_cross_entropy(wf_tape *t, const wf_linear *layer, wf_var *x,
                                        wf_var *target, const wf_cross_entropy_options *options);
 
+/* A vector for each id: a table whose rows are looked up. */
 typedef struct wf_embedding_options {
     int64_t input, output;                         /* how many ids, how wide a row; required */
     wf_init init;                                  /* zero: standard normal, PyTorch's */
