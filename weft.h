@@ -61,4 +61,7 @@
 #include "data/wav.h"
 #include "data/windows.h"
 
+#include "train/options.h"
+#include "train/run.h"
+
 #endif

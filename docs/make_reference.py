@@ -15,7 +15,7 @@ import os
 import re
 import sys
 
-FOLDERS = ['tensor', 'autograd', 'layers', 'optim', 'data']
+FOLDERS = ['tensor', 'autograd', 'layers', 'optim', 'data', 'train']
 SAYS = r'\b(?:wf_fail|wf_refuse|wf_error_set|wf_module_fail|wf_log_line)\s*\('
 
 

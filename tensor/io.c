@@ -364,3 +364,53 @@ bool wf_file_write(const char *path, const void *bytes, int64_t n, wf_error *err
     return wf_writer_begin(&w, what, path, error) && wf_writer_put(&w, bytes, n) &&
            wf_writer_end(&w);
 }
+
+/* ---- beside whole files ---- */
+
+bool wf_file_append(const char *path, const void *bytes, int64_t n, wf_error *error)
+{
+    wf_error_clear(error);
+    char what[WF_WHAT], text[32];
+    wf_what(what, "append to ", path, "");
+    if (!path || !*path) return wf_error_set(error, "%s: no path was given", what);
+    if (n < 0 || (n > 0 && !bytes)) return wf_error_set(error, "%s: no bytes were given", what);
+    const wf_runtime *r = wf_runtime_use();
+    int file = open_file(r, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (file < 0) return wf_error_set(error, "%s: %s", what, wf_errno_text(errno, text));
+    const char *from = bytes;
+    bool ok = true;
+    while (ok && n > 0) {
+        const long some = r->files->write(r->user, file, from, (size_t)n);
+        if (some < 0 && errno == EINTR) continue;
+        ok = some > 0;
+        if (!ok)
+            wf_error_set(error, "%s: cannot write: %s", what,
+                         wf_errno_text(some < 0 ? errno : ENOSPC, text));
+        from += some;
+        n -= some;
+    }
+    if (r->files->close(r->user, file) != 0 && errno != EINTR && ok)
+        ok = wf_error_set(error, "%s: cannot close: %s", what, wf_errno_text(errno, text));
+    return ok;
+}
+
+bool wf_file_can_write(const char *path, wf_error *error)
+{
+    wf_error_clear(error);
+    char what[WF_WHAT];
+    wf_writer w;
+    wf_what(what, "write ", path, "");
+    if (!wf_writer_begin(&w, what, path, error)) return false;
+    w.runtime->files->unlink(w.runtime->user, w.temporary);
+    close_all(&w);
+    return true;
+}
+
+bool wf_file_same(const char *a, const char *b)
+{
+    struct stat at, bt;
+    if (!a || !b) return false;
+    if (!strcmp(a, b)) return true;
+    return stat(a, &at) == 0 && stat(b, &bt) == 0 && at.st_dev == bt.st_dev &&
+           at.st_ino == bt.st_ino;
+}

@@ -107,6 +107,15 @@ WF_API bool wf_archive_meta_number(const wf_archive *archive, const char *key, d
 WF_API char *wf_file_read(const char *path, int64_t most, int64_t *bytes, wf_error *error);
 /* A whole file written the careful way that wf_safetensors_save uses. */
 WF_API bool wf_file_write(const char *path, const void *bytes, int64_t n, wf_error *error);
+/* Bytes behind what a file holds, which is made if it is not there: a line of a log. What fails may
+ * have written some of them. */
+WF_API bool wf_file_append(const char *path, const void *bytes, int64_t n, wf_error *error);
+/* Could a file be written there now? Tries, with a temporary beside it that is removed again; what
+ * is there stays as it is. */
+WF_API bool wf_file_can_write(const char *path, wf_error *error);
+/* Do two paths lead to one file, links followed? Not where one is NULL, or leads nowhere yet under
+ * another name. */
+WF_API bool wf_file_same(const char *a, const char *b);
 
 WF_END
 

@@ -172,8 +172,37 @@ static void dispatch()
           &WF_ISA_PASTE(compiled, c) == each[WF_ISA_C]);
 }
 
+/* ---- options ---- */
+
+struct numbers {
+    double rate;
+    int64_t units;
+    const char *name;
+    wf_option_list texts;
+    bool flag;
+};
+
+static void options()
+{
+    numbers v = { 0, 0, nullptr, {}, false };
+    const wf_option rows[] = {
+        { WF_OPTION(numbers, rate), "X", "", WF_OPTION_KEPT, 0, 1, false, nullptr, {} },
+        { WF_OPTION(numbers, units), "N", "", WF_OPTION_KEPT, 0, 9, false, nullptr, {} },
+        { WF_OPTION(numbers, name), "X", "", WF_OPTION_KEPT, 0, 0, false, nullptr, {} },
+        { WF_OPTION(numbers, texts), "X", "", WF_OPTION_KEPT, 0, 0, false, nullptr, {} },
+        { WF_OPTION(numbers, flag), nullptr, "", WF_OPTION_KEPT, 0, 0, false, nullptr, {} },
+    };
+    wf_options table = WF_OPTIONS(rows, &v);
+    const char *const words[] = { "p", "--rate=0.5", "--units=7", "--name=x", "--texts=y",
+                                  "--flag" };
+    HOLDS(wf_options_read(&table, 1, 6, const_cast<char *const *>(words), nullptr, nullptr));
+    HOLDS(v.rate == 0.5 && v.units == 7 && v.name && v.texts.n == 1 && v.flag);
+    HOLDS(WF_OPTION_KIND_OF(numbers, flag) == WF_OPTION_FLAG);
+}
+
 int main()
 {
+    options();
     char text[64];
     formatted(text, sizeof text, "%d.%d.%d", WF_VERSION_MAJOR, WF_VERSION_MINOR, WF_VERSION_PATCH);
     HOLDS(!std::strcmp(text, WF_VERSION) && !std::strcmp(text, wf_version()));

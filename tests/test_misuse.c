@@ -334,7 +334,7 @@ static void free_result(call *c)
         const char *type;
         void (*release)(void *made);
     } ways[] = {
-#define BY(type, function) { #type " *", (void (*)(void *))(function) }
+#define BY(type, function) { #type " *", (void (*)(void *))(void (*)(void))(function) }
         BY(wf_tape, wf_tape_free),         BY(wf_carry, wf_carry_free),
         BY(wf_optim, wf_optim_free),       BY(wf_bundle, wf_bundle_free),
         BY(wf_corpus, wf_corpus_free),     BY(wf_vocab, wf_vocab_free),
@@ -343,6 +343,7 @@ static void free_result(call *c)
         BY(wf_bleu, wf_bleu_free),         BY(wf_chrf, wf_chrf_free),
         BY(wf_edits, wf_edits_free),       BY(wf_csv, wf_csv_free),
         BY(wf_scaler, wf_scaler_free),     BY(wf_windows, wf_windows_free),
+        BY(wf_run, wf_run_free),
     };
     void *x = c->result.pointer;
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)

@@ -1,6 +1,8 @@
 /* Misuse of files: whole ones, tensors in files, bundles, and the files of modules. */
 #include "tests/misuse.h"
 
+#include "train/options.h"
+
 /* ---- files ---- */
 
 /* What is no file, or none that can be: test_io.c. */
@@ -22,6 +24,58 @@ TEST(files_that_cannot_be_are_refused)
     ERROR_SAYS(wf_file_write(three, NULL, 3, e), worded("write %s: no bytes were given", three));
     ERROR_SAYS(wf_file_write(three, "abc", -1, e), worded("write %s: no bytes were given", three));
     QUIET(wf_file_write(path_of("nothing"), NULL, 0, NULL));
+    ERROR_SAYS(wf_file_append(three, NULL, 3, e),
+               worded("append to %s: no bytes were given", three));
+    ERROR_SAYS(wf_file_append(harness_folder(), "abc", 3, e),
+               worded("append to %s: it is a folder", harness_folder()));
+    ERROR_SAYS(wf_file_append("", "abc", 3, e), "append to : no path was given");
+    ERROR_SAYS(wf_file_can_write(harness_folder(), e),
+               worded("write %s: it is a folder", harness_folder()));
+    ERROR_SAYS(wf_file_can_write(path_of("no/such/folder"), e), NULL);
+    ERROR_CLEARED(wf_file_append(three, "def", 3, e));
+    ERROR_CLEARED(wf_file_can_write(three, e));
+    ck_assert((bytes = wf_file_read(three, 0, NULL, e)));
+    QUIET(!strcmp(bytes, "abcdef"));
+    wf_release(bytes);
+    QUIET(wf_file_same(three, three) && !wf_file_same(NULL, three) &&
+          !wf_file_same(three, path_of("nothing")));
+}
+
+/* ---- options ---- */
+
+TEST(tables_of_options_that_make_no_sense_are_refused)
+{
+    typedef struct numbers {
+        double x;
+        int64_t n;
+    } numbers;
+    numbers v = { 1, 2 };
+    const wf_option rows[] = { { WF_OPTION(numbers, x), "X", "", WF_OPTION_FIXED } };
+    const wf_option nameless = { .kind = WF_OPTION_NUMBER };
+    wf_options table = WF_OPTIONS(rows, &v), many = { rows, 65, &v, 0 },
+               none = { rows, 1, NULL, 0 }, odd = { &nameless, 1, &v, 0 };
+    wf_error *e = &now.error;
+    char *argv[] = { NULL, NULL };
+    ERROR_SAYS(wf_options_read(NULL, 1, 0, NULL, NULL, e), "options: there are no tables");
+    ERROR_SAYS(wf_options_read(&many, 1, 0, NULL, NULL, e),
+               "options: table 0 has 65 rows (0 to 64)");
+    ERROR_SAYS(wf_options_read(&none, 1, 0, NULL, NULL, e),
+               "options: table 0 has 1 rows (0 to 64), and no rows or no values");
+    ERROR_SAYS(wf_options_read(&odd, 1, 0, NULL, NULL, e),
+               "options: row 0 of table 0 has no name of 1 to 63 letters, or no kind");
+    ERROR_SAYS(wf_options_read(&table, 1, 2, argv, NULL, e),
+               "options: '' is none; --help lists them");
+    ERROR_CLEARED(wf_options_read(&table, 1, 1, argv, NULL, e));
+    QUIET(wf_options_text(NULL, 1, NULL, NULL, NULL, 0) == 0);
+    QUIET(!wf_options_to_bundle(&table, 1, NULL));
+    ERROR_SAYS(wf_options_load_archive(&table, 1, "file", NULL, e),
+               "load file: there is no archive");
+    wf_bundle *b = wf_bundle_new();
+    ERROR_CLEARED(wf_bundle_save(b, path_of("empty"), e));
+    wf_archive *a = wf_safetensors_load(path_of("empty"), e);
+    ERROR_CLEARED(wf_options_load_archive(&table, 1, "file", a, e));
+    wf_archive_free(a);
+    wf_bundle_free(b);
 }
 
 /* What the format refuses, name by name: test_safetensors.c. */

@@ -1,0 +1,78 @@
+/* What the files of a run share. */
+#ifndef WEFT_TRAIN_PRIVATE_H
+#define WEFT_TRAIN_PRIVATE_H
+
+#include "train/run.h"
+
+/* Weights that were best: all numbers of all parameters, one after another. */
+typedef struct kept {
+    char *weights;
+    double figure;
+} kept;
+
+/* What is shown and logged. */
+typedef struct progress {
+    double begun, shown, sum, weight, loss, norm, rate; /* sum / weight: a running mean of losses */
+    double left_at;                                     /* when the last step ended */
+    int64_t first, counted;                             /* the step that was made before; units */
+    bool live, pending; /* a terminal; the last step is not in the log yet */
+    double figures[WF_RUN_FIGURES];
+    char *lines; /* of the log, not written yet; NULL: there is none */
+    size_t used;
+    double written; /* when they last were */
+} progress;
+
+struct wf_run {
+    wf_run_call call;
+    wf_run_options *o;
+    wf_options tables[2]; /* the program's own, the run's */
+    wf_tape *tape;
+    wf_archive *archive;
+    wf_run_plan plan;
+    wf_error error, given; /* the first failure; where others put theirs */
+    bool help, failed, begun, finished, ended, judged;
+    int64_t step, epoch, position, halvings, since_best, saved; /* saved: the step */
+    kept best[WF_RUN_AVERAGE];
+    int n_best;
+    progress p;
+};
+
+/* Takes over what stands in run->given. False if the run has failed. */
+bool wf_run_sound(wf_run *run);
+
+/* ---- best.c ---- */
+
+size_t wf_run_weight_bytes(const wf_run *run);
+/* Keeps the net's weights if they are among the best. */
+bool wf_run_keep(wf_run *run, double figure);
+double wf_run_best(const wf_run *run); /* the best figure; NaN if there is none */
+bool wf_run_better(const wf_run *run, double a, double b);
+/* The weights that are used, the mean of those kept, into the caller's memory; and into the net. */
+bool wf_run_used(const wf_run *run, char *weights);
+void wf_run_restore(const wf_run *run, const char *weights);
+/* The parameter's numbers in such memory, as a tensor; *at moves behind it. */
+wf_tensor wf_run_part_of(const wf_var *param, char *weights, size_t *at);
+void wf_run_forget_best(wf_run *run, int from);
+
+/* ---- files.c ---- */
+
+bool wf_run_save_now(wf_run *run); /* false: the reason is in run->error */
+bool wf_run_load(wf_run *run, bool go_on);
+
+/* ---- show.c ---- */
+
+double wf_run_now(void); /* seconds */
+void wf_run_print(bool error, const char *text);
+void wf_run_show(wf_run *run, bool always);
+void wf_run_clear_line(const wf_run *run);
+bool wf_run_log_open(wf_run *run);
+void wf_run_log_step(wf_run *run); /* the last step's line, where one is pending */
+bool wf_run_log_write(wf_run *run, bool all);
+
+/* ---- signals.c ---- */
+
+void wf_run_signals_begin(void);
+void wf_run_signals_end(void);
+int wf_run_signal(void);
+
+#endif
