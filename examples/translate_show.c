@@ -68,87 +68,23 @@ static void print_table(const look *l)
     }
 }
 
-/* Text as XML wants it; a control character is a blank. */
-static void write_xml(FILE *f, wf_text text)
-{
-    for (int64_t i = 0; i < text.n; i++) {
-        const unsigned char c = (unsigned char)text.bytes[i];
-        if (c == '&')
-            fputs("&amp;", f);
-        else if (c == '<')
-            fputs("&lt;", f);
-        else if (c == '>')
-            fputs("&gt;", f);
-        else if (c == '"')
-            fputs("&quot;", f);
-        else
-            fputc(c < 0x20 || c == 0x7F ? ' ' : c, f);
-    }
-}
-
-enum { CELL = 24, LETTER = 9, MARGIN = 12 };
-
-static void write_words(FILE *f, const look *l, int left, int top)
-{
-    for (int64_t s = 0; s < l->columns; s++) {
-        fprintf(f, "<text transform=\"translate(%d,%d) rotate(-60)\">",
-                left + (int)s * CELL + CELL / 2 + 4, top - 6);
-        write_xml(f, column_of(l, s));
-        fputs("</text>\n", f);
-    }
-    for (int64_t i = 0; i < l->rows; i++) {
-        fprintf(f, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">", left - 6,
-                top + (int)i * CELL + CELL / 2 + 5);
-        write_xml(f, (wf_text){ NULL, row_of(l, i), (int64_t)strlen(row_of(l, i)) });
-        fputs("</text>\n", f);
-    }
-}
-
-/* A square for each pair of words, the darker the more was looked there; its title has the number.
- * Decimals are written by wf_format: SVG wants a point in every locale. */
-static void write_squares(FILE *f, const look *l, int left, int top)
-{
-    for (int64_t i = 0; i < l->rows; i++)
-        for (int64_t s = 0; s < l->columns; s++) {
-            char line[200];
-            wf_format(line, sizeof line,
-                      "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" fill-opacity=\"%.3f\">"
-                      "<title>%.3f</title></rect>\n",
-                      left + (int)s * CELL, top + (int)i * CELL, CELL - 1, CELL - 1,
-                      weight_of(l, i, s), weight_of(l, i, s));
-            fputs(line, f);
-        }
-}
-
+/* A row for each word that was written, a column for each that was read. */
 static bool write_svg(const look *l, const char *path, wf_error *err)
 {
-    int left = 0, top = 0;
-    for (int64_t i = 0; i < l->rows; i++) {
-        const int width = width_of((wf_text){ NULL, row_of(l, i), (int64_t)strlen(row_of(l, i)) });
-        if (width > left) left = width;
-    }
-    for (int64_t s = 0; s < l->columns; s++)
-        if (width_of(column_of(l, s)) > top) top = width_of(column_of(l, s));
-    left = left * LETTER + 2 * MARGIN;
-    top = top * LETTER + 2 * MARGIN;
-    char *text = NULL;
-    size_t bytes = 0;
-    FILE *f = open_memstream(&text, &bytes);
-    if (!f) return wf_error_set(err, "out of memory");
-    const int width = left + (int)l->columns * CELL + top / 2 + MARGIN;
-    const int height = top + (int)l->rows * CELL + MARGIN;
-    fprintf(f,
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" "
-            "height=\"%d\" font-family=\"sans-serif\" font-size=\"14\">\n"
-            "<rect width=\"%d\" height=\"%d\" fill=\"white\"/>\n<g fill=\"#08306b\">\n",
-            width, height, width, height, width, height);
-    write_squares(f, l, left, top);
-    fputs("</g>\n<g fill=\"black\">\n", f);
-    write_words(f, l, left, top);
-    fputs("</g>\n</svg>\n", f);
-    bool ok = !fclose(f) ? wf_file_write(path, text, (int64_t)bytes, err)
-                         : wf_error_set(err, "out of memory");
-    free(text);
+    const char **rows = calloc((size_t)l->rows, sizeof *rows);
+    char **columns = calloc((size_t)l->columns, sizeof *columns);
+    bool ok = rows && columns;
+    for (int64_t i = 0; ok && i < l->rows; i++) rows[i] = row_of(l, i);
+    for (int64_t s = 0; ok && s < l->columns; s++)
+        ok = (columns[s] = strndup(column_of(l, s).bytes, (size_t)column_of(l, s).n));
+    char *figure = !ok ? NULL
+                       : wf_svg_heat(&l->h->weights, rows, (const char *const *)columns,
+                                     &(wf_svg_options){ .y_high = 1 }, err);
+    ok = ok ? figure && wf_svg_save(path, figure, err) : wf_error_set(err, "out of memory");
+    wf_release(figure);
+    for (int64_t s = 0; columns && s < l->columns; s++) free(columns[s]);
+    free(columns);
+    free(rows);
     return ok;
 }
 

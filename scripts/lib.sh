@@ -27,6 +27,7 @@ missing_packages()
     command -v ninja >/dev/null || printf 'ninja-build '
     command -v pkg-config >/dev/null || printf 'pkg-config '
     has_header blis.h || printf 'libblis-openmp-dev '
+    has_header png.h || printf 'libpng-dev '
     [ "${1:-}" = tests ] || return 0
     command -v c++ >/dev/null || printf 'g++ '
     has_header check.h || printf 'check '

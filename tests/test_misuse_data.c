@@ -343,3 +343,58 @@ TEST(sound_that_is_none_is_refused)
     wf_spectrum_free(s);
     wf_spectrum_free(NULL);
 }
+
+TEST(figures_that_cannot_be_drawn_are_refused)
+{
+    wf_error *e = &now.error;
+    float x[4] = { 0, 1, 2, 3 };
+    const wf_tensor row = wf_tensor_of(WF_F32, WF_SHAPE(4), x),
+                    square = wf_tensor_of(WF_F32, WF_SHAPE(2, 2), x);
+    const wf_svg_line line = { .y = row };
+    char *figure;
+    ERROR_SAYS(wf_svg_curves(NULL, 1, NULL, e), "svg: 1 lines were promised and not given");
+    ERROR_SAYS(wf_svg_bars(&square, NULL, NULL, e), "svg: values of bars are of (n)");
+    ERROR_SAYS(wf_svg_heat(&row, NULL, NULL, NULL, e),
+               "svg: values of a heat map are of (rows, columns)");
+    ERROR_SAYS(wf_svg_save(path_of("a.svg"), NULL, e), "svg: no figure was given (NULL)");
+    ERROR_CLEARED(figure = wf_svg_curves(&line, 1, NULL, e));
+    ERROR_CLEARED(wf_svg_save(path_of("a.svg"), figure, e));
+    wf_release(figure);
+    ERROR_CLEARED(figure = wf_svg_bars(&row, NULL, NULL, e));
+    wf_release(figure);
+    ERROR_CLEARED(figure = wf_svg_heat(&square, NULL, NULL, NULL, e));
+    wf_release(figure);
+    QUIET(wf_colour((wf_colours)-1, (double)NAN) == 0xBBBBBB);
+}
+
+TEST(melodies_and_pictures_that_are_none_are_refused)
+{
+    wf_error *e = &now.error;
+    float x[4] = { 0, 1, 2, 3 };
+    const uint8_t pixels[4] = { 0 };
+    const wf_tensor row = wf_tensor_of(WF_F32, WF_SHAPE(4), x),
+                    square = wf_tensor_of(WF_F32, WF_SHAPE(2, 2), x);
+    const wf_midi_note note = { 0, 480, 60, 64, 0, 0, 0 };
+    const wf_midi *m;
+    ERROR_SAYS(wf_midi_load(path_of("missing"), e), NULL);
+    ERROR_SAYS(wf_midi_from_memory("x", "MTh", 3, e),
+               "midi 'x': it is cut: 3 bytes are less than its header");
+    ERROR_SAYS(wf_midi_save("", &(wf_midi){ .n = 1 }, e),
+               "midi '': 1 notes and 0 tempos were promised and not given");
+    ERROR_CLEARED(wf_midi_save(path_of("a.mid"), &(wf_midi){ .notes = &note, .n = 1 }, e));
+    ERROR_CLEARED(m = wf_midi_load(path_of("a.mid"), e));
+    wf_midi_free(m);
+    int64_t n;
+    char *bytes = wf_file_read(path_of("a.mid"), 0, &n, NULL);
+    ERROR_CLEARED(m = wf_midi_from_memory("a", bytes, n, e));
+    wf_midi_free(m);
+    wf_midi_free(NULL);
+    wf_release(bytes);
+    ERROR_SAYS(wf_png_save("a", &row, NULL, e), "png 'a': the picture has shape (4); it must be "
+                                                "(height, width) or (3, height, width)");
+    ERROR_SAYS(wf_png_save_bytes("a", pixels, 2, 2, 2, e),
+               "png 'a': pixels of 2 channels cannot be written; of 1 and 3 can");
+    if (!wf_png_supported()) return;
+    ERROR_CLEARED(wf_png_save(path_of("a.png"), &square, NULL, e));
+    ERROR_CLEARED(wf_png_save_bytes(path_of("a.png"), pixels, 2, 2, 1, e));
+}
