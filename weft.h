@@ -32,6 +32,7 @@
 #include "layers/attention.h"
 #include "layers/basic.h"
 #include "layers/cell.h"
+#include "layers/conv.h"
 #include "layers/crf.h"
 #include "layers/ctc.h"
 #include "layers/decoder.h"

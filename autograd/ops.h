@@ -57,6 +57,38 @@ typedef struct wf_crf_loss_options {
     const void *reserved[4];
 } wf_crf_loss_options;
 
+/* How wf_conv1d and wf_conv2d go over x; all zero, or NULL: PyTorch's defaults. stride: from one
+ * position to the next, dilation: from one element of the kernel to the next, groups: parts of the
+ * channels that do not meet; each 0: 1. padding: zeros before and behind x. same: as many zeros as
+ * give y the size of x, of an odd number the one more behind (PyTorch's padding="same"); the stride
+ * is then 1. Of two axes: along the height and along the width. */
+typedef struct wf_conv1d_options {
+    int64_t stride, padding, dilation, groups;
+    bool same;
+    const void *reserved[4];
+} wf_conv1d_options;
+typedef struct wf_conv2d_options {
+    int64_t stride[2], padding[2], dilation[2], groups;
+    bool same;
+    const void *reserved[4];
+} wf_conv2d_options;
+
+/* The windows of pooling: kernel is required; stride 0: the kernel's, so that windows lie side by
+ * side; padding, at most half the kernel, is no more than room around x. ceil_mode: a last window
+ * that x does not fill counts too. exclude_padding: a mean is over the elements of x alone, not
+ * over zeros around it too (PyTorch's count_include_pad=False). Of two axes: along height and
+ * width. */
+typedef struct wf_pool1d_options {
+    int64_t kernel, stride, padding;
+    bool ceil_mode, exclude_padding;
+    const void *reserved[4];
+} wf_pool1d_options;
+typedef struct wf_pool2d_options {
+    int64_t kernel[2], stride[2], padding[2];
+    bool ceil_mode, exclude_padding;
+    const void *reserved[4];
+} wf_pool2d_options;
+
 /* Pointwise ops: inputs broadcast against each other by NumPy's rule (a comparison also takes I32,
  * and gives an I32 mask; where chooses between ids, too). NaN gives NaN. An op that chooses (abs,
  * relu, maximum, minimum, where) chooses in its derivative too: NaN is chosen before every number,

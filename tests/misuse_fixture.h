@@ -20,6 +20,8 @@ typedef struct fixture {
     wf_embedding *embed;
     wf_dropout_layer *dropout;
     wf_layer_norm_layer *layer_norm;
+    wf_conv1d_layer *conv1d;
+    wf_conv2d_layer *conv2d;
     wf_rnn *rnn;
     wf_multihead *multihead;
     wf_transformer *transformer;
@@ -31,6 +33,7 @@ typedef struct fixture {
     wf_var *single, *ids, *mask;        /* (2, 3) of f32; (2) and (2, 3) of i32 */
     wf_var *empty, *deep, *window;      /* (0, 3); rank 8; (3, 3), overlapping itself */
     wf_var *sequence, *foreign, *param; /* (4, 2, 3); of another tape; (4, 3) of net */
+    wf_var *picture;                    /* (2, 3, 2, 2) */
     int messages;                       /* logged when all this was renewed */
     uint64_t hash;
 } fixture;
@@ -91,6 +94,7 @@ static inline void misuse_renew(void)
     now.deep = misuse_leaf(t, WF_SHAPE(1, 2, 1, 1, 1, 1, 2, 3));
     now.window = wf_window(t, misuse_leaf(t, WF_SHAPE(5)), 0, 3, 1);
     now.sequence = misuse_leaf(t, WF_SHAPE(4, 2, 3));
+    now.picture = misuse_leaf(t, WF_SHAPE(2, 3, 2, 2));
     memset(&now.error, 0, sizeof now.error);
     now.messages = log_kept.times;
     now.hash = misuse_hash();
@@ -118,6 +122,11 @@ static inline void misuse_set_up(void)
                                  &(wf_embedding_options){ .input = 5, .output = 3 });
     now.dropout = wf_dropout_new(now.net, "dropout", &(wf_dropout_options){ .p = 0.5 });
     now.layer_norm = wf_layer_norm_new(now.net, "norm", &(wf_layer_norm_options){ .input = 3 });
+    now.conv1d = wf_conv1d_new(now.net, "conv1d",
+                               &(wf_conv1d_layer_options){ .input = 2, .output = 2, .kernel = 2 });
+    now.conv2d = wf_conv2d_new(
+        now.net, "conv2d",
+        &(wf_conv2d_layer_options){ .input = 3, .output = 2, .kernel = { 2, 1 } });
     now.rnn = wf_gru_new(now.net, "gru", &(wf_rnn_options){ .input = 3, .hidden = 4 });
     now.multihead = wf_multihead_new(now.net, "heads",
                                      &(wf_multihead_options){ .width = 3, .heads = 3 });

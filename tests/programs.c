@@ -676,7 +676,8 @@ static void apply(maker *m, const wf_op *op)
     else if (named(name, "bernoulli categorical multinomial"))
         drawing(m, name);
     else if (!named(name, "add_into alias") && /* the engine's own; and of whole sequences */
-             !named(name, "ctc_loss crf_loss scaled_dot_attention scaled_dot_dropped"))
+             !named(name, "ctc_loss crf_loss scaled_dot_attention scaled_dot_dropped") &&
+             !named(name, "conv1d conv2d max_pool1d max_pool2d mean_pool1d mean_pool2d"))
         wf_fail(m->t, "programs: there is no recipe for %s", name);
 }
 
