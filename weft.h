@@ -31,6 +31,7 @@
 
 #include "layers/attention.h"
 #include "layers/basic.h"
+#include "layers/batch_norm.h"
 #include "layers/cell.h"
 #include "layers/conv.h"
 #include "layers/crf.h"

@@ -27,6 +27,17 @@ typedef struct additive_row {
     double *high, *low; /* sums of tensor/sum.h */
 } additive_row;
 
+/* n elements of batch_norm, `step`s apart: of one channel, whose numbers have a step of 0, or side
+ * by side of n channels. mean and factor are doubles with one step; where mask (NULL: nowhere) is 0
+ * nothing counts. x and g NULL: not given. */
+typedef enum batch_term { BATCH_COUNT, BATCH_SUM, BATCH_SQUARE, BATCH_SLOPE } batch_term;
+typedef struct batch_row {
+    int64_t n, x_step, g_step, mask_step, channel, out_step;
+    const void *x, *g;
+    const int32_t *mask;
+    const double *mean, *factor;
+} batch_row;
+
 /* Kernels of one dtype, on n elements with strides in elements. */
 typedef struct op_kernels {
     /* Adds (scale * from[i]) squared to sums of tensor/sum.h, ts apart: 0 for one sum, or 1. */
@@ -61,6 +72,15 @@ typedef struct op_kernels {
     void (*layer_norm_scale)(int64_t n, const void *x, int64_t xs, const void *g, int64_t gs,
                              const void *mean, int64_t ms, const void *factor, double *high,
                              double *low, bool each);
+    /* Adds 1, x, (x - mean)^2 or g (x - mean) * factor (g NULL: 1) to n sums of tensor/sum.h, or
+     * all to one. */
+    void (*batch_terms)(const batch_row *r, batch_term what, double *high, double *low, bool each);
+    /* y = (x - mean) * factor * scale + shift; NULL: no scale, no shift. */
+    void (*batch_norm)(const batch_row *r, const void *scale, int64_t as, const void *shift,
+                       int64_t bs, void *y);
+    /* gx += a g + b + c (x - mean), the three by channel. */
+    void (*batch_norm_back)(const batch_row *r, const double *a, const double *b, const double *c,
+                            void *gx);
     /* One row's cross entropy with target id, returned. normal[0] becomes the largest of z,
      * normal[1] the logarithm of the sum of exp(z - it): two numbers, because their sum would
      * lose what the smaller one says. */

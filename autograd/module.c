@@ -1,4 +1,5 @@
 /* The module tree: names, memory and errors of layers, and the parameters that they own. */
+#include "autograd/module_private.h"
 #include "autograd/param_grad_private.h"
 #include "tensor/io_private.h"
 #include "tensor/rng.h"
@@ -14,7 +15,7 @@ typedef struct block block;
 struct wf_module {
     wf_module *root, *parent;
     wf_module *child, *last, *sibling; /* first and last child, next sibling */
-    list params;                /* of param *: all of its subtree, in the order of making */
+    list params, buffers;              /* of param *: all of its subtree, in the order of making */
     block *memory;              /* of wf_module_memory, newest first */
     char *name, *path;
     /* The root's alone: */
@@ -110,6 +111,7 @@ static void module_free(wf_module *m)
     wf_release(m->name);
     wf_release(m->path);
     wf_release(m->params.at);
+    wf_release(m->buffers.at);
     wf_release(m);
 }
 
@@ -125,8 +127,9 @@ static void param_free(param *p)
 void wf_module_free(wf_module *root)
 {
     if (!root || root->root != root) return;
-    param **all = root->params.at;
-    for (int64_t i = 0; i < root->params.n; i++) param_free(all[i]);
+    param **params = root->params.at, **buffers = root->buffers.at;
+    for (int64_t i = 0; i < root->params.n; i++) param_free(params[i]);
+    for (int64_t i = 0; i < root->buffers.n; i++) param_free(buffers[i]);
     paths_free(&root->params_named);
     paths_free(&root->modules_named);
     module_free(root);
@@ -217,23 +220,23 @@ wf_dtype wf_module_dtype(const wf_module *m)
 
 /* ---- parameters ---- */
 
-/* A parameter with its memory and initial values that no module knows of yet; NULL after failing
- * the tree. */
-static param *param_make(wf_module *module, const char *name, wf_shape shape, int64_t n,
-                         wf_init init)
+/* A parameter or buffer with its memory and initial values that no module knows of yet; NULL after
+ * failing the tree. */
+static param *param_make(wf_module *module, const char *kind, const char *name, wf_dtype dtype,
+                         wf_shape shape, int64_t n, wf_init init)
 {
     wf_module *root = module->root;
     param *p = wf_alloc_zero(sizeof *p);
-    size_t bytes = (size_t)(n > 0 ? n : 1) * (size_t)wf_dtype_size(root->dtype);
+    size_t bytes = (size_t)(n > 0 ? n : 1) * (size_t)wf_dtype_size(dtype);
     if (p) {
         p->module = module;
         p->path = joined(module->path, name);
-        p->var.value = wf_tensor_of(root->dtype, shape, wf_alloc(bytes));
+        p->var.value = wf_tensor_of(dtype, shape, wf_alloc(bytes));
     }
     if (!p || !p->path || !p->var.value.data)
-        wf_module_fail(module, "parameter '%s': out of memory for %zu bytes", name, bytes);
+        wf_module_fail(module, "%s '%s': out of memory for %zu bytes", kind, name, bytes);
     else if (!param_fill(&p->var.value, init, wf_key_named(root->seed, p->path)))
-        wf_module_fail(module, "parameter '%s': out of memory for its initial values", p->path);
+        wf_module_fail(module, "%s '%s': out of memory for its initial values", kind, p->path);
     if (root->failed) {
         param_free(p);
         return NULL;
@@ -243,51 +246,82 @@ static param *param_make(wf_module *module, const char *name, wf_shape shape, in
     return p;
 }
 
+static list *list_of(wf_module *m, const param *p)
+{
+    return p->buffer ? &m->buffers : &m->params;
+}
+
 /* Enters p into the lists of its module and of all above it, and under its path; all or none. */
 static bool param_enter(param *p)
 {
     wf_module *m = p->module;
     for (; m; m = m->parent) {
-        param **slot = list_add(&m->params, sizeof *slot);
+        param **slot = list_add(list_of(m, p), sizeof *slot);
         if (!slot) break;
         *slot = p;
     }
     if (!m && paths_add(&p->module->root->params_named, p->path, p)) return true;
-    for (wf_module *done = p->module; done != m; done = done->parent) done->params.n--;
+    for (wf_module *done = p->module; done != m; done = done->parent) list_of(done, p)->n--;
     return wf_module_fail(p->module, "parameter '%s': out of memory", p->path);
 }
 
-wf_var *wf_param_new(wf_module *module, const char *name, wf_shape shape, wf_init init)
+/* A parameter or a buffer, as `kind` says, whose name and form are judged first. */
+static wf_var *var_add(wf_module *module, const char *kind, const char *name, wf_dtype dtype,
+                       wf_shape shape, wf_init init, bool buffer)
 {
-    if (!module || module->root->failed) return NULL;
     wf_module *root = module->root;
     wf_error e = { { 0 } };
     if (!good_name(name)) {
         char text[WF_SHOWN];
         wf_module_fail(module,
-                       "parameter '%s': a name without '.', spaces or control characters is needed",
+                       "%s '%s': a name without '.', spaces or control characters is needed", kind,
                        shown(name, text));
         return NULL;
     }
     if ((int)init.kind < WF_INIT_ZERO || init.kind > WF_INIT_IDENTITY) {
-        wf_module_fail(module, "parameter '%s': there is no kind %d of initial values", name,
+        wf_module_fail(module, "%s '%s': there is no kind %d of initial values", kind, name,
                        (int)init.kind);
         return NULL;
     }
-    int64_t n = wf_shape_check(&shape, root->dtype, &e);
+    int64_t n = wf_shape_check(&shape, dtype, &e);
     if (n < 0) {
-        wf_module_fail(module, "parameter '%s': %s", name, e.text);
+        wf_module_fail(module, "%s '%s': %s", kind, name, e.text);
         return NULL;
     }
     const param *twin = paths_find(&root->params_named, module->path, name);
     if (twin) {
-        wf_module_fail(module, "parameter '%s': there is one already", twin->path);
+        wf_module_fail(module, "%s '%s': there is one already", kind, twin->path);
         return NULL;
     }
-    param *p = param_make(module, name, shape, n, init);
+    param *p = param_make(module, kind, name, dtype, shape, n, init);
+    if (p) p->buffer = p->frozen = buffer;
     if (p && param_enter(p)) return &p->var;
     param_free(p);
     return NULL;
+}
+
+wf_var *wf_param_new(wf_module *module, const char *name, wf_shape shape, wf_init init)
+{
+    if (!module || module->root->failed) return NULL;
+    return var_add(module, "parameter", name, module->root->dtype, shape, init, false);
+}
+
+wf_var *wf_buffer_new(wf_module *module, const char *name, wf_dtype dtype, wf_shape shape,
+                      double value)
+{
+    if (!module || module->root->failed) return NULL;
+    if (dtype != WF_I32 && dtype != module->root->dtype) {
+        wf_module_fail(module, "buffer '%s': it is %s; expected %s, as parameters are, or i32",
+                       name ? name : "", wf_dtype_name(dtype), wf_dtype_name(module->root->dtype));
+        return NULL;
+    }
+    if (dtype == WF_I32 &&
+        !(value >= INT32_MIN && value <= INT32_MAX && value == (double)(int32_t)value)) {
+        wf_module_fail(module, "buffer '%s': %g is no i32", name ? name : "", value);
+        return NULL;
+    }
+    return var_add(module, "buffer", name, dtype, shape,
+                   (wf_init){ .kind = WF_INIT_CONSTANT, .a = value }, true);
 }
 
 static param *param_of(const wf_var *v)
@@ -322,7 +356,7 @@ uint64_t wf_param_grad_version(const wf_var *v)
 void wf_param_freeze(wf_var *v, bool frozen)
 {
     param *p = param_of(v);
-    if (!p) return;
+    if (!p || p->buffer) return;
     p->frozen = frozen;
     if (frozen) param_grad_clear(p);
 }
@@ -370,7 +404,35 @@ const char *module_param_name(const wf_module *m, const wf_var *v)
 wf_var *wf_module_param_find(const wf_module *m, const char *path)
 {
     param *p = m && path ? paths_find(&m->root->params_named, m->path, path) : NULL;
-    return p ? &p->var : NULL;
+    return p && !p->buffer ? &p->var : NULL;
+}
+
+int64_t wf_module_buffer_count(const wf_module *m)
+{
+    return m ? m->buffers.n : 0;
+}
+
+wf_var *wf_module_buffer_at(const wf_module *m, int64_t index)
+{
+    if (!m || index < 0 || index >= m->buffers.n) return NULL;
+    return &((param **)m->buffers.at)[index]->var;
+}
+
+wf_var *wf_module_buffer_find(const wf_module *m, const char *path)
+{
+    param *p = m && path ? paths_find(&m->root->params_named, m->path, path) : NULL;
+    return p && p->buffer ? &p->var : NULL;
+}
+
+int64_t module_saved_count(const wf_module *m)
+{
+    return m->params.n + m->buffers.n;
+}
+
+wf_var *module_saved_at(const wf_module *m, int64_t index)
+{
+    return index < m->params.n ? wf_module_param_at(m, index)
+                               : wf_module_buffer_at(m, index - m->params.n);
 }
 
 int64_t wf_module_weights(const wf_module *m)

@@ -96,6 +96,17 @@ WF_API void wf_module_freeze(wf_module *module, bool frozen);
 /* Clears the gradients of all parameters in the subtree, an optimiser's or not. */
 WF_API void wf_module_clear_grads(wf_module *module);
 
+/* A buffer: numbers that a layer keeps and nobody learns, running statistics say. Saved and loaded
+ * with the parameters, under its path; a constant on every tape; never among the parameters that
+ * optimisers, checkers and wf_module_weights see. Of the module's dtype or WF_I32 (which any whole
+ * numbers of a file become, if they fit), all `value` at first. wf_param_value, _changed, _path and
+ * _version serve it too, and wf_param_freeze does nothing to it. NULL after failing the tree. */
+WF_API wf_var *wf_buffer_new(wf_module *module, const char *name, wf_dtype dtype, wf_shape shape,
+                             double value);
+WF_API int64_t wf_module_buffer_count(const wf_module *module);
+WF_API wf_var *wf_module_buffer_at(const wf_module *module, int64_t index);
+WF_API wf_var *wf_module_buffer_find(const wf_module *module, const char *path);
+
 /* The parameters of a subtree, in the order of their making; NULL past the end. find: by path
  * relative to the module; NULL if there is none. */
 WF_API int64_t wf_module_param_count(const wf_module *module);
@@ -103,24 +114,25 @@ WF_API wf_var *wf_module_param_at(const wf_module *module, int64_t index);
 WF_API wf_var *wf_module_param_find(const wf_module *module, const char *path);
 WF_API int64_t wf_module_weights(const wf_module *module);          /* numbers in all parameters */
 /* Writes to stdout what a module is made of: a line for each parameter with its path in the module,
- * its shape, how many numbers it has and whether it is frozen, and last how many there are in all.
+ * its shape, how many numbers it has and whether it is frozen, the same for each buffer, and last
+ * how many parameters there are in all.
  * NULL prints "(no module)". _text writes into text (at most bytes, always terminated) and returns
  * the length that the whole would have, as snprintf does. */
 WF_API void wf_module_print(const wf_module *module);
 WF_API size_t wf_module_text(const wf_module *module, char *text, size_t bytes);
 
-/* Saves all parameters under their paths with the given metadata (may be NULL); see
+/* Saves all parameters and buffers under their paths with the given metadata (may be NULL); see
  * wf_safetensors_save. */
 WF_API bool wf_module_save(const wf_module *module, const char *path, const wf_meta *meta,
                            int64_t n_meta, wf_error *error);
-/* Adds all parameters to a bundle, under prefix (NULL: none) and path. What goes wrong is the
- * bundle's to say. */
+/* Adds all parameters and buffers to a bundle, under prefix (NULL: none) and path. What goes wrong
+ * is the bundle's to say. */
 WF_API bool wf_module_to_bundle(const wf_module *module, wf_bundle *bundle, const char *prefix);
-/* Loads parameters by path, all or none: floats of any kind become those of the parameter (see
- * wf_archive_read). Missing or unexpected names, other shapes and whole numbers are one sentence,
- * and then nothing has changed. Of tied weights a file may hold both names, if they are equal, or
- * one, if its metadata says which ("decoder.weight": "encoder.weight", as safetensors' save_model
- * does). */
+/* Loads parameters and buffers by path, all or none: floats of any kind become those of the
+ * parameter (see wf_archive_read). Missing or unexpected names, other shapes, and whole numbers but
+ * for a buffer of them, are one sentence, and then nothing has changed. Of tied weights
+ * a file may hold both names, if they are equal, or one, if its metadata says which
+ * ("decoder.weight": "encoder.weight", as safetensors' save_model does). */
 WF_API bool wf_module_load(wf_module *module, const char *path, wf_error *error);
 WF_API bool wf_module_load_archive(wf_module *module, const char *name, const wf_archive *archive,
                                    wf_error *error);

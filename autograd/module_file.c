@@ -1,5 +1,5 @@
-/* Modules in files: every parameter under its path, loaded all or none. */
-#include "autograd/private.h"
+/* Modules in files: every parameter and buffer under its path, loaded all or none. */
+#include "autograd/module_private.h"
 #include "tensor/runtime.h"
 #include "tensor/safetensors_private.h"
 #include "tensor/text.h"
@@ -10,8 +10,8 @@ bool wf_module_to_bundle(const wf_module *module, wf_bundle *bundle, const char 
 {
     wf_error why = { "" };
     if (!wf_module_ok(module, &why)) return wf_bundle_fail(bundle, "%s", why.text);
-    for (int64_t i = 0, n = wf_module_param_count(module); i < n; i++) {
-        const wf_var *v = wf_module_param_at(module, i);
+    for (int64_t i = 0, n = module_saved_count(module); i < n; i++) {
+        const wf_var *v = module_saved_at(module, i);
         if (!wf_bundle_addf(bundle, wf_param_value(v), "%s%s", prefix ? prefix : "",
                             module_param_name(module, v)))
             return false;
@@ -23,11 +23,11 @@ bool wf_module_save(const wf_module *module, const char *path, const wf_meta *me
                     wf_error *error)
 {
     if (!wf_module_ok(module, error)) return false;
-    int64_t n = wf_module_param_count(module);
+    int64_t n = module_saved_count(module);
     wf_named *all = wf_alloc((size_t)(n > 0 ? n : 1) * sizeof *all);
     if (!all) return wf_error_set(error, "save %s: out of memory", path ? path : "(no path)");
     for (int64_t i = 0; i < n; i++) {
-        const wf_var *v = wf_module_param_at(module, i);
+        const wf_var *v = module_saved_at(module, i);
         all[i] = (wf_named){ module_param_name(module, v), *wf_param_value(v) };
     }
     bool ok = wf_safetensors_save(path, all, n, meta, n_meta, error);
@@ -276,7 +276,7 @@ static bool all_fit(const loading *l)
         if (!x) continue;
         wf_shown(name, sizeof name, x->entry.name, (int64_t)strlen(x->entry.name));
         /* Whole numbers in the place of weights are codes (of quantised ones), not weights. */
-        if (wf_stored_is_integer(x->stored))
+        if (wf_stored_is_integer(x->stored) && l->params[i]->value.dtype != WF_I32)
             return wf_error_set(
                 l->error, "load %s: '%s' is %s in the file; a parameter is f32 or f64", l->name,
                 name,
@@ -304,7 +304,7 @@ static bool prepare(loading *l)
 {
     const wf_load_options *o = l->options;
     size_t longest = 0, path = 0;
-    l->n = wf_module_param_count(l->module);
+    l->n = module_saved_count(l->module);
     l->n_items = l->archive->n_items;
     l->params = wf_alloc((size_t)(l->n + 1) * sizeof *l->params);
     l->from = wf_alloc_zero((size_t)(l->n + 1) * sizeof(const wf_record *));
@@ -313,7 +313,7 @@ static bool prepare(loading *l)
         return wf_error_set(l->error, "load %s: not enough memory for %lld parameters", l->name,
                             (long long)l->n);
     for (int64_t i = 0; i < l->n; i++) {
-        l->params[i] = wf_module_param_at(l->module, i);
+        l->params[i] = module_saved_at(l->module, i);
         if (strlen(path_of(l, i)) > path) path = strlen(path_of(l, i));
     }
     for (int64_t i = 0; i < o->n_names; i++) {

@@ -1,5 +1,6 @@
-/* A module as a person wants to read it: its parameters in columns, and their sum. */
-#include "autograd/private.h"
+/* A module as a person wants to read it: its parameters and buffers in columns, and how many there
+ * are. */
+#include "autograd/module_private.h"
 #include "tensor/print_private.h"
 #include "tensor/text.h"
 
@@ -37,11 +38,12 @@ static void write_module(const wf_module *m, wf_sink *s)
         return;
     }
     char text[256], number[32], sum[48];
-    const int64_t n = wf_module_param_count(m), weights = wf_module_weights(m);
+    const int64_t n = wf_module_param_count(m), all = module_saved_count(m),
+                  weights = wf_module_weights(m);
     wf_format(sum, sizeof sum, "%lld parameter%s", (long long)n, n == 1 ? "" : "s");
     int name = wf_columns(sum), shape = 0, count = wf_columns(count_text(weights, number));
-    for (int64_t i = 0; i < n; i++) {
-        const wf_var *p = wf_module_param_at(m, i);
+    for (int64_t i = 0; i < all; i++) {
+        const wf_var *p = module_saved_at(m, i);
         name = widest(name, module_param_name(m, p));
         shape = widest(shape, shape_of(p, text));
     }
@@ -49,14 +51,14 @@ static void write_module(const wf_module *m, wf_sink *s)
     wf_put(s, ", ");
     wf_put(s, wf_dtype_name(wf_module_dtype(m)));
     wf_put(s, "\n");
-    for (int64_t i = 0; i < n; i++) {
-        const wf_var *p = wf_module_param_at(m, i);
+    for (int64_t i = 0; i < all; i++) {
+        const wf_var *p = module_saved_at(m, i);
         count_text(wf_tensor_count(wf_param_value(p)), number);
         wf_put(s, "  ");
         put_column(s, module_param_name(m, p), 2 + name + 2);
         put_column(s, shape_of(p, text), 2 + name + 2 + shape + 2 + count - wf_columns(number));
         wf_put(s, number);
-        wf_put(s, wf_param_frozen(p) ? "  frozen\n" : "\n");
+        wf_put(s, i >= n ? "  buffer\n" : wf_param_frozen(p) ? "  frozen\n" : "\n");
     }
     wf_put(s, "  ");
     put_column(s, sum, 2 + name + 2 + shape + 2);

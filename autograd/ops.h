@@ -89,6 +89,12 @@ typedef struct wf_pool2d_options {
     const void *reserved[4];
 } wf_pool2d_options;
 
+/* What wf_batch_norm normalised by, (C) each: mean and variance (of the elements that count,
+ * divided by their number) in the dtype of x, differentiable, and how many they were, I32. */
+typedef struct wf_batch_statistics {
+    wf_var *mean, *variance, *count;
+} wf_batch_statistics;
+
 /* Pointwise ops: inputs broadcast against each other by NumPy's rule (a comparison also takes I32,
  * and gives an I32 mask; where chooses between ids, too). NaN gives NaN. An op that chooses (abs,
  * relu, maximum, minimum, where) chooses in its derivative too: NaN is chosen before every number,

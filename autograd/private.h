@@ -71,7 +71,7 @@ typedef struct param {
     char *path;               /* whole, from the root */
     param_grad *grad;         /* what was committed; NULL: nothing since it was cleared */
     _Atomic(param_grad *) spare[SPARE_GRADS];
-    bool frozen;
+    bool frozen, buffer; /* a buffer is not learned: frozen for good */
     uint64_t version, grad_version;
 } param;
 
@@ -191,8 +191,6 @@ void paths_free(paths *t);
 bool module_try_lock(wf_module *root, const wf_tape *t);
 void module_unlock(wf_module *root, const wf_tape *t);
 wf_module *module_root(const wf_module *module);
-/* A parameter's path as seen from module. */
-const char *module_param_name(const wf_module *module, const wf_var *param);
 /* Fills a row-major tensor with initial values; false when there is no memory. */
 bool param_fill(const wf_tensor *x, wf_init init, uint64_t key);
 

@@ -22,6 +22,7 @@ typedef struct fixture {
     wf_layer_norm_layer *layer_norm;
     wf_conv1d_layer *conv1d;
     wf_conv2d_layer *conv2d;
+    wf_batch_norm_layer *batch_norm;
     wf_rnn *rnn;
     wf_multihead *multihead;
     wf_transformer *transformer;
@@ -60,6 +61,8 @@ static inline uint64_t misuse_hash(void)
         hash = hash_bytes(hash, &(uint64_t){ wf_param_version(p) }, 8);
         for (int k = 0; (x = wf_optim_state(now.adam, i, k)); k++) hash = hash_tensor(hash, x);
     }
+    for (int64_t i = 0; i < wf_module_buffer_count(now.net); i++)
+        hash = hash_tensor(hash, wf_param_value(wf_module_buffer_at(now.net, i)));
     for (int k = 0; (x = wf_carry_state(now.carry, 0, 0, k)); k++) hash = hash_tensor(hash, x);
     number = (uint64_t)wf_optim_steps(now.adam);
     hash = hash_bytes(hash, &number, sizeof number);
@@ -127,6 +130,7 @@ static inline void misuse_set_up(void)
     now.conv2d = wf_conv2d_new(
         now.net, "conv2d",
         &(wf_conv2d_layer_options){ .input = 3, .output = 2, .kernel = { 2, 1 } });
+    now.batch_norm = wf_batch_norm_new(now.net, "batch", &(wf_batch_norm_options){ .features = 3 });
     now.rnn = wf_gru_new(now.net, "gru", &(wf_rnn_options){ .input = 3, .hidden = 4 });
     now.multihead = wf_multihead_new(now.net, "heads",
                                      &(wf_multihead_options){ .width = 3, .heads = 3 });
