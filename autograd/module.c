@@ -338,6 +338,12 @@ const wf_tensor *wf_param_value(const wf_var *v)
     return param_of(v) ? &v->value : NULL;
 }
 
+uint64_t wf_param_key(const wf_var *v)
+{
+    const param *p = param_of(v);
+    return p ? wf_key_named(p->module->root->seed, p->path) : 0;
+}
+
 void wf_param_changed(wf_var *v)
 {
     if (param_of(v)) param_of(v)->version++;

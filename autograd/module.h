@@ -85,6 +85,10 @@ WF_API uint64_t wf_param_grad_version(const wf_var *param);
 /* A number that grows with every change: a step, a load, wf_param_changed. */
 WF_API uint64_t wf_param_version(const wf_var *param);
 
+/* The key that its initial values were drawn by (tensor/rng.h), made of the tree's seed and its
+ * path, for a layer that draws some of them anew; 0 if it is no parameter. */
+WF_API uint64_t wf_param_key(const wf_var *param);
+
 /* A frozen parameter enters a tape as a constant: its gradient is not computed, and no optimiser
  * moves it. Freezing clears the gradient it has, and what tapes have not committed yet is
  * dropped. What a parameter is when it first enters a tape it stays there until the reset, except

@@ -28,6 +28,19 @@ typedef struct wf_cell_param {
     const void *reserved[2];
 } wf_cell_param;
 
+/* Which rows of a bias belong to a gate, so that .forget_bias and .chrono of wf_rnn can begin it:
+ * the sigmoid that says how much of the old state is kept (FORGET: at 1 all of it), or how much of
+ * the new one is let in, where that is a gate of its own (INPUT). Where several biases of a gate
+ * are added each has a line: the first receives the value, the others become 0. Sizes as above;
+ * first may be 0. */
+enum { WF_GATE_FORGET = 1, WF_GATE_INPUT = 2 };
+typedef struct wf_cell_gate {
+    const char *name; /* of the bias */
+    int32_t gate;
+    int64_t first, rows;
+    const void *reserved[2];
+} wf_cell_gate;
+
 /* A state: (B, width) per sequence. State 0 is the output of a step. */
 typedef struct wf_cell_state {
     const char *name;
@@ -63,7 +76,8 @@ typedef struct wf_cell {
     /* Up to WF_CELL_STATES; the first without a name ends them. */
     const wf_cell_state *states;
     const wf_cell_param *params;                   /* the first without a name ends them */
-    const void *reserved[8];
+    const wf_cell_gate *gates;                     /* or NULL; the first without a name ends them */
+    const void *reserved[7];
 } wf_cell;
 
 /* WF_PARAM(mgu, w_f, WF_HIDDEN, WF_INPUT + WF_HIDDEN): the field w_f of struct mgu with its sizes.
@@ -91,6 +105,12 @@ constexpr wf_cell_param wf_cxx_param(const char *name, size_t offset, const wf_i
 #define WF_PROJECTION(type, field, ...) \
     (wf_cxx_param(#field, offsetof(type, field), wf_init{}, WF_CELL_PROJECTION, __VA_ARGS__))
 #define WF_STATE(title, size) (wf_cell_state{ title, size, {} })
+#define WF_GATE(title, gate, first, rows) (wf_cell_gate{ title, gate, first, rows, {} })
+#define WF_GATES(...)                                                                              \
+    ([] {                                                                                          \
+        static const wf_cell_gate list[] = { __VA_ARGS__, wf_cell_gate{} };                        \
+        return &list[0];                                                                           \
+    }())
 #define WF_PARAMS(...)                                                                             \
     ([] {                                                                                          \
         static const wf_cell_param list[] = { __VA_ARGS__, wf_cell_param{} };                      \
@@ -118,6 +138,12 @@ constexpr wf_cell_param wf_cxx_param(const char *name, size_t offset, const wf_i
     { .name = #field, .offset = WF_VAR_OFFSET(type, field), \
       .size = { __VA_ARGS__ }, .optional = WF_CELL_PROJECTION }
 #define WF_STATE(title, size) { .name = title, .width = size }
+/* WF_GATE("bias_ih", WF_GATE_FORGET, WF_HIDDEN, WF_HIDDEN): its second H rows. */
+#define WF_GATE(title, of, from, count)                                                            \
+    {                                                                                              \
+        .name = title, .gate = of, .first = from, .rows = count                                    \
+    }
+#define WF_GATES(...) ((const wf_cell_gate[]){ __VA_ARGS__, { .name = NULL } })
 #define WF_PARAMS(...) ((const wf_cell_param[]){ __VA_ARGS__, { .name = NULL } })
 #define WF_STATES(...) ((const wf_cell_state[]){ __VA_ARGS__, { .name = NULL } })
 #endif

@@ -60,6 +60,10 @@ static const wf_cell lstm_cell = {
                         WF_BIAS(wf_lstm_cell, bias_ih, 4 * WF_HIDDEN),
                         WF_BIAS(wf_lstm_cell, bias_hh, 4 * WF_HIDDEN),
                         WF_PROJECTION(wf_lstm_cell, weight_hr, WF_OUTPUT, WF_HIDDEN)),
+    .gates = WF_GATES(WF_GATE("bias_ih", WF_GATE_FORGET, WF_HIDDEN, WF_HIDDEN),
+                      WF_GATE("bias_hh", WF_GATE_FORGET, WF_HIDDEN, WF_HIDDEN),
+                      WF_GATE("bias_ih", WF_GATE_INPUT, 0, WF_HIDDEN),
+                      WF_GATE("bias_hh", WF_GATE_INPUT, 0, WF_HIDDEN)),
 };
 
 /* ---- gru: Cho et al. 2014; gates r, z, n: h = (1 - z) n + z h. The reset gate behind the product,
@@ -91,13 +95,17 @@ static void gru_step(wf_tape *t, const void *self, wf_var *x, wf_var *state[])
 }
 
 static const wf_cell gru_cell = {
-    .name = "gru", .size = sizeof(wf_gru_cell), .step = gru_step,
+    .name = "gru",
+    .size = sizeof(wf_gru_cell),
+    .step = gru_step,
     .states = WF_STATES(WF_STATE("h", WF_HIDDEN)),
-    .params = WF_PARAMS(
-        WF_PARAM(wf_gru_cell, weight_ih, 3 * WF_HIDDEN, WF_INPUT),
-        WF_PARAM(wf_gru_cell, weight_hh, 3 * WF_HIDDEN, WF_HIDDEN),
-        WF_BIAS(wf_gru_cell, bias_ih, 3 * WF_HIDDEN),
-        WF_BIAS(wf_gru_cell, bias_hh, 3 * WF_HIDDEN)),
+    .params = WF_PARAMS(WF_PARAM(wf_gru_cell, weight_ih, 3 * WF_HIDDEN, WF_INPUT),
+                        WF_PARAM(wf_gru_cell, weight_hh, 3 * WF_HIDDEN, WF_HIDDEN),
+                        WF_BIAS(wf_gru_cell, bias_ih, 3 * WF_HIDDEN),
+                        WF_BIAS(wf_gru_cell, bias_hh, 3 * WF_HIDDEN)),
+    /* z keeps, 1 - z lets in: one gate is both. */
+    .gates = WF_GATES(WF_GATE("bias_ih", WF_GATE_FORGET, WF_HIDDEN, WF_HIDDEN),
+                      WF_GATE("bias_hh", WF_GATE_FORGET, WF_HIDDEN, WF_HIDDEN)),
 };
 
 /* ---- the list: a line here is the row's function, the layer's, and a place in cell_at ---- */

@@ -67,6 +67,21 @@ int cell_states(const wf_cell *cell);
  * sequence of a cell's own. False after failing the tape. */
 bool cell_steps(wf_tape *t, const wf_cell *cell, const void *self, bool plain, wf_sequence *s);
 
+/* ---- where the biases of gates begin (gates.c) ---- */
+
+typedef struct gate_sizes {
+    int64_t input, hidden, output;
+} gate_sizes;
+
+/* Do a cell's gates name rows that it has? Can the options be had from them? False after failing
+ * the tree. */
+bool gates_are_sound(wf_module *parent, const char *who, const wf_cell *cell);
+bool gate_options_are_sound(wf_module *parent, const char *name, const wf_cell *cell,
+                            const wf_rnn_options *o);
+/* Writes what .forget_bias or .chrono asks for into the parameters of a cell's struct. */
+bool gates_begin(wf_module *module, const wf_cell *cell, const char *self, const gate_sizes *sizes,
+                 const wf_rnn_options *o);
+
 /* What a carry must know of a layer. */
 typedef struct rnn_form {
     int64_t layers, width[WF_CELL_STATES];

@@ -64,6 +64,7 @@ static wf_init initial_value(const wf_cell_param *p, int rank, const wf_rnn_opti
     const double bound = 1 / __builtin_sqrt((double)o->hidden);
     const wf_init own = layer_init(p->init,
                                    (wf_init){ .kind = WF_INIT_UNIFORM, .a = -bound, .b = bound });
+    if (p->optional == WF_CELL_BIAS) return layer_init(o->init_bias, own);
     return side == 0 ? own : layer_init(side == 1 ? o->init_input : o->init_hidden, own);
 }
 
@@ -102,7 +103,8 @@ static bool make_params(wf_rnn *rnn, int64_t layer, int direction, const wf_rnn_
         if (!param) return false;
         memcpy(self + p->offset, &param, sizeof param);
     }
-    return true;
+    const gate_sizes sizes = { input, rnn->hidden, rnn->output };
+    return gates_begin(rnn->module, cell, self, &sizes, o);
 }
 
 /* Does a list of sizes end where it says so? */
@@ -172,7 +174,7 @@ static bool cell_is_sound(wf_module *parent, const char *name, const wf_cell *ce
                 return wf_module_fail(parent, "%s: two states are named %s", who,
                                       cell->states[k].name);
     }
-    return params_are_sound(parent, who, cell);
+    return params_are_sound(parent, who, cell) && gates_are_sound(parent, who, cell);
 }
 
 static bool options_are_sound(wf_module *parent, const char *name, const wf_cell *cell,
@@ -194,6 +196,7 @@ static bool options_are_sound(wf_module *parent, const char *name, const wf_cell
             parent, "rnn '%s': .reverse and .bidirectional are both given; one includes the other",
             name);
     }
+    if (!gate_options_are_sound(parent, name, cell, o)) return false;
     bool projects = cell_size(cell->states[0].width, 0, 0, 1) !=
                     cell_size(cell->states[0].width, 0, 0, 0);
     if (o->output && o->output != o->hidden && !projects) {

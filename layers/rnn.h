@@ -21,6 +21,15 @@ typedef struct wf_rnn_options {
     double dropout;                    /* between layers, as PyTorch's; of one: refused */
     wf_init init_input, init_hidden;   /* of weights over the input, the state; zero: the cell's */
     const void *prototype;             /* a struct of the cell, whose plain options are copied */
+    wf_init init_bias;                 /* of biases; zero: the cell's ({ WF_INIT_CONSTANT }: 0) */
+    /* What the bias of the forget gate begins with, its biases added up; 0: as the others. 1 or 2
+     * lets gradients pass at first (Gers et al. 2000; Jozefowicz et al. 2015). Of a GRU it is that
+     * of z, which keeps. */
+    double forget_bias;
+    /* T_max, the longest dependence that is expected, 2 or more; 0: none. Chrono start (Tallec and
+     * Ollivier 2018): b_f = log(u), u uniform in [1, T_max - 1), drawn for each unit from (seed,
+     * path), and b_i = -b_f; of a GRU b_z = log(u). Not with .forget_bias. */
+    double chrono;
     const void *reserved[4];
 } wf_rnn_options;
 
