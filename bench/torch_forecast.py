@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Forecasts columns of a CSV file, many rows ahead: examples/forecast in PyTorch, by the same
-recipe and with the same options. A GRU or LSTM reads a window of scaled numbers, of what is missing and of
-the season's phase; what it adds to the last value and to what is linear in the way to it is the
-forecast of all rows of the horizon. Judged from a rolling origin against the naive and the seasonal
-naive forecast. usage: torch_forecast.py --help"""
+recipe and with the same options. A GRU or LSTM reads a window of scaled numbers, of what is missing
+and of the season's phase; what it adds to the last value and to what is linear in the way to it is
+the forecast of all rows of the horizon. Judged from a rolling origin against the naive and the
+seasonal naive forecast. usage: torch_forecast.py --help"""
 import argparse
 import csv
 import math
