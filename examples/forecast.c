@@ -129,7 +129,7 @@ static bool choose_columns(forecaster *f, wf_error *error)
     return true;
 }
 
-/* Reads f->truth and f->input: scaled by what comes before the tests, or as a saved model has it. */
+/* Reads f->truth and f->input, scaled by what comes before the tests, or by a saved model's. */
 static bool read_series(forecaster *f, wf_error *error)
 {
     const wf_archive *saved = wf_run_archive(f->run);
@@ -282,7 +282,7 @@ static bool report(forecaster *f)
     return true;
 }
 
-/* What follows row at - 1, into f->guess; behind the end also as if it had come, for what is next. */
+/* What follows row at - 1, into f->guess; behind the end also as if it had come. */
 static bool forecast_at(forecaster *f, int64_t at)
 {
     wf_tape *t = wf_run_tape(f->run);
