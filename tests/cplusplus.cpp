@@ -49,11 +49,13 @@ static wf_cell plain_cell()
 
 static const wf_cell_state *const outside_of_functions = WF_STATES(WF_STATE("h", WF_HIDDEN),
                                                                    WF_STATE("c", 1));
+static const wf_cell_gate *const gates = WF_GATES(WF_GATE("b", WF_GATE_FORGET, 0, WF_HIDDEN));
 
 static void cells()
 {
     static const wf_cell cell = plain_cell();
     HOLDS(!std::strcmp(outside_of_functions[1].name, "c") && !outside_of_functions[2].name);
+    HOLDS(gates[0].gate == WF_GATE_FORGET && gates[0].rows == WF_HIDDEN && !gates[1].name);
     HOLDS(cell.params[1].offset == WF_VAR_OFFSET(plain, w_h) &&
           cell.params[1].size[1] == WF_OUTPUT);
     wf_report r = wf_cell_check(&cell, nullptr);
