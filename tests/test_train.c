@@ -167,7 +167,7 @@ TEST(a_saved_model_says_what_holds)
 enum { PER = 5 }; /* steps of an epoch */
 
 typedef struct outcome {
-    int status;
+    int status, due;
     float weight[3];
     int64_t steps, epochs, judged;
     bool finished;
@@ -177,8 +177,10 @@ typedef struct how {
     double figures[16];
     int64_t stop_at, fail_at; /* the step before which a signal comes, or a bad loss */
     bool higher, plain;       /* plain: nothing is judged */
+    bool last, endless, adapted;
+    int per; /* steps of an epoch; 0: PER */
     uint64_t data;
-    const char *reads;
+    const char *reads, *without;
 } how;
 
 static void put_word(const void *self, wf_bundle *b)
@@ -198,10 +200,12 @@ static outcome run_once(const how *h, int argc, char *const argv[])
 {
     options o = defaults();
     outcome out = { 0 };
-    wf_run *run = wf_run_new(
-        &(wf_run_call){
-            .name = "mine", .about = "Learns.", .own = WF_OPTIONS(rows, &o), .options = &o.run },
-        argc, argv);
+    wf_run *run = wf_run_new(&(wf_run_call){ .name = "mine",
+                                             .about = "Learns.",
+                                             .own = WF_OPTIONS(rows, &o),
+                                             .options = &o.run,
+                                             .without = h->without },
+                             argc, argv);
     wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = (uint64_t)o.run.seed });
     wf_linear *l = wf_linear_new(net, "l", &(wf_linear_options){ .input = 3, .output = 1 });
     wf_adam_options adam = wf_adam_defaults();
@@ -209,9 +213,12 @@ static outcome run_once(const how *h, int argc, char *const argv[])
     if (h->reads) wf_run_reads(run, h->reads);
     wf_run_begin(run, &(wf_run_plan){ .net = net,
                                       .optim = optim,
-                                      .steps_per_epoch = PER,
+                                      .steps_per_epoch = h->per ? h->per : PER,
                                       .figures = { h->plain ? NULL : "error" },
                                       .higher = h->higher,
+                                      .last = h->last,
+                                      .endless = h->endless,
+                                      .adapted = h->adapted,
                                       .data = h->data,
                                       .save = put_word,
                                       .load = take_word,
@@ -228,6 +235,7 @@ static outcome run_once(const how *h, int argc, char *const argv[])
         if (!wf_run_epoch_ended(run) || h->plain) continue;
         const double figure = h->figures[wf_run_epoch(run) - 1];
         out.judged++;
+        out.due += wf_run_due(run);
         wf_run_judge(run, &figure);
     }
     out.steps = wf_run_step(run);
@@ -261,13 +269,23 @@ static char *text_of(const char *name)
     return wf_file_read(path_of(name), 0, &n, NULL);
 }
 
-static bool says(const char *words)
+static bool holds(const char *words, bool wanted)
 {
     char *text = text_of("said");
     const bool there = text && strstr(text, words);
-    if (!there) fprintf(stderr, "not said: %s\nbut: %s\n", words, text);
+    if (there != wanted) fprintf(stderr, "%ssaid: %s\nbut: %s\n", there ? "" : "not ", words, text);
     wf_release(text);
-    return there;
+    return there == wanted;
+}
+
+static bool says(const char *words)
+{
+    return holds(words, true);
+}
+
+static bool hides(const char *words)
+{
+    return holds(words, false);
 }
 
 static bool same_files(const char *a, const char *b)
@@ -316,6 +334,9 @@ TEST(what_is_wrong_is_said_once_and_is_status_1)
     ck_assert(RUN(&plain, "--every", "2").status == 1 &&
               says("mine: option --every: it needs --save, a file to save to\n"));
     ck_assert(RUN(&plain, "--load", "/nowhere/x").status == 1 && says("no such file or folder"));
+    ck_assert(RUN(&plain, "--save", "").status == 1 &&
+              says("mine: option --save: '' is no file\n"));
+    ck_assert(RUN(&plain, "--log=-").status == 1 && says("mine: option --log: '-' is no file\n"));
     ck_assert(RUN(&plain, "--save", "/nowhere/x").status == 1 && says("cannot open its folder"));
     ck_assert(RUN(&plain, "--save", there, "--log", there).status == 1 &&
               says("would replace the model"));
@@ -453,6 +474,119 @@ TEST(other_data_begin_the_epoch_anew)
     outcome o = RUN(&other, "--load", file, "--epochs", "2", "--steps", "0");
     ck_assert(o.steps == 12 && o.epochs == 2 && says("epoch 2 begins anew"));
     free(file);
+}
+
+TEST(the_last_weights_are_used_where_the_plan_says_so)
+{
+    char *file = PATH("file"), *on = PATH("on"), *whole = PATH("whole");
+    how last = second;
+    last.last = true;
+    outcome o = RUN(&last, "--epochs", "4", "--save", whole, "--schedule", "halve");
+    ck_assert(says("epoch 2  error 1.0000\n")); /* and no word of the best */
+    RUN(&last, "--epochs", "3", "--save", file, "--schedule", "halve");
+    RUN(&last, "--epochs", "4", "--load", file, "--save", on);
+    ck_assert(same_files("whole", "on")); /* the best figure is kept, for --schedule halve */
+    const outcome plainly = RUN(&plain, "--epochs", "2");
+    o = RUN(&last, "--epochs", "2");
+    ck_assert_mem_eq(o.weight, plainly.weight, sizeof o.weight);
+    o = RUN(&last, "--epochs", "9", "--patience", "2");
+    ck_assert_int_eq(o.steps, 4 * PER);
+    free(file), free(on), free(whole);
+}
+
+/* Data without an end: epochs of another length do not move the place. */
+TEST(an_epoch_of_endless_data_is_so_many_steps)
+{
+    char *file = PATH("file");
+    how endless = second;
+    endless.endless = true;
+    RUN(&endless, "--epochs", "0", "--steps", "7", "--save", file);
+    ck_assert(says("step 5  error 3.0000  (best)\n") && says("step 7/7  loss"));
+    endless.per = 3;
+    outcome o = RUN(&endless, "--load", file, "--steps", "10");
+    ck_assert(o.steps == 10 && o.epochs == 3 && o.judged == 1 && hides("anew"));
+    o = RUN(&endless, "--load", file);
+    ck_assert(says("has made 7 steps; more than those need a larger --steps"));
+    free(file);
+}
+
+/* Of a net that the program made of the saved one, only the counts are read. */
+TEST(an_adapted_net_goes_on_with_the_counts_alone)
+{
+    char *file = PATH("file");
+    RUN(&second, "--epochs", "2", "--steps", "7", "--save", file);
+    how adapted = second;
+    adapted.adapted = true;
+    const outcome start = RUN(&second, "--epochs", "0");
+    outcome o = RUN(&adapted, "--load", file, "--steps", "7");
+    ck_assert(o.steps == 7 && o.finished);
+    ck_assert_mem_eq(o.weight, start.weight, sizeof o.weight);
+    o = RUN(&adapted, "--load", file, "--steps", "0", "--epochs", "3");
+    ck_assert(o.steps == 17 && o.epochs == 3);
+    free(file);
+}
+
+/* What is only used, with other data, and saved again, goes on as if it had not been. */
+TEST(a_saved_model_that_is_saved_again_stands_where_it_stood)
+{
+    char *whole = PATH("whole"), *file = PATH("file"), *on = PATH("on");
+    how other = second;
+    other.data = 7;
+    RUN(&second, "--epochs", "4", "--save", whole);
+    RUN(&second, "--epochs", "4", "--steps", "7", "--save", file);
+    RUN(&other, "--load", file, "--epochs", "0", "--save", on);
+    RUN(&second, "--load", on, "--epochs", "4", "--steps", "0", "--save", on);
+    ck_assert(hides("anew"));
+    ck_assert(same_files("whole", "on"));
+    free(whole), free(file), free(on);
+}
+
+TEST(options_that_make_no_sense_are_not_offered)
+{
+    char *file = PATH("file");
+    how without = second;
+    without.without = "patience  average";
+    ck_assert(RUN(&without, "--patience", "2").status == 1 && says("--patience: there is no such"));
+    RUN(&without, "--help");
+    ck_assert(hides("--patience") && hides("--average") && says("--epochs"));
+    RUN(&without, "--epochs", "1", "--save", file);
+    wf_archive *a = wf_safetensors_load(file, NULL);
+    ck_assert(!wf_archive_meta(a, "patience") && wf_archive_meta(a, "epochs"));
+    wf_archive_free(a);
+    free(file);
+}
+
+TEST(a_run_tells_what_was_given_and_when_a_sample_is_due)
+{
+    options o = defaults();
+    wf_run *run = wf_run_new(
+        &(wf_run_call){ .name = "mine", .own = WF_OPTIONS(rows, &o), .options = &o.run }, 5,
+        ARGV("--hidden-size", "4", "--lr", "0.1"));
+    ck_assert(wf_run_given(run, "hidden_size") && wf_run_given(run, "lr"));
+    ck_assert(!wf_run_given(run, "flag") && !wf_run_given(run, "epochs"));
+    ck_assert(!wf_run_given(run, NULL) && !wf_run_given(NULL, "lr") && !wf_run_due(run));
+    ck_assert_int_eq(wf_run_free(run), 0);
+    /* Epochs of no time: only the last one is worth a sample. */
+    const outcome once = RUN(&falling, "--epochs", "6");
+    ck_assert(once.judged == 6 && once.due == 1);
+}
+
+/* What fails the tape between two steps fails the run. */
+TEST(a_tape_that_failed_in_a_judgement_ends_the_run)
+{
+    options o = defaults();
+    fflush(NULL);
+    const int err = dup(2), file = open(path_of("said"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    dup2(file, 2);
+    wf_run *run = wf_run_new(
+        &(wf_run_call){ .name = "mine", .own = WF_OPTIONS(rows, &o), .options = &o.run }, 1,
+        ARGV(NULL));
+    wf_fail(wf_run_tape(run), "mine: no judgement");
+    ck_assert(!wf_run_judge(run, &(double){ 1 }) && !wf_run_ok(run));
+    ck_assert_int_eq(wf_run_free(run), 1);
+    dup2(err, 2);
+    close(err), close(file);
+    ck_assert(says("mine: no judgement") && hides("mine: mine"));
 }
 
 TEST(a_save_that_fails_loses_nothing_and_a_full_memory_is_one_sentence)

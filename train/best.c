@@ -54,14 +54,6 @@ bool wf_run_better(const wf_run *run, double a, double b)
     return run->plan.higher ? a > b : a < b;
 }
 
-double wf_run_best(const wf_run *run)
-{
-    double best = (double)NAN;
-    for (int k = 0; k < run->n_best; k++)
-        if (!k || wf_run_better(run, run->best[k].figure, best)) best = run->best[k].figure;
-    return best;
-}
-
 static int worst_of(const wf_run *run)
 {
     int worst = 0;

@@ -40,7 +40,8 @@ static void put_place(const wf_run *run, wf_bundle *b)
     wf_bundle_meta(b, "run.halvings", "%" PRId64, run->halvings);
     wf_bundle_meta(b, "run.since_best", "%" PRId64, run->since_best);
     wf_bundle_meta(b, "run.steps_per_epoch", "%" PRId64, run->plan.steps_per_epoch);
-    wf_bundle_meta(b, "run.data", "%016" PRIx64, run->plan.data);
+    if (isfinite(run->figure)) wf_bundle_meta(b, "run.figure", "%.17g", run->figure);
+    wf_bundle_meta(b, "run.data", "%s", run->data);
 }
 
 bool wf_run_save_now(wf_run *run)
@@ -93,7 +94,6 @@ static bool load_place(wf_run *run)
 {
     const wf_archive *a = run->archive;
     int64_t per = 0;
-    char data[24];
     const char *of = wf_archive_meta(a, "run.data");
     if (!wf_archive_meta_integer(a, "run.step", &run->step) ||
         !wf_archive_meta_integer(a, "run.epoch", &run->epoch) ||
@@ -104,8 +104,18 @@ static bool load_place(wf_run *run)
         run->epoch < 0 || run->position < 0)
         return wf_error_set(&run->error, "load %s: it does not say where its training stood",
                             run->o->load);
-    wf_format(data, sizeof data, "%016" PRIx64, run->plan.data);
-    if (of && !strcmp(of, data) && per == run->plan.steps_per_epoch) return true;
+    wf_archive_meta_number(a, "run.figure", &run->figure);
+    if (run->plan.endless) {
+        run->epoch = run->step / run->plan.steps_per_epoch;
+        run->position = run->step % run->plan.steps_per_epoch;
+        return true;
+    }
+    if (wf_run_over(run) && of && per > 0) { /* saved again, it stands where it stood */
+        wf_format(run->data, sizeof run->data, "%s", of);
+        run->plan.steps_per_epoch = per;
+        return true;
+    }
+    if (of && !strcmp(of, run->data) && per == run->plan.steps_per_epoch) return true;
     if (run->position)
         wf_run_say(run, "%s: other data than before: epoch %" PRId64 " begins anew", run->call.name,
                    run->epoch + 1);
@@ -120,6 +130,12 @@ bool wf_run_load(wf_run *run, bool go_on)
     const bool apart = wf_archive_meta(run->archive, "best0.figure") != NULL;
     wf_load_options how = { .allow_unexpected = true };
     if (!load_place(run)) return false;
+    if (plan->adapted) {
+        run->halvings = run->since_best = 0;
+        run->figure = (double)NAN;
+        run->position = plan->endless ? run->position : 0;
+        return true;
+    }
     if (plan->load && !plan->load(plan->self, path, run->archive, &run->error)) return false;
     if (go_on && !load_best(run)) return false;
     if (go_on && apart) how.prefix = "now.";

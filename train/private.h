@@ -12,40 +12,47 @@ typedef struct kept {
 
 /* What is shown and logged. */
 typedef struct progress {
-    double begun, shown, sum, weight, loss, norm, rate; /* sum / weight: a running mean of losses */
-    double left_at;                                     /* when the last step ended */
-    int64_t first, counted;                             /* the step that was made before; units */
-    bool live, pending; /* a terminal; the last step is not in the log yet */
+    double begun, shown, due;             /* times; due: when a sample last was */
+    double sum, weight, loss, norm, rate; /* sum / weight: a running mean of losses */
+    double left_at;                       /* when the last step ended */
+    int64_t first, counted;               /* the step that was made before; units */
+    bool live, pending;                   /* a terminal; the last step is not in the log yet */
     double figures[WF_RUN_FIGURES];
     char *lines; /* of the log, not written yet; NULL: there is none */
     size_t used;
     double written; /* when they last were */
 } progress;
 
+enum { RUN_ROWS = 14 };
+
 struct wf_run {
     wf_run_call call;
     wf_run_options *o;
-    wf_options tables[2]; /* the program's own, the run's */
+    wf_option rows[RUN_ROWS]; /* those of the run's options that are offered */
+    wf_options tables[2];     /* the program's own, the run's */
     wf_tape *tape;
     wf_archive *archive;
     wf_run_plan plan;
     wf_error error, given; /* the first failure; where others put theirs */
     bool help, failed, begun, finished, ended, judged;
     int64_t step, epoch, position, halvings, since_best, saved; /* saved: the step */
+    char data[24];                                              /* plan.data as files have it */
+    double figure; /* the best of the first figures; NaN: there is none */
     kept best[WF_RUN_AVERAGE];
     int n_best;
     progress p;
 };
 
-/* Takes over what stands in run->given. False if the run has failed. */
+/* Takes over what stands in run->given, and that the tape has failed. False if the run has. */
 bool wf_run_sound(wf_run *run);
+/* Is there nothing (more) to learn? */
+bool wf_run_over(const wf_run *run);
 
 /* ---- best.c ---- */
 
 size_t wf_run_weight_bytes(const wf_run *run);
 /* Keeps the net's weights if they are among the best. */
 bool wf_run_keep(wf_run *run, double figure);
-double wf_run_best(const wf_run *run); /* the best figure; NaN if there is none */
 bool wf_run_better(const wf_run *run, double a, double b);
 /* The weights that are used, the mean of those kept, into the caller's memory; and into the net. */
 bool wf_run_used(const wf_run *run, char *weights);
@@ -63,6 +70,7 @@ bool wf_run_load(wf_run *run, bool go_on);
 
 double wf_run_now(void); /* seconds */
 void wf_run_print(bool error, const char *text);
+bool wf_run_printed(void); /* has stdout taken all that it was given? */
 void wf_run_show(wf_run *run, bool always);
 void wf_run_clear_line(const wf_run *run);
 bool wf_run_log_open(wf_run *run);

@@ -14,10 +14,10 @@
 
 /* ---- options ---- */
 
-static const wf_option rows[] = {
+static const wf_option rows[RUN_ROWS] = {
     { WF_OPTION(wf_run_options, epochs), "N",
       "epochs in all, a saved model's included; 0: do not train", WF_OPTION_KEPT },
-    { WF_OPTION(wf_run_options, steps), "N", "steps in all, where there are fewer",
+    { WF_OPTION(wf_run_options, steps), "N", "steps in all, a saved model's included",
       WF_OPTION_KEPT },
     { WF_OPTION(wf_run_options, lr), "X", "learning rate", WF_OPTION_KEPT, 0, 1e3 },
     { WF_OPTION(wf_run_options, schedule), "NAME",
@@ -43,6 +43,26 @@ static const wf_option rows[] = {
       "trained where nothing else is said" },
     { WF_OPTION(wf_run_options, log), "FILE", "CSV of every step" },
 };
+
+/* Is the word among those of the list? */
+static bool lists(const char *list, const char *word)
+{
+    const size_t n = strlen(word);
+    for (const char *c = list; c && *c; c += strspn(c, " ")) {
+        const size_t letters = strcspn(c, " ");
+        if (letters == n && !memcmp(c, word, n)) return true;
+        c += letters;
+    }
+    return false;
+}
+
+static wf_options offered(wf_run *run)
+{
+    int64_t n = 0;
+    for (int i = 0; i < RUN_ROWS; i++)
+        if (!lists(run->call.without, rows[i].name)) run->rows[n++] = rows[i];
+    return (wf_options){ run->rows, n, run->o, 0 };
+}
 
 /* Prints what --help says; false when there is no memory. */
 static void print_help(wf_run *run)
@@ -72,13 +92,23 @@ static bool open_saved(wf_run *run)
     return wf_options_load_archive(run->tables, 2, path, run->archive, &run->error);
 }
 
+static bool names_files(const wf_run_options *o, wf_error *error)
+{
+    const char *const path[] = { o->save, o->load, o->log };
+    static const char *const option[] = { "save", "load", "log" };
+    for (int i = 0; i < 3; i++)
+        if (path[i] && (!*path[i] || !strcmp(path[i], "-")))
+            return wf_error_set(error, "option --%s: '%s' is no file", option[i], path[i]);
+    return true;
+}
+
 static bool prepare(wf_run *run, int argc, char *const argv[])
 {
     wf_run_options *o = run->o;
     wf_error *error = &run->error;
     if (!wf_options_read(run->tables, 2, argc, argv, &run->help, error)) return false;
     if (run->help) return true;
-    if (!open_saved(run)) return false;
+    if (!names_files(o, error) || !open_saved(run)) return false;
     if (o->every && !o->save)
         return wf_error_set(error, "option --every: it needs --save, a file to save to");
     if (wf_file_same(o->log, o->save) || wf_file_same(o->log, o->load))
@@ -98,7 +128,8 @@ wf_run *wf_run_new(const wf_run_call *call, int argc, char *const argv[])
     if (!run->call.name) run->call.name = "run";
     run->o = call && call->options ? call->options : &none;
     run->tables[0] = run->call.own;
-    run->tables[1] = (wf_options)WF_OPTIONS(rows, run->o);
+    run->tables[1] = offered(run);
+    run->figure = (double)NAN;
     wf_run_signals_begin();
     if (!call || !call->options)
         wf_run_fail(run, "wf_run_new: there are no options to read into");
@@ -115,7 +146,7 @@ wf_run *wf_run_new(const wf_run_call *call, int argc, char *const argv[])
 int wf_run_free(wf_run *run)
 {
     if (!run) return 1;
-    wf_run_sound(run);
+    if (wf_run_sound(run) && !wf_run_printed()) wf_run_fail(run, "stdout: it could not be written");
     const int signal = wf_run_signal();
     const bool failed = run->failed;
     if (run->p.live && !run->finished) wf_run_print(true, "\n");
@@ -139,12 +170,31 @@ bool wf_run_sound(wf_run *run)
 {
     if (!run) return false;
     if (run->given.text[0] && !run->failed) wf_run_fail(run, "%s", run->given.text);
+    if (run->tape && !wf_tape_ok(run->tape)) run->failed = true; /* the tape has said why */
     return !run->failed && !run->help;
 }
 
 bool wf_run_ok(const wf_run *run)
 {
     return run && !run->failed && !run->help && !run->given.text[0];
+}
+
+bool wf_run_given(const wf_run *run, const char *field)
+{
+    for (int k = 0; run && field && k < 2; k++)
+        for (int64_t i = 0; i < run->tables[k].n; i++)
+            if (run->tables[k].given >> i & 1 && !strcmp(run->tables[k].rows[i].name, field))
+                return true;
+    return false;
+}
+
+bool wf_run_due(wf_run *run)
+{
+    if (!wf_run_sound(run) || !run->begun) return false;
+    const double now = wf_run_now();
+    if (now - run->p.due < 1 && !wf_run_over(run)) return false;
+    run->p.due = now;
+    return true;
 }
 
 int wf_run_stopped(const wf_run *run)
@@ -230,12 +280,26 @@ bool wf_run_reads(wf_run *run, const char *path)
 
 /* ---- the beginning ---- */
 
-static bool is_over(const wf_run *run)
+bool wf_run_over(const wf_run *run)
 {
     const wf_run_options *o = run->o;
     return wf_run_signal() || !run->plan.optim || (!o->epochs && !o->steps) ||
            (o->epochs && run->epoch >= o->epochs) || (o->steps && run->step >= o->steps) ||
            (o->patience && run->since_best >= o->patience);
+}
+
+static void say_all_is_made(wf_run *run)
+{
+    if (run->o->epochs)
+        wf_run_say(run,
+                   "%s: the saved model has made %" PRId64 " epochs, %" PRId64 " steps; more than "
+                   "those need larger --epochs or --steps",
+                   run->call.name, run->epoch, run->step);
+    else
+        wf_run_say(run,
+                   "%s: the saved model has made %" PRId64 " steps; more than those need a larger "
+                   "--steps",
+                   run->call.name, run->step);
 }
 
 bool wf_run_begin(wf_run *run, const wf_run_plan *plan)
@@ -246,13 +310,15 @@ bool wf_run_begin(wf_run *run, const wf_run_plan *plan)
                                 : !plan    ? "wf_run_begin: there is no plan"
                                            : "wf_run_begin: there is nothing to learn from");
     run->plan = *plan;
+    wf_format(run->data, sizeof run->data, "%016" PRIx64, plan->data);
     if (!wf_module_ok(plan->net, &run->error)) return wf_run_fail(run, "run: there is no net");
     if (run->archive && !wf_run_load(run, true)) return wf_run_fail(run, "load");
     run->begun = true;
     const double now = wf_run_now();
-    const bool over = is_over(run);
+    const bool over = wf_run_over(run);
     run->p = (progress){ .begun = now,
                          .shown = now,
+                         .due = now,
                          .left_at = now,
                          .first = run->step,
                          .live = isatty(STDERR_FILENO) != 0 };
@@ -262,10 +328,7 @@ bool wf_run_begin(wf_run *run, const wf_run_plan *plan)
     if (over) {
         run->p.live = false;
         if (run->archive && (run->o->epochs || run->o->steps) && !wf_run_signal())
-            wf_run_say(run,
-                       "%s: the saved model has made %" PRId64 " epochs, %" PRId64 " steps; "
-                       "more than those need larger --epochs or --steps",
-                       run->call.name, run->epoch, run->step);
+            say_all_is_made(run);
         return true;
     }
     return wf_run_log_open(run) || wf_run_fail(run, "log");
@@ -280,9 +343,10 @@ static bool settle(wf_run *run)
     if (run->ended)
         run->p.begun += wf_run_now() - run->p.left_at; /* the speed is of training alone */
     run->ended = false;
-    /* A disk that is full for a while ends no training; the last save tells. */
+    /* What stands in the log is no less than what is saved. A disk that is full for a while ends no
+     * training; the last save tells. */
     if (run->o->every && run->step > run->p.first && run->step % run->o->every == 0 &&
-        run->saved != run->step && !wf_run_save_now(run)) {
+        run->saved != run->step && wf_run_log_write(run, true) && !wf_run_save_now(run)) {
         wf_run_say(run, "%s: %s; going on", run->call.name, run->error.text);
         wf_error_clear(&run->error);
     }
@@ -293,7 +357,7 @@ static bool settle(wf_run *run)
 bool wf_run_next(wf_run *run)
 {
     if (!wf_run_sound(run) || !run->begun || run->finished) return false;
-    if (!settle(run) || is_over(run)) return false;
+    if (!settle(run) || wf_run_over(run)) return false;
     wf_tape_reset(run->tape);
     wf_tape_set_mode(run->tape, WF_TRAIN);
     wf_tape_set_step(run->tape, (uint64_t)run->step); /* what is drawn depends on the step alone */
@@ -349,8 +413,10 @@ bool wf_run_update(wf_run *run, double loss, int64_t count)
         run->epoch++;
         run->ended = true;
     }
-    /* Off a terminal, what an epoch's judgement says is enough; without one, its last line. */
-    wf_run_show(run, p->live || !run->plan.figures[0] ? run->ended : false);
+    /* Off a terminal, what an epoch's judgement says is enough; without one, its last line. Where
+     * only steps are counted, the last of them. */
+    wf_run_show(run, run->o->epochs ? run->ended && (p->live || !run->plan.figures[0])
+                                    : run->step == run->o->steps);
     return true;
 }
 
@@ -369,20 +435,21 @@ bool wf_run_judge(wf_run *run, const double figures[])
         return wf_run_fail(run, "wf_run_judge: %s",
                            figures ? "no epoch has just ended" : "there are no figures");
     char text[1024] = "";
-    wf_append(text, sizeof text, "epoch %" PRId64, run->epoch);
+    wf_append(text, sizeof text, run->o->epochs ? "epoch %" PRId64 : "step %" PRId64,
+              run->o->epochs ? run->epoch : run->step);
     for (int i = 0; i < WF_RUN_FIGURES && run->plan.figures[i]; i++) {
         run->p.figures[i] = figures[i];
         wf_append(text, sizeof text, "  %s %.4f", run->plan.figures[i], figures[i]);
     }
     run->judged = true;
     if (run->plan.figures[0]) {
-        const double best = wf_run_best(run);
         const bool better = isfinite(figures[0]) &&
-                            (!run->n_best || wf_run_better(run, figures[0], best));
+                            (isnan(run->figure) || wf_run_better(run, figures[0], run->figure));
         run->since_best = better ? 0 : run->since_best + 1;
         run->halvings += !better;
-        if (isfinite(figures[0]) && !wf_run_keep(run, figures[0])) return false;
-        if (better) wf_append(text, sizeof text, "  (best)");
+        if (better) run->figure = figures[0];
+        if (!run->plan.last && isfinite(figures[0]) && !wf_run_keep(run, figures[0])) return false;
+        if (better && !run->plan.last) wf_append(text, sizeof text, "  (best)");
     }
     wf_run_say(run, "%s", text);
     return true;

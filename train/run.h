@@ -51,6 +51,8 @@ typedef struct wf_run_call {
     const char *about;       /* what --help begins with */
     wf_options own;          /* the program's own options */
     wf_run_options *options; /* lives as long as the run */
+    const char *without;     /* of the run's options those that make no sense here: "patience lr";
+                              * neither read nor listed nor kept: what the struct says holds */
     const void *reserved[4];
 } wf_run_call;
 
@@ -59,14 +61,20 @@ typedef struct wf_run_call {
  * one at once, and a reader that goes away (SIGPIPE) is noticed where we write. NULL when there is
  * no memory; everything takes that quietly. */
 WF_API wf_run *wf_run_new(const wf_run_call *call, int argc, char *const argv[]);
-/* Says what went wrong, in one line on stderr, and gives the signals back. The program's exit
- * status: 0, 1, or 128 and the signal. The net and its optimiser are yours to free. */
+/* Says what went wrong, in one line on stderr (that stdout could not be written, too), and gives
+ * the signals back. The program's exit status: 0, 1, or 128 and the signal. The net and its
+ * optimiser are yours to free. */
 WF_API int wf_run_free(wf_run *run);
 
 /* Has nothing gone wrong, and was no --help asked for? */
 WF_API bool wf_run_ok(const wf_run *run);
 /* The signal that asked the run to stop, or 0; for loops of one's own that take long. */
 WF_API int wf_run_stopped(const wf_run *run);
+/* Did the command line name the option of this field ("hidden", "new_letters")? */
+WF_API bool wf_run_given(const wf_run *run, const char *field);
+/* Is it time for something longer than a line (a sample of what the net can do)? True a second
+ * after it last was, and behind the last step: short epochs flood nobody. */
+WF_API bool wf_run_due(wf_run *run);
 /* Fails the run with one sentence, if it is the first. Returns false. */
 WF_API bool wf_run_fail(wf_run *run, const char *format, ...) WF_PRINTF(2, 3);
 /* Where functions of the library say what went wrong, for the run to say: what is in there when
@@ -74,7 +82,7 @@ WF_API bool wf_run_fail(wf_run *run, const char *format, ...) WF_PRINTF(2, 3);
 WF_API wf_error *wf_run_error(wf_run *run);
 /* A line on stderr, in the place of the live line. */
 WF_API void wf_run_say(wf_run *run, const char *format, ...) WF_PRINTF(2, 3);
-/* The run's tape, in train mode and reset at each wf_run_next. */
+/* The run's tape, in train mode and reset at each wf_run_next. What fails it fails the run. */
 WF_API wf_tape *wf_run_tape(const wf_run *run);
 /* The file of --load, for what the program put into it; NULL without one. */
 WF_API const wf_archive *wf_run_archive(const wf_run *run);
@@ -93,6 +101,13 @@ typedef struct wf_run_plan {
      * highest. Without any, the last weights are used. */
     const char *figures[WF_RUN_FIGURES];
     bool higher;
+    bool last; /* the last weights are used all the same, and no copies are kept */
+    /* The data have no end: an epoch is so many steps, whatever it was before, and where the
+     * program stands in its data is its own to save. */
+    bool endless;
+    /* The program has made its net of the saved one (which lacked words, say): of the file only how
+     * many steps and epochs were made is taken; the rest begins anew. */
+    bool adapted;
     uint64_t data; /* a hash of what is read: other data begin their epoch anew */
     /* What the program adds to a file (a vocabulary, a carry) and takes from it; or NULL. What goes
      * wrong in save is the bundle's to say. */

@@ -27,6 +27,11 @@ void wf_run_print(bool error, const char *text)
     fflush(to);
 }
 
+bool wf_run_printed(void)
+{
+    return !fflush(stdout) && !ferror(stdout);
+}
+
 void wf_run_clear_line(const wf_run *run)
 {
     if (run->p.live) wf_run_print(true, "\r\033[K");

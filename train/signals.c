@@ -25,8 +25,10 @@ void wf_run_signals_begin(void)
     stopped = 0;
     for (int i = 0; i < HANDLED; i++) {
         sigaction(handled[i], NULL, &before[i]);
-        /* What nohup ignores stays ignored. */
-        if (before[i].sa_handler != SIG_IGN) sigaction(handled[i], &act, NULL);
+        /* What nohup ignores stays ignored. A shell's script starts what runs behind it with
+         * SIGINT ignored, though, and who sends that one by hand means it. */
+        if (handled[i] != SIGHUP || before[i].sa_handler != SIG_IGN)
+            sigaction(handled[i], &act, NULL);
     }
     sigaction(SIGPIPE, &ignore, &before_pipe);
 }
