@@ -409,6 +409,24 @@ static void layer_norm(maker *m)
     push(m, wf_layer_norm(m->t, a->v, given[0], given[1], 0.1), true, 0);
 }
 
+/* By numbers that the steps share, (C): a batch's own would mix its rows. */
+static void batch_norm_given(maker *m)
+{
+    const value *a = pick(m, is_float, NULL);
+    if (!a || !a->rows || tail(a).rank < 1) return;
+    wf_var *given[3] = { NULL }; /* mean, variance, scale */
+    for (int k = 0; k < 3; k++)
+        for (int i = 0; i < PROGRAM_CLOSED && (!given[k] || below(&m->d, 2)); i++)
+            if (wf_rank(m->in->closed[i]) == 1 && wf_dim(m->in->closed[i], 0) == tail(a).dim[0])
+                given[k] = m->in->closed[i];
+    if (!given[0]) return;
+    if (below(&m->d, 2)) given[2] = NULL;
+    push(
+        m,
+        wf_batch_norm_given(m->t, a->v, given[2], NULL, NULL, given[0], positive(m, given[1]), 0.1),
+        true, 0);
+}
+
 /* Keys are a value's rows of vectors, the query another's, or a vector that all rows share. */
 static void additive_score(maker *m)
 {
@@ -657,6 +675,8 @@ static void apply(maker *m, const wf_op *op)
         reduction(m, name);
     else if (named(name, "layer_norm"))
         layer_norm(m);
+    else if (named(name, "batch_norm_given"))
+        batch_norm_given(m);
     else if (named(name, "additive_score"))
         additive_score(m);
     else if (named(name, "sum_to"))
@@ -676,7 +696,7 @@ static void apply(maker *m, const wf_op *op)
     else if (named(name, "bernoulli categorical multinomial"))
         drawing(m, name);
     else if (!named(name, "add_into alias") && /* the engine's own; and of whole sequences */
-             !named(name, "ctc_loss crf_loss scaled_dot_attention scaled_dot_dropped") &&
+             !named(name, "ctc_loss crf_loss scaled_dot_attention scaled_dot_dropped batch_norm") &&
              !named(name, "conv1d conv2d max_pool1d max_pool2d mean_pool1d mean_pool2d"))
         wf_fail(m->t, "programs: there is no recipe for %s", name);
 }
