@@ -1,5 +1,5 @@
 /* Perplexity and accuracy, added up. */
-#include "data/metrics.h"
+#include "data/metrics_private.h"
 
 #include "tensor/par.h"
 
@@ -33,19 +33,18 @@ double wf_perplexity_result(const wf_perplexity *p)
 
 /* ---- accuracy ---- */
 
-/* The id of (step, sequence); a tensor of rank 1 has one step. */
-static int32_t id_at(const wf_tensor *x, int64_t t, int64_t b)
+int32_t metrics_id(const wf_tensor *x, int64_t t, int64_t b)
 {
     const int64_t at = x->rank == 1 ? b * x->stride[0] : t * x->stride[0] + b * x->stride[1];
     return ((const int32_t *)x->data)[at];
 }
 
-static int64_t batch_of(const wf_tensor *x)
+int64_t metrics_batch(const wf_tensor *x)
 {
     return x->dim[x->rank - 1];
 }
 
-static int64_t time_of(const wf_tensor *x)
+int64_t metrics_time(const wf_tensor *x)
 {
     return x->rank == 2 ? x->dim[0] : 1;
 }
@@ -56,27 +55,27 @@ static bool is_ids(const wf_tensor *x)
            (x->data || wf_tensor_count(x) == 0);
 }
 
-static bool check(const wf_tensor *predicted, const wf_tensor *target, const wf_tensor *lengths,
-                  wf_error *error)
+bool metrics_given(const char *what, const wf_tensor *predicted, const wf_tensor *target,
+                   const wf_tensor *lengths, wf_error *error)
 {
     if (!is_ids(predicted) || !is_ids(target))
-        return wf_error_set(error, "accuracy: the %s must be i32 of shape (T, B) or (B)",
+        return wf_error_set(error, "%s: the %s must be i32 of shape (T, B) or (B)", what,
                             is_ids(predicted) ? "targets" : "predictions");
     char one[64], other[64];
     const wf_shape first = wf_tensor_shape(predicted), second = wf_tensor_shape(target);
     if (!wf_shape_equal(&first, &second))
-        return wf_error_set(error, "accuracy: predictions are %s, targets %s",
+        return wf_error_set(error, "%s: predictions are %s, targets %s", what,
                             wf_shape_text(one, sizeof one, predicted->rank, predicted->dim),
                             wf_shape_text(other, sizeof other, target->rank, target->dim));
     if (!lengths) return true;
-    const int64_t batch = batch_of(target), time = time_of(target);
+    const int64_t batch = metrics_batch(target), time = metrics_time(target);
     if (!is_ids(lengths) || lengths->rank != 1 || lengths->dim[0] != batch)
-        return wf_error_set(error, "accuracy: the lengths must be i32 of shape (%lld)",
+        return wf_error_set(error, "%s: the lengths must be i32 of shape (%lld)", what,
                             (long long)batch);
     for (int64_t b = 0; b < batch; b++) {
-        const int32_t n = id_at(lengths, 0, b);
+        const int32_t n = metrics_id(lengths, 0, b);
         if (n < 0 || n > time)
-            return wf_error_set(error, "accuracy: length (%lld) is %d; there are %lld steps",
+            return wf_error_set(error, "%s: length (%lld) is %d; there are %lld steps", what,
                                 (long long)b, (int)n, (long long)time);
     }
     return true;
@@ -87,12 +86,13 @@ bool wf_accuracy_add(wf_accuracy *a, const wf_tensor *predicted, const wf_tensor
 {
     wf_error_clear(error);
     if (!a) return wf_error_set(error, "accuracy: there is nothing to add to (NULL)");
-    if (!check(predicted, target, lengths, error)) return false;
-    const int64_t batch = batch_of(target), time = time_of(target);
+    if (!metrics_given("accuracy", predicted, target, lengths, error)) return false;
+    const int64_t batch = metrics_batch(target), time = metrics_time(target);
     for (int64_t b = 0; b < batch; b++) {
-        const int64_t n = lengths ? id_at(lengths, 0, b) : time;
+        const int64_t n = lengths ? metrics_id(lengths, 0, b) : time;
         int64_t right = 0;
-        for (int64_t t = 0; t < n; t++) right += id_at(predicted, t, b) == id_at(target, t, b);
+        for (int64_t t = 0; t < n; t++)
+            right += metrics_id(predicted, t, b) == metrics_id(target, t, b);
         a->right += right;
         a->tokens += n;
         a->whole += n > 0 && right == n;

@@ -27,6 +27,9 @@ bool text_letter(const char *text, int64_t n, int64_t *at, int32_t *letter, cons
                  wf_error *error);
 /* Has it Unicode's property White_Space? */
 bool text_space(int32_t letter);
+/* Columns that UTF-8 takes on a terminal: letters of East Asia (Unicode's wide and fullwidth ones)
+ * and pictures take two, marks that stand on the letter before them none. */
+int64_t text_width(const char *text);
 /* The next line from byte *at on, which moves behind its end: n bytes at *start without the line
  * feed, and without a carriage return before that. False when there are no more; what follows the
  * last line feed is a line only if it is something. */

@@ -343,7 +343,8 @@ static void free_result(call *c)
         BY(wf_bleu, wf_bleu_free),         BY(wf_chrf, wf_chrf_free),
         BY(wf_edits, wf_edits_free),       BY(wf_csv, wf_csv_free),
         BY(wf_scaler, wf_scaler_free),     BY(wf_windows, wf_windows_free),
-        BY(wf_run, wf_run_free),
+        BY(wf_run, wf_run_free),           BY(wf_confusion, wf_confusion_free),
+        BY(wf_spans, wf_spans_free),       BY(wf_conll, wf_conll_free),
     };
     void *x = c->result.pointer;
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)

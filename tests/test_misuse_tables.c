@@ -228,3 +228,196 @@ TEST(forecasts_that_are_none_are_refused)
     QUIET(isnan(wf_mae(NULL)) && isnan(wf_rmse(NULL)) && isnan(wf_mase(&f)) &&
           isnan(wf_smape(NULL)));
 }
+
+TEST(parts_that_cannot_be_are_refused)
+{
+    wf_error *e = &now.error;
+    int32_t part[3] = { 7, 7, 7 };
+    const int32_t group[3] = { 4, 9, 4 };
+    const double fraction[3] = { 0.5, -0.1, INFINITY }, large[2] = { 1e308, 1e308 };
+    const double nothing[2] = { 0, 0 };
+    ERROR_SAYS(wf_kfold(3, 0, NULL, part, e), "kfold: k is 0; it must be 1 or more");
+    ERROR_SAYS(wf_kfold(3, INT64_MAX, NULL, part, e),
+               "kfold: k is 9223372036854775807; it must be 1 or more, and fit into i32");
+    ERROR_SAYS(wf_kfold(3, 4, NULL, part, e), "kfold: 4 folds of 3 items: one would be empty");
+    ERROR_SAYS(wf_kfold(3, 3, &(wf_partition_options){ .groups = group }, part, e),
+               "kfold: 3 folds of 2 groups: one would be empty");
+    ERROR_SAYS(wf_kfold(0, 1, NULL, NULL, e), "kfold: 1 folds of 0 items: one would be empty");
+    ERROR_SAYS(wf_kfold(-1, 1, NULL, part, e), "kfold: there is no room for the parts of -1 items");
+    ERROR_SAYS(wf_kfold(3, 1, NULL, NULL, e), "kfold: there is no room for the parts of 3 items");
+    ERROR_SAYS(wf_partition(3, NULL, 2, NULL, part, e),
+               "partition: 0 fractions were given; it takes 1 to 1024");
+    ERROR_SAYS(wf_partition(3, fraction, 1025, NULL, part, e),
+               "partition: 1025 fractions were given; it takes 1 to 1024");
+    ERROR_SAYS(wf_partition(3, fraction, 2, NULL, part, e),
+               "partition: fraction 1 is -0.1; it must be a number of 0 or more");
+    ERROR_SAYS(wf_partition(3, fraction + 2, 1, NULL, part, e),
+               "partition: fraction 0 is inf; it must be a number of 0 or more");
+    ERROR_SAYS(wf_partition(3, large, 2, NULL, part, e),
+               "partition: the sum of the fractions is inf");
+    ERROR_SAYS(wf_partition(3, nothing, 2, NULL, part, e),
+               "partition: the sum of the fractions is 0");
+    ERROR_SAYS(wf_partition(3, fraction, 1, NULL, NULL, e),
+               "partition: there is no room for the parts of 3 items");
+    QUIET(part[0] == 7 && part[2] == 7 && wf_partition_items(NULL, 3, 0, true, NULL, 0) == 0);
+    ERROR_CLEARED(wf_kfold(3, 2, &(wf_partition_options){ .groups = group }, part, e));
+    ERROR_CLEARED(wf_partition(0, fraction, 1, NULL, NULL, e));
+}
+
+TEST(classes_that_are_none_are_refused)
+{
+    wf_error *e = &now.error;
+    int32_t id[4] = { 0, 1, 2, 0 }, n[2] = { 2, 3 };
+    double number[4] = { 0, NAN, 1, 2 }, area = 7;
+    const char *const names[3] = { "a", NULL, "\xFF" };
+    const wf_tensor four = wf_tensor_of(WF_I32, WF_SHAPE(4), id);
+    const wf_tensor two = wf_tensor_of(WF_I32, WF_SHAPE(2), id);
+    const wf_tensor square = wf_tensor_of(WF_I32, WF_SHAPE(2, 2), id);
+    const wf_tensor lengths = wf_tensor_of(WF_I32, WF_SHAPE(2), n);
+    const wf_tensor score = wf_tensor_of(WF_F64, WF_SHAPE(4), number);
+    const wf_tensor good = wf_tensor_of(WF_F64, WF_SHAPE(2), number + 2);
+    const wf_tensor none = wf_tensor_of(WF_F64, WF_SHAPE(2), NULL);
+    wf_confusion *c;
+    ERROR_SAYS(wf_confusion_new(0, NULL, e), "confusion: there are 0 classes; it takes 1 or more");
+    ERROR_SAYS(wf_confusion_new(INT64_MAX, names, e),
+               "confusion: not enough memory for 9223372036854775807 bytes");
+    ERROR_SAYS(wf_confusion_new(2, names, e), "confusion: the name of class 1 is missing (NULL)");
+    ERROR_SAYS(wf_confusion_new(1, names + 2, e), "confusion: the name of class 0 is not UTF-8");
+    ERROR_CLEARED(c = wf_confusion_new(2, NULL, e));
+    ERROR_SAYS(wf_confusion_add(NULL, &four, &four, NULL, e),
+               "confusion: it was never made (NULL)");
+    ERROR_SAYS(wf_confusion_add(c, NULL, &four, NULL, e),
+               "confusion: the predictions must be i32 of shape (T, B) or (B)");
+    ERROR_SAYS(wf_confusion_add(c, &two, &four, NULL, e),
+               "confusion: predictions are (2), targets (4)");
+    ERROR_SAYS(wf_confusion_add(c, &square, &square, &four, e),
+               "confusion: the lengths must be i32 of shape (2)");
+    ERROR_SAYS(wf_confusion_add(c, &square, &square, &lengths, e),
+               "confusion: length (1) is 3; there are 2 steps");
+    ERROR_SAYS(wf_confusion_add(c, &four, &four, NULL, e),
+               "confusion: a target is 2; there are classes 0 to 1");
+    n[1] = 1;
+    ERROR_CLEARED(wf_confusion_add(c, &two, &two, NULL, e));
+    QUIET(wf_confusion_at(c, 2, 0) == 0 && wf_confusion_at(NULL, 0, 0) == 0);
+    QUIET(wf_confusion_class(c, -1).target == 0 && wf_confusion_class(NULL, 0).target == 0);
+    QUIET(isnan(wf_confusion_accuracy(NULL)) && wf_confusion_text(NULL, NULL, 9) == 0);
+    QUIET(wf_confusion_text(c, NULL, 9) == wf_confusion_text(c, NULL, 0));
+    wf_confusion_free(c);
+    ERROR_SAYS(wf_roc_area(&good, &two, NULL, e), "roc: there is no area to fill (NULL)");
+    ERROR_SAYS(wf_roc_area(NULL, &two, &area, e), "roc: the scores must be f32 or f64");
+    ERROR_SAYS(wf_roc_area(&four, &two, &area, e), "roc: the scores must be f32 or f64");
+    ERROR_SAYS(wf_roc_area(&good, &four, &area, e), "roc: the labels must be i32 of shape (2)");
+    ERROR_SAYS(wf_roc_area(&good, NULL, &area, e), "roc: the labels must be i32 of shape (2)");
+    ERROR_SAYS(wf_roc_area(&none, &two, &area, e), "roc: the scores have no data");
+    ERROR_SAYS(wf_roc_area(&score, &four, &area, e), "roc: score (1) is nan");
+    number[1] = 0;
+    ERROR_SAYS(wf_roc_area(&score, &four, &area, e), "roc: label (2) is 2; it must be 0 or 1");
+    id[1] = 0;
+    ERROR_SAYS(wf_roc_area(&good, &two, &area, e), "roc: there is no item that is positive");
+    id[0] = id[1] = 1;
+    ERROR_SAYS(wf_roc_area(&good, &two, &area, e), "roc: there is no item that is negative");
+    QUIET(area == 7);
+    id[0] = 0;
+    ERROR_CLEARED(wf_roc_area(&good, &two, &area, e));
+}
+
+TEST(tags_that_are_none_are_refused)
+{
+    wf_error *e = &now.error;
+    const char *const good[2] = { "B-A", "O" }, *const odd[2] = { "O", "X-A" };
+    const char *const missing[1] = { NULL };
+    double number[4] = { 0 };
+    const wf_tensor two = wf_tensor_of(WF_F64, WF_SHAPE(2), number);
+    const wf_tensor square = wf_tensor_of(WF_F64, WF_SHAPE(2, 2), number);
+    char text[2][4] = { "O", "Ox" }, *tag[2] = { text[0], text[1] };
+    wf_spans *s;
+    ERROR_SAYS(wf_tags_check((wf_tag_scheme)3, 2, good, e), "tags: there is no scheme 3");
+    ERROR_SAYS(wf_tags_check(WF_IOB2, 2, odd, e),
+               "tags: tag 1 is 'X-A'; it must be O, or B, I, E or S, alone or with a hyphen and a "
+               "type");
+    ERROR_SAYS(wf_tags_check(WF_IOB2, -1, good, e), "tags: there are -1 tags that were not given");
+    ERROR_CLEARED(wf_tags_check(WF_IOB2, 2, good, e));
+    ERROR_SAYS(wf_tags_convert((wf_tag_scheme)-1, 2, tag, e), "tags: there is no scheme -1");
+    ERROR_SAYS(wf_tags_convert(WF_IOB2, 2, NULL, e), "tags: there are 2 tags that were not given");
+    ERROR_SAYS(wf_tags_convert(WF_IOB2, 2, tag, e),
+               "tags: tag 1 is 'Ox'; it must be O, or B, I, E or S, alone or with a hyphen and a "
+               "type");
+    ERROR_CLEARED(wf_tags_convert(WF_IOB2, 1, tag, e));
+    ERROR_SAYS(wf_tags_forbid(WF_IOB2, 2, good, &two, &two, &two, e),
+               "tags: the transitions must be f32 or f64 of shapes (2), (2) and (2, 2)");
+    ERROR_SAYS(wf_tags_forbid(WF_IOB2, 2, good, NULL, &two, &square, e),
+               "tags: the transitions must be f32 or f64 of shapes (2), (2) and (2, 2)");
+    QUIET(number[0] == 0 && number[3] == 0);
+    ERROR_CLEARED(wf_tags_forbid(WF_IOB2, 2, good, &two, &two, &square, e));
+    ERROR_CLEARED(s = wf_spans_new(e));
+    ERROR_SAYS(wf_spans_add(NULL, 2, good, good, e), "spans: it was never made (NULL)");
+    ERROR_SAYS(wf_spans_add(s, 2, NULL, good, e),
+               "spans: there are 2 found tags that were not given");
+    ERROR_SAYS(
+        wf_spans_add(s, 1, good, missing, e),
+        "spans: true tag 0 is missing; it must be O, or B, I, E or S, alone or with a hyphen "
+        "and a type");
+    QUIET(wf_spans_count(s).words == 0 && wf_spans_types(s) == 0 && !wf_spans_type(s, 0, NULL));
+    ERROR_CLEARED(wf_spans_add(s, 2, good, good, e));
+    QUIET(!wf_spans_type(s, -1, NULL) && !wf_spans_type(NULL, 0, NULL) && !wf_spans_types(NULL));
+    QUIET(wf_span_scores_of(NULL).f1 == 0 && wf_spans_count(NULL).found == 0);
+    wf_spans_free(s);
+}
+
+TEST(columns_of_words_that_are_none_are_refused)
+{
+    wf_error *e = &now.error;
+    const wf_text good = { "t", "a B-A\nb O\n", 10 }, null = { "t", NULL, 3 };
+    const int64_t list[2] = { 0, 1 };
+    const char *const more[2] = { "O", NULL }, *const nothing[2] = { "O", "" };
+    wf_padded batch = { .memory = NULL };
+    wf_vocab *words, *letters;
+    wf_conll *c;
+    ERROR_SAYS(wf_conll_new(NULL, NULL, e), NULL);
+    ERROR_SAYS(wf_conll_new(harness_folder(), NULL, e), NULL);
+    ERROR_SAYS(wf_conll_new("", NULL, e), "conll '': no path was given");
+    ERROR_SAYS(wf_conll_from_text(NULL, NULL, e), "conll: no text was given (NULL)");
+    ERROR_SAYS(wf_conll_from_text(&null, NULL, e), "conll 't': no bytes were given");
+    ERROR_SAYS(wf_conll_from_text(&good, &(wf_conll_options){ .separator = '\r' }, e),
+               "conll 't': .separator is 0x0D; it must be one letter of ASCII, and no line end");
+    ck_assert(wf_file_write(path_of("words"), good.bytes, good.n, e));
+    ERROR_CLEARED(c = wf_conll_new(path_of("words"), NULL, e));
+    wf_conll_free(c);
+    ERROR_CLEARED(c = wf_conll_from_text(&good, NULL, e));
+    ERROR_SAYS(wf_conll_vocab(NULL, 0, NULL, e), "conll: it was never made (NULL)");
+    ERROR_SAYS(wf_conll_vocab(c, 2, NULL, e), "conll: there is no column 2; there are 2");
+    ERROR_CLEARED(words = wf_conll_vocab(c, 0, NULL, e));
+    ERROR_CLEARED(letters = wf_conll_vocab(c, 0, &(wf_vocab_options){ .letters = true }, e));
+    ERROR_SAYS(wf_conll_convert(NULL, 0, WF_IOB1, e), "conll: it was never made (NULL)");
+    ERROR_SAYS(wf_conll_convert(c, -1, WF_IOB1, e), "conll: there is no column -1; there are 2");
+    ERROR_SAYS(wf_conll_convert(c, 1, (wf_tag_scheme)7, e), "tags: there is no scheme 7");
+    ERROR_SAYS(wf_conll_batch(NULL, WF_CONLL_WORDS, 0, words, list, 1, &batch, e),
+               "conll: it was never made (NULL)");
+    ERROR_SAYS(wf_conll_batch(c, (wf_conll_ids)3, 0, words, list, 1, &batch, e),
+               "conll: there are no ids of kind 3");
+    ERROR_SAYS(wf_conll_batch(c, WF_CONLL_WORDS, 0, letters, list, 1, &batch, e),
+               "conll: a vocabulary of words must be given");
+    ERROR_SAYS(wf_conll_batch(c, WF_CONLL_LETTERS, 0, NULL, list, 1, &batch, e),
+               "conll: a vocabulary of letters must be given");
+    ERROR_SAYS(wf_conll_batch(c, WF_CONLL_WORDS, 0, words, NULL, 1, &batch, e),
+               "conll: there are 1 sentences that were not given");
+    ERROR_SAYS(wf_conll_batch(c, WF_CONLL_WORDS, 0, words, list, 2, &batch, e),
+               "conll: there is no sentence 1; there are 1");
+    ERROR_SAYS(wf_conll_batch(c, WF_CONLL_WORDS, 0, words, list, 1, NULL, e),
+               "pad: there is no batch to fill (NULL)");
+    ERROR_CLEARED(wf_conll_batch(c, WF_CONLL_WORDS, 0, words, list, 1, &batch, e));
+    ERROR_SAYS(wf_conll_save(NULL, path_of("columns"), more, e), "conll: it was never made (NULL)");
+    ERROR_SAYS(wf_conll_save(c, path_of("columns"), NULL, e), "conll: no fields were given (NULL)");
+    ERROR_SAYS(wf_conll_save(c, path_of("columns"), more, e),
+               "conll: field 1 to be written is missing (NULL)");
+    ERROR_SAYS(wf_conll_save(c, path_of("columns"), nothing, e),
+               "conll: field 1 to be written is empty");
+    ERROR_CLEARED(wf_conll_convert(c, 1, WF_IOB1, e));
+    ERROR_CLEARED(wf_conll_save(c, path_of("columns"), (const char *const[]){ "O", "O" }, e));
+    QUIET(!wf_conll_sentences(NULL) && !wf_conll_columns(NULL) && !wf_conll_words(NULL));
+    QUIET(!wf_conll_length(NULL, 0) && !wf_conll_fields(c, 1, 0) && !wf_conll_fields(NULL, 0, 0));
+    wf_padded_free(&batch);
+    wf_vocab_free(words);
+    wf_vocab_free(letters);
+    wf_conll_free(c);
+}
