@@ -122,7 +122,10 @@ static bool choose_columns(forecaster *f, wf_error *error)
         const char *name = wf_csv_name(f->csv, f->column[i]);
         char number[24];
         snprintf(number, sizeof number, "%lld", (long long)f->column[i]);
-        wf_append(f->names, sizeof f->names, "%s%s", i ? "," : "", name ? name : number);
+        if (!name || strchr(name, ',') || wf_csv_find(f->csv, name, NULL) != f->column[i])
+            name = number;
+        if (wf_append(f->names, sizeof f->names, "%s%s", i ? "," : "", name) >= sizeof f->names)
+            return wf_error_set(error, "the columns' names are too long");
         if (i < f->targets) memcpy(f->target_names, f->names, sizeof f->names);
     }
     f->o.columns = f->names, f->o.target = f->target_names;
@@ -139,8 +142,7 @@ static bool read_series(forecaster *f, wf_error *error)
     const int64_t test = f->o.test || !f->o.folds ? f->o.test
                                                   : wf_csv_rows(f->csv) / 5 / f->o.folds;
     if (f->o.folds && test < h)
-        return wf_error_set(error, "a test has %lld rows, and --horizon %lld", (long long)test,
-                            (long long)h);
+        return wf_error_set(error, "a test has %lld rows, below --horizon", (long long)test);
     f->tests = (wf_rolling_options){ .folds = f->o.folds, .test = test };
     const int64_t T = f->rows = wf_csv_rows(f->csv), all = T + (f->o.ahead + h - 1) / h * h;
     const int64_t wide = f->n + 2 * (season > 1);
@@ -168,8 +170,8 @@ static bool read_series(forecaster *f, wf_error *error)
                     came = part(&f->truth.values, 0, f->learned, 0);
     for (int64_t i = 0; i < f->targets; i++) f->count[i] = i;
     if (season >= f->learned)
-        return wf_error_set(error, "--season %lld is not below the %lld rows before the tests",
-                            (long long)season, (long long)f->learned);
+        return wf_error_set(error, "--season is not below the %lld rows before the tests",
+                            (long long)f->learned);
     f->scaler = saved ? wf_scaler_from_archive(saved, "scaler", error)
                       : wf_scaler_new(WF_STANDARD, &train, error);
     f->unscale = f->scaler ? wf_scaler_select(f->scaler, f->count, f->targets, error) : NULL;
@@ -327,7 +329,7 @@ static bool draw(forecaster *f)
     while (begin - h >= f->o.input && f->rows - begin < 8 * h) begin -= h;
     for (int64_t at = begin; at < f->rows; at += h)
         if (!forecast_at(f, at)) return false;
-    char title[256];
+    char title[sizeof f->target_names + 32];
     snprintf(title, sizeof title, "%.*s, rows from %lld on", (int)strcspn(f->target_names, ","),
              f->target_names, (long long)begin);
     wf_svg_line line[] = { { .name = "as it came" }, { .name = "as forecast", .dashed = true } };
