@@ -374,7 +374,7 @@ class Run:
 
     def learn(self):
         o, series = self.o, self.series
-        valid = int((1 - o.valid) * series.learned)
+        valid = int(max(1, min((1 - o.valid) * series.learned, series.learned - o.horizon)))
         origins = series.origins(o, 0, valid)
         if not origins:
             raise Bad(f"{valid} rows have no window of --input and --horizon")

@@ -39,7 +39,7 @@ static const wf_option rows[] = {
     { WF_OPTION(options, layers), "N", "", WF_OPTION_FIXED, 1, 16 },
     { WF_OPTION(options, dropout), "P", "", WF_OPTION_KEPT, 0, 1, .below = true },
     { WF_OPTION(options, batch), "N", "windows of a step", WF_OPTION_KEPT, 1, 65536 },
-    { WF_OPTION(options, valid), "PART", "of what comes before the tests: chooses the epoch",
+    { WF_OPTION(options, valid), "PART", "of what comes before the tests, chooses the epoch",
       WF_OPTION_KEPT, 0.001, 0.9 },
     { WF_OPTION(options, folds), "N", "tests at the end, one after another; 0: none",
       WF_OPTION_KEPT, 0, 1000 },
@@ -354,8 +354,8 @@ static void save(const void *self, wf_bundle *bundle)
 static void learn(forecaster *f)
 {
     wf_run *run = f->run;
-    wf_tape *t = wf_run_tape(run);
-    const int64_t valid = (int64_t)((1 - f->o.valid) * (double)f->learned);
+    const double known = (double)f->learned, last = known - (double)f->o.horizon;
+    const int64_t valid = (int64_t)fmax(1, fmin((1 - f->o.valid) * known, last));
     wf_windows *train = windows_of(f, 0, valid, false);
     if (train) wf_windows_free(windows_of(f, valid, f->learned, true)); /* can it be judged? */
     const wf_adam_options adam = wf_adam_defaults();
@@ -366,7 +366,7 @@ static void learn(forecaster *f)
     while (wf_run_next(run)) {
         wf_windows_seek(train, wf_run_epoch(run), wf_run_position(run));
         const wf_window_batch *b = wf_windows_next(train);
-        wf_run_learn(run, loss_of(t, f, b), b->count);
+        wf_run_learn(run, loss_of(wf_run_tape(run), f, b), b->count);
         if (!wf_run_epoch_ended(run)) continue;
         wf_forecast_errors errors[FORECASTS] = { 0 };
         if (judge(f, valid, f->learned, errors)) wf_run_judge(run, &(double){ wf_mase(errors) });
