@@ -59,6 +59,7 @@
 #include "data/forecast.h"
 #include "data/metrics.h"
 #include "data/midi.h"
+#include "data/novelty.h"
 #include "data/parallel.h"
 #include "data/png.h"
 #include "data/series.h"

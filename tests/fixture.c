@@ -41,6 +41,7 @@ FREED_BY_ITS_OWN(wf_conll)
 FREED_BY_ITS_OWN(wf_spectrum)
 FREED_BY_ITS_OWN(wf_csv)
 FREED_BY_ITS_OWN(wf_scaler)
+FREED_BY_ITS_OWN(wf_novelty)
 FREED_BY_ITS_OWN(wf_windows)
 
 void free_wf_series(wf_series *x)

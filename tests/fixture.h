@@ -34,6 +34,7 @@ void free_wf_spectrum(wf_spectrum **x);
 void free_wf_csv(wf_csv **x);
 void free_wf_series(wf_series *x);
 void free_wf_scaler(wf_scaler **x);
+void free_wf_novelty(wf_novelty **x);
 void free_wf_windows(wf_windows **x);
 /* The library holds no memory. For a suite's `.after`. */
 void nothing_is_left(void);

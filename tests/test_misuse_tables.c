@@ -194,6 +194,60 @@ TEST(folds_of_a_rolling_origin_that_do_not_fit_are_refused)
     ERROR_CLEARED(wf_rolling_origin(7, 0, &o, &f, e));
 }
 
+TEST(errors_that_are_no_windows_are_refused)
+{
+    wf_error *e = &now.error;
+    double number[4] = { 1, 2, 3, 4 }, score[4];
+    const wf_tensor flat = wf_tensor_of(WF_F64, WF_SHAPE(4), number);
+    const wf_tensor x = wf_tensor_of(WF_F64, WF_SHAPE(2, 2, 1), number);
+    const wf_tensor wide = wf_tensor_of(WF_F64, WF_SHAPE(2, 1, 2), number);
+    const wf_tensor ids = wf_tensor_of(WF_I32, WF_SHAPE(2, 1, 1), number);
+    const wf_tensor out = wf_tensor_of(WF_F64, WF_SHAPE(2, 2), score);
+    wf_novelty *v;
+    const char *form = "novelty: it takes errors of f32 or f64, (N, W, n), none of them 0";
+    ERROR_SAYS(wf_novelty_new(NULL, NULL, e), form);
+    ERROR_SAYS(wf_novelty_new(&flat, NULL, e), form);
+    ERROR_SAYS(wf_novelty_new(&ids, NULL, e), form);
+    ERROR_SAYS(wf_novelty_new(&x, &(wf_novelty_options){ .around = 4 }, e),
+               "novelty: around is 4; it must be an odd number");
+    ERROR_SAYS(wf_novelty_new(&x, &(wf_novelty_options){ .around = -1 }, e),
+               "novelty: around is -1; it must be an odd number");
+    ERROR_SAYS(wf_novelty_new(&x, &(wf_novelty_options){ .alarms = 1 }, e),
+               "novelty: alarms is 1; it must be in (0, 1)");
+    number[2] = (double)INFINITY;
+    ERROR_SAYS(wf_novelty_new(&x, NULL, e), "novelty: an error is not finite");
+    number[2] = 3;
+    ERROR_CLEARED(v = wf_novelty_new(&x, NULL, e));
+    ERROR_SAYS(wf_novelty_score(NULL, &x, &out, e), "novelty: it was never made (NULL)");
+    ERROR_SAYS(wf_novelty_score(v, &wide, &out, e),
+               "novelty: it takes errors of f32 or f64, (N, W, 1)");
+    ERROR_SAYS(wf_novelty_score(v, &x, &flat, e),
+               "novelty: scores must be f32 or f64 of (2, 2) or (2)");
+    ERROR_SAYS(wf_novelty_score(v, &x, NULL, e),
+               "novelty: scores must be f32 or f64 of (2, 2) or (2)");
+    ERROR_CLEARED(wf_novelty_score(v, &x, &out, e));
+    QUIET(isnan(wf_novelty_threshold(NULL)) && wf_novelty_threshold(v) > 0);
+    wf_novelty_free(v);
+    wf_novelty_free(NULL);
+    double one[4] = { 1, 2, 3, 4 };
+    const wf_tensor column = wf_tensor_of(WF_F64, WF_SHAPE(4, 1), one);
+    wf_tensor again;
+    ck_assert(wf_view_expand(&column, WF_SHAPE(4, 3), &again));
+    form = "oddity: a window is f32 or f64 of (W, n), without overlap";
+    ERROR_SAYS(wf_make_odd(NULL, WF_ODD_FLAT, 4, 1, e), form);
+    ERROR_SAYS(wf_make_odd(&flat, WF_ODD_FLAT, 4, 1, e), form);
+    ERROR_SAYS(wf_make_odd(&again, WF_ODD_FLAT, 4, 1, e), form);
+    ERROR_SAYS(wf_make_odd(&column, WF_ODDITIES, 4, 1, e), "oddity: there is no kind 4");
+    ERROR_SAYS(wf_make_odd(&column, (wf_oddity)-1, 4, 1, e), "oddity: there is no kind -1");
+    ERROR_SAYS(wf_make_odd(&column, WF_ODD_FLAT, 3, 1, e),
+               "oddity: the period is 3; it must be 4 to 4");
+    ERROR_SAYS(wf_make_odd(&column, WF_ODD_FLAT, 5, 1, e),
+               "oddity: the period is 5; it must be 4 to 4");
+    QUIET(one[0] == 1 && one[3] == 4);
+    ERROR_CLEARED(wf_make_odd(&column, WF_ODD_MISSING, 4, 1, e));
+    QUIET(one[0] == 0 && one[3] == 0);
+}
+
 TEST(forecasts_that_are_none_are_refused)
 {
     wf_error *e = &now.error;
