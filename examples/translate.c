@@ -11,262 +11,214 @@
 
 #include <inttypes.h>
 #include <string.h>
-#include <unistd.h>
 
-int failed(const char *text)
-{
-    fprintf(stderr, "translate: %s\n", text);
-    return 1;
-}
+#define ATTENTIONS "additive dot scaled general concat location none"
 
-/* ---- options ---- */
-
-#define AT(field) offsetof(options, field)
-
-/* clang-format off */
-static const option_row rows[] = {
-    { "data", "FOLDER", "with train.FROM and train.TO, val.*, and any test*.*, a sentence a line,\n"
-      "words apart (without it: dates are made)", AT(data), OPTION_TEXT, OPTION_FORGOTTEN, 0, 0 },
-    { "from", "ENDING", "of the files to read (de)", AT(from), OPTION_TEXT, OPTION_KEPT, 0, 0 },
-    { "to", "ENDING", "of those to write (en)", AT(to), OPTION_TEXT, OPTION_KEPT, 0, 0 },
-    { "letters", NULL, "by letters, not words",
-      AT(letters), OPTION_FLAG, OPTION_KEPT, 0, 0 },
-    { "min-count", "N", "words that are rarer are <unk> (2)",
-      AT(min_count), OPTION_WHOLE, OPTION_KEPT, 1, 1e9 },
-    { "longest", "N", "longer sentences are not learned from (100)",
-      AT(longest), OPTION_WHOLE, OPTION_KEPT, 1, 1e6 },
-    { "pairs", "N", "dates to learn from (20000)", AT(pairs), OPTION_WHOLE, OPTION_KEPT, 1, 1e7 },
-    { "model", "NAME", "recurrent or transformer (recurrent)",
-      AT(model), OPTION_TEXT, OPTION_FIXED, 0, 0 },
-    { "cell", "NAME", "of the recurrent one: gru, lstm or rnn (gru)",
-      AT(cell), OPTION_TEXT, OPTION_FIXED, 0, 0 },
-    { "attention", "NAME", "additive, dot, scaled, general, concat, location or none (additive)",
-      AT(attention), OPTION_TEXT, OPTION_FIXED, 0, 0 },
-    { "after", NULL, "looks after the cell's step, and feeds what it saw to the next (Luong)",
-      AT(after), OPTION_FLAG, OPTION_KEPT, 0, 0 },
-    { "embedding", "N", "width of a word, and of all in a transformer (256; dates 64)",
-      AT(embedding), OPTION_WHOLE, OPTION_FIXED, 1, 65536 },
-    { "hidden", "N", "width of a state, or of a transformer's inner layer (512; dates 128)",
-      AT(hidden), OPTION_WHOLE, OPTION_FIXED, 1, 65536 },
-    { "layers", "N", "on each side (1; transformer 3, dates 2)",
-      AT(layers), OPTION_WHOLE, OPTION_FIXED, 1, 14 },
-    { "heads", "N", "of a transformer (8; dates 4)",
-      AT(heads), OPTION_WHOLE, OPTION_FIXED, 1, 1024 },
-    { "dropout", "P", "(0.5; transformer 0.1; dates 0)",
-      AT(dropout), OPTION_BELOW, OPTION_KEPT, 0, 1 },
-    { "smoothing", "P", "of labels (0.1; dates 0)",
-      AT(smoothing), OPTION_BELOW, OPTION_KEPT, 0, 1 },
-    { "batch", "N", "sentences in a step (128; transformer: as --tokens says; dates 64)",
-      AT(batch), OPTION_WHOLE, OPTION_KEPT, 0, 1e6 },
-    { "tokens", "N", "words in a step, padding included (0: no limit; transformer 2000)",
-      AT(tokens), OPTION_WHOLE, OPTION_KEPT, 0, 1e9 },
-    { "epochs", "N", "in all, a saved model's included (20; dates 4, a transformer 6);\n"
-      "0: do not train",
-      AT(epochs), OPTION_WHOLE, OPTION_KEPT, 0, 1e6 },
-    { "steps", "N", "at most, a saved model's included (0: until the epochs are over)",
-      AT(steps), OPTION_WHOLE, OPTION_FORGOTTEN, 0, 1e12 },
-    { "lr", "X", "learning rate of Adam, the highest (1e-3; dates 3e-3)",
-      AT(lr), OPTION_NUMBER, OPTION_KEPT, 1e-12, 1e3 },
-    { "schedule", "NAME", "decay: constant, in the last third down to a fiftieth (the default);\n"
-      "halve: halved when an epoch brings nothing; inverse: up over --warmup\n"
-      "steps, then as 1 / sqrt(step) (a transformer's default); constant",
-      AT(schedule), OPTION_TEXT, OPTION_KEPT, 0, 0 },
-    { "warmup", "N", "steps (1000; dates 400)", AT(warmup), OPTION_WHOLE, OPTION_KEPT, 0, 1e9 },
-    { "clip", "X", "the most that the gradient's norm may be (1; 0: off)",
-      AT(clip), OPTION_NUMBER, OPTION_KEPT, 0, 1e9 },
-    { "sampling", "P", "scheduled sampling: how often a step is told the model's own word, from\n"
-      "0 up to this at the end (0)", AT(sampling), OPTION_NUMBER, OPTION_KEPT, 0, 1 },
-    { "average", "N", "what translates is the mean of the N best epochs by validation (1)",
-      AT(average), OPTION_WHOLE, OPTION_KEPT, 1, KEPT },
-    { "seed", "N", "of everything random (0)", AT(seed), OPTION_WHOLE, OPTION_KEPT, 0, 0 },
-    { "threads", "N", "(all processors)", AT(threads), OPTION_WHOLE, OPTION_FORGOTTEN, 1, 64 },
-    { "beam", "N", "hypotheses that go on (5; 1: greedy)",
-      AT(beam), OPTION_WHOLE, OPTION_FORGOTTEN, 1, 1000 },
-    { "alpha", "X", "length penalty, Wu et al. 2016 (0.6)",
-      AT(alpha), OPTION_NUMBER, OPTION_FORGOTTEN, 0, 10 },
-    { "unknown", "NAME", "<unk> in a translation: copy the word that is looked at most, keep\n"
-      "it, or never say it (copy)", AT(unknown), OPTION_TEXT, OPTION_FORGOTTEN, 0, 0 },
-    { "save", "FILE", "where the model goes at the end, or at SIGINT, SIGTERM, SIGHUP",
-      AT(save), OPTION_TEXT, OPTION_FORGOTTEN, 0, 0 },
-    { "every", "N", "saves after every N steps, too",
-      AT(every), OPTION_WHOLE, OPTION_FORGOTTEN, 1, 0 },
-    { "load", "FILE", "goes on where a saved model stood; or, with --translate or --show, uses it",
-      AT(load), OPTION_TEXT, OPTION_FORGOTTEN, 0, 0 },
-    { "log", "FILE", "CSV of every step: step, epoch, loss, perplexity, norm, rate, speed",
-      AT(log), OPTION_TEXT, OPTION_FORGOTTEN, 0, 0 },
-    { "translate", NULL, "lines of standard input to lines of standard output",
-      AT(translate), OPTION_FLAG, OPTION_FORGOTTEN, 0, 0 },
-    { "show", "SENTENCE", "its translation, and where the model looked",
-      AT(show), OPTION_TEXT, OPTION_FORGOTTEN, 0, 0 },
-    { "svg", "FILE", "the same as a picture", AT(svg), OPTION_TEXT, OPTION_FORGOTTEN, 0, 0 },
+static const wf_option rows[] = {
+    { WF_OPTION(options, data), "FOLDER",
+      "with train.FROM and train.TO, val.*, and any test*.*, a sentence a line,\n"
+      "words apart (without it: dates are made)" },
+    { WF_OPTION(options, from), "ENDING", "of the files to read", WF_OPTION_FIXED },
+    { WF_OPTION(options, to), "ENDING", "of those to write", WF_OPTION_FIXED },
+    { WF_OPTION(options, letters), .help = "by letters, not words", .keep = WF_OPTION_KEPT },
+    { WF_OPTION(options, min_count), "N", "words that are rarer are <unk>", WF_OPTION_KEPT, 1,
+      1e9 },
+    { WF_OPTION(options, longest), "N", "longer sentences are not learned from", WF_OPTION_KEPT, 1,
+      1e6 },
+    { WF_OPTION(options, pairs), "N", "dates to learn from", WF_OPTION_KEPT, 1, 1e7 },
+    { WF_OPTION(options, model), "NAME", "", WF_OPTION_FIXED, .choices = "recurrent transformer" },
+    { WF_OPTION(options, cell), "NAME", "of the recurrent one", WF_OPTION_FIXED,
+      .choices = "gru lstm rnn" },
+    { WF_OPTION(options, attention), "NAME", "of the recurrent one", WF_OPTION_FIXED,
+      .choices = ATTENTIONS },
+    { WF_OPTION(options, after),
+      .help = "looks after the cell's step, and feeds what it saw to the next (Luong)",
+      .keep = WF_OPTION_KEPT },
+    { WF_OPTION(options, embedding), "N",
+      "width of a word, and of all in a transformer (256; dates 64)", WF_OPTION_FIXED, 1, 65536 },
+    { WF_OPTION(options, hidden), "N",
+      "width of a state, or of a transformer's inner layer (512; dates 128)", WF_OPTION_FIXED, 1,
+      65536 },
+    { WF_OPTION(options, layers), "N", "on each side (1; transformer 3, dates 2)", WF_OPTION_FIXED,
+      1, 14 },
+    { WF_OPTION(options, heads), "N", "of a transformer (8; dates 4)", WF_OPTION_FIXED, 1, 1024 },
+    { WF_OPTION(options, dropout), "P", "(0.5; transformer 0.1; dates 0)", WF_OPTION_KEPT, 0, 1,
+      .below = true },
+    { WF_OPTION(options, smoothing), "P", "of labels (0.1; dates 0)", WF_OPTION_KEPT, 0, 1,
+      .below = true },
+    { WF_OPTION(options, batch), "N",
+      "sentences in a step (128; transformer: as --tokens says; dates 64)", WF_OPTION_KEPT, 0,
+      1e6 },
+    { WF_OPTION(options, tokens), "N",
+      "words in a step, padding included (0: no limit; transformer 2000)", WF_OPTION_KEPT, 0, 1e9 },
+    { WF_OPTION(options, sampling), "P",
+      "scheduled sampling: how often a step is told the model's own word, from\n"
+      "0 up to this at the end",
+      WF_OPTION_KEPT, 0, 1 },
+    { WF_OPTION(options, beam), "N", "hypotheses that go on; 1: greedy", 0, 1, 1000 },
+    { WF_OPTION(options, alpha), "X", "length penalty, Wu et al. 2016", 0, 0, 10 },
+    { WF_OPTION(options, unknown), "NAME",
+      "<unk> in a translation: the word that is looked at most, <unk>, or never", 0,
+      .choices = "copy keep never" },
+    { WF_OPTION(options, translate),
+      .help = "lines of standard input to lines of standard output" },
+    { WF_OPTION(options, show), "SENTENCE", "its translation, and where the model looked" },
+    { WF_OPTION(options, svg), "FILE", "the same as a picture" },
 };
-/* clang-format on */
-enum { ROWS = sizeof rows / sizeof rows[0] };
 
-void options_save(const options *o, wf_bundle *b)
-{
-    options_put(rows, ROWS, o, b);
-}
+static const char about[] =
+    "Learns to translate lines of text. With --load and --translate or --show it translates;\n"
+    "with --load and --epochs 0 it is judged again. By default 20 epochs (dates 4, a transformer\n"
+    "6), a rate of 1e-3 (dates 3e-3), --schedule decay, and for a transformer inverse with\n"
+    "--warmup 1000 (dates 400). --log has the loss (smoothing included), the perplexity of the\n"
+    "validation text where an epoch ends, the gradient's norm, the rate, and words a second.";
 
-/* What was given neither on the command line nor by a saved model (below 0, or NULL). */
-void options_fill(options *o)
+/* What was given neither on the command line nor by a saved model. */
+static void fill(options *o, const wf_run *run)
 {
     const bool dates = !o->data, recurrent = strcmp(o->model, "transformer") != 0;
+    const bool batch = wf_run_given(run, "batch"), tokens = wf_run_given(run, "tokens");
+    const bool inverse = o->run.schedule ? !strcmp(o->run.schedule, "inverse") : !recurrent;
     const struct {
+        const char *name;
         int64_t *at, dates, recurrent, transformer;
     } whole[] = {
-        { &o->embedding, 64, 256, 256 },           { &o->hidden, 128, 512, 512 },
-        { &o->layers, recurrent ? 1 : 2, 1, 3 },   { &o->heads, 4, 8, 8 },
-        { &o->epochs, recurrent ? 4 : 6, 20, 20 }, { &o->warmup, 400, 1000, 1000 },
+        { "embedding", &o->embedding, 64, 256, 256 },
+        { "hidden", &o->hidden, 128, 512, 512 },
+        { "layers", &o->layers, recurrent ? 1 : 2, 1, 3 },
+        { "heads", &o->heads, 4, 8, 8 },
+        { "epochs", &o->run.epochs, recurrent ? 4 : 6, 20, 20 },
+        { "warmup", &o->run.warmup, inverse ? 400 : 0, inverse ? 1000 : 0, inverse ? 1000 : 0 },
     };
     for (size_t i = 0; i < sizeof whole / sizeof whole[0]; i++)
-        if (*whole[i].at < 0)
+        if (!wf_run_given(run, whole[i].name))
             *whole[i].at = dates       ? whole[i].dates
                            : recurrent ? whole[i].recurrent
                                        : whole[i].transformer;
-    if (o->batch < 0 && o->tokens < 0) {
+    if (!batch && !tokens) {
         o->batch = dates ? 64 : recurrent ? 128 : 0;
         o->tokens = dates || recurrent ? 0 : 2000;
     }
-    if (o->batch < 0) o->batch = 0;
-    if (o->tokens < 0) o->tokens = 0;
-    if (o->dropout < 0) o->dropout = dates ? 0 : recurrent ? 0.5 : 0.1;
-    if (o->smoothing < 0) o->smoothing = dates ? 0 : 0.1;
-    if (o->lr < 0) o->lr = dates ? 3e-3 : 1e-3;
-    if (!o->schedule) o->schedule = recurrent ? "decay" : "inverse";
+    if (!wf_run_given(run, "dropout")) o->dropout = dates ? 0 : recurrent ? 0.5 : 0.1;
+    if (!wf_run_given(run, "smoothing")) o->smoothing = dates ? 0 : 0.1;
+    if (!wf_run_given(run, "lr")) o->run.lr = dates ? 3e-3 : 1e-3;
+    if (!o->run.schedule) o->run.schedule = recurrent ? "decay" : "inverse";
 }
 
-static options nothing_given(void)
+/* Options that the other kind of model has. */
+static bool fits_the_model(const options *o, wf_run *run)
 {
-    return (options){ .from = "de",
-                      .to = "en",
-                      .model = "recurrent",
-                      .cell = "gru",
-                      .attention = "additive",
-                      .unknown = "copy",
-                      .embedding = -1,
-                      .hidden = -1,
-                      .layers = -1,
-                      .heads = -1,
-                      .batch = -1,
-                      .tokens = -1,
-                      .epochs = -1,
-                      .warmup = -1,
-                      .dropout = -1,
-                      .smoothing = -1,
-                      .lr = -1,
-                      .min_count = 2,
-                      .longest = 100,
-                      .pairs = 20000,
-                      .average = 1,
-                      .beam = 5,
-                      .alpha = 0.6,
-                      .clip = 1 };
+    static const char *const of[] = { "cell", "attention", "after", "sampling" };
+    const bool recurrent = !strcmp(o->model, "recurrent");
+    for (int i = 0; !recurrent && i < 4; i++)
+        if (wf_run_given(run, of[i]))
+            return wf_run_fail(run, "option --%s: a transformer has none", of[i]);
+    if (recurrent && wf_run_given(run, "heads"))
+        return wf_run_fail(run, "option --heads: a recurrent model has none");
+    if (!recurrent && (o->embedding % o->heads || o->embedding % 2))
+        return wf_run_fail(
+            run, "option --embedding: %" PRId64 " is no even multiple of --heads %" PRId64,
+            o->embedding, o->heads);
+    if (o->svg && recurrent && !strcmp(o->attention, "none"))
+        return wf_run_fail(run, "option --svg: without attention there is nothing to draw");
+    return true;
 }
 
-static bool outputs_are_sound(const options *o, wf_error *err)
+static bool outputs_are_sound(const options *o, wf_run *run)
 {
-    if (same_file(o->log, o->save) || same_file(o->log, o->load))
-        return wf_error_set(err, "--log %s would replace the model", o->log);
-    if (same_file(o->svg, o->save) || same_file(o->svg, o->load) || same_file(o->svg, o->log))
-        return wf_error_set(err, "--svg %s would replace the model or the log", o->svg);
-    if (!texts_are_spared(o, err)) return false;
-    if (o->every && !o->save) return wf_error_set(err, "--every needs --save, a file to save to");
-    if (o->svg && !o->show) return wf_error_set(err, "--svg needs --show, a sentence to show");
-    if (o->show && !*o->show) return wf_error_set(err, "--show is empty; it must be a sentence");
+    if (o->svg && (!*o->svg || !strcmp(o->svg, "-")))
+        return wf_run_fail(run, "option --svg: '%s' is no file", o->svg);
+    if (o->svg && !o->show)
+        return wf_run_fail(run, "option --svg: it needs --show, a sentence to show");
+    if (o->show && (!*o->show || strpbrk(o->show, "\r\n")))
+        return wf_run_fail(run, "option --show: it must be a sentence of one line");
+    if (wf_file_same(o->svg, o->run.save) || wf_file_same(o->svg, o->run.load) ||
+        wf_file_same(o->svg, o->run.log))
+        return wf_run_fail(run, "option --svg: %s would replace the model or the log", o->svg);
+    return !o->svg || wf_file_can_write(o->svg, wf_run_error(run));
+}
+
+/* Do the options make sense with each other, and with what was saved? `all`: texts are read. */
+static bool is_sound(const options *o, wf_run *run, bool all)
+{
+    const wf_archive *saved = wf_run_archive(run);
+    const char *of = wf_archive_meta(saved, "texts");
+    const bool files = of && strcmp(of, "dates");
+    if (!saved && !o->run.epochs && (o->translate || o->show))
+        return wf_run_fail(run, "option --epochs: 0 needs --load, a model that has learned");
+    if (saved && wf_run_given(run, "letters"))
+        return wf_run_fail(run, "option --letters: the saved model says what its words are");
+    if (!all && o->data)
+        return wf_run_fail(run, "option --data: a saved model translates without it");
+    if (o->data && !strcmp(o->from, o->to))
+        return wf_run_fail(run, "option --to: it is '%s', as --from is", o->to);
+    if (saved && all && of && files != (o->data != NULL))
+        return wf_run_fail(run, "load %s: it learned %s", o->run.load,
+                           files ? "from files; --data says where they are"
+                                 : "dates; it goes on without --data");
     if (!o->batch && !o->tokens)
-        return wf_error_set(err, "--batch and --tokens are both 0; one must say how large a step "
-                                 "is");
-    return (!o->save || can_save(o->save, err)) && (!o->svg || can_save(o->svg, err));
-}
-
-/* Takes what a saved model keeps, where the command line does not say otherwise. */
-static bool take_saved(const wf_archive *file, options *o, const bool given[ROWS], wf_error *err)
-{
-    const char *kind = wf_archive_meta(file, "weft.model");
-    if (!kind || strcmp(kind, "translate"))
-        return wf_error_set(err, "load %s: this is not a model that translate saved", o->load);
-    return options_take(rows, ROWS, o, given, file, o->load, err);
+        return wf_run_fail(run, "option --batch: it and --tokens are 0; one must say how large a "
+                                "step is");
+    return fits_the_model(o, run) && outputs_are_sound(o, run);
 }
 
 /* ---- the program ---- */
 
-/* A saved model that is only to be used is not trained, unless that is asked for. */
-static bool is_to_train(const options *o, bool loaded, bool epochs_given)
+static void say_what_there_is(const translator *r, bool all)
 {
-    if (o->epochs == 0) return false;
-    return !loaded || epochs_given || !(o->translate || o->show);
+    if (all)
+        wf_run_say(r->run, "%" PRId64 " pairs to learn from, %" PRId64 " to judge by, %d tests",
+                   wf_parallel_count(r->x.train).pairs, wf_parallel_count(r->x.valid).pairs,
+                   r->x.tests);
+    wf_run_say(r->run, "%" PRId64 " and %" PRId64 " %s; %s", wf_vocab_size(r->x.vocab[WF_SOURCE]),
+               wf_vocab_size(r->x.vocab[WF_TARGET]),
+               wf_vocab_letters(r->x.vocab[WF_SOURCE]) ? "letters" : "words", r->o.model);
 }
 
-static void print_what_there_is(const run *r, bool train)
+static bool go(translator *r)
 {
-    const wf_vocab *const *v = (const wf_vocab *const *)r->x.vocab;
-    if (train)
-        fprintf(stderr, "%" PRId64 " pairs to learn from, %" PRId64 " to judge by, %d tests; ",
-                wf_parallel_count(r->x.train).pairs, wf_parallel_count(r->x.valid).pairs,
-                r->x.tests);
-    fprintf(stderr, "%" PRId64 " and %" PRId64 " %s; %s, %" PRId64 " weights; %d threads, %s\n",
-            wf_vocab_size(v[0]), wf_vocab_size(v[1]), wf_vocab_letters(v[0]) ? "letters" : "words",
-            r->o->model, wf_module_weights(r->used.net), wf_tape_threads(r->t),
-            wf_isa_name(wf_isa_level()));
-}
-
-/* A model that learned from files does not go on with dates. */
-static bool has_its_data(const options *o, const wf_archive *saved, wf_error *err)
-{
-    const char *of = saved ? wf_archive_meta(saved, "texts") : NULL;
-    if (!of || strcmp(of, o->data ? "dates" : "files")) return true;
-    return o->data
-               ? wf_error_set(err, "load %s: it learned dates; it goes on without --data", o->load)
-               : wf_error_set(err, "load %s: it learned from files; --data says where they are",
-                              o->load);
-}
-
-static int go(run *r, const wf_archive *saved, bool train)
-{
-    const options *o = r->o;
-    wf_error err = { { 0 } };
-    const bool uses = o->translate || o->show, all = train || !uses;
-    if ((all && !has_its_data(o, saved, &err)) || !texts_open(&r->x, o, saved, all, &err) ||
-        !model_new(&r->used, o, &r->x, &err) || (saved && !run_load(r, saved, &err)) ||
-        (train && !model_new(&r->m, o, &r->x, &err)))
-        return failed(err.text);
-    print_what_there_is(r, all);
-    if (train && !learn(r, saved)) return 1;
-    if (all && !stopped && !test_all(r)) return 1;
-    if (o->show && !stopped && !show_attention(r, o->show, o->svg, &err))
-        return err.text[0] ? failed(err.text) : 1;
-    if (o->translate && !stopped && !translate_input(r)) return 1;
-    if (fflush(stdout) || ferror(stdout)) return failed("stdout: it could not be written");
-    return stopped ? 128 + (int)stopped : 0;
+    options *o = &r->o;
+    const wf_archive *saved = wf_run_archive(r->run);
+    /* A saved model that is only to be used is not trained, unless that is asked for. */
+    const bool uses = o->translate || o->show;
+    if (!saved) fill(o, r->run);
+    const bool train = o->run.epochs && (!saved || wf_run_given(r->run, "epochs") || !uses);
+    const bool all = train || !uses;
+    r->t = wf_run_tape(r->run);
+    r->x.of = wf_archive_meta(saved, "texts");
+    if (!is_sound(o, r->run, all) || !texts_open(&r->x, o, r->run, all) ||
+        !model_new(&r->m, o, &r->x, wf_run_error(r->run)))
+        return false;
+    say_what_there_is(r, all);
+    return learn(r, train) && (!all || test_all(r)) &&
+           (!o->show || show_attention(r, o->show, o->svg, wf_run_error(r->run))) &&
+           (!o->translate || translate_input(r));
 }
 
 int main(int argc, char **argv)
 {
-    options o = nothing_given();
-    bool given[ROWS] = { false }, epochs_given;
-    int begin = options_read("translate", rows, ROWS, argc, argv, &o, given);
-    if (begin <= 0) return begin < 0;
-    epochs_given = o.epochs >= 0;
-    wf_error err = { { 0 } };
-    if (o.threads && !wf_runtime_set(&(wf_runtime){ .threads = (int)o.threads }, &err))
-        return failed(err.text);
-    stop_at_signals();
-    wf_archive *saved = o.load ? wf_safetensors_load(o.load, &err) : NULL;
-    int status;
-    if (o.load && (!saved || !take_saved(saved, &o, given, &err))) {
-        status = failed(err.text);
-    } else {
-        options_fill(&o);
-        run r = { .o = &o };
-        if (!options_name_what_there_is(&o, &err) || !outputs_are_sound(&o, &err))
-            status = failed(err.text);
-        else if (!(r.t = wf_tape_new(&(wf_tape_options){ .seed = (uint64_t)o.seed })))
-            status = failed("out of memory");
-        else
-            status = go(&r, saved, is_to_train(&o, o.load, epochs_given));
-        run_free(&r);
-    }
-    wf_archive_free(saved);
-    return status;
+    translator r = { .o = { .run = { .average = 1, .clip = 1 },
+                            .from = "de",
+                            .to = "en",
+                            .model = "recurrent",
+                            .cell = "gru",
+                            .attention = "additive",
+                            .unknown = "copy",
+                            .min_count = 2,
+                            .longest = 100,
+                            .pairs = 20000,
+                            .beam = 5,
+                            .alpha = 0.6 } };
+    r.run = wf_run_new(&(wf_run_call){ .name = "translate",
+                                       .about = about,
+                                       .own = WF_OPTIONS(rows, &r.o),
+                                       .options = &r.o.run },
+                       argc, argv);
+    if (wf_run_ok(r.run)) go(&r);
+    wf_generated_free(&r.written);
+    wf_optim_free(r.adam);
+    wf_buckets_free(r.batches);
+    wf_module_free(r.m.net);
+    texts_free(&r.x);
+    return wf_run_free(r.run);
 }

@@ -2,21 +2,16 @@
 #ifndef WEFT_EXAMPLES_TRANSLATE_H
 #define WEFT_EXAMPLES_TRANSLATE_H
 
-#include "examples/options.h"
-#include "examples/program.h"
+#include <stdio.h>
+#include <weft.h>
 
 typedef struct options {
-    const char *model, *cell, *attention, *schedule, *unknown;
-    const char *data, *from, *to, *save, *load, *log, *show, *svg;
+    wf_run_options run;
+    const char *model, *cell, *attention, *unknown, *data, *from, *to, *show, *svg;
     bool after, letters, translate;
-    int64_t embedding, hidden, layers, heads, batch, tokens, epochs, steps, warmup, min_count,
-        longest, average, beam, pairs, every, seed, threads;
-    double dropout, smoothing, lr, clip, sampling, alpha;
+    int64_t embedding, hidden, layers, heads, batch, tokens, min_count, longest, beam, pairs;
+    double dropout, smoothing, sampling, alpha;
 } options;
-
-/* What depends on the kind of model and of data, where it was not given. */
-void options_fill(options *o);
-bool options_name_what_there_is(const options *o, wf_error *err);
 
 /* ---- texts (translate_data.c, translate_dates.c) ---- */
 
@@ -26,14 +21,13 @@ typedef struct texts {
     wf_parallel *train, *valid, *test[TESTS];
     char name[TESTS][64]; /* of the tests: "test_2016_flickr" */
     int tests;
-    bool dates; /* made ones */
+    bool dates;     /* made ones */
+    const char *of; /* what a saved model says that it learned: "dates" or "files" */
 } texts;
 
-/* The vocabularies of a saved model (else NULL), and with `all` the texts. */
-bool texts_open(texts *x, const options *o, const wf_archive *saved, bool all, wf_error *err);
+/* The vocabularies of a saved model, if there is one, and with `all` the texts. */
+bool texts_open(texts *x, const options *o, wf_run *run, bool all);
 void texts_free(texts *x);
-/* Would no file that is to be written replace one of the texts? */
-bool texts_are_spared(const options *o, wf_error *err);
 
 /* Which days: no day is in two of the parts, in whatever spelling. */
 typedef enum dates_part { DATES_TRAIN, DATES_VALID, DATES_TEST } dates_part;
@@ -57,58 +51,38 @@ wf_var *model_loss(wf_tape *t, const model *m, const wf_pairs *batch, double sam
                    const wf_cross_entropy_options *how);
 /* A decoder of sources I32 (S, B) and their lengths (B). */
 bool model_decoder(wf_tape *t, const model *m, wf_var *source, wf_var *lengths, wf_decoder *to);
-/* All weights one after another, into memory and back. */
-void model_flatten(const model *m, float *to);
-void model_restore(const model *m, const float *from);
+/* ---- training (translate_train.c) ---- */
 
-/* ---- the run (translate_train.c) ---- */
-
-enum { KEPT = 16 };
-/* Weights after an epoch, and the validation loss (nats per word) that they had. */
-typedef struct kept {
-    double nats;
-    float *weights;
-} kept;
-
-typedef struct run {
-    options *o;
+typedef struct translator {
+    options o;
+    wf_run *run;
     texts x;
-    model used, m; /* what translates: the mean of what is kept; and what is being trained */
-    wf_tape *t;
+    model m;
+    wf_tape *t; /* the run's */
     wf_optim *adam;
     wf_buckets *batches;
-    int64_t step, epoch, position; /* made; in which epoch, and how many of its batches */
-    int64_t halvings;              /* of the rate */
-    kept best[KEPT];               /* of the epochs so far those with the lowest loss */
-    int kept;
     wf_generated written;
-} run;
+} translator;
 
-/* Goes on from a saved model, if there is one; until the epochs are over or a signal comes; saves.
- * False after a failure, which was said. */
-bool learn(run *r, const wf_archive *saved);
-bool run_load(run *r, const wf_archive *saved, wf_error *err);
-void run_free(run *r);
-/* Says what went wrong, in one line; the exit status. */
-int failed(const char *text);
-/* Keeps what goes into the file, and takes it from there (translate.c has the table). */
-void options_save(const options *o, wf_bundle *b);
+/* Until the epochs are over or a signal comes, where there is something to learn; saves. False
+ * after failing the run, or where nothing is left to do. */
+bool learn(translator *r, bool train);
 
 /* ---- writing (translate_write.c, translate_show.c) ---- */
 
-/* The perplexity of `m` on a text. NaN when the tape failed. */
-double perplexity_of(run *r, const model *m, const wf_parallel *text);
+/* The perplexity of a text. NaN when the tape failed. */
+double perplexity_of(translator *r, const wf_parallel *text);
 /* A translation of a line, to be freed; beams: 1 is greedy. NULL after failing the tape. With
  * `hypothesis` it is told what was written (till the next translation). */
-char *translate_line(run *r, const model *m, wf_text line, int64_t beams,
-                     const wf_hypothesis **hypothesis, wf_error *err);
+char *translate_line(translator *r, wf_text line, int64_t beams, const wf_hypothesis **hypothesis,
+                     wf_error *err);
 /* Word (or letter) s of a line; no bytes: there is none. */
 wf_text piece_of(wf_text line, bool letters, int64_t s);
 /* Perplexity and BLEU on the tests, or how many dates are right. */
-bool test_all(run *r);
+bool test_all(translator *r);
 /* Lines of standard input to lines of standard output. */
-bool translate_input(run *r);
-/* The attention of a sentence as a table, and as an SVG if a file is named. */
-bool show_attention(run *r, const char *line, const char *svg, wf_error *err);
+bool translate_input(translator *r);
+/* The translation of a sentence, its attention as a table, and as an SVG if a file is named. */
+bool show_attention(translator *r, const char *line, const char *svg, wf_error *err);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,11 +19,18 @@ static bool path_of(char path[PATH], const options *o, const char *name, const c
            wf_error_set(err, "the path of %s.%s in %s is too long", name, ending, o->data);
 }
 
-static wf_parallel *pairs_of(const texts *x, const options *o, const char *name,
-                             const wf_parallel_options *how, wf_error *err)
+static wf_parallel *pairs_of(const texts *x, const options *o, wf_run *run, const char *name,
+                             const wf_parallel_options *how)
 {
     char from[PATH], to[PATH];
-    if (!path_of(from, o, name, o->from, err) || !path_of(to, o, name, o->to, err)) return NULL;
+    wf_error *err = wf_run_error(run);
+    if (!path_of(from, o, name, o->from, err) || !path_of(to, o, name, o->to, err) ||
+        !wf_run_reads(run, from) || !wf_run_reads(run, to))
+        return NULL;
+    if (wf_file_same(from, o->svg) || wf_file_same(to, o->svg)) {
+        wf_error_set(err, "option --svg: %s would replace what is read", o->svg);
+        return NULL;
+    }
     return wf_parallel_new(from, to, x->vocab[WF_SOURCE], x->vocab[WF_TARGET], how, err);
 }
 
@@ -42,39 +50,52 @@ static int by_name(const void *a, const void *b)
 }
 
 /* The names of all tests that are there in both languages, in order. */
-static bool find_tests(texts *x, const options *o, wf_error *err)
+static bool find_tests(texts *x, const options *o, wf_run *run)
 {
+    wf_error *err = wf_run_error(run);
     DIR *folder = opendir(o->data);
-    if (!folder) return wf_error_set(err, "--data %s: %s", o->data, strerror(errno));
+    if (!folder) return wf_error_set(err, "option --data: %s: %s", o->data, strerror(errno));
     for (struct dirent *e; x->tests < TESTS && (e = readdir(folder));) {
         char other[PATH], *name = x->name[x->tests];
         if (!is_test(e->d_name, o->from, name)) continue;
         if (!path_of(other, o, name, o->to, err)) break;
         FILE *there = fopen(other, "r");
-        if (there) x->tests += !fclose(there);
+        if (there)
+            x->tests += !fclose(there);
+        else
+            wf_run_say(run, "translate: %s has no %s.%s beside it, so it is no test", e->d_name,
+                       name, o->to);
     }
     closedir(folder);
     qsort(x->name, (size_t)x->tests, sizeof x->name[0], by_name);
     return !err->text[0];
 }
 
-static bool open_files(texts *x, const options *o, wf_error *err)
+static bool open_files(texts *x, const options *o, wf_run *run)
 {
+    wf_error *err = wf_run_error(run);
     const wf_vocab_options words = { .min_count = o->min_count, .letters = o->letters };
     const char *const ending[2] = { o->from, o->to };
     for (int k = 0; k < 2 && !x->vocab[k]; k++) {
         char path[PATH];
-        if (!path_of(path, o, "train", ending[k], err) ||
+        if (!path_of(path, o, "train", ending[k], err) || !wf_run_reads(run, path) ||
             !(x->vocab[k] = wf_vocab_new(path, &words, err)))
             return false;
     }
     wf_parallel_options bounded = plain;
     bounded.max_length = o->longest;
-    if (!(x->train = pairs_of(x, o, "train", &bounded, err)) ||
-        !(x->valid = pairs_of(x, o, "val", &plain, err)) || !find_tests(x, o, err))
+    x->train = pairs_of(x, o, run, "train", &bounded);
+    if (!x->train && strstr(err->text, "no pair is left")) {
+        wf_error_clear(err);
+        return wf_error_set(err,
+                            "option --longest: no pair of %s/train.%s and train.%s is left of "
+                            "those of 1 to %" PRId64 " %s",
+                            o->data, o->from, o->to, o->longest, o->letters ? "letters" : "words");
+    }
+    if (!x->train || !(x->valid = pairs_of(x, o, run, "val", &plain)) || !find_tests(x, o, run))
         return false;
     for (int i = 0; i < x->tests; i++)
-        if (!(x->test[i] = pairs_of(x, o, x->name[i], &plain, err))) return false;
+        if (!(x->test[i] = pairs_of(x, o, run, x->name[i], &plain))) return false;
     return true;
 }
 
@@ -87,7 +108,7 @@ static bool make_dates(texts *x, const options *o, wf_error *err)
     bool ok = true;
     for (int part = DATES_TRAIN; ok && part <= DATES_TEST; part++) {
         wf_text side[2];
-        ok = dates_make((uint64_t)o->seed, (dates_part)part, n[part], &side[0], &side[1]) ||
+        ok = dates_make((uint64_t)o->run.seed, (dates_part)part, n[part], &side[0], &side[1]) ||
              wf_error_set(err, "out of memory");
         for (int k = 0; ok && k < 2; k++)
             if (!x->vocab[k]) ok = (x->vocab[k] = wf_vocab_from_parts(&side[k], 1, &letters, err));
@@ -101,13 +122,15 @@ static bool make_dates(texts *x, const options *o, wf_error *err)
     return ok;
 }
 
-bool texts_open(texts *x, const options *o, const wf_archive *saved, bool all, wf_error *err)
+bool texts_open(texts *x, const options *o, wf_run *run, bool all)
 {
+    const wf_archive *saved = wf_run_archive(run);
+    wf_error *err = wf_run_error(run);
     static const char *const key[2] = { "source.vocab", "target.vocab" };
     for (int k = 0; saved && k < 2; k++)
         if (!(x->vocab[k] = wf_vocab_from_archive(saved, key[k], err))) return false;
     if (!all) return true;
-    return o->data ? open_files(x, o, err) : make_dates(x, o, err);
+    return o->data ? open_files(x, o, run) : make_dates(x, o, err);
 }
 
 void texts_free(texts *x)
@@ -116,20 +139,4 @@ void texts_free(texts *x)
     wf_parallel_free(x->train);
     wf_parallel_free(x->valid);
     for (int i = 0; i < x->tests; i++) wf_parallel_free(x->test[i]);
-}
-
-bool texts_are_spared(const options *o, wf_error *err)
-{
-    static const char *const name[] = { "train", "val" };
-    const char *const written[] = { o->save, o->log, o->svg };
-    const char *const option[] = { "save", "log", "svg" };
-    for (int i = 0; o->data && i < 4; i++) {
-        char path[PATH];
-        if (!path_of(path, o, name[i / 2], i % 2 ? o->to : o->from, err)) return false;
-        for (int k = 0; k < 3; k++)
-            if (same_file(path, written[k]))
-                return wf_error_set(err, "--%s %s would replace a text that --data reads",
-                                    option[k], written[k]);
-    }
-    return true;
 }

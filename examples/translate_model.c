@@ -23,35 +23,7 @@ static int attention_named(const char *name)
 static const wf_cell *cell_named(const char *name)
 {
     if (!strcmp(name, "gru")) return wf_gru_row();
-    if (!strcmp(name, "lstm")) return wf_lstm_row();
-    return strcmp(name, "rnn") ? NULL : wf_elman_row();
-}
-
-static bool is_one_of(const char *option, const char *value, const char *const *names,
-                      const char *said, wf_error *err)
-{
-    for (; *names; names++)
-        if (!strcmp(value, *names)) return true;
-    return wf_error_set(err, "--%s is '%s'; it must be %s", option, value, said);
-}
-
-bool options_name_what_there_is(const options *o, wf_error *err)
-{
-    static const char *const models[] = { "recurrent", "transformer", NULL };
-    static const char *const schedules[] = { "constant", "decay", "halve", "inverse", NULL };
-    static const char *const unknowns[] = { "copy", "keep", "never", NULL };
-    if (!is_one_of("model", o->model, models, "recurrent or transformer", err) ||
-        !is_one_of("schedule", o->schedule, schedules, "constant, decay, halve or inverse", err) ||
-        !is_one_of("unknown", o->unknown, unknowns, "copy, keep or never", err))
-        return false;
-    if (!cell_named(o->cell))
-        return wf_error_set(err, "--cell is '%s'; it must be gru, lstm or rnn", o->cell);
-    if (attention_named(o->attention) < 0 && strcmp(o->attention, "none"))
-        return wf_error_set(err,
-                            "--attention is '%s'; it must be additive, dot, scaled, general, "
-                            "concat, location or none",
-                            o->attention);
-    return true;
+    return strcmp(name, "lstm") ? wf_elman_row() : wf_lstm_row();
 }
 
 static wf_seq2seq *recurrent_new(wf_module *net, const options *o, int64_t source, int64_t target)
@@ -95,7 +67,7 @@ bool model_new(model *m, const options *o, const texts *x, wf_error *err)
 {
     const int64_t source = wf_vocab_size(x->vocab[WF_SOURCE]);
     const int64_t target = wf_vocab_size(x->vocab[WF_TARGET]);
-    m->net = wf_module_new("translate", &(wf_module_options){ .seed = (uint64_t)o->seed });
+    m->net = wf_module_new("translate", &(wf_module_options){ .seed = (uint64_t)o->run.seed });
     if (!strcmp(o->model, "recurrent")) {
         m->recurrent = recurrent_new(m->net, o, source, target);
         m->looks = m->recurrent && m->recurrent->attention;
@@ -127,31 +99,4 @@ bool model_decoder(wf_tape *t, const model *m, wf_var *source, wf_var *lengths, 
 {
     if (m->recurrent) return wf_seq2seq_decoder(t, m->recurrent, source, lengths, to);
     return wf_transformer_decoder(t, m->transformer, source, lengths, to);
-}
-
-/* The part of `flat` that is parameter i; *at moves behind it. */
-static wf_tensor part_of(const wf_tensor *value, const float *flat, int64_t *at)
-{
-    wf_tensor part = wf_tensor_over(WF_F32, wf_tensor_shape(value), flat + *at);
-    *at += wf_tensor_count(value);
-    return part;
-}
-
-void model_flatten(const model *m, float *to)
-{
-    for (int64_t i = 0, at = 0; i < wf_module_param_count(m->net); i++) {
-        const wf_tensor *value = wf_param_value(wf_module_param_at(m->net, i));
-        const wf_tensor part = part_of(value, to, &at);
-        wf_tensor_copy(value, &part);
-    }
-}
-
-void model_restore(const model *m, const float *from)
-{
-    for (int64_t i = 0, at = 0; i < wf_module_param_count(m->net); i++) {
-        wf_var *param = wf_module_param_at(m->net, i);
-        const wf_tensor *value = wf_param_value(param), part = part_of(value, from, &at);
-        wf_tensor_copy(&part, value);
-        wf_param_changed(param);
-    }
 }

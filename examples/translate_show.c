@@ -46,6 +46,8 @@ static int width_of(wf_text text)
 static void print_table(const look *l)
 {
     static const char *const shade[] = { "  ", "░░", "▒▒", "▓▓", "██" };
+    /* What is looked at evenly is no blank, however long the sentence. */
+    const double least = l->columns > 5 ? 0.5 / (double)l->columns : 0.1;
     int left = 0;
     for (int64_t i = 0; i < l->rows; i++) {
         const int width = width_of((wf_text){ NULL, row_of(l, i), (int64_t)strlen(row_of(l, i)) });
@@ -62,7 +64,7 @@ static void print_table(const look *l)
         printf("%*s%s ", left - width_of((wf_text){ NULL, word, (int64_t)strlen(word) }), "", word);
         for (int64_t s = 0; s < l->columns; s++) {
             const double w = weight_of(l, i, s);
-            fputs(shade[w < 0.1 ? 0 : w < 0.3 ? 1 : w < 0.5 ? 2 : w < 0.75 ? 3 : 4], stdout);
+            fputs(shade[w < least ? 0 : w < 0.3 ? 1 : w < 0.5 ? 2 : w < 0.75 ? 3 : 4], stdout);
         }
         putchar('\n');
     }
@@ -88,16 +90,16 @@ static bool write_svg(const look *l, const char *path, wf_error *err)
     return ok;
 }
 
-bool show_attention(run *r, const char *line, const char *svg, wf_error *err)
+bool show_attention(translator *r, const char *line, const char *svg, wf_error *err)
 {
     look l = { .line = { "--show", line, (int64_t)strlen(line) },
                .letters = wf_vocab_letters(r->x.vocab[WF_SOURCE]),
                .target = r->x.vocab[WF_TARGET] };
-    char *said = translate_line(r, &r->used, l.line, r->o->beam, &l.h, err);
+    char *said = translate_line(r, l.line, r->o.beam, &l.h, err);
     if (!said) return false;
     printf("%s\n", said);
     free(said);
-    if (!r->used.looks) return wf_error_set(err, "--show: this model has no attention to show");
+    if (!r->m.looks) return true; /* it looks nowhere */
     l.rows = l.h->n;
     l.columns = l.h->weights.dim[1];
     print_table(&l);

@@ -5,8 +5,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-double perplexity_of(run *r, const model *m, const wf_parallel *text)
+double perplexity_of(translator *r, const wf_parallel *text)
 {
     const wf_buckets_options how = { .max_sentences = 64, .order = WF_BUCKETS_SORTED };
     const wf_cross_entropy_options sum = { .has_ignore = true,
@@ -14,14 +15,11 @@ double perplexity_of(run *r, const model *m, const wf_parallel *text)
                                            .reduction = WF_REDUCE_SUM };
     wf_perplexity all = { 0 };
     wf_buckets *batches = wf_buckets_new(text, &how, NULL);
-    const wf_mode before = wf_tape_mode(r->t);
-    wf_tape_set_mode(r->t, WF_INFER);
     for (const wf_pairs *b; (b = wf_buckets_next(batches));) {
         wf_tape_reset(r->t);
-        wf_perplexity_add(&all, wf_item(model_loss(r->t, m, b, 0, &sum)), b->tokens);
+        wf_perplexity_add(&all, wf_item(model_loss(r->t, &r->m, b, 0, &sum)), b->tokens);
         if (!wf_tape_ok(r->t)) break;
     }
-    wf_tape_set_mode(r->t, before);
     wf_buckets_free(batches);
     return wf_tape_ok(r->t) ? wf_perplexity_result(&all) : (double)NAN;
 }
@@ -29,15 +27,13 @@ double perplexity_of(run *r, const model *m, const wf_parallel *text)
 /* ---- translating ---- */
 
 /* Sources I32 (S, B) and their lengths (B) to r->written. */
-static bool translate(run *r, const model *m, const wf_tensor *source, const wf_tensor *length,
+static bool translate(translator *r, const wf_tensor *source, const wf_tensor *length,
                       int64_t beams)
 {
-    const options *o = r->o;
+    const options *o = &r->o;
     const int32_t banned[] = { WF_PAD, WF_BOS, WF_UNK };
-    const wf_mode before = wf_tape_mode(r->t);
     wf_decoder decoder;
     wf_tape_reset(r->t);
-    wf_tape_set_mode(r->t, WF_INFER);
     wf_var *lengths = wf_constant_tensor(r->t, length);
     const wf_generate_options how = { .begin = WF_BOS,
                                       .end = WF_EOS,
@@ -48,11 +44,9 @@ static bool translate(run *r, const model *m, const wf_tensor *source, const wf_
                                       .n_banned = strcmp(o->unknown, "never") ? 2 : 3,
                                       .beams = beams,
                                       .length_alpha = o->alpha,
-                                      .weights = m->looks };
-    bool ok = model_decoder(r->t, m, wf_constant_tensor(r->t, source), lengths, &decoder) &&
-              wf_generate(r->t, &decoder, &how, &r->written);
-    wf_tape_set_mode(r->t, before);
-    return ok;
+                                      .weights = r->m.looks };
+    return model_decoder(r->t, &r->m, wf_constant_tensor(r->t, source), lengths, &decoder) &&
+           wf_generate(r->t, &decoder, &how, &r->written);
 }
 
 wf_text piece_of(wf_text line, bool letters, int64_t s)
@@ -83,10 +77,10 @@ static int64_t place_of(const wf_hypothesis *h, int64_t i)
 
 /* A hypothesis as text, to be freed. With --unknown copy a word that the model does not know how to
  * say is the one of the source that it looks at most (Luong et al. 2015b). */
-static char *text_of(const run *r, const wf_hypothesis *h, wf_text source)
+static char *text_of(const translator *r, const wf_hypothesis *h, wf_text source)
 {
     const wf_vocab *v = r->x.vocab[WF_TARGET];
-    const bool copies = !strcmp(r->o->unknown, "copy");
+    const bool copies = !strcmp(r->o.unknown, "copy");
     char *text = NULL;
     size_t bytes = 0;
     FILE *f = open_memstream(&text, &bytes);
@@ -104,8 +98,8 @@ static char *text_of(const run *r, const wf_hypothesis *h, wf_text source)
     return text;
 }
 
-char *translate_line(run *r, const model *m, wf_text line, int64_t beams,
-                     const wf_hypothesis **hypothesis, wf_error *err)
+char *translate_line(translator *r, wf_text line, int64_t beams, const wf_hypothesis **hypothesis,
+                     wf_error *err)
 {
     const wf_vocab *v = r->x.vocab[WF_SOURCE];
     int32_t n = (int32_t)wf_vocab_encode(v, line.bytes, line.n, NULL, 0, err);
@@ -119,8 +113,7 @@ char *translate_line(run *r, const model *m, wf_text line, int64_t beams,
     ids[n++] = WF_EOS; /* as the sources in training */
     const wf_tensor source = wf_tensor_of(WF_I32, WF_SHAPE(n, 1), ids);
     const wf_tensor length = wf_tensor_of(WF_I32, WF_SHAPE(1), &n);
-    char *text = translate(r, m, &source, &length, beams) ? text_of(r, &r->written.at[0], line)
-                                                          : NULL;
+    char *text = translate(r, &source, &length, beams) ? text_of(r, &r->written.at[0], line) : NULL;
     if (text && hypothesis) *hypothesis = &r->written.at[0];
     free(ids);
     return text;
@@ -128,15 +121,23 @@ char *translate_line(run *r, const model *m, wf_text line, int64_t beams,
 
 /* ---- the tests ---- */
 
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 /* What comes of the translations of a text. */
 typedef struct score {
     wf_bleu *bleu;
     int64_t right, sentences;
 } score;
 
-static bool score_batch(run *r, const wf_parallel *text, const wf_pairs *b, score *s, wf_error *err)
+static bool score_batch(translator *r, const wf_parallel *text, const wf_pairs *b, score *s,
+                        wf_error *err)
 {
-    if (!translate(r, &r->used, &b->source, &b->source_lengths, r->o->beam)) return false;
+    if (!translate(r, &b->source, &b->source_lengths, r->o.beam)) return false;
     for (int64_t k = 0; k < b->count; k++) {
         const wf_text source = wf_parallel_text(text, WF_SOURCE, b->pair[k]);
         const wf_text truth = wf_parallel_text(text, WF_TARGET, b->pair[k]);
@@ -152,37 +153,36 @@ static bool score_batch(run *r, const wf_parallel *text, const wf_pairs *b, scor
     return true;
 }
 
-static bool test_one(run *r, int i, wf_error *err)
+static bool test_one(translator *r, int i, wf_error *err)
 {
     const wf_parallel *text = r->x.test[i];
     const wf_buckets_options how = { .max_sentences = 32, .order = WF_BUCKETS_SORTED };
     const wf_bleu_options at_spaces = { .tokenize = WF_TOKENIZE_NONE };
-    const double begun = now(), perplexity = perplexity_of(r, &r->used, text);
+    const double begun = seconds(), perplexity = perplexity_of(r, text);
     score s = { .bleu = wf_bleu_new(&at_spaces, err) };
     wf_buckets *batches = s.bleu ? wf_buckets_new(text, &how, err) : NULL;
     bool ok = batches && wf_tape_ok(r->t);
-    for (const wf_pairs *b; ok && !stopped && (b = wf_buckets_next(batches));)
+    for (const wf_pairs *b; ok && !wf_run_stopped(r->run) && (b = wf_buckets_next(batches));)
         ok = score_batch(r, text, b, &s, err);
-    if (ok && !stopped && r->x.dates) {
+    if (ok && !wf_run_stopped(r->run) && r->x.dates) {
         printf("%s: perplexity %.4f; %.1f %% of %" PRId64 " are right\n", r->x.name[i], perplexity,
                100 * (double)s.right / (double)s.sentences, s.sentences);
-    } else if (ok && !stopped) {
+    } else if (ok && !wf_run_stopped(r->run)) {
         char said[200], signature[200];
         wf_bleu_text(s.bleu, said, sizeof said);
         wf_bleu_signature(s.bleu, signature, sizeof signature);
         printf("%s: perplexity %.3f; %s, beam %" PRId64 ", alpha %g, %.0f s\n%s\n", r->x.name[i],
-               perplexity, said, r->o->beam, r->o->alpha, now() - begun, signature);
+               perplexity, said, r->o.beam, r->o.alpha, seconds() - begun, signature);
     }
     wf_buckets_free(batches);
     wf_bleu_free(s.bleu);
     return ok;
 }
 
-bool test_all(run *r)
+bool test_all(translator *r)
 {
-    for (int i = 0; i < r->x.tests && !stopped; i++) {
-        wf_error err = { { 0 } };
-        if (!test_one(r, i, &err)) return !err.text[0] ? false : !failed(err.text);
+    for (int i = 0; i < r->x.tests && !wf_run_stopped(r->run); i++) {
+        if (!test_one(r, i, wf_run_error(r->run))) return false;
     }
     return true;
 }
@@ -196,28 +196,24 @@ static bool is_empty(wf_text line)
     return !wf_text_word(line.bytes, line.n, &at, &start);
 }
 
-bool translate_input(run *r)
+bool translate_input(translator *r)
 {
     char *line = NULL;
     size_t room = 0;
     bool ok = true;
-    for (int64_t i = 1; ok && !stopped; i++) {
+    for (int64_t i = 1; ok && !wf_run_stopped(r->run); i++) {
         wf_error err = { { 0 } };
         const int64_t n = getline(&line, &room, stdin);
         if (n < 0) break;
         wf_text text = { NULL, line, n };
         if (text.n && line[text.n - 1] == '\n') text.n--;
         if (text.n && line[text.n - 1] == '\r') text.n--;
-        char *said = is_empty(text) ? NULL
-                                    : translate_line(r, &r->used, text, r->o->beam, NULL, &err);
+        char *said = is_empty(text) ? NULL : translate_line(r, text, r->o.beam, NULL, &err);
         if (err.text[0]) {
-            char sentence[sizeof err.text + 64];
-            wf_format(sentence, sizeof sentence, "standard input, line %" PRId64 ": %s", i,
-                      err.text);
-            ok = !failed(sentence);
+            ok = wf_run_fail(r->run, "standard input, line %" PRId64 ": %s", i, err.text);
         } else if ((ok = said || is_empty(text))) {
             printf("%s\n", said ? said : "");
-            if (fflush(stdout) || ferror(stdout)) ok = !failed("stdout: it could not be written");
+            if (fflush(stdout) || ferror(stdout)) ok = false; /* the run says so */
         }
         free(said);
     }

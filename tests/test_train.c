@@ -177,7 +177,7 @@ typedef struct how {
     double figures[16];
     int64_t stop_at, fail_at; /* the step before which a signal comes, or a bad loss */
     bool higher, plain;       /* plain: nothing is judged */
-    bool last, endless, adapted;
+    bool last, endless, adapted, uneven;
     int per; /* steps of an epoch; 0: PER */
     uint64_t data;
     const char *reads, *without;
@@ -219,10 +219,12 @@ static outcome run_once(const how *h, int argc, char *const argv[])
                                       .last = h->last,
                                       .endless = h->endless,
                                       .adapted = h->adapted,
+                                      .uneven = h->uneven,
                                       .data = h->data,
                                       .save = put_word,
                                       .load = take_word,
                                       .self = (void *)(uintptr_t) "말" });
+    if (h->uneven && wf_run_ok(run)) wf_run_set_steps(run, PER + wf_run_epoch(run) % 2);
     wf_tape *t = wf_run_tape(run);
     while (wf_run_next(run)) {
         float x[6];
@@ -237,6 +239,7 @@ static outcome run_once(const how *h, int argc, char *const argv[])
         out.judged++;
         out.due += wf_run_due(run);
         wf_run_judge(run, &figure);
+        if (h->uneven) wf_run_set_steps(run, PER + wf_run_epoch(run) % 2);
     }
     out.steps = wf_run_step(run);
     out.epochs = wf_run_epoch(run);
@@ -508,6 +511,43 @@ TEST(an_epoch_of_endless_data_is_so_many_steps)
     o = RUN(&endless, "--load", file);
     ck_assert(says("has made 7 steps; more than those need a larger --steps"));
     free(file);
+}
+
+/* Epochs of 5 and of 6 steps, left anywhere. */
+TEST_EACH(epochs_may_differ_in_their_steps, 12)
+{
+    char *whole = PATH("whole"), *part = PATH("part"), *on = PATH("on"), steps[16];
+    how uneven = second;
+    uneven.uneven = true;
+    snprintf(steps, sizeof steps, "%d", _i + 1);
+    const outcome a = RUN(&uneven, "--epochs", "3", "--save", whole);
+    ck_assert(a.steps == 5 + 6 + 5 && a.judged == 3);
+    RUN(&uneven, "--epochs", "3", "--steps", steps, "--save", part);
+    const outcome b = RUN(&uneven, "--load", part, "--steps", "0", "--save", on);
+    ck_assert(b.steps == a.steps && hides("anew"));
+    ck_assert(same_files("whole", "on"));
+    free(whole), free(part), free(on);
+}
+
+TEST(steps_of_an_epoch_are_told_in_their_time)
+{
+    const how plainly = { .figures = { 1, 1, 1 } };
+    how uneven = plainly;
+    uneven.uneven = true;
+    uneven.per = 9; /* more than what is told: fewer hold */
+    ck_assert_int_eq(RUN(&uneven, "--epochs", "1").steps, PER);
+    options o = defaults();
+    wf_run *run = wf_run_new(
+        &(wf_run_call){ .name = "mine", .own = WF_OPTIONS(rows, &o), .options = &o.run }, 1,
+        ARGV(NULL));
+    ck_assert(!wf_run_set_steps(run, 3) && !wf_run_set_steps(NULL, 3));
+    fflush(NULL);
+    const int err = dup(2), file = open(path_of("said"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    dup2(file, 2);
+    ck_assert_int_eq(wf_run_free(run), 1);
+    dup2(err, 2);
+    close(err), close(file);
+    ck_assert(says("mine: wf_run_set_steps: no run of .uneven epochs has begun\n"));
 }
 
 /* Of a net that the program made of the saved one, only the counts are read. */

@@ -115,6 +115,10 @@ static bool load_place(wf_run *run)
         run->plan.steps_per_epoch = per;
         return true;
     }
+    if (run->plan.uneven && of && !strcmp(of, run->data) && per > run->position) {
+        run->plan.steps_per_epoch = per;
+        return true;
+    }
     if (of && !strcmp(of, run->data) && per == run->plan.steps_per_epoch) return true;
     if (run->position)
         wf_run_say(run, "%s: other data than before: epoch %" PRId64 " begins anew", run->call.name,

@@ -420,6 +420,18 @@ bool wf_run_update(wf_run *run, double loss, int64_t count)
     return true;
 }
 
+bool wf_run_set_steps(wf_run *run, int64_t steps_per_epoch)
+{
+    if (!wf_run_sound(run)) return false;
+    if (!run->begun || !run->plan.uneven || steps_per_epoch <= run->position)
+        return wf_run_fail(run, "wf_run_set_steps: %s",
+                           run->begun && run->plan.uneven
+                               ? "the epoch has made more steps than that"
+                               : "no run of .uneven epochs has begun");
+    run->plan.steps_per_epoch = steps_per_epoch;
+    return true;
+}
+
 bool wf_run_epoch_ended(wf_run *run)
 {
     if (!wf_run_sound(run) || !run->ended) return false;

@@ -105,6 +105,7 @@ typedef struct wf_run_plan {
     /* The data have no end: an epoch is so many steps, whatever it was before, and where the
      * program stands in its data is its own to save. */
     bool endless;
+    bool uneven; /* epochs differ in their steps: wf_run_set_steps tells */
     /* The program has made its net of the saved one (which lacked words, say): of the file only how
      * many steps and epochs were made is taken; the rest begins anew. */
     bool adapted;
@@ -128,6 +129,8 @@ WF_API bool wf_run_next(wf_run *run);
 WF_API int64_t wf_run_step(const wf_run *run);
 WF_API int64_t wf_run_epoch(const wf_run *run);
 WF_API int64_t wf_run_position(const wf_run *run);
+/* How many steps the epoch that is being made has; told when one has ended and been judged. */
+WF_API bool wf_run_set_steps(wf_run *run, int64_t steps_per_epoch);
 /* The part of the training that is made, 0 to 1, for schedules of one's own. */
 WF_API double wf_run_part(const wf_run *run);
 /* Sweeps back from the loss, clips, steps; `count` units were learned from. False after failing.
