@@ -188,7 +188,7 @@ static bool run_over(detector *d, const wf_tensor *windows, bool embed, wf_serie
 
 /* ---- what is odd ---- */
 
-/* Scores of all windows from row `begin` on, of each (N) or of its rows (N, W), and their errors. */
+/* Scores of all windows from row `begin` on, of each (N) or of its rows (N, W); their errors. */
 static bool score_windows(detector *d, int64_t begin, int kind, const wf_tensor *scores,
                           wf_series *errors)
 {
