@@ -345,6 +345,7 @@ static void free_result(call *c)
         BY(wf_scaler, wf_scaler_free),     BY(wf_windows, wf_windows_free),
         BY(wf_run, wf_run_free),           BY(wf_confusion, wf_confusion_free),
         BY(wf_spans, wf_spans_free),       BY(wf_conll, wf_conll_free),
+        BY(wf_labelled, wf_labelled_free),
     };
     void *x = c->result.pointer;
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)

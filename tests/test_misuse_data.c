@@ -398,3 +398,26 @@ TEST(melodies_and_pictures_that_are_none_are_refused)
     ERROR_CLEARED(wf_png_save(path_of("a.png"), &square, NULL, e));
     ERROR_CLEARED(wf_png_save_bytes(path_of("a.png"), pixels, 2, 2, 1, e));
 }
+
+TEST(texts_without_classes_are_refused)
+{
+    wf_error *e = &now.error;
+    wf_labelled *l;
+    ERROR_SAYS(wf_labelled_from_files(NULL, 1, NULL, e), "labelled: no files were given");
+    ERROR_SAYS(wf_labelled_add(NULL, "a", "b", 1, e), "labelled: there is nothing to add to");
+    ERROR_CLEARED(l = wf_labelled_new(NULL, e));
+    ERROR_SAYS(wf_labelled_add(l, "", "b", 1, e), "labelled: text 0 has no class");
+    ERROR_SAYS(wf_labelled_add(l, "a", NULL, 1, e), "labelled: text 0 has no bytes");
+    ERROR_SAYS(wf_labelled_add(l, "a", "b", -1, e), "labelled: text 0 has no bytes");
+    ERROR_SAYS(wf_labelled_add(l, "a", "b\xFF", 2, e),
+               "labelled: text 0 is not UTF-8 at its byte 1");
+    ERROR_CLEARED(wf_labelled_add(l, "a", "b", 1, e));
+    QUIET(wf_labelled_count(l) == 1 && wf_labelled_class(l, 1) == -1 && !wf_labelled_name(l, 1) &&
+          !wf_labelled_text(l, -1).bytes && wf_labelled_classes(NULL) == 0);
+    ck_assert(wf_file_write(path_of("table.csv"), "x,a b\ny,c d\nx,e\n", 16, e));
+    const char *const path = path_of("table.csv");
+    wf_labelled *read;
+    ERROR_CLEARED(read = wf_labelled_from_files(&path, 1, NULL, e));
+    wf_labelled_free(read);
+    wf_labelled_free(l);
+}

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "layers/basic.h"
+#include "layers/batch_norm.h"
 #include "optim/optim.h"
 #include "train/run.h"
 
@@ -208,6 +209,9 @@ static outcome run_once(const how *h, int argc, char *const argv[])
                              argc, argv);
     wf_module *net = wf_module_new("net", &(wf_module_options){ .seed = (uint64_t)o.run.seed });
     wf_linear *l = wf_linear_new(net, "l", &(wf_linear_options){ .input = 3, .output = 1 });
+    /* Its running statistics are buffers: best weights, files and going on must have them, too. */
+    wf_batch_norm_layer *norm = wf_batch_norm_new(net, "norm",
+                                                  &(wf_batch_norm_options){ .features = 3 });
     wf_adam_options adam = wf_adam_defaults();
     wf_optim *optim = wf_adam_new(net, &adam);
     if (h->reads) wf_run_reads(run, h->reads);
@@ -231,7 +235,8 @@ static outcome run_once(const how *h, int argc, char *const argv[])
         for (int i = 0; i < 6; i++)
             x[i] = (float)wf_random_uniform((uint64_t)wf_run_step(run), (uint64_t)i);
         if (h->stop_at && wf_run_step(run) == h->stop_at) raise(SIGINT);
-        wf_var *y = wf_linear_forward(t, l, wf_constant(t, WF_F32, WF_SHAPE(2, 3), x));
+        wf_var *y = wf_linear_forward(
+            t, l, wf_batch_norm_forward(t, norm, wf_constant(t, WF_F32, WF_SHAPE(2, 3), x), NULL));
         if (h->fail_at && wf_run_step(run) == h->fail_at) y = wf_fail(t, "mine: a bad loss");
         wf_run_learn(run, wf_mean(t, wf_mul(t, y, y), NULL), 2);
         if (!wf_run_epoch_ended(run) || h->plain) continue;

@@ -6,13 +6,30 @@
 #include "tensor/runtime.h"
 #include "train/private.h"
 
+int64_t wf_run_value_count(const wf_run *run)
+{
+    return wf_module_param_count(run->plan.net) + wf_module_buffer_count(run->plan.net);
+}
+
+wf_var *wf_run_value_at(const wf_run *run, int64_t i)
+{
+    const int64_t n = wf_module_param_count(run->plan.net);
+    return i < n ? wf_module_param_at(run->plan.net, i) : wf_module_buffer_at(run->plan.net, i - n);
+}
+
+/* What a parameter takes in such memory: each begins where a double may. */
+static size_t bytes_of(const wf_tensor *x)
+{
+    return ((size_t)(wf_tensor_count(x) * wf_dtype_size(x->dtype)) + 7) / 8 * 8;
+}
+
 size_t wf_run_weight_bytes(const wf_run *run)
 {
     size_t bytes = 0;
-    const int64_t n = wf_module_param_count(run->plan.net);
+    const int64_t n = wf_run_value_count(run);
     for (int64_t i = 0; i < n; i++) {
-        const wf_tensor *x = wf_param_value(wf_module_param_at(run->plan.net, i));
-        bytes += (size_t)(wf_tensor_count(x) * wf_dtype_size(x->dtype));
+        const wf_tensor *x = wf_param_value(wf_run_value_at(run, i));
+        bytes += bytes_of(x);
     }
     return bytes;
 }
@@ -23,15 +40,15 @@ wf_tensor wf_run_part_of(const wf_var *param, char *weights, size_t *at)
     wf_shape shape = { .rank = x->rank };
     memcpy(shape.dim, x->dim, sizeof shape.dim);
     wf_tensor part = wf_tensor_of(x->dtype, shape, weights + *at);
-    *at += (size_t)(wf_tensor_count(x) * wf_dtype_size(x->dtype));
+    *at += bytes_of(x);
     return part;
 }
 
 static void flatten(const wf_run *run, char *weights)
 {
     size_t at = 0;
-    for (int64_t i = 0; i < wf_module_param_count(run->plan.net); i++) {
-        const wf_var *param = wf_module_param_at(run->plan.net, i);
+    for (int64_t i = 0; i < wf_run_value_count(run); i++) {
+        const wf_var *param = wf_run_value_at(run, i);
         wf_tensor to = wf_run_part_of(param, weights, &at);
         wf_tensor_copy(wf_param_value(param), &to);
     }
@@ -40,8 +57,8 @@ static void flatten(const wf_run *run, char *weights)
 void wf_run_restore(const wf_run *run, const char *weights)
 {
     size_t at = 0;
-    for (int64_t i = 0; i < wf_module_param_count(run->plan.net); i++) {
-        wf_var *param = wf_module_param_at(run->plan.net, i);
+    for (int64_t i = 0; i < wf_run_value_count(run); i++) {
+        wf_var *param = wf_run_value_at(run, i);
         const wf_tensor from = wf_run_part_of(param, (char *)(uintptr_t)weights, &at);
         wf_tensor to = *wf_param_value(param);
         wf_tensor_copy(&from, &to);
@@ -91,13 +108,15 @@ bool wf_run_keep(wf_run *run, double figure)
     return true;
 }
 
-/* Adds the mean's share of one parameter: to = (sum over those kept) / n, in double. */
+/* The mean of one parameter or buffer, in double; of whole numbers, which count, the last one. */
 static void mean_part(const wf_run *run, const wf_var *param, char *weights, size_t *at)
 {
     const size_t begin = *at;
     const wf_tensor to = wf_run_part_of(param, weights, at);
     const int64_t n = wf_tensor_count(&to);
-    for (int64_t i = 0; i < n; i++) {
+    if (to.dtype == WF_I32)
+        memcpy(to.data, run->best[run->n_best - 1].weights + begin, (size_t)n * sizeof(int32_t));
+    for (int64_t i = 0; to.dtype != WF_I32 && i < n; i++) {
         double sum = 0;
         for (int k = 0; k < run->n_best; k++) {
             const char *from = run->best[k].weights + begin;
@@ -115,7 +134,7 @@ bool wf_run_used(const wf_run *run, char *weights)
 {
     size_t at = 0;
     if (!run->n_best) flatten(run, weights);
-    for (int64_t i = 0; run->n_best && i < wf_module_param_count(run->plan.net); i++)
-        mean_part(run, wf_module_param_at(run->plan.net, i), weights, &at);
+    for (int64_t i = 0; run->n_best && i < wf_run_value_count(run); i++)
+        mean_part(run, wf_run_value_at(run, i), weights, &at);
     return true;
 }

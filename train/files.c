@@ -13,16 +13,16 @@ static void put_best(wf_run *run, wf_bundle *b, char *used)
 {
     size_t at = 0;
     wf_run_used(run, used);
-    for (int64_t i = 0; i < wf_module_param_count(run->plan.net); i++) {
-        const wf_var *param = wf_module_param_at(run->plan.net, i);
+    for (int64_t i = 0; i < wf_run_value_count(run); i++) {
+        const wf_var *param = wf_run_value_at(run, i);
         const wf_tensor part = wf_run_part_of(param, used, &at);
         wf_bundle_add(b, wf_param_path(param), &part);
     }
     for (int k = 0; k < run->n_best; k++) {
         char key[32];
         at = 0;
-        for (int64_t i = 0; i < wf_module_param_count(run->plan.net); i++) {
-            const wf_var *param = wf_module_param_at(run->plan.net, i);
+        for (int64_t i = 0; i < wf_run_value_count(run); i++) {
+            const wf_var *param = wf_run_value_at(run, i);
             const wf_tensor part = wf_run_part_of(param, run->best[k].weights, &at);
             wf_bundle_addf(b, &part, "best%d.%s", k, wf_param_path(param));
         }
@@ -80,8 +80,8 @@ static bool load_best(wf_run *run)
                                          &run->error))
             return false;
         size_t at = 0;
-        for (int64_t i = 0; i < wf_module_param_count(run->plan.net); i++) {
-            const wf_var *param = wf_module_param_at(run->plan.net, i);
+        for (int64_t i = 0; i < wf_run_value_count(run); i++) {
+            const wf_var *param = wf_run_value_at(run, i);
             wf_tensor to = wf_run_part_of(param, one->weights, &at);
             wf_tensor_copy(wf_param_value(param), &to);
         }

@@ -4,7 +4,7 @@
 
 #include "train/run.h"
 
-/* Weights that were best: all numbers of all parameters, one after another. */
+/* Weights that were best: all numbers of all parameters and buffers, one after another. */
 typedef struct kept {
     char *weights;
     double figure;
@@ -50,6 +50,9 @@ bool wf_run_over(const wf_run *run);
 
 /* ---- best.c ---- */
 
+/* The net's parameters, and behind them its buffers. */
+int64_t wf_run_value_count(const wf_run *run);
+wf_var *wf_run_value_at(const wf_run *run, int64_t i);
 size_t wf_run_weight_bytes(const wf_run *run);
 /* Keeps the net's weights if they are among the best. */
 bool wf_run_keep(wf_run *run, double figure);
