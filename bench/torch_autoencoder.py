@@ -20,6 +20,7 @@ MISSING = {"", "?", "na", "n/a", "nan", "null"}
 KEPT = ("columns window embedding hidden batch valid test period around alarms epochs lr clip "
         "patience seed").split()
 FIXED = "window embedding hidden".split()
+PLACE = "step epoch position since best".split()
 KINDS = ("spike", "flat", "shift", "missing")
 
 
