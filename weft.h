@@ -65,6 +65,7 @@
 #include "data/parallel.h"
 #include "data/png.h"
 #include "data/series.h"
+#include "data/sound.h"
 #include "data/spans.h"
 #include "data/spectrum.h"
 #include "data/svg.h"

@@ -380,7 +380,8 @@ static void give_features(const wf_spectrum *s, recording *r, const wf_tensor *f
     for (int64_t order = 0; order <= s->o.deltas; order++) {
         wf_tensor from, to = { 0 };
         double *x = r->feature + order * whole;
-        if (s->o.normalise) normalise(x, r->frames, n);
+        if (s->o.normalise && s->o.together) normalise(x, whole, 1);
+        if (s->o.normalise && !s->o.together) normalise(x, r->frames, n);
         from = wf_tensor_of(WF_F64, WF_SHAPE(r->frames, n), x);
         if (wf_view_slice(features, 1, order * n, (order + 1) * n, 1, &to))
             wf_tensor_copy(&from, &to);

@@ -54,7 +54,9 @@ typedef struct wf_spectrum_options {
                           * sum n (x[t + n] - x[t - n]) / (2 sum n^2), n = 1 .. reach, the first and
                           * the last frame repeated (the HTK book; torchaudio's compute_deltas) */
     bool normalise;   /* each feature over the recording: mean 0, variance 1 (of one that does
-                          * not change: 0) */
+                       * not change: 0) */
+    bool together;    /* .normalise takes all features as one (of each order of deltas), so that
+                       * what the recording sounds like on average is kept, but not how loud */
     const void *reserved[4];
 } wf_spectrum_options;
 

@@ -344,6 +344,59 @@ TEST(sound_that_is_none_is_refused)
     wf_spectrum_free(NULL);
 }
 
+TEST(recordings_that_do_not_fit_are_refused)
+{
+    wf_error *e = &now.error;
+    float x[400] = { 0 };
+    int32_t whole[4] = { 0 };
+    const wf_tensor samples = wf_tensor_of(WF_F32, WF_SHAPE(400), x),
+                    ids = wf_tensor_of(WF_I32, WF_SHAPE(4), whole);
+    wf_sound sound = { 0 };
+    wf_features batch = { 0 };
+    wf_spectrum *s = wf_spectrum_new(&(wf_spectrum_options){ .rate = 8000, .mels = 20 }, NULL);
+    ERROR_SAYS(wf_sound_silence(NULL, 1, e), "sound: there is none to add to (NULL)");
+    ERROR_SAYS(wf_sound_silence(&sound, -1, e), "sound: -1 samples of silence");
+    ERROR_SAYS(wf_sound_silence(&sound, INT64_MAX, e),
+               "sound: not enough memory for 9223372036854775807 bytes");
+    ERROR_SAYS(wf_sound_append(NULL, &samples, 1, e), "sound: there is none to add to (NULL)");
+    ERROR_SAYS(wf_sound_append(&sound, NULL, 1, e),
+               "sound: samples are f32 or f64 of (time) or (time, 1)");
+    ERROR_SAYS(wf_sound_append(&sound, &ids, 1, e),
+               "sound: samples are f32 or f64 of (time) or (time, 1)");
+    ERROR_SAYS(wf_sound_append(&sound, &samples, -1, e),
+               "sound: a speed of -1; it must be 0.001 to 1000");
+    ERROR_SAYS(wf_sound_append(&sound, &samples, (double)NAN, e),
+               "sound: a speed of nan; it must be 0.001 to 1000");
+    QUIET(!sound.memory && !batch.memory);
+    ERROR_CLEARED(wf_sound_append(&sound, &samples, 0, e));
+    ERROR_CLEARED(wf_sound_silence(&sound, 0, e));
+    ERROR_SAYS(wf_features_compute(NULL, s, &samples, 1, e),
+               "features: there is no batch to fill (NULL)");
+    ERROR_SAYS(wf_features_compute(&batch, NULL, &samples, 1, e),
+               "spectrum: it was never made (NULL)");
+    ERROR_SAYS(wf_features_compute(&batch, s, &samples, -1, e),
+               "features: -1 recordings were promised and not given");
+    ERROR_SAYS(wf_features_compute(&batch, s, NULL, 2, e),
+               "features: 2 recordings were promised and not given");
+    ERROR_SAYS(wf_spec_augment(NULL, NULL, 1, e), "spec_augment: the batch was never filled");
+    batch = (wf_features){ 0 };
+    ERROR_SAYS(wf_spec_augment(&batch, NULL, 1, e), "spec_augment: the batch was never filled");
+    ERROR_CLEARED(wf_features_compute(&batch, s, &samples, 1, e));
+    ERROR_SAYS(wf_spec_augment(&batch, &(wf_spec_augment_options){ .band = 1.5 }, 1, e),
+               "spec_augment: .band is 1.5; it must be 0 to 1");
+    ERROR_SAYS(wf_spec_augment(&batch, &(wf_spec_augment_options){ .stretch = (double)NAN }, 1, e),
+               "spec_augment: .stretch is nan; it must be 0 to 1");
+    ERROR_SAYS(wf_spec_augment(&batch, &(wf_spec_augment_options){ .bands = -2 }, 1, e),
+               "spec_augment: .bands is -2; it must be -1 to 1000");
+    ERROR_SAYS(wf_spec_augment(&batch, &(wf_spec_augment_options){ .stretches = 1001 }, 1, e),
+               "spec_augment: .stretches is 1001; it must be -1 to 1000");
+    ERROR_CLEARED(wf_spec_augment(&batch, NULL, 1, e));
+    wf_sound_free(NULL), wf_sound_clear(NULL), wf_features_free(NULL);
+    wf_sound_free(&sound);
+    wf_features_free(&batch);
+    wf_spectrum_free(s);
+}
+
 TEST(figures_that_cannot_be_drawn_are_refused)
 {
     wf_error *e = &now.error;

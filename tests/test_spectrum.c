@@ -213,6 +213,32 @@ TEST(normalised_features_have_mean_0_and_variance_1_and_silence_is_0)
     }
 }
 
+TEST(features_normalised_together_keep_their_differences)
+{
+    float x[T], plain[64 * 20], y[64 * 20];
+    tone(x, 700);
+    const wf_spectrum_options o = { .rate = RATE, .mels = 20 };
+    wf_spectrum_options both = o;
+    both.normalise = both.together = true;
+    OWN(wf_spectrum) *s = spectrum_of(o), *whole = spectrum_of(both);
+    const int64_t frames = wf_spectrum_frames(s, T), n = frames * 20;
+    ck_assert_int_le(n, 64 * 20);
+    const wf_tensor samples = wf_tensor_of(WF_F32, WF_SHAPE(T), x);
+    const wf_tensor a = wf_tensor_of(WF_F32, WF_SHAPE(frames, 20), plain);
+    const wf_tensor b = wf_tensor_of(WF_F32, WF_SHAPE(frames, 20), y);
+    compute(s, &samples, &a), compute(whole, &samples, &b);
+    double mean = 0, squares = 0, middle = 0, spread = 0;
+    for (int64_t i = 0; i < n; i++) {
+        mean += (double)y[i] / (double)n, squares += (double)(y[i] * y[i]) / (double)n;
+        middle += (double)plain[i] / (double)n;
+    }
+    for (int64_t i = 0; i < n; i++) spread += pow((double)plain[i] - middle, 2) / (double)n;
+    ck_assert_double_le(fabs(mean), 1e-6);
+    ck_assert_double_le(fabs(squares - 1), 1e-6);
+    for (int64_t i = 0; i < n; i++)
+        ck_assert_double_le(fabs(((double)plain[i] - middle) / sqrt(spread) - (double)y[i]), 1e-5);
+}
+
 TEST(there_are_as_many_frames_as_fit)
 {
     OWN(wf_spectrum) *within = spectrum_of((wf_spectrum_options){ .rate = 8000 });
