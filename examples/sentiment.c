@@ -10,6 +10,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct options {
     wf_run_options run;
@@ -19,6 +20,8 @@ typedef struct options {
     bool judge;
 } options;
 
+enum { MOST = 1024 }; /* sentences in a batch */
+
 static const wf_option rows[] = {
     { WF_OPTION(options, data), "FILE",
       "UTF-8. Several times: a text of each class, a sentence a line; the class is\n"
@@ -26,7 +29,7 @@ static const wf_option rows[] = {
       "(without it: sentences that it makes)" },
     { WF_OPTION(options, embedding), "N", "width of a word", WF_OPTION_FIXED, 1, 65536 },
     { WF_OPTION(options, hidden), "N", "units in each direction", WF_OPTION_FIXED, 1, 65536 },
-    { WF_OPTION(options, batch), "N", "sentences in a step", WF_OPTION_KEPT, 1, 65536 },
+    { WF_OPTION(options, batch), "N", "sentences in a step", WF_OPTION_KEPT, 1, MOST },
     { WF_OPTION(options, min_count), "N", "rarer words are unknown", WF_OPTION_KEPT, 1, 1e9 },
     { WF_OPTION(options, folds), "N", "parts, of which one is for the test", WF_OPTION_KEPT, 2,
       1000 },
@@ -96,6 +99,20 @@ static wf_ids ids_of(const data *d, wf_text text, wf_error *e)
     return (wf_ids){ ids, ids ? n : 0 };
 }
 
+/* Has the saved model these classes, in this order? */
+static bool knows_classes(const data *d, const wf_archive *saved, wf_error *e)
+{
+    char key[32];
+    for (int64_t k = 0; k < d->classes || k < wf_labelled_classes(d->texts); k++) {
+        wf_format(key, sizeof key, "class.%d", (int)k);
+        const char *here = wf_labelled_name(d->texts, k), *there = wf_archive_meta(saved, key);
+        if (!here || !there || strcmp(here, there))
+            return wf_error_set(e, "load: class %d is %s in the saved model and %s in --data",
+                                (int)k, there ? there : "none", here ? here : "none");
+    }
+    return true;
+}
+
 /* The words are the saved model's, or those of the training part. */
 static bool read_data(data *d, const options *o, const wf_archive *saved, wf_error *e)
 {
@@ -107,8 +124,7 @@ static bool read_data(data *d, const options *o, const wf_archive *saved, wf_err
     d->n = wf_labelled_count(d->texts);
     d->ids = calloc((size_t)d->n + 1, sizeof *d->ids);
     if (!d->texts || !d->ids || !split(d, o, e)) return false;
-    if (saved && d->classes != wf_labelled_classes(d->texts))
-        return wf_error_set(e, "load: the saved model knows %d classes", (int)d->classes);
+    if (saved && !knows_classes(d, saved, e)) return false;
     d->classes = wf_labelled_classes(d->texts);
     wf_text *learn = malloc((size_t)(d->n_train + 1) * sizeof *learn);
     for (int64_t i = 0; learn && i < d->n_train; i++)
@@ -200,7 +216,7 @@ static wf_var *logits_of(wf_tape *t, const model *m, const wf_padded *batch)
 static bool batch_of(data *d, const int64_t *which, int64_t n, double unknown, uint64_t key,
                      wf_error *e)
 {
-    wf_ids sequences[1024];
+    wf_ids sequences[MOST];
     for (int64_t i = 0; i < n; i++) sequences[i] = d->ids[which[i]];
     if (!wf_pad(&d->batch, sequences, n, &(wf_pad_options){ .time = 0 }, e)) return false;
     int32_t *ids = d->batch.ids.data;
@@ -239,13 +255,15 @@ static void learn(wf_run *run, const model *m, data *d)
     const options *o = m->o;
     wf_tape *t = wf_run_tape(run);
     int64_t *order = malloc((size_t)d->n_train * 2 * sizeof *order), *now = order + d->n_train;
+    int64_t shuffled = -1; /* the epoch that `order` is of */
     if (!order) wf_run_fail(run, "not enough memory");
     while (wf_run_next(run)) {
         const uint64_t key = wf_key_with((uint64_t)o->run.seed, (uint64_t)wf_run_epoch(run));
         const int64_t at = wf_run_position(run) * o->batch;
         const int64_t n = d->n_train - at < o->batch ? d->n_train - at : o->batch;
-        int32_t labels[1024];
-        wf_permutation(d->n_train, key, order);
+        int32_t labels[MOST];
+        if (shuffled != wf_run_epoch(run)) wf_permutation(d->n_train, key, order);
+        shuffled = wf_run_epoch(run);
         for (int64_t i = 0; i < n; i++) {
             now[i] = d->train[order[at + i]];
             labels[i] = wf_labelled_class(d->texts, now[i]);
@@ -270,6 +288,7 @@ static void judge_lines(wf_run *run, const model *m, data *d, const wf_archive *
     for (ssize_t n; wf_run_ok(run) && (n = getline(&line, &room, stdin)) > 0;) {
         while (n && (line[n - 1] == '\n' || line[n - 1] == '\r')) n--;
         char *words = malloc(3 * (size_t)n + 1);
+        if (!words && !wf_run_fail(run, "not enough memory")) break;
         const int64_t length = (int64_t)wf_text_separate(line, n, words, 3 * (size_t)n + 1);
         const wf_ids ids = ids_of(d, (wf_text){ "line", words, length }, wf_run_error(run));
         wf_tape_reset(t);

@@ -108,7 +108,7 @@ bool wf_run_keep(wf_run *run, double figure)
     return true;
 }
 
-/* The mean of one parameter or buffer, in double; of whole numbers, which count, the last one. */
+/* The mean of one parameter or buffer, in double; of whole numbers, which count, those of one epoch. */
 static void mean_part(const wf_run *run, const wf_var *param, char *weights, size_t *at)
 {
     const size_t begin = *at;
@@ -130,11 +130,10 @@ static void mean_part(const wf_run *run, const wf_var *param, char *weights, siz
     }
 }
 
-bool wf_run_used(const wf_run *run, char *weights)
+void wf_run_used(const wf_run *run, char *weights)
 {
     size_t at = 0;
     if (!run->n_best) flatten(run, weights);
     for (int64_t i = 0; run->n_best && i < wf_run_value_count(run); i++)
         mean_part(run, wf_run_value_at(run, i), weights, &at);
-    return true;
 }

@@ -77,8 +77,10 @@ static bool load_best(wf_run *run)
         if (!(one->weights = wf_alloc(wf_run_weight_bytes(run))))
             return wf_error_set(&run->error, "load %s: not enough memory", path);
         if (!wf_module_load_archive_with(run->plan.net, path, run->archive, &how, NULL,
-                                         &run->error))
+                                         &run->error)) {
+            wf_release(one->weights);
             return false;
+        }
         size_t at = 0;
         for (int64_t i = 0; i < wf_run_value_count(run); i++) {
             const wf_var *param = wf_run_value_at(run, i);
@@ -127,7 +129,7 @@ static bool load_place(wf_run *run)
     return true;
 }
 
-bool wf_run_load(wf_run *run, bool go_on)
+bool wf_run_load(wf_run *run)
 {
     const wf_run_plan *plan = &run->plan;
     const char *path = run->o->load;
@@ -141,10 +143,10 @@ bool wf_run_load(wf_run *run, bool go_on)
         return true;
     }
     if (plan->load && !plan->load(plan->self, path, run->archive, &run->error)) return false;
-    if (go_on && !load_best(run)) return false;
-    if (go_on && apart) how.prefix = "now.";
+    if (!load_best(run)) return false;
+    if (apart) how.prefix = "now.";
     if (!wf_module_load_archive_with(plan->net, path, run->archive, &how, NULL, &run->error))
         return false;
-    return !go_on || !plan->optim ||
+    return !plan->optim ||
            wf_optim_load_archive(plan->optim, path, run->archive, "optim.", &run->error);
 }

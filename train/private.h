@@ -58,7 +58,7 @@ size_t wf_run_weight_bytes(const wf_run *run);
 bool wf_run_keep(wf_run *run, double figure);
 bool wf_run_better(const wf_run *run, double a, double b);
 /* The weights that are used, the mean of those kept, into the caller's memory; and into the net. */
-bool wf_run_used(const wf_run *run, char *weights);
+void wf_run_used(const wf_run *run, char *weights);
 void wf_run_restore(const wf_run *run, const char *weights);
 /* The parameter's numbers in such memory, as a tensor; *at moves behind it. */
 wf_tensor wf_run_part_of(const wf_var *param, char *weights, size_t *at);
@@ -67,7 +67,7 @@ void wf_run_forget_best(wf_run *run, int from);
 /* ---- files.c ---- */
 
 bool wf_run_save_now(wf_run *run); /* false: the reason is in run->error */
-bool wf_run_load(wf_run *run, bool go_on);
+bool wf_run_load(wf_run *run);
 
 /* ---- show.c ---- */
 

@@ -64,7 +64,7 @@ static wf_options offered(wf_run *run)
     return (wf_options){ run->rows, n, run->o, 0 };
 }
 
-/* Prints what --help says; false when there is no memory. */
+/* Prints what --help says. */
 static void print_help(wf_run *run)
 {
     char about[8192];
@@ -312,7 +312,7 @@ bool wf_run_begin(wf_run *run, const wf_run_plan *plan)
     run->plan = *plan;
     wf_format(run->data, sizeof run->data, "%016" PRIx64, plan->data);
     if (!wf_module_ok(plan->net, &run->error)) return wf_run_fail(run, "run: there is no net");
-    if (run->archive && !wf_run_load(run, true)) return wf_run_fail(run, "load");
+    if (run->archive && !wf_run_load(run)) return wf_run_fail(run, "load");
     run->begun = true;
     const double now = wf_run_now();
     const bool over = wf_run_over(run);
