@@ -108,7 +108,8 @@ bool wf_run_keep(wf_run *run, double figure)
     return true;
 }
 
-/* The mean of one parameter or buffer, in double; of whole numbers, which count, those of one epoch. */
+/* The mean of one parameter or buffer, in double; of whole numbers, which count, those of one
+ * epoch. */
 static void mean_part(const wf_run *run, const wf_var *param, char *weights, size_t *at)
 {
     const size_t begin = *at;
