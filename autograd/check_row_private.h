@@ -22,6 +22,7 @@ typedef struct op_check {
     double *cotangent, *gradient;  /* rows; columns: what backward made of it */
     double *work[6];               /* rows + columns each */
     uint32_t skip;                 /* laws */
+    bool own_large;                /* the row brings samples that are large: others stay small */
     int large;                     /* samples that could be made large */
     bool differed;                 /* where values are special, the row's spellings do */
     uint32_t shown;                /* claims that a sample has shown: SHOWN_... */

@@ -263,6 +263,7 @@ static double work_of(const conv *v)
 
 static void run_forward(forwarding *f)
 {
+    if (f->v->outputs == 0) return;
     f->u = cut(f->v);
     f->bytes = thread_bytes(f->v, &f->u);
     wf_par_team(threads_for(f->v, work_of(f->v)), forward_share, f);

@@ -80,7 +80,8 @@ typedef struct wf_sample {
     int32_t n_in;
     struct { wf_dtype dtype; wf_shape shape; double low, high, gap; } in[WF_SAMPLE_INPUTS];
     union { char bytes[WF_SAMPLE_ATTR]; double align; int64_t align_int; } attr;
-    /* Only to hold one thread against several: others are made large, if attr names no sizes. */
+    /* Only to hold one thread against several. Of a row without such samples the others are made
+     * large, if attr names no sizes. */
     bool large;
 } wf_sample;
 

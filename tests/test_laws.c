@@ -131,6 +131,40 @@ TEST(sums_that_begin_where_memory_is_aligned_are_told_by_a_sample_made_large)
     only_law(LAW_LARGE, &op, "its numbers elsewhere in memory");
 }
 
+/* A small sample, and one that is large as it is. */
+static bool sample_and_large(int k, wf_sample *s)
+{
+    if (k > 1 || !toy_sample(0, s)) return false;
+    if (k == 0) return true;
+    s->large = true;
+    s->label = "large";
+    for (int i = 0; i < 2; i++) s->in[i].shape = WF_SHAPE(301, 251);
+    return true;
+}
+
+/* On several threads, wrong where there are so many columns or more. */
+static int64_t wrong_from;
+
+static void columns_forward(const wf_call *c)
+{
+    toy_forward(c);
+    if (c->threads > 1 && c->out[0]->dim[1] >= wrong_from) put(c->out[0], 0, 1);
+}
+
+TEST(a_row_that_brings_large_samples_is_made_large_in_these_alone)
+{
+    wf_op op = toy();
+    op.forward = columns_forward;
+    op.sample = sample_and_large;
+    wrong_from = 251;
+    must_fail(&op, "toy, sample 'large': made large, ");
+    only_law(LAW_LARGE, &op, "output 0 has other bits than on one thread");
+    wrong_from = 252; /* what the small one would have, made large by one factor */
+    must_pass(&op);
+    op.sample = toy_sample;
+    must_fail(&op, "toy, sample 'matrix': made large, ");
+}
+
 static const wf_op *expand;
 
 static bool sample_of_fixed_size(int k, wf_sample *s)
