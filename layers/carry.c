@@ -2,6 +2,7 @@
  * it at once, and only when the tape commits is it copied into the carry's own memory, so that a
  * failed step or a rehearsal leaves no trace. A truncated carry keeps the states that its next
  * windows begin with, and for each sequence how many windows of its text they know. */
+#include "autograd/ops.h"
 #include "layers/private.h"
 #include "tensor/par.h"
 #include "tensor/runtime.h"
@@ -234,6 +235,20 @@ int64_t wf_carry_overlap(const wf_tape *t, const wf_carry *carry)
     return known < most ? known : most;
 }
 
+/* Does a sequence begin with the next call on this tape, as the layer has learned to? */
+static bool begins(const wf_tape *t, const wf_carry *carry, int64_t b)
+{
+    const int32_t age = age_of(t, carry, b);
+    return carry->form.learned && age != ENDED && age < carry->kept;
+}
+
+int64_t carry_beginners(const wf_tape *t, const wf_carry *carry)
+{
+    int64_t n = 0;
+    for (int64_t b = 0; b < carry->batch; b++) n += begins(t, carry, b);
+    return n;
+}
+
 /* Has x the steps that a truncated carry takes? */
 static bool window_fits(wf_tape *t, const wf_carry *carry, const char *path, carry_window *w)
 {
@@ -279,7 +294,8 @@ bool carry_fits(wf_tape *t, const wf_carry *carry, const wf_rnn *rnn, const wf_v
     return !carry->update || window_fits(t, carry, path, window);
 }
 
-wf_var *carry_read(wf_tape *t, const wf_carry *carry, int64_t layer, int k, wf_dtype dtype)
+/* State k of a layer as it is carried. */
+static wf_var *carried(wf_tape *t, const wf_carry *carry, int64_t layer, int k, wf_dtype dtype)
 {
     /* The oldest of what is kept and, behind it, what waits on this tape. */
     int64_t i = layer * carry->form.states + k, windows = 0;
@@ -297,6 +313,20 @@ wf_var *carry_read(wf_tape *t, const wf_carry *carry, int64_t layer, int k, wf_d
     for (int64_t b = 0; state && waits && b < carry->batch; b++)
         if (carry->reset[b] > p->epoch && wf_view_select(&to, 0, b, &row)) wf_tensor_fill(&row, 0);
     return state;
+}
+
+wf_var *carry_read(wf_tape *t, const wf_carry *carry, int64_t layer, int k, wf_dtype dtype,
+                   wf_var *first)
+{
+    const int64_t n = first ? carry_beginners(t, carry) : 0;
+    if (n == carry->batch) return first;
+    wf_var *state = carried(t, carry, layer, k, dtype);
+    if (!n) return state;
+    wf_tensor mask;
+    wf_var *new = wf_constant_fill(t, WF_I32, WF_SHAPE(carry->batch, 1), &mask);
+    for (int64_t b = 0; new &&b < carry->batch; b++)
+        ((int32_t *)mask.data)[b] = begins(t, carry, b);
+    return wf_where(t, new, first, state);
 }
 
 /* ---- pieces of a window ---- */
@@ -375,29 +405,27 @@ static bool sequence_is_finite(pending *p, int64_t b)
 /* A sequence that has become NaN or infinite goes on from the state that it had before the call, in
  * all layers: a carry that took what the loss may never see would spoil every step to come. False
  * after failing the tape. */
-static bool keep_finite(wf_tape *t, pending *p)
+static bool keep_finite(wf_tape *t, pending *p, wf_var *const begun[])
 {
     wf_carry *carry = p->carry;
     int64_t n = states_of(carry);
-    wf_var **clean = NULL, **old = NULL;
+    wf_var **clean = NULL;
     wf_tensor *to = NULL, from, row; /* to: what clean holds */
     for (int64_t b = 0; b < carry->batch; b++) {
         if (sequence_is_finite(p, b)) continue;
         p->spoilt++;
-        if (!clean && (!(clean = wf_tape_memory(t, 2 * (size_t)n * sizeof *clean)) ||
+        if (!clean && (!(clean = wf_tape_memory(t, (size_t)n * sizeof *clean)) ||
                        !(to = wf_tape_memory(t, (size_t)n * sizeof *to))))
             return false;
-        old = clean + n;
         for (int64_t i = 0; i < n; i++) {
             const wf_tensor *made = wf_value(p->state[i]);
             if (!clean[i]) {
-                old[i] = carry_read(t, carry, i / carry->form.states, (int)(i % carry->form.states),
-                                    made->dtype);
                 clean[i] = wf_constant_fill(t, made->dtype, wf_tensor_shape(made), &to[i]);
-                if (!old[i] || !clean[i]) return false;
+                if (!clean[i]) return false;
                 wf_tensor_copy(made, &to[i]); /* (B, width) */
             }
-            if (wf_view_select(wf_value(old[i]), 0, b, &from) && wf_view_select(&to[i], 0, b, &row))
+            if (wf_view_select(wf_value(begun[i]), 0, b, &from) &&
+                wf_view_select(&to[i], 0, b, &row))
                 wf_tensor_copy(&from, &row);
         }
     }
@@ -448,11 +476,22 @@ static void make_permanent(void *context)
     carry->said = p->spoilt > 0;
 }
 
-bool carry_write(wf_tape *t, wf_carry *carry, const carry_window *window, wf_var *const state[])
+/* Is there a step of sequence b that the call has read? Where windows are read again, each is
+ * counted, whatever there is of it. */
+static bool has_read(const wf_carry *carry, const carry_window *window, const wf_tensor *lengths,
+                     int64_t b)
+{
+    if (rereads(carry)) return true;
+    return lengths ? wf_tensor_at(lengths, b) > 0 : window->time > 0;
+}
+
+bool carry_write(wf_tape *t, wf_carry *carry, const carry_window *window, const wf_var *lengths,
+                 wf_var *const begun[], wf_var *const state[])
 {
     size_t bytes = (size_t)states_of(carry) * sizeof state[0];
     for (int64_t i = 0; i < states_of(carry); i++)
         if (!wf_value(state[i])) return false; /* of a step that is only recorded: said by it */
+    const wf_tensor *length = lengths ? wf_value(lengths) : NULL;
     pending *p = wf_tape_memory(t, sizeof *p + bytes);
     int32_t *age = wf_tape_memory(t, (size_t)carry->batch * sizeof *age);
     if (!p || !age) return false;
@@ -464,10 +503,10 @@ bool carry_write(wf_tape *t, wf_carry *carry, const carry_window *window, wf_var
     memcpy(p->state, state, bytes);
     for (int64_t b = 0; b < carry->batch; b++) {
         age[b] = age_of(t, carry, b);
-        if (age[b] < carry->kept) age[b]++;
+        if (age[b] < carry->kept && has_read(carry, window, length, b)) age[b]++;
         if (window->ends) age[b] = ENDED;
     }
-    if (!keep_finite(t, p)) return false;
+    if (!keep_finite(t, p, begun)) return false;
     carry->latest = p;
     carry->generation = p->generation;
     return wf_tape_on_commit(t, make_permanent, p);
@@ -484,7 +523,13 @@ static const char *state_name(const wf_carry *carry, int64_t i, const char *pref
     return text;
 }
 
-/* "truncation" and "windows": what a carry that reads again must find beside its states. */
+/* Must a file say how many windows of each sequence's text are known? */
+static bool counts_windows(const wf_carry *carry)
+{
+    return rereads(carry) || carry->form.learned;
+}
+
+/* "truncation" and "windows": what there is beside the states. */
 static const char *fact_name(const char *fact, const char *prefix, char text[300])
 {
     wf_format(text, 300, "%s%s", prefix ? prefix : "", fact);
@@ -498,12 +543,12 @@ bool wf_carry_to_bundle(const wf_carry *carry, wf_bundle *bundle, const char *pr
     for (int64_t i = 0; i < states_of(carry); i++)
         if (!wf_bundle_add(bundle, state_name(carry, i, prefix, name), &carry->state[i]))
             return false;
-    if (!rereads(carry)) return true;
+    if (!counts_windows(carry)) return true;
     int32_t of_both[2] = { (int32_t)carry->update, (int32_t)carry->backward };
     wf_tensor truncation = wf_tensor_of(WF_I32, WF_SHAPE(2), of_both),
               windows = wf_tensor_of(WF_I32, WF_SHAPE(carry->batch), carry->age);
     const char *before = prefix ? prefix : "";
-    return wf_bundle_copyf(bundle, &truncation, "%struncation", before) &&
+    return (!rereads(carry) || wf_bundle_copyf(bundle, &truncation, "%struncation", before)) &&
            wf_bundle_addf(bundle, &windows, "%swindows", before);
 }
 
@@ -520,9 +565,9 @@ static bool fact_fits(const wf_tensor *x, int64_t n, const char *file, const cha
                         wf_shape_text(text, sizeof text, got.rank, got.dim), (long long)n);
 }
 
-/* Is the file's carry truncated as this one, and what it says of its texts possible? */
-static bool facts_fit(const wf_carry *carry, const wf_archive *archive, const char *prefix,
-                      const char *file, wf_error *error)
+/* Is the file's carry truncated as this one? */
+static bool truncation_fits(const wf_carry *carry, const wf_archive *archive, const char *prefix,
+                            const char *file, wf_error *error)
 {
     char name[300];
     const wf_tensor *x = wf_archive_find(archive, fact_name("truncation", prefix, name));
@@ -534,13 +579,22 @@ static bool facts_fit(const wf_carry *carry, const wf_archive *archive, const ch
                             file, name, (long long)k1, (long long)k2, (long long)carry->update,
                             (long long)carry->backward);
     }
-    x = wf_archive_find(archive, fact_name("windows", prefix, name));
+    return true;
+}
+
+/* Is what the file says of each sequence's text possible? */
+static bool windows_fit(const wf_carry *carry, const wf_archive *archive, const char *prefix,
+                        const char *file, wf_error *error)
+{
+    char name[300];
+    const int least = rereads(carry) ? ENDED : 0;
+    const wf_tensor *x = wf_archive_find(archive, fact_name("windows", prefix, name));
     if (!fact_fits(x, carry->batch, file, name, error)) return false;
     for (int64_t b = 0; b < carry->batch; b++) {
         int32_t age = (int32_t)wf_tensor_at(x, b);
-        if (age >= ENDED && age <= carry->kept) continue;
+        if (age >= least && age <= carry->kept) continue;
         return wf_error_set(error, "load %s: '%s' is %d in sequence %lld; it must be %d to %lld",
-                            file, name, age, (long long)b, ENDED, (long long)carry->kept);
+                            file, name, age, (long long)b, least, (long long)carry->kept);
     }
     return true;
 }
@@ -584,13 +638,14 @@ bool wf_carry_load_archive(wf_carry *carry, const char *name, const wf_archive *
         const wf_tensor *x = wf_archive_find(archive, state_name(carry, i, prefix, text));
         if (!state_fits(carry, i, x, name, text, error)) return false;
     }
-    if (rereads(carry) && !facts_fit(carry, archive, prefix, name, error)) return false;
+    if (rereads(carry) && !truncation_fits(carry, archive, prefix, name, error)) return false;
+    if (counts_windows(carry) && !windows_fit(carry, archive, prefix, name, error)) return false;
     wf_carry_reset(carry); /* what a tape would still commit is forgotten */
     for (int64_t i = 0; i < states_of(carry); i++) {
         wf_tensor_copy(wf_archive_find(archive, state_name(carry, i, prefix, text)),
                        &carry->state[i]);
     }
-    for (int64_t b = 0; rereads(carry) && b < carry->batch; b++) {
+    for (int64_t b = 0; counts_windows(carry) && b < carry->batch; b++) {
         const wf_tensor *x = wf_archive_find(archive, fact_name("windows", prefix, text));
         carry->age[b] = (int32_t)wf_tensor_at(x, b);
     }

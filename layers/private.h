@@ -86,7 +86,7 @@ bool gates_begin(wf_module *module, const wf_cell *cell, const char *self, const
 typedef struct rnn_form {
     int64_t layers, width[WF_CELL_STATES];
     int directions, states;
-    bool reverse;
+    bool reverse, learned; /* learned: what sequences begin with */
 } rnn_form;
 rnn_form rnn_form_of(const wf_rnn *rnn);
 
@@ -105,8 +105,12 @@ typedef struct carry_window {
  * tape otherwise. */
 bool carry_fits(wf_tape *t, const wf_carry *carry, const wf_rnn *rnn, const wf_var *x,
                 carry_window *window);
-/* State k of a layer to begin with, (B, width), without history; NULL after failing the tape. */
-wf_var *carry_read(wf_tape *t, const wf_carry *carry, int64_t layer, int k, wf_dtype dtype);
+/* State k of a layer to begin with, (B, width): what is carried has no history; a sequence that
+ * begins does so as in `first`, (B, width), unless that is NULL. NULL after failing the tape. */
+wf_var *carry_read(wf_tape *t, const wf_carry *carry, int64_t layer, int k, wf_dtype dtype,
+                   wf_var *first);
+/* How many sequences begin with the next call on this tape. */
+int64_t carry_beginners(const wf_tape *t, const wf_carry *carry);
 /* Where the piece that begins at a step ends: at the next one before which something is kept or
  * detached or a sequence's text begins, or at the end of x. */
 int64_t carry_next(const wf_tape *t, const wf_carry *carry, const carry_window *window, int64_t at);
@@ -114,7 +118,9 @@ int64_t carry_next(const wf_tape *t, const wf_carry *carry, const carry_window *
  * or stays NULL where all have all of it. False after failing the tape. */
 bool carry_lengths(wf_tape *t, const wf_carry *carry, const carry_window *window, int64_t from,
                    int64_t to, wf_var **lengths);
-/* Remembers layers * states vars, in this order. False after failing the tape. */
-bool carry_write(wf_tape *t, wf_carry *carry, const carry_window *window, wf_var *const state[]);
+/* Remembers layers * states vars, in this order; begun: those that the call began with. A sequence
+ * of which nothing was read (lengths, or NULL) has not begun. False after failing the tape. */
+bool carry_write(wf_tape *t, wf_carry *carry, const carry_window *window, const wf_var *lengths,
+                 wf_var *const begun[], wf_var *const state[]);
 
 #endif

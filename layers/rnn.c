@@ -20,7 +20,8 @@ struct wf_rnn {
     int directions, states;
     bool stepwise, reverse;
     double dropout;
-    char *self; /* layers * directions structs of the cell */
+    char *self;     /* layers * directions structs of the cell */
+    wf_var **begin; /* layers * directions * states, (width) each, or NULL: zeros */
 };
 
 /* ---- sizes ---- */
@@ -68,6 +69,32 @@ static wf_init initial_value(const wf_cell_param *p, int rank, const wf_rnn_opti
     return side == 0 ? own : layer_init(side == 1 ? o->init_input : o->init_hidden, own);
 }
 
+/* Names a parameter of one direction of one layer; false after failing the tree. */
+static bool param_name(const wf_rnn *rnn, int64_t layer, int direction, const char *before,
+                       const char *name, char text[static 128])
+{
+    const size_t n = wf_format(text, 128, "%s%s_l%lld%s", before, name, (long long)layer,
+                               direction ? "_reverse" : "");
+    return n < 128 ||
+           wf_module_fail(rnn->module, "rnn: cell '%s': the name of a parameter is too long",
+                          rnn->cell->name);
+}
+
+/* What one direction of one layer begins with, where that is learned. */
+static bool make_initial(wf_rnn *rnn, int64_t layer, int direction, const wf_rnn_options *o)
+{
+    wf_var **begin = rnn->begin + (layer * rnn->directions + direction) * rnn->states;
+    for (int k = 0; k < rnn->states; k++) {
+        char name[128];
+        if (!param_name(rnn, layer, direction, "initial_", rnn->cell->states[k].name, name))
+            return false;
+        const wf_init init = layer_init(o->init_state, (wf_init){ .kind = WF_INIT_CONSTANT });
+        begin[k] = wf_param_new(rnn->module, name, WF_SHAPE(rnn->width[k]), init);
+        if (!begin[k]) return false;
+    }
+    return true;
+}
+
 /* Makes the parameters of one direction of one layer, and puts them into the cell's struct. */
 static bool make_params(wf_rnn *rnn, int64_t layer, int direction, const wf_rnn_options *o)
 {
@@ -94,17 +121,14 @@ static bool make_params(wf_rnn *rnn, int64_t layer, int direction, const wf_rnn_
             shape.dim[shape.rank++] = size;
         }
         char name[128];
-        size_t n = wf_format(name, sizeof name, "%s_l%lld%s", p->name, (long long)layer,
-                             direction ? "_reverse" : "");
-        if (n >= sizeof name)
-            return wf_module_fail(
-                rnn->module, "rnn: cell '%s': the name of a parameter is too long", cell->name);
+        if (!param_name(rnn, layer, direction, "", p->name, name)) return false;
         wf_var *param = wf_param_new(rnn->module, name, shape, initial_value(p, shape.rank, o));
         if (!param) return false;
         memcpy(self + p->offset, &param, sizeof param);
     }
     const gate_sizes sizes = { input, rnn->hidden, rnn->output };
-    return gates_begin(rnn->module, cell, self, &sizes, o);
+    return gates_begin(rnn->module, cell, self, &sizes, o) &&
+           (!rnn->begin || make_initial(rnn, layer, direction, o));
 }
 
 /* Does a list of sizes end where it says so? */
@@ -242,14 +266,16 @@ wf_rnn *wf_rnn_new(wf_module *parent, const char *name, const wf_cell *cell,
             return NULL;
         }
     }
-    int64_t bytes;
-    if (!wf_size_mul(rnn->layers, rnn->directions, &bytes) ||
-        !wf_size_mul(bytes, (int64_t)cell->size, &bytes)) {
+    int64_t places, bytes, begin;
+    if (!wf_size_mul(rnn->layers, rnn->directions, &places) ||
+        !wf_size_mul(places, (int64_t)cell->size, &bytes) ||
+        !wf_size_mul(places, rnn->states * (int64_t)sizeof *rnn->begin, &begin)) {
         wf_module_fail(module, "rnn: %lld layers are too many", (long long)rnn->layers);
         return NULL;
     }
     rnn->self = wf_module_memory(module, (size_t)bytes);
-    if (!rnn->self) return NULL;
+    if (o.learned_initial) rnn->begin = wf_module_memory(module, (size_t)begin);
+    if (!rnn->self || (o.learned_initial && !rnn->begin)) return NULL;
     for (int64_t layer = 0; layer < rnn->layers; layer++) {
         for (int d = 0; d < rnn->directions; d++) {
             if (!make_params(rnn, layer, d, &o)) return NULL;
@@ -273,7 +299,8 @@ rnn_form rnn_form_of(const wf_rnn *rnn)
     rnn_form f = { .layers = rnn->layers,
                    .directions = rnn->directions,
                    .states = rnn->states,
-                   .reverse = rnn->reverse };
+                   .reverse = rnn->reverse,
+                   .learned = rnn->begin != NULL };
     memcpy(f.width, rnn->width, sizeof f.width);
     return f;
 }
@@ -288,10 +315,10 @@ typedef struct given {
     carry_window window; /* of the carry */
 } given;
 
-/* The first parameter of the first layer's cell, or NULL if its cell has none. */
+/* The first parameter of the first layer, or NULL if it has none. */
 static wf_var *first_weight(const wf_rnn *rnn)
 {
-    wf_var *weight = NULL;
+    wf_var *weight = rnn->begin ? rnn->begin[0] : NULL;
     for (const wf_cell_param *p = rnn->cell->params; p && p->name && !weight; p++)
         memcpy(&weight, rnn->self + p->offset, sizeof weight);
     return weight;
@@ -441,25 +468,29 @@ static bool run_direction(wf_tape *t, const wf_rnn *rnn, int64_t place, wf_seque
     return cell_steps(t, cell, self, rnn->stepwise, s);
 }
 
+/* A learned state for all sequences, (B, width); NULL after failing the tape. */
+static wf_var *learned_state(wf_tape *t, const wf_rnn *rnn, int64_t place, int k, int64_t batch)
+{
+    wf_var *param = wf_enter(t, rnn->begin[place * rnn->states + k], "rnn '%s': the initial %s",
+                             wf_module_path(rnn->module), rnn->cell->states[k].name);
+    return wf_expand(t, param, WF_SHAPE(batch, rnn->width[k]));
+}
+
 /* What all layers and directions begin with: (B, width) each, in the order layer, direction,
  * state. */
 static bool begin_states(wf_tape *t, const wf_rnn *rnn, const given *g, wf_var *state[])
 {
+    const int64_t batch = wf_dim(g->x, 1);
+    const wf_dtype dtype = wf_dtype_of(g->x);
+    const bool learned = rnn->begin && (!g->carry || carry_beginners(t, g->carry));
     wf_var *zero[WF_CELL_STATES] = { NULL };
     for (int64_t place = 0; place < rnn->layers * rnn->directions; place++) {
         for (int k = 0; k < rnn->states; k++) {
-            wf_var **s = &state[place * rnn->states + k];
-            if (g->carry) {
-                *s = carry_read(t, g->carry, place, k, wf_dtype_of(g->x));
-            } else if (g->initial[k]) {
-                *s = wf_select(t, g->initial[k], 0, place);
-            } else {
-                if (!zero[k]) {
-                    wf_shape form = WF_SHAPE(wf_dim(g->x, 1), rnn->width[k]);
-                    zero[k] = wf_zeros(t, wf_dtype_of(g->x), form);
-                }
-                *s = zero[k];
-            }
+            wf_var *s = g->initial[k] ? wf_select(t, g->initial[k], 0, place) : NULL;
+            if (!s && learned) s = learned_state(t, rnn, place, k, batch);
+            if (g->carry) s = carry_read(t, g->carry, place, k, dtype, s);
+            if (!s && !zero[k]) zero[k] = wf_zeros(t, dtype, WF_SHAPE(batch, rnn->width[k]));
+            state[place * rnn->states + k] = s ? s : zero[k];
         }
     }
     return wf_tape_ok(t);
@@ -516,13 +547,15 @@ static wf_var *run_call(wf_tape *t, const wf_rnn *rnn, const given *g, wf_var *f
 {
     wf_var *all[WF_CELL_STATES];
     int64_t places = rnn->layers * rnn->directions, states = places * rnn->states;
-    wf_var **state = wf_tape_memory(t, (size_t)(2 * states + places) * sizeof *state);
+    wf_var **state = wf_tape_memory(t, (size_t)(3 * states + places) * sizeof *state);
     if (!state || !begin_states(t, rnn, g, state)) return NULL;
-    wf_var **kept = state + states, **row = kept + states;
+    wf_var **kept = state + states, **begun = kept + states, **row = begun + states;
+    memcpy(begun, state, (size_t)states * sizeof *begun);
     wf_var *y = g->carry ? run_window(t, rnn, g, state, kept)
                          : run_layers(t, rnn, g->x, g->lengths, state);
     /* y: (T, B, directions * width) */
-    if (!y || (g->carry && !carry_write(t, g->carry, &g->window, kept))) return NULL;
+    if (!y || (g->carry && !carry_write(t, g->carry, &g->window, g->lengths, begun, kept)))
+        return NULL;
     for (int k = 0; final && k < rnn->states; k++) {
         for (int64_t i = 0; i < places; i++) row[i] = state[i * rnn->states + k];
         all[k] = wf_stack(t, 0, (wf_vars){ (int)places, row }); /* (places, B, width) */

@@ -30,6 +30,10 @@ typedef struct wf_rnn_options {
      * Ollivier 2018): b_f = log(u), u uniform in [1, T_max - 1), drawn for each unit from (seed,
      * path), and b_i = -b_f; of a GRU b_z = log(u). Not with .forget_bias. */
     double chrono;
+    /* What sequences begin with, where a call does not say, is learned: initial_h_l0, initial_c_l0
+     * (width), initial_h_l0_reverse ..., the same for each sequence. Not learned: zeros. */
+    bool learned_initial;
+    wf_init init_state; /* of these; zero: zeros */
     const void *reserved[4];
 } wf_rnn_options;
 
@@ -71,20 +75,22 @@ WF_API wf_rnn *wf_gru_new(wf_module *parent, const char *name, const wf_rnn_opti
  * borrowed: visible at once to later calls on the same tape, permanent when wf_backward commits
  * (train) or at once (eval, infer). Always finite: a sequence whose state has become NaN or
  * infinite in a call goes on from the state before it, in all layers, and one sentence is logged.
- * Not for a bidirectional or a reverse layer. Begins as zeros; NULL, and the layer's tree knows
- * why, for such a layer, a batch below 1 or without memory. Yours to free, once the tapes that used
- * it have been reset or freed. */
+ * Not for a bidirectional or a reverse layer. Begins as zeros or, with .learned_initial, each
+ * sequence as that is on the tape when its first step is read, gradient and all; NULL, and the
+ * layer's tree knows why, for such a layer, a batch below 1 or without memory. Yours to free, once
+ * the tapes that used it have been reset or freed. */
 typedef struct wf_carry wf_carry;
 WF_API wf_carry *wf_carry_new(const wf_rnn *rnn, int64_t batch);
 WF_API void wf_carry_free(wf_carry *carry);
-WF_API void wf_carry_reset(wf_carry *carry);       /* all states to zero */
-/* One sequence's to zero: where its next text begins, between two steps of training; the others go
- * on. False out of range, and then nothing has changed. */
+WF_API void wf_carry_reset(wf_carry *carry); /* all sequences begin anew */
+/* One does: where its next text begins, between two steps of training; the others go on. False out
+ * of range, and then nothing has changed. */
 WF_API bool wf_carry_reset_sequence(wf_carry *carry, int64_t sequence);
 /* Was it made? Else where to look for the reason. */
 WF_API bool wf_carry_ok(const wf_carry *carry, wf_error *error);
 /* The permanent state k of (layer, direction), (B, width), to read or write in place; NULL out
- * of range. Of several (below), the newest. */
+ * of range. Of several (below), the newest. Of a sequence that has not begun: zeros, and if its
+ * beginning is learned, what is written there is not read. */
 WF_API const wf_tensor *wf_carry_state(const wf_carry *carry, int64_t layer, int direction, int k);
 
 /* ---- truncated backpropagation through time: BPTT(h; h') of Williams and Peng 1990, TBPTT(k1, k2)
@@ -118,9 +124,9 @@ WF_API int64_t wf_carry_overlap(const wf_tape *t, const wf_carry *carry);
 
 /* Adds the permanent states to a bundle, (B, width) each, or (kept, B, width) with the oldest first
  * where several are, as prefix (NULL: none) and h_l0, c_l0, h_l1 ...; with k2 > k1 also
- * "truncation", k1 and k2, and "windows", how many of each sequence's text are known (-1: it has
- * ended). Their numbers are borrowed until the bundle has been saved. What goes wrong is the
- * bundle's to say. */
+ * "truncation", k1 and k2, and, there and with .learned_initial, "windows": how many of each
+ * sequence's text are known (-1: it has ended). Their numbers are borrowed until the bundle has
+ * been saved. What goes wrong is the bundle's to say. */
 WF_API bool wf_carry_to_bundle(const wf_carry *carry, wf_bundle *bundle, const char *prefix);
 /* Takes them from a file (`name`, in messages) again, as they are permanent from now on; f32 and
  * f64 convert. A missing state, another shape or truncation and what is not finite are one
@@ -132,7 +138,8 @@ WF_API bool wf_carry_load_archive(wf_carry *carry, const char *name, const wf_ar
 typedef struct wf_rnn_call {
     wf_var *lengths;                               /* (B) I32, each 0..T, any order */
     wf_carry *carry;                   /* read before, written after; not with .initial */
-    /* One (layers * directions, B, width) per state, as PyTorch's h_0, c_0; NULL: zeros. */
+    /* One (layers * directions, B, width) per state, as PyTorch's h_0, c_0; NULL: zeros, or what
+     * is learned. */
     wf_var *const *initial;
     wf_var **final;                    /* receives one such var per state; may be .initial */
     const void *reserved[4];
@@ -148,9 +155,9 @@ WF_API wf_var *wf_rnn_forward(wf_tape *t, const wf_rnn *rnn, wf_var *x, const wf
 WF_API const char *wf_rnn_explain(wf_tape *t, const wf_rnn *rnn, wf_var *x,
                                   const wf_rnn_call *call);
 /* One step of all layers, for loops that generate or decode: x (B, input) to (B, output). state[k]
- * holds (layers, B, width) before the step, in the form of .initial, and receives what is after
- * it; all NULL: zeros. NULLs after a failure. Not of a bidirectional layer; a reverse one is given
- * its last step first. */
+ * holds (layers, B, width) before the step, in the form of .initial, and receives what is after it;
+ * all NULL: as a sequence begins. NULLs after a failure. Not of a bidirectional layer; a reverse
+ * one is given its last step first. */
 WF_API wf_var *wf_rnn_step(wf_tape *t, const wf_rnn *rnn, wf_var *x, wf_var *state[]);
 WF_API const wf_cell *wf_rnn_row(const wf_rnn *rnn); /* its cell's */
 WF_API wf_module *wf_rnn_module(const wf_rnn *rnn);

@@ -94,6 +94,9 @@ static inline kind kind_at(int i)
         { "lstm in steps", wf_lstm_row(), { .layers = 2, .stepwise = true } },
         { "rnn, relu", wf_elman_row(), { .layers = 2, .prototype = &relu } },
         { "gru, reset before", wf_gru_row(), { .layers = 2, .prototype = &reset_before } },
+        { "lstm, learned start",
+          wf_lstm_row(),
+          { .layers = 2, .learned_initial = true, .init_state = { WF_INIT_UNIFORM, -0.5, 0.5 } } },
         { "mgu", &mgu_cell, { .layers = 2 } },
         { "unit", &unit_cell, { .layers = 2 } },
     };

@@ -153,11 +153,14 @@ typedef struct history {
     double *at[STEPS + 1][WF_CELL_STATES];
 } history;
 
-static void states_from(wf_tape *t, const model *m, double *const from[], wf_var *state[])
+/* The states of a lane before a step; none where its text begins: as the layer begins. */
+static void states_from(wf_tape *t, const model *m, const history *h, int64_t step, int64_t text,
+                        wf_var *state[])
 {
-    for (int k = 0; k < m->form.states; k++)
-        state[k] = wf_constant(t, WF_F64, WF_SHAPE(m->form.layers, 1, m->form.width[k]), from[k]);
-    for (int k = m->form.states; k < WF_CELL_STATES; k++) state[k] = NULL;
+    for (int k = 0; k < WF_CELL_STATES; k++) state[k] = NULL;
+    for (int k = 0; step > text && k < m->form.states; k++)
+        state[k] = wf_constant(t, WF_F64, WF_SHAPE(m->form.layers, 1, m->form.width[k]),
+                               h->at[step][k]);
 }
 
 static wf_var *hand_step(wf_tape *t, const model *m, int64_t step, int64_t lane, wf_var *state[])
@@ -167,10 +170,16 @@ static wf_var *hand_step(wf_tape *t, const model *m, int64_t step, int64_t lane,
     return wf_rnn_step(t, m->rnn, x, state); /* (1, width) */
 }
 
+/* Where a lane's text begins that is read in a window, in steps. */
+static int64_t text_begins(const course *c, int64_t window, int64_t lane)
+{
+    return c->second[lane] && window >= c->second[lane] ? c->second[lane] * c->k1 : 0;
+}
+
 /* Where the window's way through time begins in a lane, in steps. */
 static int64_t way_begins(const course *c, int64_t window, int64_t lane)
 {
-    int64_t text = c->second[lane] && window >= c->second[lane] ? c->second[lane] * c->k1 : 0;
+    int64_t text = text_begins(c, window, lane);
     int64_t begin = c->k2 > c->k1 ? (window + 1) * c->k1 - c->k2 : window * c->k1;
     return begin > text ? begin : text;
 }
@@ -184,9 +193,9 @@ static void add_gradient(wf_tape *t, const model *m, const course *c, const hist
     while (c->k2 < c->k1 && (end - cut) % c->k2) cut++; /* the first */
     wf_tape_reset(t);
     wf_var *state[WF_CELL_STATES], *y = NULL, *grad[32], *wrt[32];
-    states_from(t, m, h->at[begin], state);
+    states_from(t, m, h, begin, text_begins(c, window, lane), state);
     for (int64_t u = begin; u <= step; u++) {
-        bool here = c->k2 < c->k1 && u >= cut && (end - u) % c->k2 == 0;
+        bool here = c->k2 < c->k1 && u >= cut && u > begin && (end - u) % c->k2 == 0;
         for (int k = 0; here && k < m->form.states; k++) state[k] = wf_detach(t, state[k]);
         y = hand_step(t, m, u, lane, state);
     }
@@ -210,19 +219,12 @@ static void remember(wf_tape *t, const model *m, const course *c, history *h, in
     int64_t begin = way_begins(c, window, lane);
     wf_tape_reset(t);
     wf_var *state[WF_CELL_STATES];
-    states_from(t, m, h->at[begin], state);
+    states_from(t, m, h, begin, text_begins(c, window, lane), state);
     for (int64_t u = begin; u < end; u++) {
         if (u < c->end[lane]) hand_step(t, m, u, lane, state);
         for (int k = 0; u >= window * c->k1 && k < m->form.states; k++)
             h->at[u + 1][k] = doubles_of(state[k]);
     }
-}
-
-/* A second text begins from zero. */
-static void forget(const model *m, history *h, int64_t step)
-{
-    for (int k = 0; k < m->form.states; k++)
-        h->at[step][k] = zeros(m->form.layers * m->form.width[k]);
 }
 
 /* The gradient of a window, which is then remembered. */
@@ -232,7 +234,6 @@ static double *by_hand(wf_tape *t, const model *m, const course *c, history h[LA
     double *sum = zeros(wf_module_weights(m->net));
     int64_t begin = window * c->k1, end = begin + c->k1 < STEPS ? begin + c->k1 : STEPS;
     for (int64_t b = 0; b < LANES; b++) {
-        if (window == 0 || c->second[b] == window) forget(m, &h[b], begin);
         for (int64_t step = begin; step < end && step < c->end[b]; step++)
             add_gradient(t, m, c, &h[b], window, b, step, sum);
         remember(t, m, c, &h[b], window, b);
@@ -277,7 +278,8 @@ static const struct {
 };
 enum { PAIRS = sizeof pairs / sizeof pairs[0] };
 static const char *const of_kinds[] = { "lstm of two layers", "gru", "lstm, projected",
-                                        "gru, reset before",  "mgu", "unit" };
+                                        "gru, reset before",  "mgu", "unit",
+                                        "lstm, learned start" };
 enum { KINDS = sizeof of_kinds / sizeof of_kinds[0] };
 
 TEST_EACH(windows_have_the_gradients_of_the_steps_by_hand, PAIRS)
@@ -338,14 +340,15 @@ TEST_EACH(one_window_of_the_whole_text_is_plain_backpropagation_to_the_bit, kind
     }
 }
 
-TEST(equal_lengths_are_a_plain_carry_to_the_bit)
+TEST_EACH(equal_lengths_are_a_plain_carry_to_the_bit, 2)
 {
-    int of_kind = kind_named("lstm of two layers");
+    int of_kind = kind_named(_i ? "lstm, learned start" : "lstm of two layers");
     OWN(model) one = model_of(of_kind, WF_F32, 0.3), other = model_of(of_kind, WF_F32, 0.3);
     OWN(wf_carry) *truncated = wf_carry_new_truncated(one.rnn, LANES, 4, 4),
                   *plain = wf_carry_new(other.rnn, LANES);
     OWN(wf_tape) *t = wf_tape_new(NULL);
     course c = plain_course(4, 4);
+    c.second[1] = 2;
     for (int64_t window = 0; window < windows_of(&c); window++) {
         sweep_window(t, &one, truncated, &c, window);
         sweep_window(t, &other, plain, &c, window);
@@ -454,12 +457,12 @@ TEST(all_lanes_begun_anew_one_by_one_are_a_carry_begun_anew)
 
 /* ---- in files ---- */
 
-TEST_EACH(saved_in_the_middle_a_run_goes_on_to_the_bit, PAIRS)
+TEST_EACH(saved_in_the_middle_a_run_goes_on_to_the_bit, 2 * PAIRS)
 {
-    course c = plain_course(pairs[_i].k1, pairs[_i].k2);
+    course c = plain_course(pairs[_i / 2].k1, pairs[_i / 2].k2);
     const int64_t windows = windows_of(&c), middle = windows - (windows > 3 ? 2 : 1);
     if (windows > 3) c.second[1] = middle - 1; /* what is young, is so in the file, too */
-    int of_kind = kind_named("lstm of two layers");
+    int of_kind = kind_named(_i % 2 ? "lstm, learned start" : "lstm of two layers");
     OWN(model) one = model_of(of_kind, WF_F32, 0.3), other = model_of(of_kind, WF_F32, 0.3);
     OWN(wf_carry) *a = wf_carry_new_truncated(one.rnn, LANES, c.k1, c.k2),
                   *b = wf_carry_new_truncated(other.rnn, LANES, c.k1, c.k2);
