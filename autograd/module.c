@@ -383,6 +383,53 @@ void wf_module_freeze(wf_module *m, bool frozen)
     for (int64_t i = 0; m && i < m->params.n; i++) wf_param_freeze(&all[i]->var, frozen);
 }
 
+/* The byte after the letter that begins at text, which has one. */
+static const char *after_letter(const char *text)
+{
+    do text++;
+    while (((unsigned char)*text & 0xC0) == 0x80);
+    return text;
+}
+
+/* Does the whole text match? On a mismatch only the last star is tried with one letter more: an
+ * earlier one has taken as little as it can, and more would help nothing. */
+bool wf_path_matches(const char *pattern, const char *text)
+{
+    if (!pattern || !text) return false;
+    const char *star = NULL, *from = NULL;
+    while (*text) {
+        if (*pattern == '*') {
+            star = ++pattern;
+            from = text;
+        } else if (*pattern == '?') {
+            pattern++;
+            text = after_letter(text);
+        } else if (*pattern == *text) {
+            pattern++;
+            text++;
+        } else if (star) {
+            pattern = star;
+            text = from = after_letter(from);
+        } else {
+            return false;
+        }
+    }
+    while (*pattern == '*') pattern++;
+    return !*pattern;
+}
+
+int64_t wf_module_freeze_named(wf_module *m, const char *pattern, bool frozen)
+{
+    param *const *all = m ? m->params.at : NULL;
+    int64_t found = 0;
+    for (int64_t i = 0; m && i < m->params.n; i++) {
+        if (!wf_path_matches(pattern, module_param_name(m, &all[i]->var))) continue;
+        wf_param_freeze(&all[i]->var, frozen);
+        found++;
+    }
+    return found;
+}
+
 void wf_module_clear_grads(wf_module *m)
 {
     param *const *all = m ? m->params.at : NULL;

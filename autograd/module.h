@@ -97,6 +97,12 @@ WF_API uint64_t wf_param_key(const wf_var *param);
 WF_API void wf_param_freeze(wf_var *param, bool frozen);
 WF_API bool wf_param_frozen(const wf_var *param);
 WF_API void wf_module_freeze(wf_module *module, bool frozen);
+/* Those of its subtree alone whose paths, as seen from it, match a pattern (wf_path_matches).
+ * Returns how many match; 0 of NULL. */
+WF_API int64_t wf_module_freeze_named(wf_module *module, const char *pattern, bool frozen);
+/* Does the whole path match? In the pattern `*` stands for any letters, dots too, `?` for one
+ * letter. False of NULL. */
+WF_API bool wf_path_matches(const char *pattern, const char *path);
 /* Clears the gradients of all parameters in the subtree, an optimiser's or not. */
 WF_API void wf_module_clear_grads(wf_module *module);
 

@@ -26,7 +26,7 @@ struct wf_corpus {
     int64_t alphabet;
     int32_t *text; /* train ids, then held-out ids */
     int64_t train, held, lane, time, at;
-    wf_tensor input, target, valid;
+    wf_tensor input, target, again, valid;
 };
 
 /* ---- letters ---- */
@@ -350,6 +350,16 @@ wf_batch wf_corpus_next(wf_corpus *c)
     c->target.data = c->text + c->at + 1;
     c->at += c->time;
     return batch;
+}
+
+const wf_tensor *wf_corpus_reread(wf_corpus *c, int64_t steps)
+{
+    const int64_t begin = c && c->text ? c->at - c->time : -1; /* of the last batch */
+    if (begin < 0 || steps < 0 || steps > begin) return NULL;
+    c->again = c->input;
+    c->again.dim[0] += steps;
+    c->again.data = c->text + begin - steps;
+    return &c->again;
 }
 
 int64_t wf_corpus_position(const wf_corpus *c)

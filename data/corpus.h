@@ -56,6 +56,11 @@ typedef struct wf_batch {
  * all begin anew. Never fails, never allocates. */
 WF_API wf_batch wf_corpus_next(wf_corpus *corpus);
 
+/* The last batch's input with `steps` steps before it, (steps + time, batch), for what is read
+ * again (wf_carry_overlap): a view, unchanged until the next call; 0 steps: input itself. NULL
+ * where its lanes have not so many before it, and before the first batch. */
+WF_API const wf_tensor *wf_corpus_reread(wf_corpus *corpus, int64_t steps);
+
 /* Where in its lanes the last batch ended, 0 to lane: what a checkpoint keeps. Seeking there goes
  * on as if all before it had just been read (0: as at first). Seek is false, and nothing changes,
  * for a place that is not in the lanes. */

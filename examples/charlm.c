@@ -5,7 +5,6 @@
  * out; `charlm --data tinyshakespeare.txt`, about 2.24 (seeds 0 to 2). */
 #include <weft.h>
 
-#include <fnmatch.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -17,8 +16,8 @@
 typedef struct options {
     wf_run_options run;
     const char *cell, *prompt;
-    wf_option_list data, freeze, group;
-    int64_t layers, hidden, embed, time, batch, generate;
+    wf_option_list data;
+    int64_t layers, hidden, embed, time, backward, batch, generate;
     double dropout, valid, temperature;
     bool new_letters;
 } options;
@@ -56,11 +55,9 @@ static const wf_option rows[] = {
     { WF_OPTION(options, hidden), "N", "their width", WF_OPTION_FIXED, 1, 65536 },
     { WF_OPTION(options, embed), "N", "width of a character", WF_OPTION_FIXED, 1, 65536 },
     { WF_OPTION(options, time), "N", "characters per step", WF_OPTION_KEPT, 1, 1e6 },
+    { WF_OPTION(options, backward), "N",
+      "characters that a loss leads back; 0: as many as a step has", WF_OPTION_KEPT, 0, 1e6 },
     { WF_OPTION(options, batch), "N", "lanes of text", WF_OPTION_KEPT, 1, 1e6 },
-    { WF_OPTION(options, group), "NAMES=X", "a rate of their own for some parameters: 'rnn.*=1e-3'",
-      WF_OPTION_KEPT },
-    { WF_OPTION(options, freeze), "NAMES", "parameters that do not learn: 'embed.*'",
-      WF_OPTION_KEPT },
     { WF_OPTION(options, dropout), "P", "between layers; it needs two or more", WF_OPTION_KEPT, 0,
       1, .below = true },
     { WF_OPTION(options, valid), "P", "part of each text held out, from its end", WF_OPTION_KEPT, 0,
@@ -73,13 +70,6 @@ static const wf_option rows[] = {
       0, 100 },
 };
 
-static const wf_cell *cell_named(const char *name)
-{
-    return !strcmp(name, "lstm")  ? wf_lstm_row()
-           : !strcmp(name, "gru") ? wf_gru_row()
-                                  : wf_elman_row();
-}
-
 /* ---- what the net computes ---- */
 
 static bool model_new(model *m, const options *o, int64_t letters, wf_error *err)
@@ -88,7 +78,7 @@ static bool model_new(model *m, const options *o, int64_t letters, wf_error *err
     m->embed = wf_embedding_new(m->net, "embed",
                                 &(wf_embedding_options){ .input = letters, .output = o->embed });
     m->rnn = wf_rnn_new(
-        m->net, "rnn", cell_named(o->cell),
+        m->net, "rnn", wf_cell_named(o->cell),
         &(wf_rnn_options){
             .input = o->embed, .hidden = o->hidden, .layers = o->layers, .dropout = o->dropout });
     m->head = wf_linear_new(m->net, "head",
@@ -104,12 +94,13 @@ static wf_var *hidden(wf_tape *t, const model *m, const wf_tensor *ids, wf_carry
     return wf_rnn_forward(t, m->rnn, x, &(wf_rnn_call){ .carry = past });      /* (T, B, hidden) */
 }
 
-/* Nats per character: (). */
+/* Nats per character: (), of the last ones read, as many as there are targets. */
 static wf_var *loss_of(wf_tape *t, const model *m, const wf_tensor *ids, const wf_tensor *target,
                        wf_carry *past)
 {
-    return wf_linear_cross_entropy(t, m->head, hidden(t, m, ids, past),
-                                   wf_constant_tensor(t, target), NULL);
+    wf_var *h = hidden(t, m, ids, past), *next = wf_constant_tensor(t, target);
+    const int64_t end = wf_dim(h, 0), begin = end - wf_dim(next, 0);
+    return wf_linear_cross_entropy(t, m->head, wf_slice(t, h, 0, begin, end, 1), next, NULL);
 }
 
 enum { LOOK = 10000, WINDOW = 256 };
@@ -196,38 +187,6 @@ static void show_sample(const charlm *c)
 
 /* ---- training ---- */
 
-/* Freezes, and gives groups their rates. */
-static bool apply_groups(charlm *c)
-{
-    const options *o = &c->o;
-    for (int64_t i = 0; i < o->freeze.n; i++) {
-        int64_t found = 0;
-        for (int64_t k = 0; k < wf_module_param_count(c->m.net); k++) {
-            wf_var *param = wf_module_param_at(c->m.net, k);
-            if (fnmatch(o->freeze.at[i], wf_param_path(param), 0)) continue;
-            wf_param_freeze(param, true);
-            found++;
-        }
-        if (!found)
-            return wf_run_fail(c->run, "option --freeze: no parameter has a name like '%s'",
-                               o->freeze.at[i]);
-    }
-    for (int64_t i = 0; i < o->group.n; i++) {
-        const char *equals = strrchr(o->group.at[i], '=');
-        char names[256];
-        double rate;
-        if (!equals || !wf_parse_number(equals + 1, &rate) || !(rate >= 0 && rate <= 1e3))
-            return wf_run_fail(c->run, "option --group: '%s' is not NAMES=X, X a rate up to 1000",
-                               o->group.at[i]);
-        wf_format(names, sizeof names, "%.*s", (int)(equals - o->group.at[i]), o->group.at[i]);
-        const int group = wf_optim_group(c->adam, names);
-        if (group < 0 || !wf_optim_set(c->adam, group, "lr", rate))
-            return wf_module_ok(c->m.net, wf_run_error(c->run)) &&
-                   wf_run_fail(c->run, "option --group: '%s' cannot be one", o->group.at[i]);
-    }
-    return true;
-}
-
 static void save_place(const void *self, wf_bundle *b)
 {
     const charlm *c = self;
@@ -241,15 +200,18 @@ static void save_place(const void *self, wf_bundle *b)
 static bool load_place(void *self, const char *path, const wf_archive *saved, wf_error *err)
 {
     charlm *c = self;
-    int64_t time = 0, batch = 0, place = 0;
+    int64_t time = 0, batch = 0, backward = 0, place = 0;
     const char *text = wf_archive_meta(saved, "text");
     if (!text || strlen(text) >= sizeof c->hash || !wf_archive_meta_integer(saved, "place", &place))
         return wf_error_set(err, "load %s: it does not say where in the text it stood", path);
     wf_archive_meta_integer(saved, "time", &time);
     wf_archive_meta_integer(saved, "batch", &batch);
+    wf_archive_meta_integer(saved, "backward", &backward);
     const bool has_text = wf_corpus_train_count(c->text) > 0;
-    if (time != c->o.time || batch != c->o.batch || (has_text && strcmp(text, c->hash))) {
-        wf_run_say(c->run, "charlm: another text, --time or --batch: it is read from its start");
+    if (time != c->o.time || batch != c->o.batch || backward != c->o.backward ||
+        (has_text && strcmp(text, c->hash))) {
+        wf_run_say(c->run, "charlm: another text, --time, --backward or --batch: it is read from "
+                           "its start");
         return true;
     }
     strcpy(c->hash, text);
@@ -265,10 +227,11 @@ static bool begin(charlm *c)
     wf_adam_options adam = wf_adam_defaults();
     adam.lr = o->run.lr;
     c->adam = wf_adam_new(c->m.net, &adam);
-    c->past = wf_carry_new(c->m.rnn, o->batch);
+    c->past = wf_carry_new_truncated(c->m.rnn, o->batch, o->time,
+                                     o->backward ? o->backward : o->time);
     wf_format(c->hash, sizeof c->hash, "%016" PRIx64, wf_corpus_hash(c->text));
     if (!wf_module_ok(c->m.net, wf_run_error(c->run)) ||
-        !wf_carry_ok(c->past, wf_run_error(c->run)) || !apply_groups(c))
+        !wf_carry_ok(c->past, wf_run_error(c->run)))
         return false;
     wf_run_say(c->run, "%" PRId64 " letters, %" PRId64 " to learn from, %" PRId64 " held out; %s",
                wf_corpus_alphabet(c->text), wf_corpus_train_count(c->text),
@@ -297,7 +260,9 @@ static void train(charlm *c)
     while (wf_run_next(c->run)) {
         const wf_batch b = wf_corpus_next(c->text);
         if (b.restart) wf_carry_reset(c->past); /* the text begins anew */
-        wf_var *loss = loss_of(wf_run_tape(c->run), &c->m, b.input, b.target, c->past);
+        wf_tape *t = wf_run_tape(c->run);
+        const wf_tensor *read = wf_corpus_reread(c->text, wf_carry_overlap(t, c->past));
+        wf_var *loss = loss_of(t, &c->m, read, b.target, c->past);
         wf_run_learn(c->run, loss, c->o.time * c->o.batch);
         c->place = wf_corpus_position(c->text);
         if (!wf_run_epoch_ended(c->run)) continue;

@@ -20,12 +20,6 @@ static int attention_named(const char *name)
     return -1;
 }
 
-static const wf_cell *cell_named(const char *name)
-{
-    if (!strcmp(name, "gru")) return wf_gru_row();
-    return strcmp(name, "lstm") ? wf_elman_row() : wf_lstm_row();
-}
-
 static wf_seq2seq *recurrent_new(wf_module *net, const options *o, int64_t source, int64_t target)
 {
     const int attention = attention_named(o->attention);
@@ -35,7 +29,7 @@ static wf_seq2seq *recurrent_new(wf_module *net, const options *o, int64_t sourc
                                .hidden = o->hidden,
                                .layers = o->layers,
                                .bidirectional = true,
-                               .cell = cell_named(o->cell),
+                               .cell = wf_cell_named(o->cell),
                                .attend_after = o->after,
                                .no_attention = attention < 0,
                                .fixed_context = attention < 0,

@@ -4,6 +4,8 @@
 #include "autograd/views.h"
 #include "layers/private.h"
 
+#include <string.h>
+
 /* W x + b and W h + b, side by side as PyTorch has them. */
 static wf_var *both(wf_tape *t, wf_var *x, wf_var *w_x, wf_var *b_x, wf_var *h, wf_var *w_h,
                     wf_var *b_h)
@@ -128,4 +130,11 @@ const wf_cell *cell_at(int i)
 #define ROW(name) &name##_cell,
     static const wf_cell *const rows[] = { CELLS(ROW) };
     return i >= 0 && i < (int)(sizeof rows / sizeof rows[0]) ? rows[i] : NULL;
+}
+
+const wf_cell *wf_cell_named(const char *name)
+{
+    const wf_cell *cell = NULL;
+    for (int i = 0; name && (cell = cell_at(i)) && strcmp(cell->name, name); i++) continue;
+    return cell;
 }

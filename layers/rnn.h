@@ -71,6 +71,9 @@ typedef struct wf_gru_cell {
 WF_API const wf_cell *wf_gru_row(void);
 WF_API wf_rnn *wf_gru_new(wf_module *parent, const char *name, const wf_rnn_options *options);
 
+/* The built-in cell of that name, "rnn", "lstm" or "gru"; NULL: there is none. */
+WF_API const wf_cell *wf_cell_named(const char *name);
+
 /* State that outlives a step: the truncation of backpropagation through time. Copied, never
  * borrowed: visible at once to later calls on the same tape, permanent when wf_backward commits
  * (train) or at once (eval, infer). Always finite: a sequence whose state has become NaN or

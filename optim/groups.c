@@ -174,40 +174,6 @@ void optim_group_drop(wf_optim *o)
     wf_release(g->options);
 }
 
-/* The byte after the letter that begins at text, which has one. */
-static const char *after_letter(const char *text)
-{
-    do text++;
-    while (((unsigned char)*text & 0xC0) == 0x80);
-    return text;
-}
-
-/* Does the whole text match? On a mismatch only the last star is tried with one letter more: an
- * earlier one has taken as little as it can, and more would help nothing. */
-static bool matches(const char *pattern, const char *text)
-{
-    const char *star = NULL, *from = NULL;
-    while (*text) {
-        if (*pattern == '*') {
-            star = ++pattern;
-            from = text;
-        } else if (*pattern == '?') {
-            pattern++;
-            text = after_letter(text);
-        } else if (*pattern == *text) {
-            pattern++;
-            text++;
-        } else if (star) {
-            pattern = star;
-            text = from = after_letter(from);
-        } else {
-            return false;
-        }
-    }
-    while (*pattern == '*') pattern++;
-    return !*pattern;
-}
-
 int wf_optim_group(wf_optim *o, const char *pattern)
 {
     if (!o) return -1;
@@ -219,7 +185,7 @@ int wf_optim_group(wf_optim *o, const char *pattern)
     int64_t found = 0;
     for (int64_t i = 0; i < o->slots; i++) {
         const slot *s = &o->slot[i];
-        if (!matches(pattern, s->path)) continue;
+        if (!wf_path_matches(pattern, s->path)) continue;
         found++;
         if (s->group == 0) continue;
         wf_module_fail(o->module, "%s: '%s' matches '%s', which is in group '%s' already", rule,
@@ -237,7 +203,7 @@ int wf_optim_group(wf_optim *o, const char *pattern)
     }
     int number = o->groups - 1;
     for (int64_t i = 0; i < o->slots; i++)
-        if (matches(pattern, o->slot[i].path)) o->slot[i].group = number;
+        if (wf_path_matches(pattern, o->slot[i].path)) o->slot[i].group = number;
     return number;
 }
 

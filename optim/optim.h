@@ -133,11 +133,10 @@ WF_API void wf_optim_clip_value(wf_optim *optim, double most);
 
 /* ---- options and groups ---- */
 
-/* The parameters whose paths (as seen from the optimiser's module) match the pattern become a
- * group with options of its own, which begin as group 0's and are changed by wf_optim_set: `*`
- * stands for any letters, dots too, `?` for one. Returns its number, from 1; group 0 is the rest.
- * -1, and the module's root knows why, when no parameter matches, one is in another group
- * already, or there is no memory. */
+/* The parameters whose paths (as seen from the optimiser's module) match the pattern become a group
+ * with options of its own, which begin as group 0's and are changed by wf_optim_set; see
+ * wf_path_matches. Returns its number, from 1; group 0 is the rest. -1, and the module's root knows
+ * why, when no parameter matches, one is in another group already, or there is no memory. */
 WF_API int wf_optim_group(wf_optim *optim, const char *pattern);
 /* Groups there are, group 0 included; 0 of NULL. The group of the module's i-th parameter; -1
  * out of range. */

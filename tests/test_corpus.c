@@ -98,6 +98,29 @@ TEST(letters_are_counted_up_to_the_first_bad_byte)
 
 /* ---- lanes ---- */
 
+TEST(what_is_read_again_stands_before_the_batch_in_each_lane)
+{
+    wf_corpus *c = open_text("abcdefghijklmnopqrstuvwxyz",
+                             &(wf_corpus_options){ .time = 3, .batch = 2 });
+    ck_assert_ptr_null(wf_corpus_reread(c, 0)); /* nothing has been read */
+    for (int step = 0; step < 3; step++) {
+        const wf_batch b = wf_corpus_next(c);
+        for (int64_t again = 0; again <= 3 * step; again++) {
+            const wf_tensor *x = wf_corpus_reread(c, again);
+            ck_assert(x && x->dim[0] == again + 3 && x->dim[1] == 2);
+            for (int64_t i = 0; i < 2 * (again + 3); i++)
+                ck_assert_int_eq(wf_corpus_letter(c, value(x, i)),
+                                 'a' + 13 * (i % 2) + 3 * step - again + i / 2);
+        }
+        ck_assert_ptr_null(wf_corpus_reread(c, 3 * step + 1));
+        ck_assert_ptr_null(wf_corpus_reread(c, -1));
+        ck_assert(b.input->dim[0] == 3);
+    }
+    ck_assert(wf_corpus_seek(c, 9));
+    ck_assert_int_eq(wf_corpus_letter(c, value(wf_corpus_reread(c, 2), 0)), 'e');
+    wf_corpus_free(c);
+}
+
 TEST(batches_are_those_of_torch_charlm_for_any_sizes)
 {
     int cases = 0;

@@ -42,7 +42,9 @@ TEST(nothing_is_read_beyond_a_corpus)
     ERROR_CLEARED(wf_corpus_encode(c, "a", 1, ids, 2, e) == 1 && ids[0] == 0);
     ids[0] = 77;
     QUIET(c && letters && !wf_corpus_next(letters).input);
+    QUIET(!wf_corpus_reread(letters, 0) && !wf_corpus_reread(c, 0));
     QUIET(wf_corpus_next(c).restart && wf_corpus_position(c) == 2);
+    QUIET(!wf_corpus_reread(c, -1) && !wf_corpus_reread(c, INT64_MAX));
     QUIET(!wf_corpus_seek(c, -1) && !wf_corpus_seek(c, 7) && !wf_corpus_seek(c, INT64_MAX));
     QUIET(wf_corpus_position(c) == 2);
     QUIET(wf_corpus_letter(c, INT64_MIN) == -1 && wf_corpus_id(c, INT32_MIN) == -1);

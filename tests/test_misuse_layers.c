@@ -78,7 +78,8 @@ TEST(what_is_read_of_no_parameter_is_none)
     wf_param_freeze(x, true);
     wf_module_freeze(now.tree, true);
     wf_module_clear_grads(now.tree);
-    QUIET(!wf_param_frozen(x));
+    QUIET(!wf_param_frozen(x) && wf_module_freeze_named(now.tree, NULL, true) == 0);
+    QUIET(!wf_path_matches(NULL, NULL));
     QUIET(wf_param_grad_version(x) == 0);
     QUIET(!wf_param_grad_rows(x).grad);
     QUIET(wf_module_param_count(now.tree) == 0 && wf_module_weights(now.tree) == 0);
@@ -198,6 +199,7 @@ TEST(recurrent_layers_that_cannot_be_made_fail_their_tree)
     TREE_REFUSES(lstm((wf_rnn_options){ .input = 2, .hidden = 3, .layers = INT64_C(1) << 40 }),
                  NULL);
     QUIET(wf_elman_row() && wf_lstm_row() && wf_gru_row());
+    QUIET(wf_cell_named("gru") == wf_gru_row() && !wf_cell_named("GRU") && !wf_cell_named(NULL));
 }
 
 static wf_var *forward(wf_rnn_call call)

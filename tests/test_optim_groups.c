@@ -47,6 +47,25 @@ TEST(a_module_freezes_all_it_has_and_what_is_made_later_begins_thawed)
     ck_assert(!wf_param_frozen(q) && !wf_param_frozen(r));
 }
 
+TEST(those_of_a_name_freeze_by_patterns_of_paths_as_the_module_sees_them)
+{
+    OWN(wf_module) *net = module_of(WF_F32);
+    wf_module *body = wf_module_child(net, "몸");
+    wf_var *p = param_of(net, "q", 1), *q = param_of(body, "q", 2), *r = param_of(body, "ra", 3);
+    ck_assert_int_eq(wf_module_freeze_named(net, "q", true), 1);
+    ck_assert(wf_param_frozen(p) && !wf_param_frozen(q) && !wf_param_frozen(r));
+    ck_assert_int_eq(wf_module_freeze_named(body, "q", true), 1);
+    ck_assert(wf_param_frozen(q) && !wf_param_frozen(r));
+    ck_assert_int_eq(wf_module_freeze_named(net, "*q", false), 2);
+    ck_assert(!wf_param_frozen(p) && !wf_param_frozen(q));
+    ck_assert_int_eq(wf_module_freeze_named(net, "?.r*", true), 1); /* ? is a letter, not a byte */
+    ck_assert(wf_param_frozen(r));
+    ck_assert_int_eq(wf_module_freeze_named(net, "몸", true), 0);
+    ck_assert_int_eq(wf_module_freeze_named(net, "", true), 0);
+    ck_assert(wf_path_matches("a*b*c", "axxbyybzc") && !wf_path_matches("a*b*c", "axxbyybz"));
+    ck_assert(wf_path_matches("*", "") && !wf_path_matches("?", "") && wf_path_matches("**", "몸"));
+}
+
 TEST(a_modules_gradients_are_cleared_and_no_others)
 {
     OWN(wf_module) *net = module_of(WF_F32);

@@ -172,6 +172,7 @@ typedef struct outcome {
     float weight[3];
     int64_t steps, epochs, judged;
     bool finished;
+    double rate[2]; /* of the optimiser's groups */
 } outcome;
 
 typedef struct how {
@@ -249,6 +250,7 @@ static outcome run_once(const how *h, int argc, char *const argv[])
     out.steps = wf_run_step(run);
     out.epochs = wf_run_epoch(run);
     out.finished = wf_run_finish(run);
+    for (int g = 0; g < 2; g++) out.rate[g] = wf_optim_get(optim, g, "lr");
     if (l) memcpy(out.weight, wf_param_value(l->weight)->data, sizeof out.weight);
     wf_optim_free(optim);
     wf_module_free(net);
@@ -471,6 +473,31 @@ TEST(the_rate_follows_its_schedule)
         wf_release(text);
     }
     free(log);
+}
+
+TEST(what_is_frozen_stays_and_a_group_has_its_own_rate_by_the_same_schedule)
+{
+    char *whole = PATH("whole"), *file = PATH("file"), *on = PATH("on");
+    const outcome first = RUN(&plain, "--epochs", "0"), moved = RUN(&plain, "--epochs", "2");
+    ck_assert_mem_ne(moved.weight, first.weight, sizeof first.weight);
+    outcome o = RUN(&plain, "--epochs", "2", "--warmup", "20", "--freeze", "l.w*", "--group",
+                    "norm.*=0.5", "--save", whole);
+    ck_assert_mem_eq(o.weight, first.weight, sizeof first.weight);
+    ck_assert_double_eq_tol(o.rate[0], 0.05 / 2, 1e-15); /* step 10 of 20 */
+    ck_assert_double_eq_tol(o.rate[1], 0.5 / 2, 1e-15);
+    /* A saved model keeps them. */
+    RUN(&plain, "--epochs", "1", "--warmup", "20", "--freeze", "l.w*", "--group", "norm.*=0.5",
+        "--save", file);
+    RUN(&plain, "--epochs", "2", "--load", file, "--save", on);
+    ck_assert(same_files("whole", "on"));
+    ck_assert(RUN(&plain, "--freeze", "m.*").status == 1);
+    ck_assert(says("mine: option --freeze: no parameter has a name like 'm.*'\n"));
+    static const char *const bad[] = { "l.*", "l.*=", "l.*=-1", "l.*=nan", "l.*=1001" };
+    for (int i = 0; i < 5; i++)
+        ck_assert(RUN(&plain, "--group", bad[i]).status == 1 && says("is not NAMES=X, X a rate"));
+    ck_assert(RUN(&plain, "--group", "m.*=1").status == 1);
+    ck_assert(says("mine: adam: no parameter matches 'm.*'; the first of 4 is 'l.weight'\n"));
+    free(whole), free(file), free(on);
 }
 
 TEST(other_data_begin_the_epoch_anew)

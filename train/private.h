@@ -23,7 +23,7 @@ typedef struct progress {
     double written; /* when they last were */
 } progress;
 
-enum { RUN_ROWS = 14 };
+enum { RUN_ROWS = 16 };
 
 struct wf_run {
     wf_run_call call;
@@ -40,6 +40,7 @@ struct wf_run {
     double figure; /* the best of the first figures; NaN: there is none */
     kept best[WF_RUN_AVERAGE];
     int n_best;
+    double *rates; /* of each group, before the schedule */
     progress p;
 };
 
@@ -63,6 +64,13 @@ void wf_run_restore(const wf_run *run, const char *weights);
 /* The parameter's numbers in such memory, as a tensor; *at moves behind it. */
 wf_tensor wf_run_part_of(const wf_var *param, char *weights, size_t *at);
 void wf_run_forget_best(wf_run *run, int from);
+
+/* ---- groups.c ---- */
+
+/* Makes what --freeze and --group ask for, and notes each group's rate; false after failing. */
+bool wf_run_groups_begin(wf_run *run);
+/* All rates become this part of what was noted. */
+void wf_run_set_rates(wf_run *run, double part);
 
 /* ---- files.c ---- */
 

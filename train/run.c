@@ -20,6 +20,10 @@ static const wf_option rows[RUN_ROWS] = {
     { WF_OPTION(wf_run_options, steps), "N", "steps in all, a saved model's included",
       WF_OPTION_KEPT },
     { WF_OPTION(wf_run_options, lr), "X", "learning rate", WF_OPTION_KEPT, 0, 1e3 },
+    { WF_OPTION(wf_run_options, group), "NAMES=X",
+      "a rate of their own for some parameters: 'rnn.*=1e-3'", WF_OPTION_KEPT },
+    { WF_OPTION(wf_run_options, freeze), "NAMES", "parameters that do not learn: 'embed.*'",
+      WF_OPTION_KEPT },
     { WF_OPTION(wf_run_options, schedule), "NAME",
       "of the rate (constant); decay: in the last third down to a fiftieth;\n"
       "cosine: down to 0; inverse: with 1 / sqrt(step); halve: when an epoch\n"
@@ -157,6 +161,7 @@ int wf_run_free(wf_run *run)
     }
     wf_run_forget_best(run, 0);
     wf_release(run->p.lines);
+    wf_release(run->rates);
     wf_tape_free(run->tape);
     wf_archive_free(run->archive);
     wf_run_signals_end();
@@ -312,6 +317,7 @@ bool wf_run_begin(wf_run *run, const wf_run_plan *plan)
     run->plan = *plan;
     wf_format(run->data, sizeof run->data, "%016" PRIx64, plan->data);
     if (!wf_module_ok(plan->net, &run->error)) return wf_run_fail(run, "run: there is no net");
+    if (!wf_run_groups_begin(run)) return false;
     if (run->archive && !wf_run_load(run)) return wf_run_fail(run, "load");
     run->begun = true;
     const double now = wf_run_now();
@@ -340,8 +346,11 @@ bool wf_run_begin(wf_run *run, const wf_run_plan *plan)
 static bool settle(wf_run *run)
 {
     wf_run_log_step(run);
-    if (run->ended)
-        run->p.begun += wf_run_now() - run->p.left_at; /* the speed is of training alone */
+    if (run->ended) { /* the speed is of training alone */
+        const double now = wf_run_now();
+        run->p.begun += now - run->p.left_at;
+        run->p.left_at = now;
+    }
     run->ended = false;
     /* What stands in the log is no less than what is saved. A disk that is full for a while ends no
      * training; the last save tells. */
@@ -364,9 +373,10 @@ bool wf_run_next(wf_run *run)
     return true;
 }
 
-/* "decay" falls by the same factor in each step of the last third; "inverse": Vaswani et al. 2017;
- * "cosine": Loshchilov and Hutter 2017, without restarts. */
-static double rate_of(const wf_run *run)
+/* The part of its rate with which a group learns in this step. "decay" falls by the same factor in
+ * each step of the last third; "inverse": Vaswani et al. 2017; "cosine": Loshchilov and Hutter
+ * 2017, without restarts. */
+static double part_of_rate(const wf_run *run)
 {
     const wf_run_options *o = run->o;
     const char *schedule = o->schedule ? o->schedule : "constant";
@@ -377,7 +387,7 @@ static double rate_of(const wf_run *run)
     if (!strcmp(schedule, "cosine")) fall = 0.5 + 0.5 * cos(3.14159265358979323846 * part);
     if (!strcmp(schedule, "halve")) fall = pow(0.5, (double)run->halvings);
     if (!strcmp(schedule, "inverse") && rise >= 1) fall = sqrt(fmax(warmup, 1) / step);
-    return o->lr * rise * fall;
+    return rise * fall;
 }
 
 bool wf_run_learn(wf_run *run, wf_var *loss, int64_t count)
@@ -399,7 +409,9 @@ bool wf_run_update(wf_run *run, double loss, int64_t count)
     p->loss = loss * (run->plan.scale > 0 ? run->plan.scale : 1);
     p->norm = wf_optim_clip_norm(run->plan.optim,
                                  run->o->clip > 0 ? run->o->clip : (double)INFINITY);
-    wf_optim_set_lr(run->plan.optim, p->rate = rate_of(run));
+    const double part = part_of_rate(run);
+    wf_run_set_rates(run, part);
+    p->rate = run->o->lr * part;
     wf_optim_step(run->plan.optim);
     p->sum = 0.98 * p->sum + 0.02 * p->loss;
     p->weight = 0.98 * p->weight + 0.02;

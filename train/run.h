@@ -36,6 +36,8 @@ typedef struct wf_run_options {
     int64_t epochs, steps; /* in all, a saved run's included; 0: no limit of this kind,
                                         * both 0: no training */
     double lr, clip;       /* of group 0; the most that the gradient's norm may be */
+    wf_option_list freeze, group; /* parameters that do not learn; with rates of their own: names,
+                                   * as wf_optim_group matches them; "rnn.*=1e-3" */
     const char *schedule;  /* of the rate: NULL is "constant"; see --help */
     int64_t warmup;        /* steps in which the rate grows linearly from 0 */
     int64_t patience;      /* epochs that may bring nothing before the run ends */
@@ -118,7 +120,9 @@ typedef struct wf_run_plan {
     const void *reserved[4];
 } wf_run_plan;
 
-/* Loads the net from the saved model: to go on, with the optimiser and where the run stood; where
+/* Freezes and groups parameters as the options say, groups that the program made first; the rate of
+ * each is from now on what it is here, times what the schedule says. Loads the net from the saved
+ * model: to go on, with the optimiser and where the run stood; where
  * no training is left, the weights that are used. Opens the log. Prints what is learned with what:
  * weights, threads, dispatch level. */
 WF_API bool wf_run_begin(wf_run *run, const wf_run_plan *plan);
