@@ -116,7 +116,9 @@ WF_API wf_optim *wf_adamw_new(wf_module *module, const wf_adamw_options *options
  * gradient is left alone, and its own count of updates stands still. A gradient that is not
  * finite (or whose square overflows, where the rule keeps squares) reaches no weight: nothing is
  * changed, all gradients are cleared, one sentence is logged (once until a good step comes) that
- * names the parameter, and the step returns false. So it does when optim is NULL. */
+ * names the parameter, and the step returns false. So it does when optim is NULL. A value that is
+ * infinite (a transition of a CRF that must not be) stays so, decay or not, as no gradient moves
+ * it. */
 WF_API bool wf_optim_step(wf_optim *optim);
 /* Clears the gradients of its parameters, as PyTorch's zero_grad does: for what other losses,
  * meant for another optimiser, left here. A step clears them anyway. */

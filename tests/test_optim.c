@@ -62,6 +62,31 @@ TEST(buffers_have_pytorchs_names_the_parameters_shapes_and_begin_at_zero)
 
 /* ---- steps ---- */
 
+/* As the transitions of a CRF that must not be. */
+TEST_EACH(a_value_that_is_infinite_stays_and_enters_nothing, 2 * KINDS)
+{
+    const double infinity = (double)INFINITY;
+    const wf_dtype dtype = _i % 2 ? WF_F32 : WF_F64;
+    OWN(fixture) a = fixture_of(dtype, 100, 100, _i / 2);
+    wf_tensor *value = (wf_tensor *)(uintptr_t)wf_param_value(a.p);
+    for (int64_t i = 3; i < 100; i += 9)
+        wf_dtype_describe(dtype)->store(value->data, i, i % 2 ? -infinity : infinity);
+    wf_param_changed(a.p);
+    for (int step = 1; step <= 5; step++) {
+        give_grad(a.t, a.p, (uint64_t)step);
+        ck_assert(isfinite(wf_optim_clip_norm(a.optim, 0.5)));
+        ck_assert(wf_optim_step(a.optim));
+    }
+    for (int64_t i = 0; i < 100; i++) {
+        const double x = wf_tensor_at(value, i);
+        ck_assert(i % 9 == 3 ? x == (i % 2 ? -infinity : infinity) : isfinite(x));
+        for (int k = 0; k < wf_optim_rule_of(a.optim)->states; k++) {
+            const wf_tensor *state = wf_optim_state(a.optim, 0, k);
+            ck_assert(!state || isfinite(wf_tensor_at(state, i)));
+        }
+    }
+}
+
 TEST_EACH(a_step_moves_what_has_a_gradient_and_consumes_it, KINDS)
 {
     OWN(fixture) a = fixture_of(WF_F64, 100, 100, _i);
