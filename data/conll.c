@@ -2,10 +2,12 @@
  * be written again. */
 #include "data/conll.h"
 
+#include "data/spans_private.h"
 #include "data/text_private.h"
 #include "data/utf8.h"
 #include "data/words_private.h"
 #include "tensor/size.h"
+#include "tensor/text.h"
 
 #include <string.h>
 
@@ -16,6 +18,7 @@ typedef struct sentence {
 
 struct wf_conll {
     wf_conll_options o;
+    char what[WF_WHAT]; /* "conll 'FILE'" */
     char *text, *cut; /* as it was read; with a zero behind each field. Both of n bytes and one */
     int64_t n;
     int64_t columns, words;
@@ -159,6 +162,7 @@ static wf_conll *made_of(char *text, int64_t n, const char *what, const wf_conll
         return NULL;
     }
     if (options) c->o = *options;
+    wf_format(c->what, sizeof c->what, "%s", what);
     c->columns = c->o.columns;
     c->text = text;
     c->n = n;
@@ -246,21 +250,35 @@ static bool column_given(const wf_conll *c, int64_t column, wf_error *error)
 {
     if (!c) return wf_error_set(error, "conll: it was never made (NULL)");
     return (column >= 0 && column < c->columns) ||
-           wf_error_set(error, "conll: there is no column %lld; there are %lld", (long long)column,
-                        (long long)c->columns);
+           wf_error_set(error, "%s: there is no column %lld; there are %lld", c->what,
+                        (long long)column, (long long)c->columns);
+}
+
+/* The line of a word, from 1. */
+static int64_t line_of(const wf_conll *c, int64_t word)
+{
+    return text_line(c->text, ((const int64_t *)(const void *)c->places.at)[word * c->columns]);
+}
+
+/* Are all fields of a column tags? */
+static bool tags_given(const wf_conll *c, int64_t column, wf_error *error)
+{
+    for (int64_t w = 0; w < c->words; w++) {
+        const char *field = c->field[column * c->words + w];
+        if (!tag_given(field))
+            return wf_error_set(error,
+                                "%s: line %lld has '%s' in column %lld, which is no tag: O, or B, "
+                                "I, E or S, alone or with a hyphen and a type",
+                                c->what, (long long)line_of(c, w), field, (long long)column);
+    }
+    return true;
 }
 
 bool wf_conll_convert(wf_conll *c, int64_t column, wf_tag_scheme to, wf_error *error)
 {
     wf_error_clear(error);
-    if (!column_given(c, column, error)) return false;
+    if (!column_given(c, column, error) || !tags_given(c, column, error)) return false;
     char *const *field = (char *const *)(void *)(c->field + column * c->words);
-    /* All are tags, or none is changed. */
-    wf_spans *judge = wf_spans_new(error);
-    const bool ok = judge && wf_spans_add(judge, c->words, (const char *const *)field,
-                                          (const char *const *)field, error);
-    wf_spans_free(judge);
-    if (!ok) return false;
     for (int64_t i = 0; i < sentences_of(c); i++) {
         const sentence *s = sentence_at(c, i);
         if (!wf_tags_convert(to, s->n, field + s->first, error)) return false;
@@ -272,25 +290,76 @@ bool wf_conll_convert(wf_conll *c, int64_t column, wf_tag_scheme to, wf_error *e
 
 /* ---- ids ---- */
 
-wf_vocab *wf_conll_vocab(const wf_conll *c, int64_t column, const wf_vocab_options *options,
-                         wf_error *error)
+static bool add_text(growing *g, const char *text, int64_t n, wf_error *error)
+{
+    char *to = growing_more(g, n, "conll", error);
+    if (to && n) memcpy(to, text, (size_t)n);
+    return to;
+}
+
+/* Is there a sentence of this number? */
+static bool sentence_given(const wf_conll *c, int64_t i, wf_error *error)
+{
+    return (i >= 0 && i < sentences_of(c)) ||
+           wf_error_set(error, "%s: there is no sentence %lld; there are %lld", c->what,
+                        (long long)i, (long long)sentences_of(c));
+}
+
+static bool list_given(const int64_t *sentences, int64_t n, wf_error *error)
+{
+    return (n >= 0 && (n == 0 || sentences)) ||
+           wf_error_set(error, "conll: there are %lld sentences that were not given", (long long)n);
+}
+
+wf_vocab *wf_conll_vocab(const wf_conll *c, int64_t column, const int64_t *sentences, int64_t n,
+                         const wf_vocab_options *options, wf_error *error)
 {
     growing all = { 0 };
     wf_error_clear(error);
-    if (!column_given(c, column, error)) return NULL;
-    for (int64_t w = 0; w < c->words; w++) {
-        const char *field = c->field[column * c->words + w];
-        const int64_t n = (int64_t)strlen(field);
-        char *to = growing_more(&all, n + 1, "conll", error);
-        if (!to) {
-            growing_free(&all);
-            return NULL;
-        }
-        memcpy(to, field, (size_t)n);
-        to[n] = '\n';
+    bool ok = column_given(c, column, error) && (!sentences || list_given(sentences, n, error));
+    if (ok && !sentences) n = sentences_of(c);
+    for (int64_t i = 0; ok && i < n; i++) {
+        const int64_t which = sentences ? sentences[i] : i;
+        const char *const *field = wf_conll_fields(c, which, column);
+        ok = sentence_given(c, which, error);
+        for (int64_t w = 0; ok && w < wf_conll_length(c, which); w++)
+            ok = add_text(&all, field[w], (int64_t)strlen(field[w]), error) &&
+                 add_text(&all, "\n", 1, error);
     }
-    wf_vocab *v = wf_vocab_from_parts(&(wf_text){ NULL, all.at, all.bytes }, 1, options, error);
+    const wf_text text = { NULL, all.at ? all.at : "", all.bytes };
+    wf_vocab *v = ok ? wf_vocab_from_parts(&text, 1, options, error) : NULL;
     growing_free(&all);
+    return v;
+}
+
+/* A line of a vocabulary for each letter, with a type or without. */
+static bool add_tags(growing *g, const char *letters, const char *type, wf_error *error)
+{
+    bool ok = true;
+    for (; *letters && ok; letters++)
+        ok = add_text(g, letters, 1, error) && (!*type || add_text(g, "-", 1, error)) &&
+             add_text(g, type, (int64_t)strlen(type), error) && add_text(g, "\n", 1, error);
+    return ok;
+}
+
+wf_vocab *wf_conll_tags(const wf_conll *c, int64_t column, wf_tag_scheme scheme, wf_error *error)
+{
+    static const char special[] = "<pad>\n<unk>\n<bos>\n<eos>\nO\n";
+    growing all = { 0 };
+    wf_error_clear(error);
+    if (!column_given(c, column, error) || !tags_given(c, column, error) ||
+        !wf_tags_check(scheme, 0, NULL, error))
+        return NULL;
+    wf_spans *spans = wf_spans_new(error);
+    const char *const *field = c->field + column * c->words;
+    bool ok = spans && wf_spans_add(spans, c->words, field, field, error) &&
+              add_text(&all, special, sizeof special - 1, error);
+    for (int64_t i = 0; ok && i < wf_spans_types(spans); i++)
+        ok = add_tags(&all, scheme == WF_IOBES ? "BIES" : "BI", wf_spans_type(spans, i, NULL),
+                      error);
+    wf_vocab *v = ok ? wf_vocab_from_text("tags", all.at, all.bytes, error) : NULL;
+    growing_free(&all);
+    wf_spans_free(spans);
     return v;
 }
 
@@ -314,15 +383,19 @@ static bool add_letters(wf_conll *c, const char *field, const wf_vocab *vocab, w
     return ids && wf_vocab_encode(vocab, field, bytes, ids, n, error) == n;
 }
 
-static bool add_ids(wf_conll *c, const char *const *field, int64_t n, bool tags,
-                    const wf_vocab *vocab, wf_error *error)
+static bool add_ids(wf_conll *c, int64_t which, int64_t column, bool tags, const wf_vocab *vocab,
+                    wf_error *error)
 {
+    const char *const *field = wf_conll_fields(c, which, column);
+    const int64_t n = wf_conll_length(c, which);
     int32_t *ids = more_ids(c, n, error);
     for (int64_t t = 0; ids && t < n; t++) {
         ids[t] = wf_vocab_id(vocab, field[t], (int64_t)strlen(field[t]));
         if (!tags) continue;
         if (ids[t] < WF_SPECIAL_IDS)
-            return wf_error_set(error, "conll: the tag '%s' is not in the vocabulary", field[t]);
+            return wf_error_set(
+                error, "%s: line %lld has the tag '%s', which is not in the vocabulary", c->what,
+                (long long)line_of(c, sentence_at(c, which)->first + t), field[t]);
         ids[t] -= WF_SPECIAL_IDS;
     }
     return ids;
@@ -334,13 +407,11 @@ static bool add_all(wf_conll *c, wf_conll_ids what, int64_t column, const wf_voc
     int64_t time = 0;
     c->ids.bytes = c->lists.bytes = 0;
     for (int64_t b = 0; b < n; b++) {
-        if (list[b] < 0 || list[b] >= sentences_of(c))
-            return wf_error_set(error, "conll: there is no sentence %lld; there are %lld",
-                                (long long)list[b], (long long)sentences_of(c));
+        if (!sentence_given(c, list[b], error)) return false;
         const int64_t length = wf_conll_length(c, list[b]);
         if (length > time) time = length;
-        if (what != WF_CONLL_LETTERS && !add_ids(c, wf_conll_fields(c, list[b], column), length,
-                                                 what == WF_CONLL_TAGS, vocab, error))
+        if (what != WF_CONLL_LETTERS &&
+            !add_ids(c, list[b], column, what == WF_CONLL_TAGS, vocab, error))
             return false;
     }
     for (int64_t i = 0; i < time * n && what == WF_CONLL_LETTERS; i++) {
@@ -361,10 +432,8 @@ bool wf_conll_batch(wf_conll *c, wf_conll_ids what, int64_t column, const wf_voc
     if (!vocab || wf_vocab_letters(vocab) != (what == WF_CONLL_LETTERS))
         return wf_error_set(error, "conll: a vocabulary of %s must be given",
                             what == WF_CONLL_LETTERS ? "letters" : "words");
-    if (n < 0 || (n > 0 && !sentences))
-        return wf_error_set(error, "conll: there are %lld sentences that were not given",
-                            (long long)n);
-    if (!add_all(c, what, column, vocab, sentences, n, error)) return false;
+    if (!list_given(sentences, n, error) || !add_all(c, what, column, vocab, sentences, n, error))
+        return false;
     wf_ids *list = (wf_ids *)(void *)c->lists.at;
     const int64_t lists = c->lists.bytes / (int64_t)sizeof *list;
     const int32_t *ids = (const int32_t *)(const void *)c->ids.at;
@@ -373,13 +442,6 @@ bool wf_conll_batch(wf_conll *c, wf_conll_ids what, int64_t column, const wf_voc
 }
 
 /* ---- writing ---- */
-
-static bool add_text(growing *g, const char *text, int64_t n, wf_error *error)
-{
-    char *to = growing_more(g, n, "conll", error);
-    if (to && n) memcpy(to, text, (size_t)n);
-    return to;
-}
 
 /* A field that is read again as it was written. */
 static bool field_given(const wf_conll *c, const char *field, int64_t word, wf_error *error)
@@ -393,28 +455,51 @@ static bool field_given(const wf_conll *c, const char *field, int64_t word, wf_e
                                           : "not UTF-8, or holds a separator or a line end");
 }
 
-bool wf_conll_save(const wf_conll *c, const char *path, const char *const *more, wf_error *error)
+/* A line's word and what is behind it, up to its last field; then a separator and one more. */
+static bool add_field(const wf_conll *c, int64_t word, int64_t *from, const char *field,
+                      growing *out, wf_error *error)
+{
+    const int64_t *place = (const int64_t *)(const void *)c->places.at + word * c->columns;
+    const int64_t end = place[c->columns - 1] + (int64_t)strlen(c->cut + place[c->columns - 1]);
+    const bool tab = memchr(c->text + place[0], '\t', (size_t)(end - place[0]));
+    const char between = c->o.separator ? c->o.separator : tab ? '\t' : ' ';
+    const int64_t start = *from;
+    *from = end;
+    return field_given(c, field, word, error) &&
+           add_text(out, c->text + start, end - start, error) &&
+           add_text(out, &between, 1, error) && add_text(out, field, (int64_t)strlen(field), error);
+}
+
+char *wf_conll_text(const wf_conll *c, const char *const *more, int64_t *bytes, wf_error *error)
 {
     growing out = { 0 };
     int64_t from = 0;
+    wf_error_clear(error);
+    if (bytes) *bytes = 0;
+    if (!c || !bytes) {
+        wf_error_set(error, c ? "conll: there is no place for the length (NULL)"
+                              : "conll: it was never made (NULL)");
+        return NULL;
+    }
     bool ok = true;
+    for (int64_t w = 0; more && w < c->words && ok; w++)
+        ok = add_field(c, w, &from, more[w], &out, error);
+    if (ok && add_text(&out, c->text + from, c->n - from, error) && add_text(&out, "", 1, error)) {
+        *bytes = out.bytes - 1;
+        return out.at;
+    }
+    growing_free(&out);
+    return NULL;
+}
+
+bool wf_conll_save(const wf_conll *c, const char *path, const char *const *more, wf_error *error)
+{
+    int64_t n;
     wf_error_clear(error);
     if (!c) return wf_error_set(error, "conll: it was never made (NULL)");
     if (!more) return wf_error_set(error, "conll: no fields were given (NULL)");
-    const int64_t *place = (const int64_t *)(const void *)c->places.at;
-    for (int64_t w = 0; w < c->words && ok; w++) {
-        const int64_t first = place[w * c->columns], last = place[(w + 1) * c->columns - 1];
-        const int64_t end = last + (int64_t)strlen(c->cut + last);
-        const bool tab = memchr(c->text + first, '\t', (size_t)(end - first));
-        const char between = c->o.separator ? c->o.separator : tab ? '\t' : ' ';
-        ok = field_given(c, more[w], w, error) &&
-             add_text(&out, c->text + from, end - from, error) &&
-             add_text(&out, &between, 1, error) &&
-             add_text(&out, more[w], (int64_t)strlen(more[w]), error);
-        from = end;
-    }
-    ok = ok && add_text(&out, c->text + from, c->n - from, error) &&
-         wf_file_write(path, out.at, out.bytes, error);
-    growing_free(&out);
+    char *text = wf_conll_text(c, more, &n, error);
+    const bool ok = text && wf_file_write(path, text, n, error);
+    wf_release(text);
     return ok;
 }

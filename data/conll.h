@@ -39,13 +39,19 @@ WF_API int64_t wf_conll_length(const wf_conll *conll, int64_t sentence);
 /* The fields of a column of a sentence, as many as it has words, each terminated, in one list that
  * wf_spans_add takes: good as long as the table. NULL out of range. */
 WF_API const char *const *wf_conll_fields(const wf_conll *conll, int64_t sentence, int64_t column);
-/* Writes the tags of a column in a scheme (wf_tags_convert). False and the reason, and nothing was
- * changed, when one of them is no tag. */
+/* Writes the tags of a column in a scheme (wf_tags_convert). False and the reason, with its
+ * line, and nothing was changed, when one of them is no tag. */
 WF_API bool wf_conll_convert(wf_conll *conll, int64_t column, wf_tag_scheme to, wf_error *error);
 
-/* The vocabulary of a column, or of its letters (wf_vocab_options). */
-WF_API wf_vocab *wf_conll_vocab(const wf_conll *conll, int64_t column,
-                                const wf_vocab_options *options, wf_error *error);
+/* The vocabulary of a column of n sentences, or of its letters (wf_vocab_options); sentences NULL:
+ * of all. */
+WF_API wf_vocab *wf_conll_vocab(const wf_conll *conll, int64_t column, const int64_t *sentences,
+                                int64_t n, const wf_vocab_options *options, wf_error *error);
+/* The tags of a scheme for a tagger that learns from a column, of any scheme: O, and of each type
+ * of span there, in the order of their bytes, all that it may need (B, I, with IOBES E and S),
+ * whether they occur or not. NULL and the reason when a field is no tag. */
+WF_API wf_vocab *wf_conll_tags(const wf_conll *conll, int64_t column, wf_tag_scheme scheme,
+                               wf_error *error);
 /* What wf_conll_batch makes of a field. */
 typedef enum wf_conll_ids {
     WF_CONLL_WORDS = 0, /* its id, WF_UNK where it has none: I32 (T, B), and lengths (B) */
@@ -61,10 +67,14 @@ WF_API bool wf_conll_batch(wf_conll *conll, wf_conll_ids what, int64_t column,
                            const wf_vocab *vocab, const int64_t *sentences, int64_t n,
                            wf_padded *batch, wf_error *error);
 
-/* Writes the text again (wf_file_write: whole or not at all), each word's line with one field more
- * behind it, of `more`, which has one for each word of all sentences; all else as it was. With
- * separator 0 that is a tab where the line has one, else a space. False and the reason when a field
- * is missing, is empty, or holds a separator or a line end. */
+/* The text again, each word's line with one field more behind it, of `more`, which has one for each
+ * word of all sentences; all else as it was, but for tags that were converted. With separator 0
+ * there is a tab before it where the line has one, else a space. NULL: no more fields. Terminated,
+ * its length in *bytes, yours to wf_release. NULL and the reason when a field is missing, is empty,
+ * or holds a separator or a line end. */
+WF_API char *wf_conll_text(const wf_conll *conll, const char *const *more, int64_t *bytes,
+                           wf_error *error);
+/* The same with `more` into a file (wf_file_write: whole or not at all). */
 WF_API bool wf_conll_save(const wf_conll *conll, const char *path, const char *const *more,
                           wf_error *error);
 

@@ -1,6 +1,7 @@
 /* Tags as letters and types, and the spans that they say. */
 #include "data/spans.h"
 
+#include "data/spans_private.h"
 #include "data/text_private.h"
 #include "data/words_private.h"
 #include "tensor/par.h"
@@ -28,7 +29,7 @@ static bool same_type(tag a, tag b)
     return a.letter != 'O' && b.letter != 'O' && !strcmp(a.type, b.type);
 }
 
-static bool is_tag(const char *text)
+bool tag_given(const char *text)
 {
     if (!text || !*text || !strchr("OBIES", *text)) return false;
     return !text[1] || (*text != 'O' && text[1] == '-');
@@ -42,7 +43,7 @@ static bool tags_given(const char *what, const char *of, int64_t n, const char *
         return wf_error_set(error, "%s: there are %lld %stags that were not given", what,
                             (long long)n, of);
     for (int64_t i = 0; i < n; i++)
-        if (!is_tag(tags[i]))
+        if (!tag_given(tags[i]))
             return wf_error_set(error,
                                 "%s: %stag %lld is %s%s%s; it must be O, or B, I, E or S, alone or "
                                 "with a hyphen and a type",

@@ -64,10 +64,15 @@ TEST(what_is_no_table_is_refused_with_its_line)
 TEST(words_tags_and_letters_become_ids)
 {
     OWN(wf_conll) *c = made(text, &comments, NULL);
-    OWN(wf_vocab) *words = wf_conll_vocab(c, 0, NULL, NULL);
-    OWN(wf_vocab) *tags = wf_conll_vocab(c, 2, NULL, NULL);
-    OWN(wf_vocab) *letters = wf_conll_vocab(c, 0, &(wf_vocab_options){ .letters = true }, NULL);
+    OWN(wf_vocab) *words = wf_conll_vocab(c, 0, NULL, 0, NULL, NULL);
+    OWN(wf_vocab) *tags = wf_conll_vocab(c, 2, NULL, 0, NULL, NULL);
+    OWN(wf_vocab) *letters = wf_conll_vocab(c, 0, NULL, 0, &(wf_vocab_options){ .letters = true },
+                                            NULL);
     ck_assert(wf_vocab_size(words) == WF_SPECIAL_IDS + 5);
+    OWN(wf_vocab) *few = wf_conll_vocab(c, 0, (const int64_t[]){ 2, 0 }, 2, NULL, NULL);
+    ck_assert(wf_vocab_size(few) == WF_SPECIAL_IDS + 3 && wf_vocab_id(few, "EU", 2) == WF_UNK);
+    OWN(wf_vocab) *no = wf_conll_vocab(c, 0, (const int64_t[]){ 2 }, 0, NULL, NULL);
+    ck_assert(wf_vocab_size(no) == WF_SPECIAL_IDS);
     ck_assert(wf_vocab_size(letters) == WF_SPECIAL_IDS + 7);
     const int64_t list[2] = { 2, 0 };
     wf_padded b = { .memory = NULL };
@@ -88,13 +93,38 @@ TEST(words_tags_and_letters_become_ids)
     /* A tag that the vocabulary does not have is refused; batches ask for memory but once. */
     wf_error e;
     ck_assert(!wf_conll_batch(c, WF_CONLL_TAGS, 1, tags, list, 2, &b, &e));
-    ck_assert_str_eq(e.text, "conll: the tag 'NN' is not in the vocabulary");
+    ck_assert_str_eq(e.text, "conll 't': line 11 has the tag 'NN', which is not in the vocabulary");
     ck_assert(b.ids.dim[1] == 4);
     const long long asked = heap.asked;
     for (int i = 0; i < 3; i++)
         ck_assert(wf_conll_batch(c, WF_CONLL_LETTERS, 0, letters, list, 2, &b, NULL));
     ck_assert(heap.asked == asked);
     wf_padded_free(&b);
+}
+
+TEST(a_scheme_has_all_tags_of_the_types_there)
+{
+    static const struct {
+        wf_tag_scheme scheme;
+        const char *text;
+    } want[] = { { WF_IOB2, "<pad>\n<unk>\n<bos>\n<eos>\nO\nB\nI\nB-a-b\nI-a-b\nB-시\nI-시\n" },
+                 { WF_IOB1, "<pad>\n<unk>\n<bos>\n<eos>\nO\nB\nI\nB-a-b\nI-a-b\nB-시\nI-시\n" },
+                 { WF_IOBES, "<pad>\n<unk>\n<bos>\n<eos>\nO\nB\nI\nE\nS\nB-a-b\nI-a-b\nE-a-b\n"
+                             "S-a-b\nB-시\nI-시\nE-시\nS-시\n" } };
+    wf_error e;
+    OWN(wf_conll) *c = made("x I-시\ny S-a-b\n\nz O\nz E\n", NULL, NULL);
+    OWN(wf_conll) *none = made("x O\n", NULL, NULL);
+    OWN(wf_vocab) *o = wf_conll_tags(none, 1, WF_IOBES, NULL);
+    ck_assert(wf_vocab_size(o) == WF_SPECIAL_IDS + 1);
+    for (size_t i = 0; i < 3; i++) {
+        OWN(wf_vocab) *tags = wf_conll_tags(c, 1, want[i].scheme, &e);
+        ck_assert_msg(tags, "%s", e.text);
+        ck_assert_str_eq(wf_vocab_text(tags), want[i].text);
+    }
+    ck_assert(!wf_conll_tags(c, 0, WF_IOB2, &e));
+    ck_assert_str_eq(e.text,
+                     "conll 't': line 1 has 'x' in column 0, which is no tag: O, or B, I, E "
+                     "or S, alone or with a hyphen and a type");
 }
 
 TEST(a_column_more_is_written_and_all_else_stays)
@@ -122,11 +152,18 @@ TEST(a_column_more_is_written_and_all_else_stays)
     char *got = wf_file_read(path, 0, &n, NULL);
     ck_assert_str_eq(got, want);
     wf_release(got);
+    got = wf_conll_text(c, more, &n, NULL);
+    ck_assert(got && n == (int64_t)strlen(want));
+    ck_assert_str_eq(got, want);
+    wf_release(got);
     OWN(wf_conll) *again = wf_conll_new(path, &comments, NULL);
     ck_assert(again && wf_conll_columns(again) == 4);
     ck_assert_str_eq(wf_conll_fields(again, 1, 3)[1], "B-인물");
     /* No word of it is a tag, and nothing was changed. */
     ck_assert(!wf_conll_convert(c, 0, WF_IOBES, &e));
+    ck_assert_str_eq(e.text,
+                     "conll 't': line 4 has '서울' in column 0, which is no tag: O, or B, I, "
+                     "E or S, alone or with a hyphen and a type");
     ck_assert_str_eq(wf_conll_fields(c, 0, 0)[0], "서울");
     const char *const odd[5] = { "O", "a b", "O", "O", "O" };
     ck_assert(!wf_conll_save(c, path, odd, &e));
@@ -134,5 +171,13 @@ TEST(a_column_more_is_written_and_all_else_stays)
                              "line end");
     got = wf_file_read(path, 0, &n, NULL);
     ck_assert_str_eq(got, want);
+    wf_release(got);
+    /* Without more it is the text, and what was converted. */
+    OWN(wf_conll) *same = made(text, &comments, NULL);
+    got = wf_conll_text(same, NULL, &n, NULL);
+    ck_assert_str_eq(got, text);
+    wf_release(got);
+    got = wf_conll_text(c, NULL, &n, NULL);
+    ck_assert(got && strstr(got, "서울 NNP B-LOC\r\n") && n == (int64_t)sizeof text - 1);
     wf_release(got);
 }

@@ -425,8 +425,10 @@ TEST(columns_of_words_that_are_none_are_refused)
     const int64_t list[2] = { 0, 1 };
     const char *const more[2] = { "O", NULL }, *const nothing[2] = { "O", "" };
     wf_padded batch = { .memory = NULL };
-    wf_vocab *words, *letters;
+    wf_vocab *words, *letters, *tags;
     wf_conll *c;
+    char *text;
+    int64_t n;
     ERROR_SAYS(wf_conll_new(NULL, NULL, e), NULL);
     ERROR_SAYS(wf_conll_new(harness_folder(), NULL, e), NULL);
     ERROR_SAYS(wf_conll_new("", NULL, e), "conll '': no path was given");
@@ -438,13 +440,29 @@ TEST(columns_of_words_that_are_none_are_refused)
     ERROR_CLEARED(c = wf_conll_new(path_of("words"), NULL, e));
     wf_conll_free(c);
     ERROR_CLEARED(c = wf_conll_from_text(&good, NULL, e));
-    ERROR_SAYS(wf_conll_vocab(NULL, 0, NULL, e), "conll: it was never made (NULL)");
-    ERROR_SAYS(wf_conll_vocab(c, 2, NULL, e), "conll: there is no column 2; there are 2");
-    ERROR_CLEARED(words = wf_conll_vocab(c, 0, NULL, e));
-    ERROR_CLEARED(letters = wf_conll_vocab(c, 0, &(wf_vocab_options){ .letters = true }, e));
+    ERROR_SAYS(wf_conll_vocab(NULL, 0, NULL, 0, NULL, e), "conll: it was never made (NULL)");
+    ERROR_SAYS(wf_conll_vocab(c, 2, NULL, 0, NULL, e),
+               "conll 't': there is no column 2; there are 2");
+    ERROR_SAYS(wf_conll_vocab(c, 0, list, 2, NULL, e),
+               "conll 't': there is no sentence 1; there are 1");
+    ERROR_SAYS(wf_conll_vocab(c, 0, list, -1, NULL, e),
+               "conll: there are -1 sentences that were not given");
+    ERROR_CLEARED(words = wf_conll_vocab(c, 0, NULL, 0, NULL, e));
+    ERROR_CLEARED(
+        letters = wf_conll_vocab(c, 0, NULL, 0, &(wf_vocab_options){ .letters = true }, e));
     ERROR_SAYS(wf_conll_convert(NULL, 0, WF_IOB1, e), "conll: it was never made (NULL)");
-    ERROR_SAYS(wf_conll_convert(c, -1, WF_IOB1, e), "conll: there is no column -1; there are 2");
+    ERROR_SAYS(wf_conll_convert(c, -1, WF_IOB1, e),
+               "conll 't': there is no column -1; there are 2");
+    ERROR_SAYS(wf_conll_convert(c, 0, WF_IOB1, e),
+               "conll 't': line 1 has 'a' in column 0, which "
+               "is no tag: O, or B, I, E or S, alone or with a hyphen and a type");
     ERROR_SAYS(wf_conll_convert(c, 1, (wf_tag_scheme)7, e), "tags: there is no scheme 7");
+    ERROR_SAYS(wf_conll_tags(NULL, 0, WF_IOB2, e), "conll: it was never made (NULL)");
+    ERROR_SAYS(wf_conll_tags(c, 2, WF_IOB2, e), "conll 't': there is no column 2; there are 2");
+    ERROR_SAYS(wf_conll_tags(c, 1, (wf_tag_scheme)7, e), "tags: there is no scheme 7");
+    ERROR_SAYS(wf_conll_tags(c, 0, WF_IOB2, e), NULL);
+    ERROR_CLEARED(tags = wf_conll_tags(c, 1, WF_IOB2, e));
+    wf_vocab_free(tags);
     ERROR_SAYS(wf_conll_batch(NULL, WF_CONLL_WORDS, 0, words, list, 1, &batch, e),
                "conll: it was never made (NULL)");
     ERROR_SAYS(wf_conll_batch(c, (wf_conll_ids)3, 0, words, list, 1, &batch, e),
@@ -456,7 +474,7 @@ TEST(columns_of_words_that_are_none_are_refused)
     ERROR_SAYS(wf_conll_batch(c, WF_CONLL_WORDS, 0, words, NULL, 1, &batch, e),
                "conll: there are 1 sentences that were not given");
     ERROR_SAYS(wf_conll_batch(c, WF_CONLL_WORDS, 0, words, list, 2, &batch, e),
-               "conll: there is no sentence 1; there are 1");
+               "conll 't': there is no sentence 1; there are 1");
     ERROR_SAYS(wf_conll_batch(c, WF_CONLL_WORDS, 0, words, list, 1, NULL, e),
                "pad: there is no batch to fill (NULL)");
     ERROR_CLEARED(wf_conll_batch(c, WF_CONLL_WORDS, 0, words, list, 1, &batch, e));
@@ -466,6 +484,12 @@ TEST(columns_of_words_that_are_none_are_refused)
                "conll: field 1 to be written is missing (NULL)");
     ERROR_SAYS(wf_conll_save(c, path_of("columns"), nothing, e),
                "conll: field 1 to be written is empty");
+    ERROR_SAYS(wf_conll_text(NULL, more, &n, e), "conll: it was never made (NULL)");
+    ERROR_SAYS(wf_conll_text(c, more, NULL, e), "conll: there is no place for the length (NULL)");
+    ERROR_SAYS(wf_conll_text(c, more, &n, e), "conll: field 1 to be written is missing (NULL)");
+    ck_assert(n == 0);
+    ERROR_CLEARED(text = wf_conll_text(c, NULL, &n, e));
+    wf_release(text);
     ERROR_CLEARED(wf_conll_convert(c, 1, WF_IOB1, e));
     ERROR_CLEARED(wf_conll_save(c, path_of("columns"), (const char *const[]){ "O", "O" }, e));
     QUIET(!wf_conll_sentences(NULL) && !wf_conll_columns(NULL) && !wf_conll_words(NULL));
