@@ -5,6 +5,7 @@
 #include <weft.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { BAR = 16, BARS = 4, EVENTS = BAR * BARS + 1, STYLES = 12 }; /* a step is a sixteenth */
@@ -194,10 +195,9 @@ static bool write_melody(const char *path, const melody *m, wf_error *error)
     int64_t at = 0;
     for (int i = 0; i < m->n; i++) {
         const int64_t length = 120 * steps_of(m->id[i]);
-        if (pitch_of(m->id[i]) >= 0)
-            note[midi.n++] = (wf_midi_note){
-                .start = at, .length = length, .pitch = pitch_of(m->id[i]), .velocity = 80
-            };
+        const int pitch = pitch_of(m->id[i]);
+        const wf_midi_note one = { at, length, .pitch = pitch, .velocity = 80 };
+        if (pitch >= 0) note[midi.n++] = one;
         at += length;
     }
     return wf_midi_save(path, &midi, error);
@@ -216,12 +216,9 @@ static bool read_data(composer *c, wf_error *error)
         melody m = { .style = (int32_t)i + 1 };
         for (int64_t from = 0; from * step <= last; from += BAR)
             if (read_bars(file, from, BAR * BARS, &m)) {
-                if ((c->n & (c->n - 1)) == 0) {
-                    melody *more = wf_alloc((size_t)(c->n ? 2 * c->n : 1) * sizeof m);
-                    if (!more) return wf_midi_free(file), wf_error_set(error, "out of memory");
-                    if (c->n) memcpy(more, c->read, (size_t)c->n * sizeof m);
-                    wf_release(c->read), c->read = more;
-                }
+                melody *more = realloc(c->read, (size_t)(c->n + 1) * sizeof m);
+                if (!more) return wf_midi_free(file), wf_error_set(error, "not enough memory");
+                c->read = more;
                 c->read[c->n++] = m;
             }
         wf_midi_free(file);
@@ -237,10 +234,9 @@ static void make_net(composer *c)
     const wf_module_options start = { .seed = (uint64_t)c->o.run.seed };
     const int64_t E = c->o.embedding, H = c->o.hidden;
     wf_module *net = c->net = wf_module_new("generate", &start);
-    const wf_embedding_options event = { .input = IDS, .output = E },
-                               style = { .input = c->styles + 1, .output = E };
-    c->event = wf_embedding_new(net, "event", &event);
-    c->style = wf_embedding_new(net, "style", &style);
+    c->event = wf_embedding_new(net, "event", &(wf_embedding_options){ .input = IDS, .output = E });
+    c->style = wf_embedding_new(net, "style",
+                                &(wf_embedding_options){ .input = c->styles + 1, .output = E });
     c->rnn = wf_lstm_new(net, "rnn", &(wf_rnn_options){ .input = 2 * E, .hidden = H });
     c->out = wf_linear_new(net, "out", &(wf_linear_options){ .input = H, .output = IDS });
 }
@@ -272,8 +268,15 @@ static wf_var *logits(wf_tape *t, const void *self, wf_var *features)
     return wf_linear_forward(t, ((const composer *)self)->out, features);
 }
 
-/* The mean loss of melodies, which are number `from` on; those judged have other numbers. */
-static wf_var *loss_of(wf_tape *t, const composer *c, uint64_t key, int64_t B, bool told)
+/* One of those read; every tenth is for judging alone, if there are so many. */
+static int64_t drawn(const composer *c, uint64_t key, bool judged)
+{
+    const int64_t held = judged ? c->n / 10 : 0, k = wf_random_below(key, 0, held ? held : c->n);
+    return held ? 10 * k + 9 : k % 10 == 9 ? k - 1 : k;
+}
+
+/* The mean loss of B melodies, by a key; those judged are told their style, and are other ones. */
+static wf_var *loss_of(wf_tape *t, const composer *c, uint64_t key, int64_t B, bool judged)
 {
     wf_tensor before, target, styles, lengths;
     wf_var *x = wf_constant_fill(t, WF_I32, WF_SHAPE(EVENTS + 1, B), &before);
@@ -285,12 +288,12 @@ static wf_var *loss_of(wf_tape *t, const composer *c, uint64_t key, int64_t B, b
     int64_t longest = 0;
     for (int64_t b = 0; b < B; b++) {
         const uint64_t own = wf_key_with(key, (uint64_t)b);
-        const melody m = c->n ? c->read[wf_random_below(own, 0, c->n)] : make_melody(own);
+        const melody m = c->n ? c->read[drawn(c, own, judged)] : make_melody(own);
         for (int i = 0; i < m.n; i++) {
             ((int32_t *)target.data)[i * B + b] = m.id[i];
             ((int32_t *)before.data)[(i + 1) * B + b] = m.id[i];
         }
-        const bool known = told || wf_random_uniform(own, 1000) >= c->o.unknown;
+        const bool known = judged || wf_random_uniform(own, 1000) >= c->o.unknown;
         ((int32_t *)styles.data)[b] = known ? m.style : 0;
         ((int32_t *)lengths.data)[b] = m.n + 1;
         if (m.n + 1 > longest) longest = m.n + 1;
@@ -314,9 +317,7 @@ static bool compose(composer *c, melody *m, int64_t number)
         features_of(t, c, wf_constant(t, WF_I32, WF_SHAPE(m->n, 1), before), style, state);
         for (int i = 0; i < 2; i++) state[i] = wf_select(t, state[i], 0, 0);
     }
-    const wf_decoder decoder = {
-        .step = step, .output = logits, .self = c, .memory = WF_VARS(told), .initial = { 2, state }
-    };
+    const wf_decoder decoder = { step, logits, c, WF_VARS(told), { 2, state }, "melody", { NULL } };
     const wf_generate_options how = { .begin = before[m->n],
                                       .max_length = EVENTS - m->n,
                                       .temperature = c->o.temperature,
@@ -339,16 +340,14 @@ static bool show(composer *c, wf_error *error)
         if (c->o.first && !file) return false;
         if (file && !read_bars(file, 0, BAR, &m)) wf_error_set(error, "--first: it has no note");
         wf_midi_free(file);
-        if (!wf_run_ok(c->run) || !compose(c, &m, 0)) return false;
-        return write_melody(c->o.out, &m, error);
+        return wf_run_ok(c->run) && compose(c, &m, 0) && write_melody(c->o.out, &m, error);
     }
     if (c->n) return true;
     int64_t right = 0, whole = 0;
     for (int64_t i = 0; i < 200; i++) {
         melody m = { .style = 1 + (int32_t)(i % STYLES) };
         if (!compose(c, &m, i)) return false;
-        const int bars = bars_right(&m);
-        right += bars, whole += bars == BARS;
+        right += bars_right(&m), whole += bars_right(&m) == BARS;
     }
     printf("200 melodies: %.1f %% of their bars obey the rules, %.1f %% do in all bars\n",
            (double)right / 200 / BARS * 100, (double)whole / 2);
@@ -385,14 +384,16 @@ int main(int argc, char *argv[])
                                WF_OPTIONS(rows, &c.o), .options = &c.o.run };
     wf_run *run = c.run = wf_run_new(&call, argc, argv);
     if (c.o.first) wf_run_reads(run, c.o.first);
+    if (!c.o.out && (c.o.first || wf_run_given(run, "latent")))
+        wf_run_fail(run, "options --first and --latent: they need --out, a file to write to");
     const wf_tensor *styles = wf_archive_find(wf_run_archive(run), "style.weight");
     if (wf_run_ok(run) && read_data(&c, wf_run_error(run))) {
         c.styles = styles ? styles->dim[0] - 1 : c.o.data.n ? c.o.data.n : STYLES;
-        if (c.o.latent > c.styles)
-            wf_run_fail(run, "option --latent: there are %lld styles", (long long)c.styles);
+        if (c.o.latent > c.styles || c.o.data.n > c.styles)
+            wf_run_fail(run, "options --latent and --data: there are %d styles", (int)c.styles);
         else
             make_net(&c), learn(&c);
     }
-    wf_module_free(c.net), wf_release(c.read);
+    wf_module_free(c.net), free(c.read);
     return wf_run_free(run);
 }
