@@ -28,6 +28,7 @@ typedef struct conv {
  * of positions is always a run of neighbours. */
 typedef struct conv_band {
     int64_t channels, rows, columns, phases, quarter;
+    int64_t channel;                    /* elements from one channel to the next */
     int64_t x_channel, x_row, x_column; /* strides of x, in elements */
     int64_t first_row, first_column;    /* of the band, in x; negative in the padding */
     int64_t in_rows, in_columns;        /* of x */
@@ -37,6 +38,20 @@ typedef struct conv_band {
 typedef struct conv_run {
     int64_t from, to, n;
 } conv_run;
+
+/* What of a run fits a vector of the dispatch level: n neighbours, as above. */
+typedef struct conv_lanes {
+    int64_t from;
+    int32_t to, n;
+} conv_lanes;
+
+/* What a block of positions and a chunk of taps is to a product: its rows are the taps, row l at
+ * band + offset[l], its columns the positions, vector by vector. */
+typedef struct conv_taps {
+    int64_t outputs, taps, vectors;
+    const int64_t *offset;
+    const conv_lanes *vector;
+} conv_taps;
 
 /* What a kernel may read and write beyond a run's end. */
 enum { CONV_SLACK = 64 };
@@ -66,6 +81,25 @@ typedef struct conv_kernels {
     void (*pool_sum)(const pool_row *r, const void *x, double *sum);
     void (*pool_spread)(const pool_row *r, const void *g, void *x);
 } conv_kernels;
+
+/* Products whose rows stay where they lie in the band, in chains of fused multiply-adds. */
+typedef struct conv_products {
+    int64_t lanes;
+    /* y (outputs, positions) = (adds: +=) w times the band; chains begin with the bias, if there
+     * is one. A row of w, and of y, is so many elements behind the one before. */
+    void (*multiply)(const conv_taps *c, const void *w, int64_t w_row, const void *band,
+                     const void *bias, int64_t bias_step, bool adds, void *y, int64_t y_row);
+    /* p (outputs, taps) = (adds: +=) g (outputs, positions) times the band. */
+    void (*weigh)(const conv_taps *c, const void *g, int64_t g_row, const void *band, bool adds,
+                  void *p, int64_t p_row);
+    /* band += w', turned around, times g. */
+    void (*spread)(const conv_taps *c, const void *w, int64_t w_row, const void *g, int64_t g_row,
+                   void *band);
+} conv_products;
+
+typedef const conv_products *conv_product_tables[WF_DTYPES];
+extern const conv_product_tables WF_ISA_EACH(conv_products);
+const conv_products *conv_products_of(wf_dtype dtype);
 
 typedef const conv_kernels *conv_tables[WF_DTYPES];
 extern const conv_tables WF_ISA_EACH(conv_kernels);

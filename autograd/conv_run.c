@@ -1,8 +1,10 @@
-/* Convolutions as products. A block of positions is made ready for a chunk of taps (im2col,
- * Chellapilla et al. 2006), a piece of it at a time that stays in the second-level cache: forward
- * multiplies it, packed, by the weights; the gradient of x is the same with the kernel turned
- * around, or, where positions are apart, the products' sums added back to where they came from; the
- * gradient of the weights multiplies it by that of the result, over all positions. */
+/* Convolutions as products. Of a block of positions what a chunk of taps needs of x is copied, with
+ * its padding, to a band that stays in the second-level cache; there a tap's row of positions is
+ * read where it lies (im2col, Chellapilla et al. 2006, of which nothing is written). Forward
+ * multiplies it by the weights; the gradient of x is the same with the kernel turned around, or,
+ * where positions are apart, the products' sums added back to where they came from; the gradient of
+ * the weights multiplies it by that of the result, over all positions. With many outputs the last
+ * two are matrix products of rows that were gathered. */
 #include "autograd/conv_private.h"
 #include "tensor/gemm.h"
 #include "tensor/size.h"
@@ -11,13 +13,21 @@
 #include <string.h>
 
 enum { BLOCK_BYTES = 1024, CHUNK = 256 }; /* positions of a block, in bytes; taps of a chunk */
-enum { POSITIONS = BLOCK_BYTES / (int)sizeof(float), RUNS = 2 * POSITIONS };
-enum { PART = 16 };      /* blocks that add up in one product of the weights' gradient */
+enum { POSITIONS = BLOCK_BYTES / (int)sizeof(float) };
+enum { FEW_WEIGHED = 8, FEW_SPREAD = 4 }; /* outputs for which rows are not gathered: for speed */
+enum { SHARES = 8, HIGH = 12 }; /* units that there should be; outputs of one that are split off */
+enum { PART = 16 };      /* blocks that add up in one product of the weights' gradient, at most */
 enum { KEPT = 1 << 22 }; /* elements that such products may have together */
 
 const conv_kernels *conv_kernels_of(wf_dtype dtype)
 {
     static const conv_kernels *const *const each[] = { WF_ISA_EACH(conv_kernels) };
+    return each[wf_isa_level()][dtype];
+}
+
+const conv_products *conv_products_of(wf_dtype dtype)
+{
+    static const conv_products *const *const each[] = { WF_ISA_EACH(conv_products) };
     return each[wf_isa_level()][dtype];
 }
 
@@ -57,7 +67,10 @@ static cutting cut(const conv *v)
     u.down = up(v->out[0], u.rows);
     u.across = up(v->out[1], u.columns);
     const int64_t all = v->inputs * u.area;
-    u.taps = u.area < CHUNK ? least(CHUNK / u.area * u.area, all) : CHUNK;
+    /* Chunks of as many channels each, as far as that goes. */
+    const int64_t most = u.area < CHUNK ? CHUNK / u.area : 1;
+    u.taps = u.area < CHUNK ? up(v->inputs, up(v->inputs, most) + (v->inputs == 0)) * u.area
+                            : CHUNK;
     u.chunks = up(all, u.taps > 0 ? u.taps : 1);
     const int64_t channels = u.area < CHUNK ? u.taps / u.area : 2;
     const int64_t wide = width > lane ? width : lane; /* of a row of what is gathered */
@@ -67,7 +80,9 @@ static cutting cut(const conv *v)
     u.quarter = up(u.band_columns, v->stride[1]);
     int64_t elements;
     if (wf_size_mul(u.quarter, v->stride[1], &elements) &&
-        wf_size_mul(elements, u.band_rows, &elements)) {
+        wf_size_mul(elements, u.band_rows, &elements) && elements < INT64_MAX / 64) {
+        /* An odd number of cache lines: channels must not all lie in the same few sets. */
+        elements = (up(elements, lane) | 1) * lane;
         u.channel = elements;
         if (wf_size_mul(elements, channels, &elements) && elements < INT64_MAX / 64)
             u.band = up(elements + lane, lane) * lane; /* so that what is behind it is aligned */
@@ -99,11 +114,12 @@ static conv_band band_of(const conv *v, const cutting *u, const piece *p, const 
     const int64_t channel = group * v->inputs + first;
     *at = wf_element(v->dtype, x->data, sample * x->stride[0] + channel * x->stride[1]);
     return (conv_band){
-        .channels = (p->tap + p->taps - 1) / u->area - first + 1,
+        .channels = p->taps > 0 ? (p->tap + p->taps - 1) / u->area - first + 1 : 0,
         .rows = u->band_rows,
         .columns = u->band_columns,
         .phases = v->stride[1],
         .quarter = u->quarter,
+        .channel = u->channel,
         .x_channel = x->stride[1],
         .x_row = x->stride[2],
         .x_column = x->stride[3],
@@ -117,111 +133,115 @@ static conv_band band_of(const conv *v, const cutting *u, const piece *p, const 
 /* Where in the band each tap of the piece begins. */
 static void offsets(const conv *v, const cutting *u, const piece *p, int64_t *offset)
 {
-    const int64_t first = p->tap / u->area, row = v->stride[1] * u->quarter;
+    const int64_t row = v->stride[1] * u->quarter;
+    int64_t c = 0, i = p->tap % u->area / v->kernel[1], k = p->tap % v->kernel[1];
     for (int64_t l = 0; l < p->taps; l++) {
-        const int64_t c = (p->tap + l) / u->area - first, at = (p->tap + l) % u->area;
-        const int64_t i = at / v->kernel[1] * v->dilation[0];
-        const int64_t j = at % v->kernel[1] * v->dilation[1];
-        offset[l] = c * u->channel + i * row + j % v->stride[1] * u->quarter + j / v->stride[1];
+        const int64_t j = k * v->dilation[1];
+        offset[l] = c * u->channel + i * v->dilation[0] * row + j % v->stride[1] * u->quarter +
+                    j / v->stride[1];
+        if (++k < v->kernel[1]) continue;
+        k = 0;
+        if (++i < v->kernel[0]) continue;
+        i = 0;
+        c++;
     }
 }
 
-/* The runs of the piece's positions `first` on, at most `n` of them. */
-static int64_t runs_of(const conv *v, const cutting *u, const piece *p, int64_t first, int64_t n,
-                       conv_run *run)
+/* A block's runs, each a row of positions. */
+static int64_t runs_of(const conv *v, const cutting *u, const piece *p, conv_run *run)
 {
     const int64_t row = v->stride[0] * v->stride[1] * u->quarter;
-    const int64_t all = p->rows * p->columns, last = least(first + n, all);
+    for (int64_t r = 0; r < p->rows; r++)
+        run[r] = (conv_run){ r * row, r * p->columns, p->columns };
+    return p->rows;
+}
+
+/* They, vector by vector. */
+static int64_t vectors_of(const conv *v, const cutting *u, const piece *p, conv_lanes *to)
+{
+    const int64_t row = v->stride[0] * v->stride[1] * u->quarter;
+    const int64_t lanes = conv_products_of(v->dtype)->lanes;
     int64_t count = 0;
-    for (int64_t at = first; at < last; count++) {
-        const int64_t r = at / p->columns, column = at % p->columns;
-        run[count] = (conv_run){ r * row + column, at - first,
-                                 least(p->columns - column, last - at) };
-        at += run[count].n;
-    }
+    for (int64_t r = 0; r < p->rows; r++)
+        for (int64_t k = 0; k < p->columns; k += lanes)
+            to[count++] = (conv_lanes){ r * row + k, (int32_t)(r * p->columns + k),
+                                        (int32_t)least(p->columns - k, lanes) };
     return count;
+}
+
+/* A thread's last piece as its products take it: the next has most of it in common. */
+typedef struct laid {
+    piece p;
+    conv_taps taps;
+    int64_t offset[CHUNK];
+    conv_lanes vector[POSITIONS];
+} laid;
+
+static const conv_taps *lay(const conv *v, const cutting *u, const piece *p, laid *l)
+{
+    if (l->taps.taps != p->taps || l->p.tap != p->tap) offsets(v, u, p, l->offset);
+    if (l->taps.vectors == 0 || l->p.rows != p->rows || l->p.columns != p->columns)
+        l->taps.vectors = vectors_of(v, u, p, l->vector);
+    l->p = *p;
+    l->taps.outputs = v->outputs;
+    l->taps.taps = p->taps;
+    l->taps.offset = l->offset;
+    l->taps.vector = l->vector;
+    return &l->taps;
 }
 
 /* ---- forward, and the gradient of x where positions are side by side ---- */
 
-/* y = (or +=) the convolution of x; w row-major. */
+/* y = (or +=) the convolution of x; w row-major. Units are parts of a block's outputs: an
+ * element's chain is the same in any of them. */
 typedef struct forwarding {
     const conv *v;
     const wf_tensor *x, *bias, *y;
     const void *w;
     bool adds;
     cutting u;
+    int64_t parts;
     char *scratch;
     int64_t bytes; /* of scratch for a thread */
 } forwarding;
 
-/* The piece in panels, as wf_gemm_packed takes them. */
-static void pack_piece(const forwarding *f, const piece *p, const int64_t *offset, const void *band,
-                       void *packed)
-{
-    const int64_t width = wf_pack_width(f->v->dtype), n = p->rows * p->columns;
-    conv_run run[RUNS];
-    for (int64_t at = 0; at < n; at += width)
-        conv_kernels_of(f->v->dtype)
-            ->gather(p->taps, offset, band, runs_of(f->v, &f->u, p, at, width, run), run,
-                     wf_element(f->v->dtype, packed, at * p->taps), width);
-}
-
-static void begin_with_bias(const forwarding *f, int64_t group, wf_matrix y)
+/* The outputs `first` to `last` - 1 of a group at the piece's positions. */
+static void forward_piece(const forwarding *f, const piece *p, int64_t sample, int64_t group,
+                          int64_t first, int64_t last, laid *l, void *band)
 {
     const conv *v = f->v;
-    for (int64_t o = 0; o < v->outputs; o++) {
-        const void *b = f->bias ? wf_element(v->dtype, f->bias->data,
-                                             (group * v->outputs + o) * f->bias->stride[0])
-                                : NULL;
-        const wf_tensor row = wf_tensor_of(v->dtype, WF_SHAPE(y.columns), wf_matrix_at(y, o, 0));
-        wf_tensor_fill(&row, b ? wf_dtype_describe(v->dtype)->load(b, 0) : 0);
-    }
-}
-
-static void forward_block(const forwarding *f, int64_t unit, char *scratch)
-{
-    const conv *v = f->v;
-    const cutting *u = &f->u;
-    const int64_t blocks = u->down * u->across, all = v->inputs * u->area;
-    const int64_t block = unit % blocks, group = unit / blocks % v->groups;
-    const int64_t sample = unit / blocks / v->groups, width = wf_pack_width(v->dtype);
-    char *packed = (char *)wf_element(v->dtype, scratch, u->band);
-    int64_t offset[CHUNK];
-    const piece whole = piece_of(v, u, block, 0);
-    const wf_matrix y = wf_matrix_strided(
-        v->dtype,
-        wf_element(v->dtype, f->y->data,
-                   sample * f->y->stride[0] + group * v->outputs * f->y->stride[1] +
-                       whole.row * v->out[1] + whole.column),
-        v->outputs, whole.rows * whole.columns, f->y->stride[1], 1);
-    const wf_matrix w = wf_matrix_of(v->dtype, wf_element(v->dtype, f->w, group * v->outputs * all),
-                                     v->outputs, all);
-    wf_packed_into into = f->adds ? WF_PACKED_ADD : WF_PACKED_SET;
-    if (!f->adds && (f->bias || all == 0)) {
-        begin_with_bias(f, group, y);
-        into = WF_PACKED_ADD;
-    }
-    for (int64_t chunk = 0; chunk < u->chunks; chunk++) {
-        const piece p = piece_of(v, u, block, chunk);
-        void *x;
-        const conv_band b = band_of(v, u, &p, f->x, sample, group, &x);
-        conv_kernels_of(v->dtype)->fill(&b, x, scratch);
-        offsets(v, u, &p, offset);
-        pack_piece(f, &p, offset, scratch, packed);
-        wf_gemm_packed(wf_matrix_part(w, 0, p.tap, v->outputs, p.taps), packed, 0,
-                       up(y.columns, width), into, y);
-        into = WF_PACKED_ADD;
-    }
+    const int64_t all = v->inputs * f->u.area, output = group * v->outputs + first;
+    const int64_t bias_step = f->bias ? f->bias->stride[0] : 0;
+    void *x, *y = wf_element(v->dtype, f->y->data,
+                             sample * f->y->stride[0] + output * f->y->stride[1] +
+                                 p->row * v->out[1] + p->column);
+    const conv_band b = band_of(v, &f->u, p, f->x, sample, group, &x);
+    conv_kernels_of(v->dtype)->fill(&b, x, band);
+    conv_taps c = *lay(v, &f->u, p, l);
+    c.outputs = last - first;
+    conv_products_of(v->dtype)->multiply(
+        &c, wf_element(v->dtype, f->w, output * all + p->tap), all, band,
+        f->bias && p->tap == 0 ? wf_element(v->dtype, f->bias->data, output * bias_step) : NULL,
+        bias_step, f->adds || p->tap > 0, y, f->y->stride[1]);
 }
 
 static void forward_share(void *context, wf_team *team, int id, int size)
 {
     (void)team;
     const forwarding *f = context;
-    const int64_t units = f->v->samples * f->v->groups * f->u.down * f->u.across;
-    for (int64_t i = units * id / size; i < units * (id + 1) / size; i++)
-        forward_block(f, i, f->scratch + id * f->bytes);
+    const conv *v = f->v;
+    const int64_t blocks = f->u.down * f->u.across, n = v->samples * v->groups * blocks * f->parts;
+    laid l = { .taps = { 0 } };
+    for (int64_t i = n * id / size; i < n * (id + 1) / size; i++) {
+        const int64_t part = i % f->parts, block = i / f->parts % blocks;
+        const int64_t group = i / f->parts / blocks % v->groups;
+        const int64_t sample = i / f->parts / blocks / v->groups;
+        for (int64_t chunk = 0; chunk == 0 || chunk < f->u.chunks; chunk++) {
+            const piece p = piece_of(v, &f->u, block, chunk);
+            forward_piece(f, &p, sample, group, v->outputs * part / f->parts,
+                          v->outputs * (part + 1) / f->parts, &l, f->scratch + id * f->bytes);
+        }
+    }
 }
 
 static int64_t aligned(int64_t bytes)
@@ -252,7 +272,7 @@ static int64_t thread_bytes(const conv *v, const cutting *u)
 /* Multiply-adds that are worth a thread. */
 static int threads_for(const conv *v, double work)
 {
-    enum { SHARE = 1 << 18 };
+    enum { SHARE = 1 << 17 };
     return work < 2.0 * SHARE ? 1 : work / SHARE < v->threads ? (int)(work / SHARE) : v->threads;
 }
 
@@ -261,12 +281,21 @@ static double work_of(const conv *v)
     return (double)v->samples * (double)(v->out[0] * v->out[1]) * (double)weights(v);
 }
 
+/* Parts of the outputs of each of so many units. */
+static int64_t parts_for(int64_t units, int64_t outputs)
+{
+    return units >= SHARES ? 1 : least(up(SHARES, units), up(outputs, HIGH));
+}
+
 static void run_forward(forwarding *f)
 {
-    if (f->v->outputs == 0) return;
-    f->u = cut(f->v);
-    f->bytes = thread_bytes(f->v, &f->u);
-    wf_par_team(threads_for(f->v, work_of(f->v)), forward_share, f);
+    const conv *v = f->v;
+    const int64_t units = v->samples * v->groups * v->out[0] * v->out[1];
+    if (units == 0 || v->outputs == 0) return;
+    f->u = cut(v);
+    f->bytes = thread_bytes(v, &f->u);
+    f->parts = parts_for(v->samples * v->groups * f->u.down * f->u.across, v->outputs);
+    wf_par_team(threads_for(v, work_of(v)), forward_share, f);
 }
 
 /* The weights row-major, in the scratch if they are not. */
@@ -365,31 +394,41 @@ static wf_matrix cotangent(const conv *v, const wf_tensor *g, const piece *p, in
                              v->outputs, p->rows * p->columns, g->stride[1], 1);
 }
 
-static void spread_chunk(const spreading *f, int64_t sample, int64_t group, int64_t chunk,
-                         char *scratch)
+/* The taps' sums, gathered, and from there to the band. */
+static void spread_gathered(const spreading *f, const piece *p, const laid *l, wf_matrix w,
+                            wf_matrix g, void *band)
+{
+    const conv *v = f->v;
+    const int64_t width = gathered_width(v, &f->u);
+    void *sums = wf_element(v->dtype, band, f->u.band);
+    conv_run run[POSITIONS];
+    wf_gemm(1, 1, wf_matrix_transposed(w), g, 0,
+            wf_matrix_strided(v->dtype, sums, p->taps, g.columns, width, 1));
+    conv_kernels_of(v->dtype)->scatter(p->taps, l->offset, band, runs_of(v, &f->u, p, run), run,
+                                       sums, width);
+}
+
+static void spread_chunk(const spreading *f, int64_t sample, int64_t group, int64_t chunk, laid *l,
+                         char *band)
 {
     const conv *v = f->v;
     const cutting *u = &f->u;
-    const conv_kernels *k = conv_kernels_of(v->dtype);
     const int64_t all = v->inputs * u->area;
-    void *sums = wf_element(v->dtype, scratch, u->band), *x;
-    int64_t offset[CHUNK];
-    conv_run run[RUNS];
+    void *x;
     for (int64_t block = 0; block < u->down * u->across; block++) {
         const piece p = piece_of(v, u, block, chunk);
         const conv_band b = band_of(v, u, &p, f->gx, sample, group, &x);
         const wf_matrix g = cotangent(v, f->g, &p, sample, group);
         const wf_matrix w = wf_matrix_strided(
-            v->dtype, wf_element(v->dtype, f->w, group * v->outputs * all + p.tap), p.taps,
-            v->outputs, 1, all);
-        const wf_matrix to = wf_matrix_strided(v->dtype, sums, p.taps, g.columns,
-                                               gathered_width(v, u), 1);
-        wf_gemm(1, 1, w, g, 0, to);
-        offsets(v, u, &p, offset);
-        memset(scratch, 0, (size_t)(b.channels * u->channel * wf_dtype_size(v->dtype)));
-        k->scatter(p.taps, offset, scratch, runs_of(v, u, &p, 0, g.columns, run), run, sums,
-                   gathered_width(v, u));
-        k->add(&b, scratch, x);
+            v->dtype, wf_element(v->dtype, f->w, group * v->outputs * all + p.tap), v->outputs,
+            p.taps, all, 1);
+        const conv_taps *c = lay(v, u, &p, l);
+        memset(band, 0, (size_t)(b.channels * u->channel * wf_dtype_size(v->dtype)));
+        if (v->outputs <= FEW_SPREAD)
+            conv_products_of(v->dtype)->spread(c, w.data, all, g.data, g.row_stride, band);
+        else
+            spread_gathered(f, &p, l, w, g, band);
+        conv_kernels_of(v->dtype)->add(&b, band, x);
     }
 }
 
@@ -401,16 +440,24 @@ static void spread_share(void *context, wf_team *team, int id, int size)
     const int64_t groups = f->v->groups, chunks = f->u.chunks;
     const int64_t split = f->u.area < CHUNK ? chunks : 1;
     const int64_t units = f->v->samples * groups * split;
+    laid l = { .taps = { 0 } };
     for (int64_t i = units * id / size; i < units * (id + 1) / size; i++)
         for (int64_t j = i % split; j < chunks; j += split)
-            spread_chunk(f, i / split / groups, i / split % groups, j, f->scratch + id * f->bytes);
+            spread_chunk(f, i / split / groups, i / split % groups, j, &l,
+                         f->scratch + id * f->bytes);
 }
 
 static void spread(const conv *v, const wf_tensor *g, const wf_tensor *gx, const void *w,
                    char *scratch)
 {
     spreading f = { v, g, gx, w, cut(v), scratch, 0 };
+    if (v->samples * v->groups == 0 || v->inputs == 0) return;
     f.bytes = thread_bytes(v, &f.u);
+    if (f.u.area < CHUNK) { /* smaller chunks, where there are few */
+        const int64_t each = up(v->inputs, up(SHARES, v->samples * v->groups));
+        if (each * f.u.area < f.u.taps) f.u.taps = each * f.u.area;
+        f.u.chunks = up(v->inputs * f.u.area, f.u.taps);
+    }
     wf_par_team(threads_for(v, work_of(v)), spread_share, &f);
 }
 
@@ -437,7 +484,7 @@ static void backward_x(const conv *v, const wf_call *c)
 
 /* ---- the gradient of the weights ---- */
 
-/* Parts of the positions of all samples: each of PART blocks one product, the products added with
+/* Parts of the positions of all samples: each of some blocks one product, the products added with
  * what that loses (tensor/gemm.h). */
 typedef struct weighing {
     const conv *v;
@@ -448,9 +495,16 @@ typedef struct weighing {
     int64_t bytes;
 } weighing;
 
+/* Blocks of a part: fewer where there are few. */
+static int64_t part_of(const conv *v, const cutting *u)
+{
+    const int64_t n = up(v->samples * u->down * u->across, SHARES);
+    return n < 1 ? 1 : least(n, PART);
+}
+
 static int64_t parts_of(const conv *v, const cutting *u)
 {
-    return up(v->samples * u->down * u->across, PART);
+    return up(v->samples * u->down * u->across, part_of(v, u));
 }
 
 static int64_t parts_at_once(const conv *v, int64_t parts)
@@ -459,32 +513,45 @@ static int64_t parts_at_once(const conv *v, int64_t parts)
     return n < 1 ? 1 : least(n, parts);
 }
 
-static void weigh_unit(const weighing *f, int64_t unit, char *scratch)
+/* The product (g.rows, taps) of a piece, written or added. */
+static void weigh_piece(const weighing *f, const piece *p, laid *l, void *band, wf_matrix g,
+                        bool adds, wf_matrix product)
+{
+    const conv *v = f->v;
+    const conv_taps *c = lay(v, &f->u, p, l);
+    if (v->outputs <= FEW_WEIGHED) {
+        conv_products_of(v->dtype)->weigh(c, g.data, g.row_stride, band, adds, product.data,
+                                          product.row_stride);
+        return;
+    }
+    const int64_t width = gathered_width(v, &f->u);
+    void *gathered = wf_element(v->dtype, band, f->u.band);
+    conv_run run[POSITIONS];
+    conv_kernels_of(v->dtype)->gather(p->taps, l->offset, band, runs_of(v, &f->u, p, run), run,
+                                      gathered, width);
+    wf_gemm(1, 1, g, wf_matrix_strided(v->dtype, gathered, g.columns, p->taps, 1, width), adds,
+            product);
+}
+
+static void weigh_unit(const weighing *f, int64_t unit, laid *l, void *band)
 {
     const conv *v = f->v;
     const cutting *u = &f->u;
-    const conv_kernels *k = conv_kernels_of(v->dtype);
     const int64_t chunk = unit % u->chunks, group = unit / u->chunks % v->groups;
     const int64_t part = unit / u->chunks / v->groups, all = v->inputs * u->area;
-    const int64_t blocks = u->down * u->across, width = gathered_width(v, u);
-    const int64_t first = (f->first + part) * PART;
-    const int64_t last = least(first + PART, v->samples * blocks);
-    void *gathered = wf_element(v->dtype, scratch, u->band), *x;
+    const int64_t blocks = u->down * u->across, each = part_of(v, u);
+    const int64_t first = (f->first + part) * each, last = least(first + each, v->samples * blocks);
     const wf_matrix product = wf_matrix_of(
         v->dtype, wf_element(v->dtype, f->products, part * weights(v) + group * v->outputs * all),
         v->outputs, all);
-    int64_t offset[CHUNK];
-    conv_run run[RUNS];
+    void *x;
     for (int64_t i = first; i < last; i++) {
         const piece p = piece_of(v, u, i % blocks, chunk);
         const conv_band b = band_of(v, u, &p, f->x, i / blocks, group, &x);
         const wf_matrix g = cotangent(v, f->g, &p, i / blocks, group);
-        k->fill(&b, x, scratch);
-        offsets(v, u, &p, offset);
-        k->gather(p.taps, offset, scratch, runs_of(v, u, &p, 0, g.columns, run), run, gathered,
-                  width);
-        wf_gemm(1, 1, g, wf_matrix_strided(v->dtype, gathered, g.columns, p.taps, 1, width),
-                i == first ? 0 : 1, wf_matrix_part(product, 0, p.tap, v->outputs, p.taps));
+        conv_kernels_of(v->dtype)->fill(&b, x, band);
+        weigh_piece(f, &p, l, band, g, i > first,
+                    wf_matrix_part(product, 0, p.tap, v->outputs, p.taps));
     }
 }
 
@@ -493,8 +560,9 @@ static void weigh_share(void *context, wf_team *team, int id, int size)
     (void)team;
     const weighing *f = context;
     const int64_t units = f->count * f->v->groups * f->u.chunks;
+    laid l = { .taps = { 0 } };
     for (int64_t i = units * id / size; i < units * (id + 1) / size; i++)
-        weigh_unit(f, i, f->scratch + id * f->bytes);
+        weigh_unit(f, i, &l, f->scratch + id * f->bytes);
 }
 
 static void backward_w(const conv *v, const wf_call *c)

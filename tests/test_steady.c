@@ -215,3 +215,73 @@ TEST(after_the_second_step_no_transformer_asks_for_memory)
     ours = 0;
     assert_steady("writing", write_words, &on);
 }
+
+/* A net over pictures: convolutions of each kind, batch_norm with running statistics, pooling. */
+typedef struct looking {
+    wf_module *net;
+    wf_conv2d_layer *wide, *apart, *depthwise;
+    wf_conv1d_layer *line;
+    wf_batch_norm_layer *norm;
+    wf_optim *adam;
+    wf_tape *t;
+    bool learns;
+} looking;
+
+static wf_var *looked_at(const looking *on, wf_var *x)
+{
+    wf_tape *t = on->t;
+    x = wf_batch_norm_forward(t, on->norm, wf_conv2d_forward(t, on->wide, x), NULL);
+    x = wf_max_pool2d(t, wf_relu(t, x), &(wf_pool2d_options){ .kernel = { 2, 2 } });
+    x = wf_relu(t, wf_conv2d_forward(t, on->depthwise, x));
+    x = wf_conv2d_forward(t, on->apart, x);
+    x = wf_mean_pool2d(t, x, &(wf_pool2d_options){ .kernel = { 2, 3 }, .stride = { 1, 2 } });
+    x = wf_reshape(t, x, WF_SHAPE(wf_dim(x, 0), wf_dim(x, 1), wf_dim(x, 2) * wf_dim(x, 3)));
+    x = wf_conv1d_forward(t, on->line, x);
+    return wf_max_pool1d(t, x, &(wf_pool1d_options){ .kernel = 3, .padding = 1 });
+}
+
+static bool look(void *of, int64_t i)
+{
+    const looking *on = of;
+    float pictures[9 * 3 * 20 * 30];
+    wf_tape *t = on->t;
+    for (int k = 0; k < (int)(sizeof pictures / sizeof *pictures); k++)
+        pictures[k] = (float)((k * 7 + i) % 11) - 5;
+    wf_tape_reset(t);
+    wf_var *y = looked_at(on, wf_constant(t, WF_F32, WF_SHAPE(9, 3, 20, 30), pictures));
+    wf_var *loss = wf_mean(t, wf_square(t, y), NULL);
+    return on->learns ? wf_backward(t, loss) && wf_optim_step(on->adam) : wf_tape_ok(t);
+}
+
+TEST(after_the_second_step_no_convolution_asks_for_memory)
+{
+    if (HARNESS_ADDRESSES) {
+        harness_skip("the sanitizer owns malloc");
+        return;
+    }
+    OWN(wf_module) *net = wf_module_new("net", NULL);
+    OWN(wf_tape) *t = wf_tape_new(NULL);
+    looking on = { .net = net, .t = t, .learns = true };
+    on.wide = wf_conv2d_new(
+        net, "wide",
+        &(wf_conv2d_layer_options){ .input = 3, .output = 16, .kernel = { 3, 3 }, .same = true });
+    on.norm = wf_batch_norm_new(net, "norm", &(wf_batch_norm_options){ .features = 16 });
+    on.depthwise = wf_conv2d_new(
+        net, "depthwise",
+        &(wf_conv2d_layer_options){
+            .input = 16, .output = 16, .kernel = { 3, 3 }, .same = true, .groups = 16 });
+    on.apart = wf_conv2d_new(
+        net, "apart",
+        &(wf_conv2d_layer_options){
+            .input = 16, .output = 24, .kernel = { 3, 3 }, .stride = { 2, 2 }, .groups = 2 });
+    on.line = wf_conv1d_new(
+        net, "line",
+        &(wf_conv1d_layer_options){ .input = 24, .output = 8, .kernel = 3, .dilation = 2 });
+    ck_assert(wf_module_ok(net, NULL));
+    OWN(wf_optim) *adam = on.adam = wf_adam_new(net, NULL);
+    assert_steady("a net over pictures", look, &on);
+    wf_tape_set_mode(t, WF_INFER);
+    ours = 0;
+    on.learns = false;
+    assert_steady("a net over pictures, looking", look, &on);
+}
