@@ -22,6 +22,20 @@ bool program_eager;
 
 enum { HAND_ROWS = 5, HAND_TIME = 9 };
 
+const char *program_text(const program *p)
+{
+    static char text[240];
+    snprintf(text, sizeof text,
+             "seed %llu: %d ops, %d sequences, %d states, %d outputs, T %lld, B %lld, W %lld, "
+             "%d threads%s%s%s%s%s, %s",
+             (unsigned long long)p->seed, p->ops, p->sequences, p->states, p->outputs,
+             (long long)p->time, (long long)p->batch, (long long)program_width(p, 0), p->threads,
+             p->ragged ? ", ragged" : "", p->reverse ? ", reverse" : "",
+             p->mixing ? ", mixing" : "", p->mode == WF_INFER ? ", infer" : "",
+             p->plain ? ", plain" : "", wf_dtype_name(p->dtype));
+    return text;
+}
+
 /* ---- the same loop by hand ---- */
 
 /* Row b of x, (1, ...). */

@@ -2,7 +2,6 @@
  * step makes the same graph for one row and for all. */
 #include "tests/programs.h"
 
-#include <stdio.h>
 #include <string.h>
 
 bool program_used[PROGRAM_ROWS];
@@ -56,20 +55,6 @@ program program_drawn(uint64_t seed)
     p.mixing = below(&d, 3) == 0;
     draw_sizes(&p, &d);
     return p;
-}
-
-const char *program_text(const program *p)
-{
-    static char text[240];
-    snprintf(text, sizeof text,
-             "seed %llu: %d ops, %d sequences, %d states, %d outputs, T %lld, B %lld, W %lld, "
-             "%d threads%s%s%s%s%s, %s",
-             (unsigned long long)p->seed, p->ops, p->sequences, p->states, p->outputs,
-             (long long)p->time, (long long)p->batch, (long long)program_width(p, 0), p->threads,
-             p->ragged ? ", ragged" : "", p->reverse ? ", reverse" : "",
-             p->mixing ? ", mixing" : "", p->mode == WF_INFER ? ", infer" : "",
-             p->plain ? ", plain" : "", wf_dtype_name(p->dtype));
-    return text;
 }
 
 /* ---- what it is run on ---- */
@@ -427,6 +412,14 @@ static void batch_norm_given(maker *m)
         true, 0);
 }
 
+/* By a batch's own, in a mixing program. */
+static void batch_norm(maker *m)
+{
+    const value *a = m->in->p->mixing && m->in->p->batch > 0 ? pick(m, is_float, NULL) : NULL;
+    if (a && tail(a).rank > 0)
+        push(m, wf_batch_norm(m->t, a->v, NULL, NULL, NULL, 0.5, NULL), true, 0);
+}
+
 /* Keys are a value's rows of vectors, the query another's, or a vector that all rows share. */
 static void additive_score(maker *m)
 {
@@ -646,6 +639,39 @@ static void places(maker *m, const char *name)
     }
 }
 
+/* Windows over the last axis, or two, a plane of one channel; the largest of what is apart. */
+static void windows(maker *m, const char *name)
+{
+    const int two = 2;
+    const value *a = pick(m, is_float, &two);
+    const int64_t width = program_width(m->in->p, 0), all = width * width;
+    const int64_t rows = a ? tail(a).dim[0] : 0, n = a ? tail(a).dim[1] : 0;
+    const bool plane = strstr(name, "2d"), most = strstr(name, "max"), mean = strstr(name, "mean");
+    if (rows < 2 || n < 2 || 4 * rows > all || (most && m->in->p->ragged)) return;
+    wf_var *x = a->v, *w = wf_reshape(m->t, m->in->closed[6], WF_SHAPE(all));
+    w = wf_slice(m->t, w, 0, 0, plane ? 8 : 4 * rows, 1);
+    if (most) {
+        wf_var *steps = wf_arange(m->t, wf_dtype_of(x), 0, 2 * (double)(rows * n), 2);
+        x = wf_add(m->t, wf_mul_scalar(m->t, tame(m, x), 0.9), wf_reshape(m->t, steps, tail(a)));
+    }
+    if (!plane) {
+        const wf_pool1d_options o = { .kernel = 2, .stride = 1 + below(&m->d, 2) };
+        w = wf_reshape(m->t, w, WF_SHAPE(2, rows, 2));
+        x = most   ? wf_max_pool1d(m->t, x, &o)
+            : mean ? wf_mean_pool1d(m->t, x, &o)
+                   : wf_conv1d(m->t, x, w, NULL, &(wf_conv1d_options){ .stride = o.stride });
+    } else {
+        const wf_pool2d_options o = { .kernel = { 2, 2 }, .stride = { 1, 1 + below(&m->d, 2) } };
+        w = wf_reshape(m->t, w, WF_SHAPE(2, 1, 2, 2)), x = wf_unsqueeze(m->t, x, 1);
+        x = most ? wf_max_pool2d(m->t, x, &o)
+            : mean
+                ? wf_mean_pool2d(m->t, x, &o)
+                : wf_conv2d(m->t, x, w, NULL, &(wf_conv2d_options){ .stride = { 1, o.stride[1] } });
+        x = wf_reshape(m->t, x, WF_SHAPE(wf_dim(x, 0), wf_dim(x, 1) * wf_dim(x, 2), wf_dim(x, 3)));
+    }
+    push(m, x, true, 0);
+}
+
 /* Draws differ from row to row, and so from all of them to one. */
 static void drawing(maker *m, const char *name)
 {
@@ -677,6 +703,10 @@ static void apply(maker *m, const wf_op *op)
         layer_norm(m);
     else if (named(name, "batch_norm_given"))
         batch_norm_given(m);
+    else if (named(name, "batch_norm"))
+        batch_norm(m);
+    else if (named(name, "conv1d conv2d max_pool1d max_pool2d mean_pool1d mean_pool2d"))
+        windows(m, name);
     else if (named(name, "additive_score"))
         additive_score(m);
     else if (named(name, "sum_to"))
@@ -696,8 +726,7 @@ static void apply(maker *m, const wf_op *op)
     else if (named(name, "bernoulli categorical multinomial"))
         drawing(m, name);
     else if (!named(name, "add_into alias") && /* the engine's own; and of whole sequences */
-             !named(name, "ctc_loss crf_loss scaled_dot_attention scaled_dot_dropped batch_norm") &&
-             !named(name, "conv1d conv2d max_pool1d max_pool2d mean_pool1d mean_pool2d"))
+             !named(name, "ctc_loss crf_loss scaled_dot_attention scaled_dot_dropped"))
         wf_fail(m->t, "programs: there is no recipe for %s", name);
 }
 
