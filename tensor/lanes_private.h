@@ -36,17 +36,14 @@ INLINE lanes_f32 load_part_f32(const float *p, int64_t n)
 {
     return (lanes_f32)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
 }
-
 INLINE lanes_f64 load_part_f64(const double *p, int64_t n)
 {
     return (lanes_f64)_mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p);
 }
-
 INLINE void store_part_f32(float *p, lanes_f32 x, int64_t n)
 {
     _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)x);
 }
-
 INLINE void store_part_f64(double *p, lanes_f64 x, int64_t n)
 {
     _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), (__m512d)x);
@@ -59,18 +56,15 @@ INLINE lanes_f32 load_part_f32(const float *p, int64_t n)
     return (lanes_f32)_mm256_maskload_ps(p,
                                          _mm256_loadu_si256((const __m256i *)(mask_words + 8 - n)));
 }
-
 INLINE lanes_f64 load_part_f64(const double *p, int64_t n)
 {
     return (lanes_f64)_mm256_maskload_pd(
         p, _mm256_loadu_si256((const __m256i *)(mask_words + 8 - 2 * n)));
 }
-
 INLINE void store_part_f32(float *p, lanes_f32 x, int64_t n)
 {
     _mm256_maskstore_ps(p, _mm256_loadu_si256((const __m256i *)(mask_words + 8 - n)), (__m256)x);
 }
-
 INLINE void store_part_f64(double *p, lanes_f64 x, int64_t n)
 {
     _mm256_maskstore_pd(p, _mm256_loadu_si256((const __m256i *)(mask_words + 8 - 2 * n)),
@@ -82,20 +76,17 @@ INLINE lanes_f32 load_part_f32(const float *p, int64_t n)
     lanes_f32 x = { p[0], n > 1 ? p[1] : 0.0f, n > 2 ? p[2] : 0.0f };
     return x;
 }
-
 INLINE lanes_f64 load_part_f64(const double *p, int64_t n)
 {
     (void)n;
     return (lanes_f64){ p[0] };
 }
-
 INLINE void store_part_f32(float *p, lanes_f32 x, int64_t n)
 {
     p[0] = x[0];
     if (n > 1) p[1] = x[1];
     if (n > 2) p[2] = x[2];
 }
-
 INLINE void store_part_f64(double *p, lanes_f64 x, int64_t n)
 {
     (void)n;
