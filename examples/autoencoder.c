@@ -389,7 +389,7 @@ int main(int argc, char *argv[])
     const wf_run_call call = { "autoencoder", "Says which stretches of a series are odd.",
                                WF_OPTIONS(rows, &d.o), .options = &d.o.run };
     wf_run *run = d.run = wf_run_new(&call, argc, argv);
-    if (d.o.data) wf_run_reads(run, d.o.data);
+    wf_run_reads(run, d.o.data);
     if (d.o.period > d.o.window) wf_run_fail(run, "option --period: it is more than --window");
     if (wf_run_ok(run) && read_series(&d, wf_run_error(run))) make_net(&d), learn(&d);
     wf_module_free(d.net);

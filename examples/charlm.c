@@ -288,7 +288,7 @@ static bool open_text(charlm *c, const wf_archive *saved)
     if (saved && !alphabet)
         return wf_run_fail(c->run, "load %s: it does not say its letters", o->run.load);
     for (int64_t i = 0; i < o->data.n; i++)
-        if (strcmp(o->data.at[i], "-") && !wf_run_reads(c->run, o->data.at[i])) return false;
+        if (!wf_run_reads(c->run, o->data.at[i])) return false;
     if (o->run.steps == 0 && !o->data.n && saved)
         c->text = wf_corpus_from_alphabet(alphabet, err);
     else if (o->data.n)

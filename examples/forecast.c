@@ -386,10 +386,8 @@ int main(int argc, char *argv[])
     wf_run_call call = { .name = "forecast", .own = WF_OPTIONS(rows, &f.o), .options = &f.o.run };
     call.about = "Forecasts columns of numbers, many rows ahead.";
     wf_run *run = f.run = wf_run_new(&call, argc, argv);
-    if (f.o.data) wf_run_reads(run, f.o.data);
-    if (wf_file_same(f.o.svg, f.o.data) || wf_file_same(f.o.svg, f.o.run.save))
-        wf_run_fail(run, "option --svg: %s would be replaced", f.o.svg);
-    if (f.o.svg && wf_run_ok(run)) wf_file_can_write(f.o.svg, wf_run_error(run));
+    wf_run_reads(run, f.o.data);
+    wf_run_writes(run, "svg", f.o.svg);
     if (wf_run_ok(run) && read_series(&f, wf_run_error(run))) make_net(&f), learn(&f);
     wf_module_free(f.net);
     wf_series_free(&f.truth), wf_series_free(&f.guess), wf_series_free(&f.input);

@@ -383,7 +383,7 @@ int main(int argc, char *argv[])
     const wf_run_call call = { "generate", "Writes melodies as MIDI, from a style or a first bar.",
                                WF_OPTIONS(rows, &c.o), .options = &c.o.run };
     wf_run *run = c.run = wf_run_new(&call, argc, argv);
-    if (c.o.first) wf_run_reads(run, c.o.first);
+    wf_run_reads(run, c.o.first), wf_run_writes(run, "out", c.o.out);
     if (!c.o.out && (c.o.first || wf_run_given(run, "latent")))
         wf_run_fail(run, "options --first and --latent: they need --out, a file to write to");
     const wf_tensor *styles = wf_archive_find(wf_run_archive(run), "style.weight");

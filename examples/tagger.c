@@ -334,7 +334,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < 4; i++) wf_run_reads(run, files[i]);
     if (o.out && !o.tag) wf_run_fail(run, "option --out: it is for what --tag reads");
     if (o.made && o.data) wf_run_fail(run, "option --made: with --data no sentences are made");
-    if (o.out && wf_run_ok(run)) wf_file_can_write(o.out, wf_run_error(run));
+    wf_run_writes(run, "out", o.out), wf_run_writes(run, "made", o.made);
     if (wf_run_ok(run) && read_data(&d, saved, wf_run_error(run))) {
         const int64_t steps = (d.parts[LEARN].n + o.batch - 1) / o.batch;
         m = model_new(&o, &d);

@@ -126,16 +126,11 @@ static bool fits_the_model(const options *o, wf_run *run)
 
 static bool outputs_are_sound(const options *o, wf_run *run)
 {
-    if (o->svg && (!*o->svg || !strcmp(o->svg, "-")))
-        return wf_run_fail(run, "option --svg: '%s' is no file", o->svg);
     if (o->svg && !o->show)
         return wf_run_fail(run, "option --svg: it needs --show, a sentence to show");
     if (o->show && (!*o->show || strpbrk(o->show, "\r\n")))
         return wf_run_fail(run, "option --show: it must be a sentence of one line");
-    if (wf_file_same(o->svg, o->run.save) || wf_file_same(o->svg, o->run.load) ||
-        wf_file_same(o->svg, o->run.log))
-        return wf_run_fail(run, "option --svg: %s would replace the model or the log", o->svg);
-    return !o->svg || wf_file_can_write(o->svg, wf_run_error(run));
+    return wf_run_writes(run, "svg", o->svg);
 }
 
 /* Do the options make sense with each other, and with what was saved? `all`: texts are read. */

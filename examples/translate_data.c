@@ -27,10 +27,6 @@ static wf_parallel *pairs_of(const texts *x, const options *o, wf_run *run, cons
     if (!path_of(from, o, name, o->from, err) || !path_of(to, o, name, o->to, err) ||
         !wf_run_reads(run, from) || !wf_run_reads(run, to))
         return NULL;
-    if (wf_file_same(from, o->svg) || wf_file_same(to, o->svg)) {
-        wf_error_set(err, "option --svg: %s would replace what is read", o->svg);
-        return NULL;
-    }
     return wf_parallel_new(from, to, x->vocab[WF_SOURCE], x->vocab[WF_TARGET], how, err);
 }
 

@@ -182,7 +182,7 @@ typedef struct how {
     bool last, endless, adapted, uneven;
     int per; /* steps of an epoch; 0: PER */
     uint64_t data;
-    const char *reads, *without;
+    const char *reads, *writes, *also, *without;
 } how;
 
 static void put_word(const void *self, wf_bundle *b)
@@ -215,7 +215,9 @@ static outcome run_once(const how *h, int argc, char *const argv[])
                                                   &(wf_batch_norm_options){ .features = 3 });
     wf_adam_options adam = wf_adam_defaults();
     wf_optim *optim = wf_adam_new(net, &adam);
-    if (h->reads) wf_run_reads(run, h->reads);
+    wf_run_writes(run, "svg", h->writes);
+    wf_run_reads(run, h->reads);
+    wf_run_writes(run, "csv", h->also);
     wf_run_begin(run, &(wf_run_plan){ .net = net,
                                       .optim = optim,
                                       .steps_per_epoch = h->per ? h->per : PER,
@@ -354,6 +356,26 @@ TEST(what_is_wrong_is_said_once_and_is_status_1)
     reads.reads = there;
     ck_assert(RUN(&reads, "--save", there).status == 1 && says("would replace what is read"));
     ck_assert(RUN(&reads, "--log", there).status == 1 && says("would replace what is read"));
+    /* In either order, and whatever else is written. */
+    reads.writes = there;
+    ck_assert(RUN(&reads, "--lr", "1").status == 1 && says("mine: option --svg: ") &&
+              says("would replace what is read"));
+    reads.writes = NULL, reads.also = there;
+    ck_assert(RUN(&reads, "--lr", "1").status == 1 && says("mine: option --csv: ") &&
+              says("would replace what is read"));
+    char *other = PATH("other");
+    how writes = { .plain = true, .writes = other, .also = other };
+    ck_assert(RUN(&writes, "--lr", "1").status == 1 && says("would replace what --svg writes"));
+    writes.also = NULL;
+    ck_assert(RUN(&writes, "--save", other).status == 1 && says("would replace the model"));
+    ck_assert(RUN(&writes, "--log", other).status == 1 && says("would replace the log"));
+    ck_assert(RUN(&writes, "--lr", "1").status == 0);
+    writes.writes = "-";
+    ck_assert(RUN(&writes, "--lr", "1").status == 1 &&
+              says("mine: option --svg: '-' is no file\n"));
+    writes.writes = "/nowhere/x";
+    ck_assert(RUN(&writes, "--lr", "1").status == 1 && says("cannot open its folder"));
+    free(other);
     ck_assert(RUN(&plain, "--load", there).status == 1);
     char *text = text_of("there");
     ck_assert_str_eq(text, "text");

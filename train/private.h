@@ -25,6 +25,8 @@ typedef struct progress {
 
 enum { RUN_ROWS = 16 };
 
+typedef struct named_file named_file;
+
 struct wf_run {
     wf_run_call call;
     wf_run_options *o;
@@ -40,7 +42,8 @@ struct wf_run {
     double figure; /* the best of the first figures; NaN: there is none */
     kept best[WF_RUN_AVERAGE];
     int n_best;
-    double *rates; /* of each group, before the schedule */
+    double *rates;     /* of each group, before the schedule */
+    named_file *files; /* that are read and written */
     progress p;
 };
 
@@ -71,6 +74,13 @@ void wf_run_forget_best(wf_run *run, int from);
 bool wf_run_groups_begin(wf_run *run);
 /* All rates become this part of what was noted. */
 void wf_run_set_rates(wf_run *run, double part);
+
+/* ---- paths.c ---- */
+
+/* Notes a file that is read, or is written for an option; NULL and "-" are none. False after
+ * failing, where one would replace another. */
+bool wf_run_name_file(wf_run *run, const char *option, const char *what, const char *path);
+void wf_run_forget_files(wf_run *run);
 
 /* ---- files.c ---- */
 

@@ -115,8 +115,10 @@ static bool prepare(wf_run *run, int argc, char *const argv[])
     if (!names_files(o, error) || !open_saved(run)) return false;
     if (o->every && !o->save)
         return wf_error_set(error, "option --every: it needs --save, a file to save to");
-    if (wf_file_same(o->log, o->save) || wf_file_same(o->log, o->load))
-        return wf_error_set(error, "option --log: %s would replace the model", o->log);
+    if (!wf_run_name_file(run, NULL, "the model", o->load) ||
+        !wf_run_name_file(run, "save", "the model", o->save) ||
+        !wf_run_name_file(run, "log", "the log", o->log))
+        return false;
     if (o->save && !wf_file_can_write(o->save, error)) return false;
     return !o->threads || wf_runtime_set(&(wf_runtime){ .threads = (int)o->threads }, error) ||
            /* a second run of a process: the ceiling stands */
@@ -162,6 +164,7 @@ int wf_run_free(wf_run *run)
     wf_run_forget_best(run, 0);
     wf_release(run->p.lines);
     wf_release(run->rates);
+    wf_run_forget_files(run);
     wf_tape_free(run->tape);
     wf_archive_free(run->archive);
     wf_run_signals_end();
@@ -271,16 +274,6 @@ double wf_run_part(const wf_run *run)
     const double epochs = (double)run->epoch + (double)run->position / per;
     const double by_epochs = run->o->epochs ? epochs / (double)run->o->epochs : 0;
     return fmin(1, fmax(by_epochs, run->o->steps ? (double)run->step / steps : 0));
-}
-
-bool wf_run_reads(wf_run *run, const char *path)
-{
-    if (!wf_run_sound(run)) return false;
-    if (wf_file_same(path, run->o->save))
-        return wf_run_fail(run, "option --save: %s would replace what is read", run->o->save);
-    if (wf_file_same(path, run->o->log))
-        return wf_run_fail(run, "option --log: %s would replace what is read", run->o->log);
-    return true;
 }
 
 /* ---- the beginning ---- */

@@ -88,8 +88,11 @@ WF_API void wf_run_say(wf_run *run, const char *format, ...) WF_PRINTF(2, 3);
 WF_API wf_tape *wf_run_tape(const wf_run *run);
 /* The file of --load, for what the program put into it; NULL without one. */
 WF_API const wf_archive *wf_run_archive(const wf_run *run);
-/* Says that the program reads a file: one that --save or --log would replace is an error. */
+/* Says that the program reads a file, or will write one for an option of that name; before any is
+ * written. One that would replace another, the model or the log, or cannot be written, is an error;
+ * NULL is no file, and so is "-" where it is read. */
 WF_API bool wf_run_reads(wf_run *run, const char *path);
+WF_API bool wf_run_writes(wf_run *run, const char *option, const char *path);
 
 enum { WF_RUN_FIGURES = 8, WF_RUN_AVERAGE = 32 };
 typedef struct wf_run_plan {
