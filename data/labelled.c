@@ -14,6 +14,9 @@ struct wf_labelled {
     int32_t *classes;
     char **names;
     int64_t n, room, n_names, name_room;
+    char *columns; /* of the last table, for the report; NULL: there was none */
+    char *known;   /* of wf_labelled_known */
+    int64_t empty; /* rows without a text */
 };
 
 /* ---- words ---- */
@@ -44,24 +47,37 @@ size_t wf_text_separate(const char *text, int64_t n, char *to, size_t bytes)
     return length;
 }
 
-/* ---- growing ---- */
-
-wf_labelled *wf_labelled_new(const wf_labelled_options *options, wf_error *error)
+bool wf_text_ids(const wf_vocab *vocab, const char *text, int64_t n, wf_ids *ids, wf_error *error)
 {
     wf_error_clear(error);
-    wf_labelled *l = wf_alloc_zero(sizeof *l);
-    if (!l) wf_error_set(error, "labelled: not enough memory");
-    if (l && options) l->o = *options;
-    return l;
+    if (!ids) return wf_error_set(error, "ids: there is nowhere to put them");
+    *ids = (wf_ids){ NULL, 0 };
+    if (!vocab || !text || n < 0 || wf_vocab_letters(vocab))
+        return wf_error_set(error, "ids: there is no %s",
+                            text && n >= 0 ? "vocabulary of words" : "text");
+    int64_t bad = 0;
+    if (wf_utf8_count(text, n, &bad) < 0)
+        return wf_error_set(error, "ids: the text is not UTF-8 at its byte %lld", (long long)bad);
+    const int64_t bytes = (int64_t)wf_text_separate(text, n, NULL, 0);
+    char *words = wf_alloc((size_t)bytes + 1);
+    if (words) wf_text_separate(text, n, words, (size_t)bytes + 1);
+    const int64_t count = words ? wf_vocab_encode(vocab, words, bytes, NULL, 0, error) : -1;
+    int32_t *at = count >= 0 ? wf_alloc((size_t)(count + 1) * sizeof *at) : NULL;
+    if (at) wf_vocab_encode(vocab, words, bytes, at, count, error);
+    wf_release(words);
+    if (!at) return wf_error_set(error, "ids: not enough memory");
+    *ids = (wf_ids){ at, count };
+    return true;
 }
 
-void wf_labelled_free(wf_labelled *l)
+void wf_text_ids_free(wf_ids *ids)
 {
-    if (!l) return;
-    for (int64_t i = 0; i < l->n; i++) wf_release((char *)(uintptr_t)l->texts[i].bytes);
-    for (int64_t k = 0; k < l->n_names; k++) wf_release(l->names[k]);
-    wf_release(l->texts), wf_release(l->classes), wf_release(l->names), wf_release(l);
+    if (!ids) return;
+    wf_release((void *)(uintptr_t)ids->at);
+    *ids = (wf_ids){ NULL, 0 };
 }
+
+/* ---- growing ---- */
 
 /* Makes room for one more of `size` bytes each; the memory that holds n is moved. */
 static bool grow(void **memory, int64_t n, int64_t *room, size_t size)
@@ -89,6 +105,43 @@ static int64_t class_named(wf_labelled *l, const char *name)
     return l->n_names++;
 }
 
+/* Classes that are known, a name a line. */
+static bool add_known(wf_labelled *l, const char *names, wf_error *error)
+{
+    for (size_t n; *names; names += n + (names[n] == '\n')) {
+        n = strcspn(names, "\n");
+        char *name = wf_alloc(n + 1);
+        if (name) memcpy(name, names, n), name[n] = 0;
+        const int64_t before = l->n_names, k = name ? class_named(l, name) : -1;
+        wf_release(name);
+        if (k < 0) return wf_error_set(error, "labelled: not enough memory");
+        if (!n || k < before)
+            return wf_error_set(error, "labelled: known class %lld has %s", (long long)before,
+                                n ? "the name of another" : "no name");
+    }
+    return l->n_names || wf_error_set(error, "labelled: no class is known");
+}
+
+wf_labelled *wf_labelled_new(const wf_labelled_options *options, wf_error *error)
+{
+    wf_error_clear(error);
+    wf_labelled *l = wf_alloc_zero(sizeof *l);
+    if (!l) wf_error_set(error, "labelled: not enough memory");
+    if (l && options) l->o = *options;
+    if (!l || !l->o.known || add_known(l, l->o.known, error)) return l;
+    wf_labelled_free(l);
+    return NULL;
+}
+
+void wf_labelled_free(wf_labelled *l)
+{
+    if (!l) return;
+    for (int64_t i = 0; i < l->n; i++) wf_release((char *)(uintptr_t)l->texts[i].bytes);
+    for (int64_t k = 0; k < l->n_names; k++) wf_release(l->names[k]);
+    wf_release(l->texts), wf_release(l->classes), wf_release(l->names);
+    wf_release(l->columns), wf_release(l->known), wf_release(l);
+}
+
 /* Room for one more text in both arrays. */
 static bool has_room(wf_labelled *l)
 {
@@ -102,6 +155,19 @@ static bool has_room(wf_labelled *l)
     return ok;
 }
 
+/* Is a class among the known ones, if any are? */
+static bool is_known(const wf_labelled *l, const char *label, wf_error *error)
+{
+    char all[200] = "";
+    if (!l->o.known) return true;
+    for (int64_t k = 0; k < l->n_names; k++)
+        if (!strcmp(l->names[k], label)) return true;
+    for (int64_t k = 0; k < l->n_names; k++)
+        wf_append(all, sizeof all, "%s%s", k ? ", " : "", l->names[k]);
+    return wf_error_set(error, "labelled: '%s' is none of the classes that are known: %s", label,
+                        all);
+}
+
 bool wf_labelled_add(wf_labelled *l, const char *label, const char *text, int64_t n,
                      wf_error *error)
 {
@@ -110,6 +176,10 @@ bool wf_labelled_add(wf_labelled *l, const char *label, const char *text, int64_
     if (!label || !*label || !text || n < 0)
         return wf_error_set(error, "labelled: text %lld has no %s", (long long)l->n,
                             label && *label ? "bytes" : "class");
+    if (strpbrk(label, "\r\n"))
+        return wf_error_set(error, "labelled: the class of text %lld is of several lines",
+                            (long long)l->n);
+    if (!is_known(l, label, error)) return false;
     int64_t bad = 0;
     if (wf_utf8_count(text, n, &bad) < 0)
         return wf_error_set(error, "labelled: text %lld is not UTF-8 at its byte %lld",
@@ -178,16 +248,49 @@ static bool is_header(const wf_csv *csv, int64_t label)
     return true;
 }
 
+/* What a column is called: by the first row where no row is known to be the header. */
+static const char *name_of(const wf_csv *csv, int64_t column)
+{
+    const char *name = wf_csv_name(csv, column);
+    if (!name) name = wf_csv_text(csv, 0, column);
+    return name ? name : "";
+}
+
 static bool find_columns(const wf_labelled *l, const wf_csv *csv, const char *path, int64_t *label,
                          int64_t *text, wf_error *error)
 {
     if (wf_csv_columns(csv) < 2)
         return wf_error_set(error, "%s: it has one column; a class and a text are expected", path);
+    if (wf_csv_columns(csv) > 2 && (!l->o.label || !l->o.text)) {
+        char all[200] = "";
+        for (int64_t k = 0; k < wf_csv_columns(csv); k++)
+            wf_append(all, sizeof all, "%s%s", k ? ", " : "", name_of(csv, k));
+        return wf_error_set(error,
+                            "%s: it has %lld columns (%s); say which has the label and "
+                            "which the text",
+                            path, (long long)wf_csv_columns(csv), all);
+    }
     if (l->o.label && (*label = wf_csv_find(csv, l->o.label, error)) < 0) return false;
     if (l->o.text && (*text = wf_csv_find(csv, l->o.text, error)) < 0) return false;
     if (!l->o.label) *label = l->o.text ? *text == 0 : repeats(csv, 1) > repeats(csv, 0);
     if (!l->o.text) *text = *label == 0;
     return true;
+}
+
+/* For the report: where a table has its classes and its texts. */
+static bool note_columns(wf_labelled *l, const wf_csv *csv, bool header, int64_t label,
+                         int64_t text)
+{
+    char said[300];
+    if (header)
+        wf_format(said, sizeof said, "classes are in column %s, texts in %s", name_of(csv, label),
+                  name_of(csv, text));
+    else
+        wf_format(said, sizeof said, "classes are in column %lld, texts in %lld, from 0",
+                  (long long)label, (long long)text);
+    wf_release(l->columns);
+    l->columns = wf_strdup(said);
+    return l->columns != NULL;
 }
 
 static bool add_table(wf_labelled *l, const char *path, wf_error *error)
@@ -198,9 +301,16 @@ static bool add_table(wf_labelled *l, const char *path, wf_error *error)
         error);
     int64_t label = 0, text = 1;
     bool ok = csv && find_columns(l, csv, path, &label, &text, error);
-    for (int64_t i = ok && !named && is_header(csv, label); ok && i < wf_csv_rows(csv); i++) {
+    const bool first = ok && !named && is_header(csv, label); /* the first row has the names */
+    if (ok && !note_columns(l, csv, first || wf_csv_name(csv, 0), label, text))
+        ok = wf_error_set(error, "labelled: not enough memory");
+    for (int64_t i = first; ok && i < wf_csv_rows(csv); i++) {
         const char *of = wf_csv_text(csv, i, text);
         wf_error why;
+        if (of && !of[strspn(of, " \t\r\n")]) {
+            l->empty++;
+            continue;
+        }
         ok = wf_labelled_add(l, wf_csv_text(csv, i, label), of, of ? (int64_t)strlen(of) : -1,
                              &why);
         if (!ok)
@@ -211,15 +321,24 @@ static bool add_table(wf_labelled *l, const char *path, wf_error *error)
     return ok;
 }
 
+bool wf_labelled_add_files(wf_labelled *l, const char *const *paths, int64_t n, wf_error *error)
+{
+    wf_error_clear(error);
+    if (!l) return wf_error_set(error, "labelled: there is nothing to add to");
+    bool ok = n > 0 && paths;
+    for (int64_t i = 0; ok && i < n; i++) ok = paths[i] != NULL;
+    if (!ok) return wf_error_set(error, "labelled: no files were given");
+    for (int64_t i = 0; ok && i < n; i++)
+        ok = n > 1 ? add_lines(l, paths[i], error) : add_table(l, paths[i], error);
+    return ok;
+}
+
 wf_labelled *wf_labelled_from_files(const char *const *paths, int64_t n,
                                     const wf_labelled_options *options, wf_error *error)
 {
     wf_labelled *l = wf_labelled_new(options, error);
-    bool ok = l && n > 0 && paths;
-    if (l && !ok) wf_error_set(error, "labelled: no files were given");
-    for (int64_t i = 0; ok && i < n; i++)
-        ok = paths[i] ? n > 1 ? add_lines(l, paths[i], error) : add_table(l, paths[i], error)
-                      : wf_error_set(error, "labelled: no files were given");
+    bool ok = l && wf_labelled_add_files(l, paths, n, error);
+    if (ok && l->n == 0) ok = wf_error_set(error, "%s: it holds no text", paths[0]);
     if (ok && l->n_names < 2) ok = wf_error_set(error, "%s: all texts are of one class", paths[0]);
     if (ok) return l;
     wf_labelled_free(l);
@@ -227,6 +346,29 @@ wf_labelled *wf_labelled_from_files(const char *const *paths, int64_t n,
 }
 
 /* ---- what there is ---- */
+
+size_t wf_labelled_report(const wf_labelled *l, char *text, size_t bytes)
+{
+    size_t n = 0;
+    bytes = text ? bytes : 0;
+    if (bytes) *text = 0;
+    if (!l) return 0;
+        /* What comes next is written where there is still room. */
+#define NEXT(...)                                                                                  \
+    (n += wf_format(n < bytes ? text + n : NULL, n < bytes ? bytes - n : 0, __VA_ARGS__))
+    NEXT("%lld texts of %lld classes", (long long)l->n, (long long)l->n_names);
+    for (int64_t k = 0; k < l->n_names; k++) {
+        int64_t count = 0;
+        for (int64_t i = 0; i < l->n; i++) count += l->classes[i] == k;
+        NEXT("%s %s %lld", k ? "," : ":", l->names[k], (long long)count);
+    }
+    if (l->columns) NEXT(" (%s", l->columns);
+    if (l->columns && l->empty)
+        NEXT("; %lld rows without a text are left out", (long long)l->empty);
+    if (l->columns) NEXT(")");
+#undef NEXT
+    return n;
+}
 
 static bool has(const wf_labelled *l, int64_t i)
 {
@@ -258,7 +400,51 @@ const char *wf_labelled_name(const wf_labelled *l, int64_t label)
     return l && label >= 0 && label < l->n_names ? l->names[label] : NULL;
 }
 
+const char *const *wf_labelled_names(const wf_labelled *l)
+{
+    return l ? (const char *const *)l->names : NULL;
+}
+
+const char *wf_labelled_known(wf_labelled *l)
+{
+    size_t bytes = 1;
+    for (int64_t k = 0; l && k < l->n_names; k++) bytes += strlen(l->names[k]) + 1;
+    char *known = l ? wf_alloc(bytes) : NULL, *at = known;
+    if (!known) return NULL;
+    for (int64_t k = 0; k < l->n_names; k++) {
+        const size_t n = strlen(l->names[k]);
+        if (k) *at++ = '\n';
+        memcpy(at, l->names[k], n);
+        at += n;
+    }
+    *at = 0;
+    wf_release(l->known);
+    return l->known = known;
+}
+
 const int32_t *wf_labelled_all(const wf_labelled *l)
 {
     return l ? l->classes : NULL;
+}
+
+wf_vocab *wf_labelled_vocab(const wf_labelled *l, const int64_t *texts, int64_t n,
+                            const wf_vocab_options *options, wf_error *error)
+{
+    wf_error_clear(error);
+    if (!texts) n = wf_labelled_count(l);
+    if (n < 1 || n > INT32_MAX) {
+        wf_error_set(error, "labelled: a vocabulary of %lld texts cannot be", (long long)n);
+        return NULL;
+    }
+    wf_text *parts = wf_alloc((size_t)n * sizeof *parts);
+    bool ok = parts || wf_error_set(error, "labelled: not enough memory");
+    for (int64_t i = 0; ok && i < n; i++) {
+        const int64_t number = texts ? texts[i] : i;
+        parts[i] = wf_labelled_text(l, number);
+        ok = has(l, number) ||
+             wf_error_set(error, "labelled: there is no text %lld", (long long)number);
+    }
+    wf_vocab *vocab = ok ? wf_vocab_from_parts(parts, (int)n, options, error) : NULL;
+    wf_release(parts);
+    return vocab;
 }

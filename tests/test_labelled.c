@@ -97,6 +97,98 @@ TEST(a_table_has_its_classes_in_either_column)
     wf_labelled_free(l);
 }
 
+TEST(what_was_understood_is_a_line)
+{
+    wf_error e;
+    const char *path = file_with("wide.csv", "id,who,words\n1,up,a\n2,내려,b\n3,up, \n4,up,\n");
+    wf_labelled *l = wf_labelled_from_files(
+        &path, 1, &(wf_labelled_options){ .label = "who", .text = "2" }, &e);
+    static const char want[] =
+        "2 texts of 2 classes: up 1, 내려 1 (classes are in column who, texts "
+        "in words; 2 rows without a text are left out)";
+    char text[sizeof want + 8];
+    ck_assert_uint_eq(wf_labelled_report(l, text, sizeof text), sizeof want - 1);
+    ck_assert_str_eq(text, want);
+    ck_assert_uint_eq(wf_labelled_report(l, NULL, 0), sizeof want - 1);
+    ck_assert_uint_eq(wf_labelled_report(l, text, 10), sizeof want - 1);
+    ck_assert_str_eq(text, "2 texts o");
+    wf_labelled_free(l);
+    path = file_with("table.csv", "up,a\ndown,b\nup,c\n");
+    l = wf_labelled_from_files(&path, 1, NULL, &e);
+    wf_labelled_report(l, text, sizeof text);
+    ck_assert_str_eq(text,
+                     "3 texts of 2 classes: up 2, down 1 (classes are in column 0, texts in 1, "
+                     "from 0)");
+    wf_labelled_free(l);
+}
+
+/* By the names that a saved model has, classes keep their numbers, in whatever order they come. */
+TEST(known_classes_keep_their_numbers)
+{
+    wf_error e;
+    const char *paths[] = { file_with("b.txt", "one\n"), file_with("가.txt", "two\nthree\n") };
+    wf_labelled *l = wf_labelled_from_files(paths, 2, NULL, &e);
+    char known[64];
+    strcpy(known, wf_labelled_known(l));
+    ck_assert_str_eq(known, "b\n가");
+    ck_assert_str_eq(wf_labelled_names(l)[1], "가");
+    wf_labelled_free(l);
+    const char *other[] = { paths[1], paths[0] };
+    const wf_labelled_options how = { .known = known };
+    l = wf_labelled_from_files(other, 2, &how, &e);
+    ck_assert_msg(l != NULL, "%s", e.text);
+    ck_assert(wf_labelled_class(l, 0) == 1 && wf_labelled_class(l, 2) == 0);
+    ck_assert(wf_labelled_add_files(l, paths, 2, &e) && wf_labelled_count(l) == 6);
+    ck_assert(!wf_labelled_add(l, "c", "text", 4, &e));
+    ck_assert_str_eq(e.text, "labelled: 'c' is none of the classes that are known: b, 가");
+    ck_assert(!wf_labelled_add(l, "b\nc", "text", 4, &e));
+    ck_assert_str_eq(e.text, "labelled: the class of text 6 is of several lines");
+    ck_assert_int_eq(wf_labelled_count(l), 6);
+    wf_labelled_free(l);
+    /* Of one class alone, too: the other is known. */
+    l = wf_labelled_new(&how, &e);
+    ck_assert(wf_labelled_classes(l) == 2 && wf_labelled_count(l) == 0);
+    wf_labelled_free(l);
+    static const char *const bad[][2] = {
+        { "", "labelled: no class is known" },
+        { "a\n\nb", "labelled: known class 1 has no name" },
+        { "a\nb\na", "labelled: known class 2 has the name of another" },
+    };
+    for (int i = 0; i < 3; i++) {
+        ck_assert(!wf_labelled_new(&(wf_labelled_options){ .known = bad[i][0] }, &e));
+        ck_assert_str_eq(e.text, bad[i][1]);
+    }
+}
+
+TEST(words_become_ids)
+{
+    wf_error e;
+    wf_labelled *l = wf_labelled_new(NULL, &e);
+    ck_assert(wf_labelled_add(l, "x", "Good, not bad", 13, &e) &&
+              wf_labelled_add(l, "y", "좋다", 6, &e));
+    const int64_t first = 0, none = 2;
+    wf_vocab *all = wf_labelled_vocab(l, NULL, 0, NULL, &e),
+             *part = wf_labelled_vocab(l, &first, 1, NULL, &e);
+    ck_assert(wf_vocab_size(all) == WF_SPECIAL_IDS + 5 &&
+              wf_vocab_size(part) == WF_SPECIAL_IDS + 4);
+    wf_ids ids;
+    ck_assert(wf_text_ids(all, "BAD 좋다? not", 15, &ids, &e));
+    ck_assert_int_eq(ids.n, 4);
+    ck_assert_str_eq(wf_vocab_word(all, ids.at[0]), "bad");
+    ck_assert_str_eq(wf_vocab_word(all, ids.at[1]), "좋다");
+    ck_assert(ids.at[2] == WF_UNK && ids.at[3] == wf_vocab_id(all, "not", 3));
+    wf_text_ids_free(&ids);
+    ck_assert(wf_text_ids(all, "", 0, &ids, &e) && ids.n == 0 && ids.at && !e.text[0]);
+    wf_text_ids_free(&ids);
+    ck_assert(!wf_text_ids(all, "a\xFF", 2, &ids, &e) && !ids.at && !ids.n);
+    ck_assert_str_eq(e.text, "ids: the text is not UTF-8 at its byte 1");
+    ck_assert(!wf_labelled_vocab(l, &none, 1, NULL, &e));
+    ck_assert_str_eq(e.text, "labelled: there is no text 2");
+    ck_assert(!wf_labelled_vocab(l, &first, 0, NULL, &e));
+    ck_assert_str_eq(e.text, "labelled: a vocabulary of 0 texts cannot be");
+    wf_vocab_free(all), wf_vocab_free(part), wf_labelled_free(l);
+}
+
 static const char *refused(const char *text)
 {
     static wf_error e;
@@ -117,6 +209,9 @@ TEST(what_is_no_such_file_is_one_sentence)
     ck_assert_str_eq(refused("pos,a\n,b\npos,c\n"),
                      "refused.csv, line 2: labelled: text 1 has no class");
     ck_assert(strstr(refused("pos,a\nneg,\xFF\n"), "UTF-8"));
+    ck_assert_str_eq(refused("nr,who,what\n1,a,b\n2,c,d\n"),
+                     "refused.csv: it has 3 columns (nr, who, what); say which has the label and "
+                     "which the text");
     ck_assert(*refused(""));
     wf_error e;
     ck_assert(!wf_labelled_from_files(NULL, 0, NULL, &e));

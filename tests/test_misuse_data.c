@@ -460,6 +460,16 @@ TEST(texts_without_classes_are_refused)
     wf_labelled *l;
     ERROR_SAYS(wf_labelled_from_files(NULL, 1, NULL, e), "labelled: no files were given");
     ERROR_SAYS(wf_labelled_add(NULL, "a", "b", 1, e), "labelled: there is nothing to add to");
+    ERROR_SAYS(wf_labelled_add_files(NULL, NULL, 1, e), "labelled: there is nothing to add to");
+    ERROR_SAYS(wf_labelled_vocab(NULL, NULL, 1, NULL, e),
+               "labelled: a vocabulary of 0 texts cannot be");
+    wf_ids ids;
+    ERROR_SAYS(wf_text_ids(NULL, "a", 1, &ids, e), "ids: there is no vocabulary of words");
+    ERROR_SAYS(wf_text_ids(NULL, "a", 1, NULL, e), "ids: there is nowhere to put them");
+    QUIET(wf_labelled_report(NULL, NULL, 0) == 0 && !wf_labelled_names(NULL));
+    QUIET(!wf_labelled_known(NULL));
+    wf_text_ids_free(NULL);
+    wf_text_ids_free(&ids);
     ERROR_CLEARED(l = wf_labelled_new(NULL, e));
     ERROR_SAYS(wf_labelled_add(l, "", "b", 1, e), "labelled: text 0 has no class");
     ERROR_SAYS(wf_labelled_add(l, "a", NULL, 1, e), "labelled: text 0 has no bytes");
@@ -473,6 +483,12 @@ TEST(texts_without_classes_are_refused)
     const char *const path = path_of("table.csv");
     wf_labelled *read;
     ERROR_CLEARED(read = wf_labelled_from_files(&path, 1, NULL, e));
+    ERROR_CLEARED(wf_labelled_add_files(read, &path, 1, e));
+    wf_vocab *vocab;
+    ERROR_CLEARED(vocab = wf_labelled_vocab(read, NULL, 0, NULL, e));
+    ERROR_CLEARED(wf_text_ids(vocab, "a b", 3, &ids, e));
+    wf_text_ids_free(&ids);
+    wf_vocab_free(vocab);
     wf_labelled_free(read);
     wf_labelled_free(l);
 }

@@ -322,11 +322,12 @@ bool wf_run_begin(wf_run *run, const wf_run_plan *plan)
                          .first = run->step,
                          .live = isatty(STDERR_FILENO) != 0 };
     run->saved = -1;
-    wf_run_say(run, "%" PRId64 " weights; %d threads, %s", wf_module_weights(plan->net),
-               wf_tape_threads(run->tape), wf_isa_name(wf_isa_level()));
+    if (plan->optim)
+        wf_run_say(run, "%" PRId64 " weights; %d threads, %s", wf_module_weights(plan->net),
+                   wf_tape_threads(run->tape), wf_isa_name(wf_isa_level()));
     if (over) {
         run->p.live = false;
-        if (run->archive && (run->o->epochs || run->o->steps) && !wf_run_signal())
+        if (run->archive && plan->optim && (run->o->epochs || run->o->steps) && !wf_run_signal())
             say_all_is_made(run);
         return true;
     }

@@ -97,7 +97,7 @@ WF_API bool wf_run_writes(wf_run *run, const char *option, const char *path);
 enum { WF_RUN_FIGURES = 8, WF_RUN_AVERAGE = 32 };
 typedef struct wf_run_plan {
     wf_module *net; /* all that is saved; it and optim are referred to */
-    wf_optim *optim;
+    wf_optim *optim;         /* NULL: there is nothing to learn, and nothing is said of it */
     int64_t steps_per_epoch; /* 1 or more */
     const char *unit;        /* what wf_run_learn counts: "words" (NULL: "items") */
     const char *loss;        /* the loss in the live line and the log (NULL: "loss"), */
