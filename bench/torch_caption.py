@@ -61,9 +61,9 @@ def options():
     add("pictures", int, 3200, "pictures in an epoch", 1, 10**9)
     add("scenes", int, 1000, "held-out scenes to judge", 1, 10**6)
     add("show", int, 5, "of them to show", 0, 10**6)
-    add("epochs", int, 30, "epochs in all, a saved model's included", 0)
-    add("lr", float, 2e-3, "learning rate, by a cosine down to 0", 0, 1e3)
-    add("warmup", int, 400, "steps in which the rate grows from 0", 0)
+    add("epochs", int, 20, "epochs in all, a saved model's included", 0)
+    add("lr", float, 4e-3, "learning rate, by a cosine down to 0", 0, 1e3)
+    add("warmup", int, 200, "steps in which the rate grows from 0", 0)
     add("clip", float, 1.0, "the most that the gradient's norm may be", 0)
     add("patience", int, 0, "ends after N epochs that brought nothing", 0)
     add("seed", int, 1, "of everything random", 0)
@@ -153,9 +153,9 @@ class Captioner(nn.Module):
     def __init__(self, o):
         super().__init__()
         width = [3, (o.channels + 2) // 3, (2 * o.channels + 2) // 3, o.channels]
-        self.conv = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in zip(width, width[1:]))
-        for conv in self.conv:
-            nn.init.kaiming_uniform_(conv.weight)
+        self.conv = nn.ModuleList(nn.Conv2d(a, b, kernel, padding=kernel // 2, bias=False)
+                                  for a, b, kernel in zip(width, width[1:], (3, 3, 1)))
+        self.norm = nn.ModuleList(nn.BatchNorm2d(features) for features in width[1:])
         self.place = nn.Parameter(0.3 * torch.randn(GRID * GRID, o.channels))
         self.words = nn.Embedding(len(WORDS), o.hidden)
         nn.init.normal_(self.words.weight, std=0.1)
@@ -167,10 +167,10 @@ class Captioner(nn.Module):
 
     def features(self, x):
         """Pictures (n, 3, SIDE, SIDE) to (n, GRID GRID, channels)."""
-        for i, conv in enumerate(self.conv):
-            x = conv(x).relu()
+        for i, (conv, norm) in enumerate(zip(self.conv, self.norm)):
+            x = norm(conv(x)).relu()
             if i < 2:
-                x = F.max_pool2d(x, 2)
+                x = (F.avg_pool2d if i else F.max_pool2d)(x, 2)
         return x.flatten(2).transpose(1, 2) + self.place
 
     def forward(self, memory, words, state=None):
@@ -183,6 +183,7 @@ class Captioner(nn.Module):
     @torch.no_grad()
     def describe(self, pictures):
         """Sentences as ids, and for each the weights (T, S)."""
+        self.eval()
         memory, state = self.features(pictures), None
         word = torch.full((len(pictures), 1), BOS)
         words, looks = [], []
@@ -272,6 +273,9 @@ class Run:
 
     def learn_step(self):
         _, pictures, before, after = batch_of(self.o, TRAIN, self.step * self.o.batch, self.o.batch)
+        self.net.train()
+        for part in (self.net.query, self.net.key, self.net.score):
+            part.requires_grad_(self.epoch > 0)  # else it would learn to look away from the thing
         logits, *_ = self.net(self.net.features(pictures), before)
         loss = F.cross_entropy(logits.flatten(0, 1), after.flatten(), ignore_index=PAD)
         if not loss.isfinite():

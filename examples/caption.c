@@ -4,8 +4,9 @@
  * (colour, shape, place) is held out: training has every colour with every shape, and each of both
  * in every place, but never these three together. It is judged by pictures of nothing else.
  *
- * Expected, after 6,000 steps (128 s of CPU time): 99.2 % of 1,000 sentences exactly right, and of
- * the attention 0.95 inside the thing's box where it names its colour, 0.96 where its shape. */
+ * Expected, after 4,000 steps (140 s of CPU time), with the seeds 1 to 5: 99.7, 99.4, 98.5, 98.1 and
+ * 99.7 % of 1,000 sentences exactly right; of the attention, inside the thing's box where it names
+ * its colour 0.80, 0.86, 0.83, 0.83 and 0.87, where its shape 0.89, 0.95, 0.82, 0.89 and 0.95. */
 #include <weft.h>
 
 #include <math.h>
@@ -50,6 +51,7 @@ typedef struct captioner {
     wf_vocab *vocab;
     wf_module *net;
     wf_conv2d_layer *conv[LAYERS];
+    wf_batch_norm_layer *norm[LAYERS]; /* after each of them */
     wf_var *place; /* added to the features of a cell: (GRID GRID, 1, channels) */
     wf_linear *out;
     wf_attention *attention;
@@ -165,15 +167,15 @@ static void make_net(captioner *c)
     const int64_t F = c->o->channels, H = c->o->hidden, V = wf_vocab_size(c->vocab);
     wf_module *net = c->net = wf_module_new(
         "caption", &(wf_module_options){ .seed = (uint64_t)c->o->run.seed });
-    const int64_t width[LAYERS + 1] = { 3, (F + 2) / 3, (2 * F + 2) / 3, F };
+    const int64_t width[] = { 3, (F + 2) / 3, (2 * F + 2) / 3, F }, sees[LAYERS] = { 3, 3, 1 };
+    const char *const name[] = { "conv1", "norm1", "conv2", "norm2", "conv3", "norm3" };
     for (int i = 0; i < LAYERS; i++) {
-        const double he = sqrt(6 / (double)(9 * width[i])); /* He et al. 2015: of ReLU */
-        const wf_conv2d_layer_options conv = { .input = width[i],
-                                               .output = width[i + 1],
-                                               .kernel = { 3, 3 },
-                                               .same = true,
-                                               .init = { WF_INIT_UNIFORM, -he, he } };
-        c->conv[i] = wf_conv2d_new(net, (const char *[]){ "conv1", "conv2", "conv3" }[i], &conv);
+        const wf_conv2d_layer_options conv = { width[i], width[i + 1],
+                                               .kernel = { sees[i], sees[i] }, .same = true,
+                                               .no_bias = true };
+        const wf_batch_norm_options norm = { .features = width[i + 1] };
+        c->conv[i] = wf_conv2d_new(net, name[2 * i], &conv);
+        c->norm[i] = wf_batch_norm_new(net, name[2 * i + 1], &norm);
     }
     c->place = wf_param_new(net, "place", WF_SHAPE(GRID * GRID, 1, F),
                             (wf_init){ WF_INIT_NORMAL, .b = 0.3 });
@@ -185,12 +187,16 @@ static void make_net(captioner *c)
     c->out = wf_linear_new(net, "out", &(wf_linear_options){ .input = H + F, .output = V });
 }
 
-/* Pictures (n, 3, SIDE, SIDE) to features (GRID GRID, n, channels), each of 18 x 18 pixels. */
+/* Pictures (n, 3, SIDE, SIDE) to features (GRID GRID, n, channels), each of 10 x 10 pixels, so that
+ * what a thing is, is known on it alone, and, by the mean, as well as it is covered: with 18 x 18
+ * and maxima it looked beside the thing as often as at it. */
 static wf_var *features_of(wf_tape *t, const captioner *c, wf_var *x)
 {
+    const wf_pool2d_options half = { .kernel = { 2, 2 } };
     for (int i = 0; i < LAYERS; i++) {
-        x = wf_relu(t, wf_conv2d_forward(t, c->conv[i], x));
-        if (i < 2) x = wf_max_pool2d(t, x, &(wf_pool2d_options){ .kernel = { 2, 2 } });
+        x = wf_batch_norm_forward(t, c->norm[i], wf_conv2d_forward(t, c->conv[i], x), NULL);
+        x = wf_relu(t, x);
+        if (i < 2) x = (i ? wf_mean_pool2d : wf_max_pool2d)(t, x, &half);
     }
     x = wf_reshape(t, x, WF_SHAPE(wf_dim(x, 0), c->o->channels, GRID * GRID));
     return wf_add(t, wf_permute(t, x, WF_AXES(2, 0, 1)), c->place);
@@ -239,9 +245,7 @@ static bool batch_of(wf_tape *t, const captioner *c, kind part, int64_t first, i
     b->after = wf_slice(t, b->after, 0, 0, most, 1);
     wf_attention_read(t, c->attention, features_of(t, c, b->pictures), NULL, NULL, b->memory);
     b->state = wf_zeros(t, WF_F32, WF_SHAPE(n, c->o->hidden));
-    b->decoder = (wf_decoder){ .step = step,
-                               .output = output,
-                               .self = c,
+    b->decoder = (wf_decoder){ step, .output = output, .self = c,
                                .memory = { WF_ATTENTION_MEMORY, b->memory },
                                .initial = { 1, &b->state } };
     return wf_tape_ok(t);
@@ -266,12 +270,10 @@ static void judge_sentence(const captioner *c, const scene *s, const wf_hypothes
 {
     int32_t ids[WORDS];
     const int64_t n = describe(c->vocab, s, ids);
-    const int32_t a = wf_vocab_id(c->vocab, "a", 1);
     f->scenes++;
     f->right += said->n == n && !memcmp(said->ids, ids, (size_t)n * sizeof *ids);
-    for (int64_t i = 0, k = -1, since = WORDS; i < said->n; i++) {
-        since++;
-        if (said->ids[i] == a) k++, since = 0;
+    for (int64_t i = 0, k = -1, since = WORDS; i < said->n; i++, since++) {
+        if (said->ids[i] == wf_vocab_id(c->vocab, "a", 1)) k++, since = 0;
         if (since != 1 && since != 2) continue;
         f->named[since - 1]++;
         for (int64_t at = 0; k < s->n && at < GRID * GRID; at++)
@@ -342,14 +344,13 @@ static void learn(wf_run *run, captioner *c)
     wf_optim *adam = wf_adam_new(c->net, NULL);
     const int64_t steps = (o->pictures + o->batch - 1) / o->batch;
     const wf_cross_entropy_options padding = { .has_ignore = true, .ignore = WF_PAD };
-    wf_run_begin(run, &(wf_run_plan){ .net = c->net,
-                                      .optim = adam,
-                                      .steps_per_epoch = steps,
-                                      .unit = "pictures",
-                                      .figures = { "right" },
-                                      .higher = true });
+    wf_run_begin(run, &(wf_run_plan){ c->net, .optim = adam, .steps_per_epoch = steps,
+                                      .unit = "pictures", .figures = { "right" }, .higher = true });
     while (wf_run_next(run)) {
         batch b;
+        /* Not in the first epoch: while nothing tells shapes apart, it learned to look elsewhere. */
+        if (wf_run_step(run) <= steps)
+            wf_module_freeze(c->attention->module, wf_run_step(run) < steps);
         if (!batch_of(t, c, TRAIN, wf_run_step(run) * o->batch, o->batch, &b)) break;
         wf_var *h = wf_decode(t, &b.decoder, &(wf_decode_call){ .words = b.before });
         wf_run_learn(run, wf_linear_cross_entropy(t, c->out, h, b.after, &padding), o->batch);
@@ -369,7 +370,7 @@ static void learn(wf_run *run, captioner *c)
 int main(int argc, char *argv[])
 {
     options o = {
-        { .epochs = 30, .lr = 2e-3, .clip = 1, .schedule = "cosine", .warmup = 400, .seed = 1 },
+        { .epochs = 20, .lr = 4e-3, .clip = 1, .schedule = "cosine", .warmup = 200, .seed = 1 },
         .things = THINGS,
         .hidden = 96,
         .channels = 48,
@@ -378,10 +379,8 @@ int main(int argc, char *argv[])
         .scenes = 1000,
         .show = 5
     };
-    const wf_run_call call = { .name = "caption",
-                               .about = "Describes pictures that it draws itself.",
-                               .own = WF_OPTIONS(rows, &o),
-                               .options = &o.run };
+    const wf_run_call call = { "caption", .about = "Describes pictures that it draws itself.",
+                               .own = WF_OPTIONS(rows, &o), .options = &o.run };
     wf_run *run = wf_run_new(&call, argc, argv);
     captioner c = { .o = &o, .vocab = words_of_scenes(wf_run_error(run)) };
     if (o.png && !wf_png_supported())
