@@ -4,9 +4,9 @@
  * (colour, shape, place) is held out: training has every colour with every shape, and each of both
  * in every place, but never these three together. It is judged by pictures of nothing else.
  *
- * Expected, after 4,000 steps (140 s of CPU time), with the seeds 1 to 5: 99.7, 99.4, 98.5, 98.1 and
- * 99.7 % of 1,000 sentences exactly right; of the attention, inside the thing's box where it names
- * its colour 0.80, 0.86, 0.83, 0.83 and 0.87, where its shape 0.89, 0.95, 0.82, 0.89 and 0.95. */
+ * Expected, after 4,000 steps (140 s of CPU time), with the seeds 1 to 5: 99.7, 99.4, 98.5, 98.1
+ * and 99.7 % of 1,000 sentences exactly right; of the attention, inside the thing's box where it
+ * names its colour 0.80, 0.86, 0.83, 0.83 and 0.87, where its shape 0.89, 0.95, 0.82, 0.89 and 0.95. */
 #include <weft.h>
 
 #include <math.h>
@@ -348,7 +348,7 @@ static void learn(wf_run *run, captioner *c)
                                       .unit = "pictures", .figures = { "right" }, .higher = true });
     while (wf_run_next(run)) {
         batch b;
-        /* Not in the first epoch: while nothing tells shapes apart, it learned to look elsewhere. */
+        /* Not in the first epoch: while no feature knows shapes, it learned to look elsewhere. */
         if (wf_run_step(run) <= steps)
             wf_module_freeze(c->attention->module, wf_run_step(run) < steps);
         if (!batch_of(t, c, TRAIN, wf_run_step(run) * o->batch, o->batch, &b)) break;
