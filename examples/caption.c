@@ -5,8 +5,8 @@
  * in every place, but never these three together. It is judged by pictures of nothing else.
  *
  * Expected, after 4,000 steps (140 s of CPU time), with the seeds 1 to 5: 99.7, 99.4, 98.5, 98.1
- * and 99.7 % of 1,000 sentences exactly right; of the attention, inside the thing's box where it
- * names its colour 0.80, 0.86, 0.83, 0.83 and 0.87, where its shape 0.89, 0.95, 0.82, 0.89 and 0.95. */
+ * and 99.7 % of 1,000 sentences exactly right; of the attention, inside the thing's box where its
+ * colour is named 0.80, 0.86, 0.83, 0.83, 0.87, where its shape 0.89, 0.95, 0.82, 0.89, 0.95. */
 #include <weft.h>
 
 #include <math.h>
