@@ -357,11 +357,12 @@ size_t wf_labelled_report(const wf_labelled *l, char *text, size_t bytes)
 #define NEXT(...)                                                                                  \
     (n += wf_format(n < bytes ? text + n : NULL, n < bytes ? bytes - n : 0, __VA_ARGS__))
     NEXT("%lld texts of %lld classes", (long long)l->n, (long long)l->n_names);
-    for (int64_t k = 0; k < l->n_names; k++) {
+    for (int64_t k = 0; k < l->n_names && k < 20; k++) {
         int64_t count = 0;
         for (int64_t i = 0; i < l->n; i++) count += l->classes[i] == k;
         NEXT("%s %s %lld", k ? "," : ":", l->names[k], (long long)count);
     }
+    if (l->n_names > 20) NEXT(" and %lld more", (long long)(l->n_names - 20));
     if (l->columns) NEXT(" (%s", l->columns);
     if (l->columns && l->empty)
         NEXT("; %lld rows without a text are left out", (long long)l->empty);

@@ -49,9 +49,10 @@ WF_API const char *const *wf_labelled_names(const wf_labelled *labelled);
 WF_API const char *wf_labelled_known(wf_labelled *labelled);
 /* All numbers of classes, one for each text. */
 WF_API const int32_t *wf_labelled_all(const wf_labelled *labelled);
-/* What was understood, in a line: "662 texts of 3 classes: Romeo 160, Petruchio 158, Menenius 344
- * (classes are in column who, texts in what was said; 3 rows without a text are left out)". Into
- * text (at most bytes, always terminated); returns the length that the whole would have. */
+/* What was understood, in a line, of classes the first twenty: "662 texts of 3 classes: Romeo 160,
+ * Petruchio 158, Menenius 344 (classes are in column who, texts in what was said; 3 rows without a
+ * text are left out)". Into text (at most bytes, always terminated); returns the length that the
+ * whole would have. */
 WF_API size_t wf_labelled_report(const wf_labelled *labelled, char *text, size_t bytes);
 
 /* The vocabulary of n texts by number, the training part say (NULL: of all). */

@@ -27,19 +27,17 @@ static const wf_option rows[] = {
       "UTF-8. Several times: a text of each class, a sentence a line; the class is\n"
       "named as the file is. Once: CSV or TSV, a column of classes, one of sentences\n"
       "(without it: sentences that it makes)" },
-    { WF_OPTION(options, label), "COLUMN", "of classes, by name or number, where there are more" },
-    { WF_OPTION(options, text), "COLUMN", "of sentences" },
+    { WF_OPTION(options, label), "COLUMN", "of classes: a name, or from 0", WF_OPTION_KEPT },
+    { WF_OPTION(options, text), "COLUMN", "of sentences", WF_OPTION_KEPT },
     { WF_OPTION(options, test), "FILE", "is judged at the end (without it: a fold of --data)" },
     { WF_OPTION(options, embedding), "N", "width of a word", WF_OPTION_FIXED, 1, 65536 },
     { WF_OPTION(options, hidden), "N", "units in each direction", WF_OPTION_FIXED, 1, 65536 },
     { WF_OPTION(options, batch), "N", "sentences in a step", WF_OPTION_KEPT, 1, MOST },
     { WF_OPTION(options, min_count), "N", "rarer words are unknown", WF_OPTION_KEPT, 1, 1e9 },
-    { WF_OPTION(options, folds), "N", "parts, of which one is for the test", WF_OPTION_FIXED, 2,
-      1000 },
+    { WF_OPTION(options, folds), "N", "parts; one is the test", WF_OPTION_FIXED, 2, 1000 },
     { WF_OPTION(options, fold), "K", "which one, from 0", WF_OPTION_FIXED, 0, 999 },
     { WF_OPTION(options, dropout), "P", "of features", WF_OPTION_KEPT, 0, 1, .below = true },
-    { WF_OPTION(options, word_dropout), "P", "of words, but not of made ones", WF_OPTION_KEPT, 0, 1,
-      .below = true },
+    { WF_OPTION(options, word_dropout), "P", "of words read", WF_OPTION_KEPT, 0, 1, .below = true },
     { WF_OPTION(options, judge), .help = "tells the class of each line of standard input" },
 };
 
@@ -106,6 +104,9 @@ static bool read_texts(data *d, const options *o, const char *known, wf_error *e
     const int64_t n = wf_labelled_count(d->texts);
     if (o->test.n && d->texts) wf_labelled_add_files(d->texts, o->test.at, o->test.n, e);
     d->n = wf_labelled_count(d->texts);
+    if (!known && 2 * wf_labelled_classes(d->texts) > d->n && !e->text[0])
+        return wf_error_set(e, "%lld classes of %lld texts: are --label and --text swapped?",
+                            (long long)wf_labelled_classes(d->texts), (long long)d->n);
     d->ids = calloc((size_t)d->n + 1, sizeof *d->ids);
     return d->texts && d->ids && !e->text[0] && split(d, o, n, e);
 }
@@ -163,22 +164,13 @@ static model model_new(const options *o, const data *d)
 {
     wf_module *net = wf_module_new("sentiment",
                                    &(wf_module_options){ .seed = (uint64_t)o->run.seed });
-    const int64_t width = 4 * o->hidden +
-                          o->embedding; /* two directions, largest and mean; words */
-    return (model){
-        net,
-        wf_embedding_new(net, "words",
-                         &(wf_embedding_options){ .input = wf_vocab_size(d->words),
-                                                  .output = o->embedding,
-                                                  .init = { WF_INIT_UNIFORM, -0.1, 0.1 } }),
-        wf_lstm_new(
-            net, "rnn",
-            &(wf_rnn_options){ .input = o->embedding, .hidden = o->hidden, .bidirectional = true }),
-        wf_linear_new(
-            net, "head",
-            &(wf_linear_options){ .input = width, .output = wf_labelled_classes(d->texts) }),
-        o
-    };
+    const int64_t width = 4 * o->hidden + o->embedding; /* see logits_of */
+    const wf_embedding_options words = { wf_vocab_size(d->words), o->embedding,
+                                         .init = { WF_INIT_UNIFORM, -0.1, 0.1 } };
+    const wf_rnn_options rnn = { o->embedding, o->hidden, .bidirectional = true };
+    const wf_linear_options head = { .input = width, .output = wf_labelled_classes(d->texts) };
+    return (model){ net, wf_embedding_new(net, "words", &words), wf_lstm_new(net, "rnn", &rnn),
+                    wf_linear_new(net, "head", &head), o };
 }
 
 /* The first columns of a word begin as what naive Bayes knows of it: the logarithm of how much more
@@ -314,10 +306,13 @@ static void judge_lines(wf_run *run, const model *m, data *d)
     wf_tape *t = wf_run_tape(run);
     char *line = NULL;
     size_t room = 0;
+    int64_t number = 0;
     for (ssize_t n; wf_run_ok(run) && (n = getline(&line, &room, stdin)) > 0;) {
         while (n && (line[n - 1] == '\n' || line[n - 1] == '\r')) n--;
         wf_ids ids;
-        wf_text_ids(d->words, line, n, &ids, wf_run_error(run));
+        wf_error e;
+        if (number++, !wf_text_ids(d->words, line, n, &ids, &e))
+            wf_run_fail(run, "line %lld of standard input: %s", (long long)number, e.text);
         int64_t known = 0;
         for (int64_t i = 0; i < ids.n; i++) known += ids.at[i] != WF_UNK;
         wf_tape_reset(t);
@@ -343,13 +338,15 @@ static void save(const void *self, wf_bundle *b)
 }
 
 /* Of few sentences, and where nothing else was asked for: smaller steps, and more epochs. */
-static int64_t steps_of(const data *d, options *o, const wf_run *run)
+static int64_t steps_of(const data *d, options *o, wf_run *run)
 {
     const bool asked = wf_run_archive(run) || wf_run_given(run, "batch") ||
                        wf_run_given(run, "epochs") || wf_run_given(run, "steps");
     if (!asked && d->n_train < 12 * o->batch) o->batch = d->n_train < 48 ? 4 : d->n_train / 12;
     const int64_t steps = (d->n_train + o->batch - 1) / o->batch;
-    if (!asked && steps && 5 * steps < 800) o->run.epochs = (800 + steps - 1) / steps;
+    if (!asked && steps && 5 * steps < 800)
+        o->run.epochs = (800 + steps - 1) / steps,
+        wf_run_say(run, "they are few: --batch %d --epochs %d", (int)o->batch, (int)o->run.epochs);
     return steps ? steps : 1;
 }
 
@@ -371,13 +368,13 @@ int main(int argc, char **argv)
     if (o.judge && !saved && !o.data.n)
         wf_run_fail(run, "option --judge: it needs --load, a saved model, or --data to learn from");
     if (wf_run_ok(run) && read_data(&d, &o, saved, wf_run_error(run))) {
+        if (d.n) tell(run, &d);
         const int64_t steps = steps_of(&d, &o, run);
         m = model_new(&o, &d);
         if (!saved) begin_words(&m, &d, wf_run_error(run));
         adam = wf_adam_new(m.net, NULL);
         seen = wf_confusion_new(wf_labelled_classes(d.texts), wf_labelled_names(d.texts),
                                 wf_run_error(run));
-        if (d.n) tell(run, &d);
         wf_run_begin(run, &(wf_run_plan){ .net = m.net,
                                           .optim = d.n_train ? adam : NULL,
                                           .steps_per_epoch = steps,
