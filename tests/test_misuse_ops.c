@@ -152,6 +152,7 @@ static void spoil_var(int i)
     refused(__LINE__, applied(sample.n_in, in, &sample.attr, out),
             "input %d belongs to another tape", i);
     if (HARNESS_ADDRESSES) return;
+    inputs_as_sampled(); /* what comes behind them is not handed out again for others */
     for (int k = 0; k < 30; k++) misuse_leaf(now.t, WF_SHAPE(32));
     wf_var *old = input_like(now.t, i, dtype, shape);
     inputs_as_sampled();
