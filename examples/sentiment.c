@@ -37,7 +37,8 @@ static const wf_option rows[] = {
     { WF_OPTION(options, folds), "N", "parts; one is the test", WF_OPTION_FIXED, 2, 1000 },
     { WF_OPTION(options, fold), "K", "which one, from 0", WF_OPTION_FIXED, 0, 999 },
     { WF_OPTION(options, dropout), "P", "of features", WF_OPTION_KEPT, 0, 1, .below = true },
-    { WF_OPTION(options, word_dropout), "P", "of words read", WF_OPTION_KEPT, 0, 1, .below = true },
+    { WF_OPTION(options, word_dropout), "P", "of words, not made ones",
+      WF_OPTION_KEPT, 0, 1, .below = true },
     { WF_OPTION(options, judge), .help = "tells the class of each line of standard input" },
 };
 
